@@ -1,0 +1,128 @@
+"""The only things an edge may say to the loop.
+
+Every event is a full statement about its ``key``: the newest one makes older ones about the same key
+pointless, so the inbox keeps one per key. Events say what is so, never what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+
+from ifagent.core.interface import Interface, Name, NamespaceRef
+from ifagent.core.link import Link, LinkId, NsId
+from ifagent.errors import FieldError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """What one source says of one interface: a valid interface, or what is wrong with the value.
+
+    Exactly one of ``interface`` and ``errors`` is there. ``revision`` is the store's own count
+    (etcd: ``mod_revision``), 0 where a source has none.
+    """
+
+    name: Name
+    interface: Interface | None = None
+    errors: tuple[FieldError, ...] = ()
+    warnings: tuple[str, ...] = ()
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSnapshot:
+    """Everything that a source declares: replaces its whole contribution, and makes it synced."""
+
+    source: str
+    declarations: Mapping[Name, Declaration]
+    revision: int = 0
+
+    @property
+    def key(self) -> Hashable:
+        """One statement per source."""
+        return ("source", self.source)
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """One interface of one source is declared, or changed; ``None`` takes it back.
+
+    Statements made without an ``await`` between them are seen by the planner as one change.
+    """
+
+    source: str
+    name: Name
+    declaration: Declaration | None
+
+    @property
+    def key(self) -> Hashable:
+        """One statement per source and name."""
+        return ("declared", self.source, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceHealth:
+    """Whether a source can be heard right now; ``problem`` is empty when it can."""
+
+    source: str
+    problem: str = ""
+
+    @property
+    def key(self) -> Hashable:
+        """One statement per source."""
+        return ("health", self.source)
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceSeen:
+    """A reference leads to a namespace, which can be opened at ``path``; ``id`` ``None``: to none."""
+
+    ref: NamespaceRef
+    id: NsId | None
+    path: str = ""
+
+    @property
+    def key(self) -> Hashable:
+        """One statement per reference."""
+        return ("namespace", self.ref)
+
+
+@dataclass(frozen=True, slots=True)
+class NamespacesListed:
+    """All named namespaces there are, by name: replaces everything said of named ones before."""
+
+    paths: Mapping[NamespaceRef, tuple[NsId, str]]
+
+    @property
+    def key(self) -> Hashable:
+        """One statement for all."""
+        return ("namespaces",)
+
+
+@dataclass(frozen=True, slots=True)
+class LinksListed:
+    """Every link of one namespace, from a dump; ``None``: the namespace is no longer listened to."""
+
+    namespace: NsId
+    links: Mapping[int, Link] | None
+
+    @property
+    def key(self) -> Hashable:
+        """One statement per namespace."""
+        return ("links", self.namespace)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSeen:
+    """One link as it is now with its addresses; ``link`` ``None``: it is gone."""
+
+    id: LinkId
+    link: Link | None
+
+    @property
+    def key(self) -> Hashable:
+        """One statement per link."""
+        return ("link", self.id)
+
+
+Event = SourceSnapshot | Declared | SourceHealth | NamespaceSeen | NamespacesListed | LinksListed | LinkSeen

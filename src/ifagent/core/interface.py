@@ -1,0 +1,282 @@
+"""Desired: what a user declares.
+
+An :class:`Interface` is validated when it is made and never changes afterwards; whoever holds one may
+rely on every rule below. Field names are those of the ligato v1.4.1 message ``LinuxInterfaces.Interface``,
+so that a value means the same in etcd, in a file and in Python.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from ipaddress import IPv4Interface, IPv6Interface, ip_interface
+from typing import Annotated, Any, Literal, NewType
+
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
+from typing_extensions import Self
+
+from ifagent.errors import FieldError, InvalidInterface
+
+Name = NewType("Name", str)
+"""The logical name of an interface, unique among everything one agent is told."""
+
+HostName = NewType("HostName", str)
+"""A link's name in the kernel (``ifname``), unique in its namespace."""
+
+IPInterface = IPv4Interface | IPv6Interface
+
+MAX_NAME_BYTES = 128
+"""Longest logical name: with the agent's label it must fit into a link's alias (255 bytes)."""
+
+MAX_HOST_NAME_BYTES = 15
+"""``IFNAMSIZ`` less the final zero byte."""
+
+MAX_ADDRESSES = 256
+"""Most addresses on one interface."""
+
+ETHERNET_MTU = range(68, 65536)
+"""MTUs that the kernel's veth and TAP drivers take (``IFLA_MIN_MTU`` and ``IFLA_MAX_MTU``), in bytes."""
+
+DEFAULT_MTU = 1500
+"""The MTU that the kernel gives a new veth or TAP, in bytes."""
+
+_RESERVED_HOST_NAMES = frozenset({".", "..", "all", "default", "lo"})
+_MAC = re.compile(r"[0-9a-f]{12}")
+
+
+def check_host_name(value: str) -> str:
+    """Return ``value`` if the kernel can name a link so, else raise ``ValueError`` with the rule."""
+    size = len(value.encode())
+    if not value:
+        raise ValueError("a host name cannot be empty")
+    if size > MAX_HOST_NAME_BYTES:
+        raise ValueError(f"the host name {value!r} has {size} bytes, the kernel takes at most {MAX_HOST_NAME_BYTES}")
+    if any(c in "/:%" or c.isspace() or not c.isprintable() for c in value):
+        raise ValueError(f"the host name {value!r} has a character that is not allowed (/ : % or white space)")
+    if value in _RESERVED_HOST_NAMES:
+        raise ValueError(f"the host name {value!r} is reserved")
+    return value
+
+
+def _check_given_host_name(value: str) -> str:
+    return check_host_name(value) if value else ""
+
+
+def _wrong(field: str, message: str) -> PydanticCustomError:
+    """Make an error about one field for a rule that needs several."""
+    return PydanticCustomError("ifagent", "{message}", {"ifagent_field": field, "message": message})
+
+
+def _check_name(value: str) -> str:
+    if not value:
+        raise ValueError("a name is required")
+    if len(value.encode()) > MAX_NAME_BYTES:
+        raise ValueError(f"a name has at most {MAX_NAME_BYTES} bytes")
+    if not value.isprintable():
+        raise ValueError(f"the name {value!r} has characters that cannot be printed")
+    return value
+
+
+def _check_mac(value: str) -> str:
+    if not value:
+        return ""
+    digits = re.sub(r"[:.\-]", "", value).lower()
+    if not _MAC.fullmatch(digits):
+        raise ValueError(f"{value!r} is not a MAC address such as d2:74:8c:12:67:d2")
+    octets = bytes.fromhex(digits)
+    if octets[0] & 1:
+        raise ValueError(f"{value!r} is a group (multicast) address, an interface needs an individual one")
+    if not any(octets):
+        raise ValueError("the zero MAC address cannot be given to an interface")
+    return octets.hex(":")
+
+
+def _check_mtu(value: int) -> int:
+    if value and value not in ETHERNET_MTU:
+        raise ValueError(f"{value} is out of range, use {ETHERNET_MTU.start} to {ETHERNET_MTU.stop - 1} bytes or 0")
+    return value
+
+
+def _parse_address(value: object) -> object:
+    if isinstance(value, IPv4Interface | IPv6Interface):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("an address is a string such as 192.168.22.1/24")  # noqa: TRY004 pydantic wants ValueError
+    try:
+        return ip_interface(value.strip())
+    except ValueError:
+        raise ValueError(f"{value!r} is not an address such as 192.168.22.1/24 or 2001:db8::1/64") from None
+
+
+def _check_address(value: IPInterface) -> IPInterface:
+    if isinstance(value, IPv6Interface) and value.ip.scope_id is not None:
+        raise ValueError(f"{value}: leave out the scope after %, the interface itself is the scope")
+    if value.ip.is_unspecified or value.ip.is_multicast:
+        raise ValueError(f"{value} cannot be an interface's own address")
+    return value
+
+
+def _check_addresses(values: tuple[IPInterface, ...]) -> tuple[IPInterface, ...]:
+    seen: set[object] = set()
+    for value in values:
+        # The kernel keeps one IPv6 address once, whatever its prefix; IPv4 may have it twice.
+        key = value.ip if isinstance(value, IPv6Interface) else value
+        if key in seen:
+            raise ValueError(f"{value} is listed twice")
+        seen.add(key)
+    return values
+
+
+AddressField = Annotated[IPv4Interface | IPv6Interface, BeforeValidator(_parse_address), AfterValidator(_check_address)]
+
+
+class NamespaceType(StrEnum):
+    """The ways to refer to a network namespace."""
+
+    OWN = "own"
+    NAMED = "named"
+    PID = "pid"
+    FILE = "file"
+    MICROSERVICE = "microservice"
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceRef:
+    """How a user refers to a network namespace; equal references are the same request.
+
+    ``reference`` is empty for the agent's own namespace, a name under ``/run/netns``, a decimal process
+    id, an absolute path, or a microservice's label.
+    """
+
+    type: NamespaceType = NamespaceType.OWN
+    reference: Annotated[str, Field(max_length=4096)] = ""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        value, problem = self.reference, ""
+        match self.type:
+            case NamespaceType.OWN:
+                problem = "the agent's own namespace takes no reference" if value else ""
+            case NamespaceType.NAMED:
+                if value in {"", ".", ".."} or "/" in value or not value.isprintable() or len(value.encode()) > 255:
+                    problem = f"{value!r} is not a namespace name (one path component, at most 255 bytes)"
+            case NamespaceType.PID:
+                if not (value.isascii() and value.isdecimal() and 0 < int(value) < 2**31):
+                    problem = f"{value!r} is not a process id"
+            case NamespaceType.FILE:
+                if not value.startswith("/") or not value.isprintable() or ".." in value.split("/"):
+                    problem = f"{value!r} is not an absolute path without '..'"
+            case NamespaceType.MICROSERVICE:
+                if not value or not value.isprintable():
+                    problem = f"{value!r} is not a microservice label"
+        if problem:
+            raise ValueError(problem)
+        return self
+
+    def __str__(self) -> str:
+        """``own``, or type and reference as in ``named:ns1``."""
+        return f"{self.type}:{self.reference}" if self.reference else str(self.type)
+
+
+OWN_NAMESPACE = NamespaceRef()
+"""The namespace that the agent itself lives in."""
+
+
+def named(name: str) -> NamespaceRef:
+    """The namespace called ``name`` under ``/run/netns``; made when an interface needs it."""
+    return NamespaceRef(NamespaceType.NAMED, name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Veth:
+    """One end of a virtual Ethernet pair; the pair exists while both ends name each other."""
+
+    peer_if_name: Annotated[str, AfterValidator(_check_name)]
+    type: Literal["veth"] = "veth"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AutoTap:
+    """A TAP that another program makes and the agent adopts.
+
+    ``temp_if_name`` is its host name while it has not been adopted; empty means the interface's host name.
+    """
+
+    temp_if_name: Annotated[str, AfterValidator(_check_given_host_name)] = ""
+    type: Literal["tap"] = "tap"
+
+
+Kind = Veth | AutoTap
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interface:
+    """What the owner of one interface wants.
+
+    ``mtu`` is in bytes, 0 for the kind's default. ``phys_address`` is a MAC in any usual spelling, kept as
+    ``d2:74:8c:12:67:d2``, empty for the default. ``ip_addresses`` are in the order the kernel is to list
+    them; without a prefix length an address is a host's (/32 or /128). Making an interface that breaks a
+    rule raises ``pydantic.ValidationError``.
+    """
+
+    name: Annotated[str, AfterValidator(_check_name)]
+    kind: Annotated[Kind, Field(discriminator="type")]
+    description: Annotated[str, Field(max_length=4096)] = ""
+    enabled: bool = False
+    ip_addresses: Annotated[
+        tuple[AddressField, ...], Field(max_length=MAX_ADDRESSES), AfterValidator(_check_addresses)
+    ] = ()
+    phys_address: Annotated[str, AfterValidator(_check_mac)] = ""
+    mtu: Annotated[int, Field(strict=True), AfterValidator(_check_mtu)] = 0
+    host_if_name: Annotated[str, AfterValidator(_check_given_host_name)] = ""
+    namespace: NamespaceRef = OWN_NAMESPACE
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.host_if_name:
+            try:
+                check_host_name(self.name)
+            except ValueError as error:
+                raise _wrong("host_if_name", f"{error}; the name cannot serve as host name, set one") from None
+        if isinstance(self.kind, Veth) and self.kind.peer_if_name == self.name:
+            raise _wrong("veth.peer_if_name", "an interface cannot be its own peer")
+        return self
+
+    @property
+    def host_name(self) -> HostName:
+        """The wanted host name: ``host_if_name``, or the logical name where that is empty."""
+        return HostName(self.host_if_name or self.name)
+
+
+_ADAPTER = TypeAdapter(Interface)
+
+
+def parse_interface(name: str, fields: dict[str, Any]) -> Interface:
+    """Make an :class:`Interface` from plain values, such as a decoded JSON object.
+
+    ``kind`` and ``namespace`` are dictionaries of their fields. Raises :class:`InvalidInterface` for
+    ``name`` with every field that is wrong.
+    """
+    try:
+        return _ADAPTER.validate_python(fields)
+    except ValidationError as error:
+        raise InvalidInterface(name, map(_field_error, error.errors(include_url=False))) from None
+
+
+def _field_error(error: Any) -> FieldError:
+    """Name the field as the wire format does, and the rule in our words where we have any."""
+    context = error.get("ctx", {})
+    if "ifagent_field" in context:
+        return FieldError(context["ifagent_field"], error["msg"])
+    path = ""
+    for part in error["loc"]:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif part != "kind":
+            path += f".{part}" if path else part
+    message = str(context["error"]) if "error" in context else error["msg"]
+    if error["type"] == "missing":
+        message = "is required"
+    return FieldError(path, message)

@@ -1,0 +1,71 @@
+"""Observed: what the kernel has, as it reported it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple, NewType
+
+from ifagent.core.interface import HostName, IPInterface
+
+NsId = NewType("NsId", int)
+"""A network namespace's identity: the inode number of its nsfs file, unique while the namespace lives."""
+
+LOOPBACK_IFINDEX = 1
+"""The ifindex that the loopback link has in every namespace."""
+
+
+class OperState(IntEnum):
+    """``IFLA_OPERSTATE``, the values of RFC 2863."""
+
+    UNKNOWN = 0
+    NOTPRESENT = 1
+    DOWN = 2
+    LOWERLAYERDOWN = 3
+    TESTING = 4
+    DORMANT = 5
+    UP = 6
+
+
+class LinkId(NamedTuple):
+    """Where a link is: an ifindex is unique only within its namespace."""
+
+    namespace: NsId
+    ifindex: int
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One address on a link. ``flags`` are ``IFA_F_*``; ``made_by_kernel`` is true for automatic fe80 addresses."""
+
+    interface: IPInterface
+    flags: int = 0
+    made_by_kernel: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """One link with its addresses, complete and consistent at the moment it was reported.
+
+    ``kind`` is ``IFLA_INFO_KIND``, empty for links without one (lo, hardware). ``peer`` is the other end
+    of a veth where its namespace is known to the agent. ``addresses`` are in the kernel's order, IPv4
+    first. MTUs are in bytes, ``mac`` is lower case with colons.
+    """
+
+    id: LinkId
+    host_name: HostName
+    kind: str = ""
+    mac: str = ""
+    mtu: int = 0
+    up: bool = False
+    carrier: bool = False
+    operstate: OperState = OperState.UNKNOWN
+    group: int = 0
+    alias: str = ""
+    peer: LinkId | None = None
+    master: int = 0
+    addresses: tuple[Address, ...] = ()
+
+    def __str__(self) -> str:
+        """Host name, kind and ifindex, for messages."""
+        return f"{self.host_name} ({self.kind or 'link'}, ifindex {self.id.ifindex})"

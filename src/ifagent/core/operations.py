@@ -1,0 +1,162 @@
+"""Operations: one kernel request each.
+
+An operation is a frozen value: equal operations ask for the same thing, and printing one says what it
+does. It names a link by its ifindex where the link exists, and by namespace and host name where an
+operation before it makes the link; the same holds for namespaces (see :class:`Target`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ifagent.core.interface import HostName, IPInterface, NamespaceRef
+from ifagent.core.link import NsId
+
+Place = NsId | NamespaceRef
+"""A namespace: its id where it exists, its reference where an operation before this one makes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The link that an operation is about; ``ifindex`` is ``None`` while the link is yet to be made."""
+
+    namespace: Place
+    host_name: HostName
+    ifindex: int | None = None
+
+    def __str__(self) -> str:
+        """Host name and namespace, as in ``eth0 in named:ns1``."""
+        place = self.namespace
+        return f"{self.host_name} in {place}" if isinstance(place, NamespaceRef) else f"{self.host_name} in [{place}]"
+
+
+@dataclass(frozen=True, slots=True)
+class CreateNamespace:
+    """Make a named namespace, marked as made by this agent."""
+
+    namespace: NamespaceRef
+    mark: str
+
+    def __str__(self) -> str:
+        """Say what it does."""
+        return f"create namespace {self.namespace}"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveNamespace:
+    """Take away a named namespace that the agent made and nobody uses."""
+
+    namespace: NamespaceRef
+    id: NsId
+
+    def __str__(self) -> str:
+        """Say what it does."""
+        return f"remove namespace {self.namespace}"
+
+
+@dataclass(frozen=True, slots=True)
+class VethEnd:
+    """One end of a veth pair at its creation."""
+
+    namespace: Place
+    host_name: HostName
+    mac: str
+    mtu: int
+
+    @property
+    def target(self) -> Target:
+        """The link that the creation makes of this end."""
+        return Target(self.namespace, self.host_name)
+
+
+@dataclass(frozen=True, slots=True)
+class CreateVeth:
+    """Make a veth pair in one request: both ends in place under their final names, down, in ``group``."""
+
+    near: VethEnd
+    far: VethEnd
+    group: int
+
+    def __str__(self) -> str:
+        """Say what it does."""
+        return f"create veth {self.near.target} - {self.far.target}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetLink:
+    """Change attributes of a link in place; ``None`` leaves an attribute as it is."""
+
+    target: Target
+    host_name: HostName | None = None
+    mac: str | None = None
+    mtu: int | None = None
+    up: bool | None = None
+    alias: str | None = None
+    group: int | None = None
+
+    def __str__(self) -> str:
+        """Say what it does."""
+        fields = ("host_name", "mac", "mtu", "up", "alias", "group")
+        values = [f"{name}={getattr(self, name)}" for name in fields if getattr(self, name) is not None]
+        return f"set {self.target}: {' '.join(values)}"
+
+
+@dataclass(frozen=True, slots=True)
+class MoveLink:
+    """Move a link to another namespace under its wanted name; it arrives down and without addresses."""
+
+    target: Target
+    to: Place
+    host_name: HostName
+
+    def __str__(self) -> str:
+        """Say what it does."""
+        return f"move {self.target} to {Target(self.to, self.host_name)}"
+
+
+@dataclass(frozen=True, slots=True)
+class AddAddress:
+    """Give a link one more address; it becomes the last of its family and scope."""
+
+    target: Target
+    address: IPInterface
+
+    def __str__(self) -> str:
+        """Say what it does."""
+        return f"add {self.address} to {self.target}"
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteAddress:
+    """Take one address off a link."""
+
+    target: Target
+    address: IPInterface
+
+    def __str__(self) -> str:
+        """Say what it does."""
+        return f"delete {self.address} from {self.target}"
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteLink:
+    """Delete a link of ours; the other end of a veth goes with it."""
+
+    target: Target
+
+    def __str__(self) -> str:
+        """Say what it does."""
+        return f"delete {self.target}"
+
+
+LinkOperation = SetLink | MoveLink | AddAddress | DeleteAddress | DeleteLink
+Operation = CreateNamespace | RemoveNamespace | CreateVeth | LinkOperation
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the kernel answered to one operation: ``errno`` 0 is success, ``text`` its extended acknowledgement."""
+
+    operation: Operation
+    errno: int = 0
+    text: str = ""

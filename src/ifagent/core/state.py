@@ -1,0 +1,100 @@
+"""What subscribers, the store and the command line get: the state of one interface."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+
+from ifagent.core.interface import IPInterface, Name, NamespaceRef
+from ifagent.core.link import NsId
+from ifagent.errors import FieldError
+
+
+class ConfigState(StrEnum):
+    """How far an interface is from what its owner declared.
+
+    * ``APPLIED``: the kernel has exactly what was declared.
+    * ``PENDING``: it cannot be realised yet; ``missing`` says what it waits for.
+    * ``RETRYING``: the kernel refused for now; ``next_retry`` says when it is tried again.
+    * ``FAILED``: it was refused for good, or something of somebody else's is in the way.
+    * ``INVALID``: the value cannot be used; a link that was there before stays as it was.
+    """
+
+    APPLIED = "APPLIED"
+    PENDING = "PENDING"
+    RETRYING = "RETRYING"
+    FAILED = "FAILED"
+    INVALID = "INVALID"
+
+
+class Status(IntEnum):
+    """Admin and operational status, as ligato's ``InterfacesState.Interface.Status``."""
+
+    UNKNOWN = 0
+    UP = 1
+    DOWN = 2
+    DELETED = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InterfaceState:
+    """One interface: what became of the declaration, and what the kernel has.
+
+    The fields from ``internal_name`` to ``ip_addresses`` are as observed, zero or empty while there is no
+    link. ``reason`` is one sentence whenever ``config_state`` is not ``APPLIED``. Times are Unix seconds;
+    ``mtu`` is in bytes, ``speed`` in bits a second. ``observed_revision`` is the store's revision of the
+    value last seen, ``applied_revision`` of the one last fully applied. ``repairs`` counts how often drift
+    was repaired, ``last_drift`` says what was different the last time.
+    """
+
+    name: Name
+    config_state: ConfigState
+    type: str = "veth"
+    reason: str = ""
+    missing: tuple[str, ...] = ()
+    errors: tuple[FieldError, ...] = ()
+    warnings: tuple[str, ...] = ()
+    attempts: int = 0
+    next_retry: float = 0.0
+    internal_name: str = ""
+    if_index: int = 0
+    admin_status: Status = Status.UNKNOWN
+    oper_status: Status = Status.UNKNOWN
+    phys_address: str = ""
+    mtu: int = 0
+    speed: int = 0
+    peer_if_index: int = 0
+    ip_addresses: tuple[IPInterface, ...] = ()
+    namespace: NamespaceRef = field(default_factory=NamespaceRef)
+    namespace_id: NsId | None = None
+    last_change: float = 0.0
+    observed_revision: int = 0
+    applied_revision: int = 0
+    repairs: int = 0
+    last_drift: str = ""
+
+
+class Change(StrEnum):
+    """What a :class:`StateEvent` tells."""
+
+    SNAPSHOT = "snapshot"
+    CREATED = "created"
+    CHANGED = "changed"
+    DELETED = "deleted"
+    GAP = "gap"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateEvent:
+    """One line of the state stream.
+
+    ``seq`` grows with every event of one stream. ``state`` is the whole state, for ``deleted`` the last one
+    with both statuses ``DELETED``. A ``gap`` has no state: it says that ``missed`` intermediate states were
+    left out because the reader was slow; the last state of every interface is never left out.
+    """
+
+    seq: int
+    event: Change
+    name: Name
+    state: InterfaceState | None = None
+    missed: int = 0

@@ -1,0 +1,113 @@
+"""Every error that ifagent raises on purpose.
+
+::
+
+    IfagentError
+    ├── InvalidInterface      their fault: a value that says what cannot be
+    ├── InvalidSettings       their fault: an option that cannot be used
+    ├── UnknownInterface      their fault: a name that was never declared
+    ├── NotApplied            the world: a wait ended before the interface was applied
+    ├── KernelRefused         the world: the kernel answered a request with an errno
+    ├── NamespaceUnavailable  the world: a namespace went away, or may not be entered
+    ├── SourceLost            the world: a source of intent cannot be heard
+    └── AgentBug              ours
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ifagent.core.operations import Operation
+    from ifagent.core.state import InterfaceState
+
+
+class IfagentError(Exception):
+    """The root: whoever catches it catches everything that ifagent raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """What is wrong with one field, and what would be right.
+
+    ``field`` is the field's path in the words of the wire format, such as ``ip_addresses[1]`` or
+    ``veth.peer_if_name``; empty when the whole value is meant.
+    """
+
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        """``field: message``, or the message alone."""
+        return f"{self.field}: {self.message}" if self.field else self.message
+
+
+class InvalidInterface(IfagentError):
+    """A value does not describe an interface.
+
+    ``name`` is the interface's name as far as it is known (the key's suffix, else empty);
+    ``errors`` has at least one entry.
+    """
+
+    def __init__(self, name: str, errors: Iterable[FieldError]) -> None:
+        """Keep the name and the field errors; the message joins them."""
+        self.name = name
+        self.errors = tuple(errors)
+        super().__init__(f"interface {name!r}: " + "; ".join(map(str, self.errors)))
+
+
+class InvalidSettings(IfagentError):
+    """An option, environment variable or settings file cannot be used; the message names it."""
+
+
+class UnknownInterface(IfagentError):
+    """No interface of this name is declared where it was asked for."""
+
+    def __init__(self, name: str) -> None:
+        """Keep the name."""
+        self.name = name
+        super().__init__(f"no interface {name!r} is declared here")
+
+
+class NotApplied(IfagentError):
+    """A wait ended before the interface was applied; ``state`` says why, ``None`` if it is unknown."""
+
+    def __init__(self, name: str, state: InterfaceState | None) -> None:
+        """Keep the last state seen; the message carries its reason."""
+        self.name = name
+        self.state = state
+        why = f"{state.config_state}: {state.reason}" if state else "the agent does not know it"
+        super().__init__(f"interface {name!r} is not applied: {why}")
+
+
+class KernelRefused(IfagentError):
+    """The kernel answered a request with an error; ``text`` is its extended acknowledgement."""
+
+    def __init__(self, operation: Operation | str, errno: int, text: str = "") -> None:
+        """Keep what was asked and what came back."""
+        self.operation = operation
+        self.errno = errno
+        self.text = text
+        said = f"{os.strerror(errno)} ({text})" if text else os.strerror(errno)
+        super().__init__(f"{operation}: {said}")
+
+
+class NamespaceUnavailable(IfagentError):
+    """A network namespace went away while it was opened, or may not be entered."""
+
+
+class SourceLost(IfagentError):
+    """A source of intent, or the store behind it, cannot be heard; ``source`` names it."""
+
+    def __init__(self, source: str, text: str) -> None:
+        """Keep the source's name and what went wrong, never a secret."""
+        self.source = source
+        super().__init__(f"{source}: {text}")
+
+
+class AgentBug(IfagentError):
+    """Something that cannot happen did. The agent ends rather than guess."""

@@ -1,0 +1,1 @@
+"""Everything that talks to the kernel, and the simulated kernel beside it."""

@@ -1,0 +1,57 @@
+"""The seam between the agent and a kernel.
+
+Two kernels keep this contract, the real one and the simulated one, and one conformance suite checks both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from anyio.abc import TaskStatus
+
+from ifagent.core.events import Event
+from ifagent.core.link import NsId
+from ifagent.core.operations import Operation, Outcome
+
+Emit = Callable[[Event], None]
+"""How an edge tells the loop something; never blocks, to be called on the event loop only."""
+
+
+class Kernel(Protocol):
+    """A kernel as the agent uses it. Every method is called on the agent's event loop."""
+
+    own: NsId
+    """The namespace that the agent itself lives in."""
+
+    async def run(self, emit: Emit, *, task_status: TaskStatus[None]) -> None:
+        """Listen until cancelled; on the way out every socket and file is closed.
+
+        Before ``task_status.started()`` it has emitted :class:`NamespacesListed`, and the
+        :class:`NamespaceSeen` of the own namespace. Afterwards it emits a :class:`NamespacesListed` whenever
+        named namespaces come or go, and a :class:`LinkSeen` for every change of a link or its addresses in
+        the namespaces that are attached. After lost notifications it emits :class:`LinksListed` anew.
+        """
+
+    async def attach(self, namespace: NsId, path: str) -> None:
+        """Open a namespace, listen to it and emit its :class:`LinksListed`; once attached, look again.
+
+        No change after the emitted listing is missed. Raises :class:`NamespaceUnavailable` if ``path`` no
+        longer leads to ``namespace`` or may not be entered.
+        """
+
+    async def detach(self, namespace: NsId) -> None:
+        """Stop listening and let go of the namespace; emits :class:`LinksListed` with ``None``. Idempotent."""
+
+    async def execute(self, operations: Sequence[Operation]) -> list[Outcome]:
+        """Carry out operations that do not depend on each other, in parallel where it can.
+
+        Every operation names namespaces by id (but for :class:`CreateNamespace`) and links by ifindex; the
+        namespaces are attached. The outcomes are in the order of the operations. No exception tells of a
+        refusal. When this returns, :meth:`drain` hands on everything the operations have changed, except
+        what the kernel does later by itself (operstate, duplicate address detection, the dying of a
+        namespace). Operations on one link are carried out in the order given.
+        """
+
+    def drain(self) -> None:
+        """Emit everything that the kernel has said so far."""
