@@ -1,0 +1,1 @@
+"""ifagent keeps Linux network interfaces as their owners declared them."""

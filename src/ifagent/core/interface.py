@@ -10,12 +10,11 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
-from typing import Annotated, Any, Literal, NewType
+from typing import Annotated, Any, Literal, NewType, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
-from typing_extensions import Self
 
 from ifagent.errors import FieldError, InvalidInterface
 
@@ -185,7 +184,7 @@ OWN_NAMESPACE = NamespaceRef()
 
 
 def named(name: str) -> NamespaceRef:
-    """The namespace called ``name`` under ``/run/netns``; made when an interface needs it."""
+    """Refer to the namespace called ``name`` under ``/run/netns``; made when an interface needs it."""
     return NamespaceRef(NamespaceType.NAMED, name)
 
 
