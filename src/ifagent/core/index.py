@@ -1,0 +1,215 @@
+"""The one picture of the world: what is declared, which namespaces exist, which links they have.
+
+Only the agent's loop writes here, by folding events. Everything else is a look-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from ifagent.core.events import (
+    Declaration,
+    Declared,
+    Event,
+    LinkSeen,
+    LinksListed,
+    NamespaceSeen,
+    NamespacesListed,
+    SourceHealth,
+    SourceSnapshot,
+)
+from ifagent.core.interface import HostName, Interface, Name, NamespaceRef, NamespaceType
+from ifagent.core.link import LOOPBACK_IFINDEX, Link, LinkId, NsId
+from ifagent.core.ownership import Owner
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What is to be, as the planner takes it.
+
+    ``held`` are names whose value is invalid and whose last valid value is unknown: what the kernel has of
+    them stays as it is. ``complete`` is true once every source has been heard: only then is anything of ours
+    that nobody wants taken away.
+    """
+
+    interfaces: Mapping[Name, Interface]
+    held: frozenset[Name] = frozenset()
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What is, as the planner takes it.
+
+    ``namespaces`` tells which namespace a reference leads to; ``links`` has every link of every namespace
+    that is listened to, by ifindex.
+    """
+
+    own: NsId
+    namespaces: Mapping[NamespaceRef, NsId]
+    links: Mapping[NsId, Mapping[int, Link]]
+
+    def link(self, id: LinkId | None) -> Link | None:
+        """Return the link, ``None`` if there is none or its namespace is not listened to."""
+        return self.links.get(id.namespace, {}).get(id.ifindex) if id else None
+
+    def peer(self, link: Link) -> Link | None:
+        """Return the other end of a veth as far as it can be seen."""
+        return self.link(link.peer)
+
+
+class Index:
+    """Folds events; answers look-ups.
+
+    ``sources`` are the names of the configured sources; where two declare the same interface, the one
+    listed first counts.
+    """
+
+    def __init__(self, own: NsId, sources: Sequence[str]) -> None:
+        self.own = own
+        self.sources = tuple(sources)
+        self.synced: set[str] = set()
+        self.problems: dict[str, str] = {}
+        self.declared: dict[Name, Declaration] = {}
+        self.changed: set[Name] = set()
+        self._said: dict[str, dict[Name, Declaration]] = {source: {} for source in self.sources}
+        self._interfaces: dict[Name, Interface] = {}
+        self._namespaces: dict[NamespaceRef, NsId] = {}
+        self._paths: dict[NamespaceRef, str] = {}
+        self._links: dict[NsId, dict[int, Link]] = {}
+        self._looked_at: set[NsId] = set()
+
+    def fold(self, event: Event) -> None:
+        """Take in one event."""
+        match event:
+            case SourceSnapshot():
+                self._replace(event.source, event.declarations)
+            case Declared():
+                self._declare(event.source, event.name, event.declaration)
+            case SourceHealth():
+                self.problems[event.source] = event.problem
+            case NamespaceSeen():
+                self._see_namespace(event.ref, event.id, event.path)
+            case NamespacesListed():
+                self._list_namespaces(event.paths)
+            case LinksListed():
+                self._list_links(event.namespace, event.links)
+            case LinkSeen():
+                self._see_link(event.id, event.link)
+            case _:
+                assert_never(event)
+
+    def _replace(self, source: str, declarations: Mapping[Name, Declaration]) -> None:
+        before = self._said[source]
+        self._said[source] = dict(declarations)
+        self.synced.add(source)
+        for name in before.keys() | declarations.keys():
+            self._update(name)
+
+    def _declare(self, source: str, name: Name, declaration: Declaration | None) -> None:
+        if declaration is None:
+            self._said[source].pop(name, None)
+        else:
+            self._said[source][name] = declaration
+        self._update(name)
+
+    def _list_namespaces(self, paths: Mapping[NamespaceRef, tuple[NsId, str]]) -> None:
+        for ref in [ref for ref in self._namespaces if ref.type is NamespaceType.NAMED and ref not in paths]:
+            self._see_namespace(ref, None)
+        for ref, (id, path) in paths.items():
+            self._see_namespace(ref, id, path)
+
+    def _list_links(self, namespace: NsId, links: Mapping[int, Link] | None) -> None:
+        if links is None:
+            self._links.pop(namespace, None)
+        else:
+            self._links[namespace] = dict(links)
+            self._looked_at.add(namespace)
+
+    def _see_link(self, id: LinkId, link: Link | None) -> None:
+        links = self._links.get(id.namespace)
+        if links is None:
+            return  # a late word from a namespace that is no longer listened to
+        if link is None:
+            links.pop(id.ifindex, None)
+        else:
+            links[id.ifindex] = link
+
+    def _see_namespace(self, ref: NamespaceRef, id: NsId | None, path: str = "") -> None:
+        if id is None:
+            gone = self._namespaces.pop(ref, None)
+            self._paths.pop(ref, None)
+            if gone is not None and gone not in self._namespaces.values():
+                self._looked_at.discard(gone)
+        else:
+            self._namespaces[ref] = id
+            self._paths[ref] = path
+
+    def _update(self, name: Name) -> None:
+        """Find out anew what counts as declared under ``name``."""
+        before = self.declared.get(name)
+        said = [self._said[source][name] for source in self.sources if name in self._said[source]]
+        if not said:
+            if before is not None:
+                del self.declared[name]
+                self._interfaces.pop(name, None)
+                self.changed.add(name)
+            return
+        declaration = said[0]
+        if declaration == before:
+            return
+        self.declared[name] = declaration
+        if declaration.interface is not None:
+            # An invalid value leaves the last valid one in force.
+            self._interfaces[name] = declaration.interface
+        self.changed.add(name)
+
+    @property
+    def complete(self) -> bool:
+        """True once every configured source has said everything it has at least once."""
+        return self.synced.issuperset(self.sources)
+
+    def desired(self) -> Desired:
+        """Return what is to be; a view, valid until the next event is folded."""
+        held = frozenset(self.declared.keys() - self._interfaces.keys())
+        return Desired(self._interfaces, held, self.complete)
+
+    def observed(self) -> Observed:
+        """Return what is; a view, valid until the next event is folded."""
+        return Observed(self.own, self._namespaces, self._links)
+
+    def namespace(self, ref: NamespaceRef) -> NsId | None:
+        """Return the namespace that a reference leads to."""
+        return self._namespaces.get(ref)
+
+    def link_named(self, namespace: NsId, host_name: HostName) -> Link | None:
+        """Return the link with this host name."""
+        return next((link for link in self._links.get(namespace, {}).values() if link.host_name == host_name), None)
+
+    def attached(self) -> set[NsId]:
+        """Return the namespaces that are listened to."""
+        return set(self._links)
+
+    def to_listen(self, owner: Owner) -> dict[NsId, str]:
+        """Return every namespace that deserves attention, with a path to open it.
+
+        These are the agent's own, those that a declared interface refers to, those with links of ours or
+        made by us, and each other one until it has been looked at once, for left-overs.
+        """
+        wanted_refs = {interface.namespace for interface in self._interfaces.values()}
+        paths: dict[NsId, str] = {}
+        for ref, id in self._namespaces.items():
+            if id == self.own or ref in wanted_refs or id not in self._looked_at or self._has_ours(id, owner):
+                paths.setdefault(id, self._paths[ref])
+        return paths
+
+    def _has_ours(self, id: NsId, owner: Owner) -> bool:
+        links = self._links.get(id, {})
+        return owner.made_namespace(links.get(LOOPBACK_IFINDEX)) or any(map(owner.owns, links.values()))
+
+    def take_changed(self) -> Iterable[Name]:
+        """Return the names whose declaration changed since the last call."""
+        changed, self.changed = self.changed, set()
+        return changed

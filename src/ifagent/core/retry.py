@@ -1,0 +1,164 @@
+"""What may be tried when. Time is an argument, in seconds of any monotonic clock.
+
+Two things are remembered. An *operation* that the kernel refused waits by the fate of its errno. An
+*interface* whose applied state somebody else keeps changing has its repairs spaced out. A changed
+declaration clears both.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from ifagent.core.interface import Name
+from ifagent.core.operations import Operation, Outcome
+
+FIRST_DELAY = 0.1
+"""Seconds until the second try; doubled with every further one."""
+
+LAST_DELAY = 60.0
+"""Longest time between two tries, in seconds."""
+
+FREE_REPAIRS = 5
+"""How many repairs of one interface in a row are made at once, before they are spaced out."""
+
+QUIET = 60.0
+"""Seconds without drift after which an interface's repairs are made at once again."""
+
+
+class Fate(Enum):
+    """What a refusal means for the next try."""
+
+    STALE = "stale"  # the world is not as it was observed: look again, then plan again
+    TRANSIENT = "transient"  # try again later, without end
+    PERMANENT = "permanent"  # wait until the plan or the declaration changes
+
+
+_FATES = {
+    errno.EEXIST: Fate.STALE,
+    errno.ENODEV: Fate.STALE,
+    errno.ENOENT: Fate.STALE,
+    errno.EADDRNOTAVAIL: Fate.STALE,
+    errno.EBUSY: Fate.TRANSIENT,
+    errno.ENOBUFS: Fate.TRANSIENT,
+    errno.ENOMEM: Fate.TRANSIENT,
+    errno.EAGAIN: Fate.TRANSIENT,
+    errno.EINTR: Fate.TRANSIENT,
+    errno.EMFILE: Fate.TRANSIENT,
+    errno.ENFILE: Fate.TRANSIENT,
+    errno.ENOSPC: Fate.TRANSIENT,
+    errno.ENOTCONN: Fate.TRANSIENT,
+    errno.EINVAL: Fate.PERMANENT,
+    errno.EOPNOTSUPP: Fate.PERMANENT,
+    errno.EPERM: Fate.PERMANENT,
+    errno.EACCES: Fate.PERMANENT,
+    errno.ERANGE: Fate.PERMANENT,
+    errno.EROFS: Fate.PERMANENT,
+}
+
+
+def fate(code: int) -> Fate:
+    """Return what an errno means for the next try; one that is not in the table is transient."""
+    return _FATES.get(code, Fate.TRANSIENT)
+
+
+def delay(attempts: int) -> float:
+    """Return the seconds to wait after so many failed attempts."""
+    return float(min(FIRST_DELAY * 2 ** min(attempts - 1, 16), LAST_DELAY))
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One operation that did not succeed. ``next_try`` is ``None`` when only a change can help."""
+
+    operation: Operation
+    names: frozenset[Name]
+    text: str
+    attempts: int
+    next_try: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unrest:
+    """How often an interface was changed by somebody else, and until when it is left alone."""
+
+    repairs: int = 0
+    streak: int = 0
+    last: float = 0.0
+    until: float = 0.0
+
+
+class RetryBook:
+    """Remembers refusals and repairs; forgets them when they no longer matter."""
+
+    def __init__(self) -> None:
+        self._refusals: dict[Operation, Refusal] = {}
+        self._unrest: dict[Name, Unrest] = {}
+
+    def may_try(self, operation: Operation, names: Iterable[Name], now: float) -> bool:
+        """Tell whether an operation for these interfaces may be carried out now."""
+        refusal = self._refusals.get(operation)
+        if refusal is not None and (refusal.next_try is None or now < refusal.next_try):
+            return False
+        return not any(now < self._unrest[name].until for name in names if name in self._unrest)
+
+    def refused(self, outcome: Outcome, names: frozenset[Name], text: str, now: float) -> None:
+        """Note that the kernel refused an operation; ``text`` is what to tell the user."""
+        before = self._refusals.get(outcome.operation)
+        attempts = before.attempts + 1 if before else 1
+        next_try: float | None
+        match fate(outcome.errno):
+            case Fate.STALE:
+                next_try = now if attempts == 1 else now + delay(attempts - 1)
+            case Fate.TRANSIENT:
+                next_try = now + delay(attempts)
+            case Fate.PERMANENT:
+                next_try = None
+        self._refusals[outcome.operation] = Refusal(outcome.operation, names, text, attempts, next_try)
+
+    def succeeded(self, operation: Operation) -> None:
+        """Note that an operation was carried out."""
+        self._refusals.pop(operation, None)
+
+    def drifted(self, name: Name, now: float) -> None:
+        """Note that an applied interface was changed by somebody else."""
+        before = self._unrest.get(name, Unrest())
+        streak = 1 if now - max(before.last, before.until) > QUIET else before.streak + 1
+        until = now if streak <= FREE_REPAIRS else now + delay(streak - FREE_REPAIRS)
+        self._unrest[name] = Unrest(before.repairs + 1, streak, now, until)
+
+    def changed(self, name: Name) -> None:
+        """Forget what stood in the way of an interface: its declaration changed."""
+        for refusal in [r for r in self._refusals.values() if name in r.names]:
+            del self._refusals[refusal.operation]
+        if name in self._unrest:
+            self._unrest[name] = replace(self._unrest[name], streak=0, until=0.0)
+
+    def gone(self, name: Name) -> None:
+        """Forget an interface altogether."""
+        self.changed(name)
+        self._unrest.pop(name, None)
+
+    def keep_only(self, operations: Collection[Operation]) -> None:
+        """Forget refusals of operations that are no longer planned."""
+        for operation in [op for op in self._refusals if op not in operations]:
+            del self._refusals[operation]
+
+    def refusals_of(self, name: Name) -> list[Refusal]:
+        """Return what was refused for one interface."""
+        return [refusal for refusal in self._refusals.values() if name in refusal.names]
+
+    def unrest_of(self, name: Name) -> Unrest:
+        """Return how often one interface was changed by somebody else."""
+        return self._unrest.get(name, Unrest())
+
+    def next_time(self, now: float) -> float | None:
+        """Return when something that waits may be tried next, ``None`` if nothing waits for a time.
+
+        Times that have passed are not told again: what they allowed has been planned since.
+        """
+        times = [r.next_try for r in self._refusals.values() if r.next_try is not None]
+        times += [u.until for u in self._unrest.values()]
+        return min((time for time in times if time > now), default=None)
