@@ -1,0 +1,1 @@
+"""Bytes to interfaces and states, and back: the wire formats."""
