@@ -1,0 +1,13 @@
+"""How ifagent speaks etcd: the only folder that imports grpc or aetcd.
+
+Of aetcd only the generated stubs are used; its client and its watcher are not. grpc reads its
+environment once, when it is first imported, so what it must be told is said here: no fork handlers (they
+deadlock a forked child and crash with calls in flight) and no log lines of its own on standard error.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")

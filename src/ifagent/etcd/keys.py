@@ -1,0 +1,41 @@
+"""Where things are in the store; the layout of ligato v1.4.1, and ifagent's own status keys.
+
+``/vnf-agent/<label>/linux/config/v1/interface/<name>`` holds what is declared (ligato),
+``/vnf-agent/<label>/linux/status/v1/interface/<name>`` what became of it (ifagent). Keys are bytes in
+etcd and here; a name that is not UTF-8 keeps its odd bytes as hexadecimal escapes, so that it can be shown.
+"""
+
+from __future__ import annotations
+
+from ifagent.core.interface import Name
+from ifagent.errors import InvalidSettings
+
+ROOT = "/vnf-agent"
+_CONFIG = "linux/config/v1/interface/"
+_STATUS = "linux/status/v1/interface/"
+
+
+def config_prefix(label: str) -> bytes:
+    """Return the prefix of all declared interfaces of the agent called ``label``."""
+    return f"{ROOT}/{_checked(label)}/{_CONFIG}".encode()
+
+
+def status_prefix(label: str) -> bytes:
+    """Return the prefix of all published states of the agent called ``label``."""
+    return f"{ROOT}/{_checked(label)}/{_STATUS}".encode()
+
+
+def key_of(prefix: bytes, name: str) -> bytes:
+    """Return the key of one interface under a prefix of this module."""
+    return prefix + name.encode()
+
+
+def name_of(prefix: bytes, key: bytes) -> Name:
+    """Return the interface's name in a key under ``prefix``; empty if the key is the prefix itself."""
+    return Name(key.removeprefix(prefix).decode(errors="backslashreplace"))
+
+
+def _checked(label: str) -> str:
+    if not label or "/" in label or not label.isprintable():
+        raise InvalidSettings(f"{label!r} is not an agent's label (printable, no slash)")
+    return label
