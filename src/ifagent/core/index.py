@@ -6,7 +6,7 @@ Only the agent's loop writes here, by folding events. Everything else is a look-
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import assert_never
 
 from ifagent.core.events import (
@@ -44,12 +44,13 @@ class Observed:
     """What is, as the planner takes it.
 
     ``namespaces`` tells which namespace a reference leads to; ``links`` has every link of every namespace
-    that is listened to, by ifindex.
+    that is listened to, by ifindex. ``unreachable`` says why a namespace that exists cannot be entered.
     """
 
     own: NsId
     namespaces: Mapping[NamespaceRef, NsId]
     links: Mapping[NsId, Mapping[int, Link]]
+    unreachable: Mapping[NsId, str] = field(default_factory=dict)
 
     def link(self, id: LinkId | None) -> Link | None:
         """Return the link, ``None`` if there is none or its namespace is not listened to."""
@@ -74,6 +75,7 @@ class Index:
         self.problems: dict[str, str] = {}
         self.declared: dict[Name, Declaration] = {}
         self.changed: set[Name] = set()
+        self.unreachable: dict[NsId, str] = {}
         self._said: dict[str, dict[Name, Declaration]] = {source: {} for source in self.sources}
         self._interfaces: dict[Name, Interface] = {}
         self._namespaces: dict[NamespaceRef, NsId] = {}
@@ -178,7 +180,7 @@ class Index:
 
     def observed(self) -> Observed:
         """Return what is; a view, valid until the next event is folded."""
-        return Observed(self.own, self._namespaces, self._links)
+        return Observed(self.own, self._namespaces, self._links, self.unreachable)
 
     def namespace(self, ref: NamespaceRef) -> NsId | None:
         """Return the namespace that a reference leads to."""

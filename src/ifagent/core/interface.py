@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from ifagent.errors import FieldError, InvalidInterface
 
-Name = NewType("Name", str)
+Name = str
 """The logical name of an interface, unique among everything one agent is told."""
 
 HostName = NewType("HostName", str)

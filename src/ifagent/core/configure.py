@@ -1,0 +1,51 @@
+"""The smallest changes that make one link what one interface says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ifagent.core.addresses import address_changes, in_kernel_order, managed
+from ifagent.core.interface import DEFAULT_MTU, HostName, Interface
+from ifagent.core.link import Link
+from ifagent.core.operations import AddAddress, DeleteAddress, LinkOperation, SetLink, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Operations in the order they have to be carried out, and what was different, in words."""
+
+    operations: tuple[LinkOperation, ...] = ()
+    differences: tuple[str, ...] = ()
+
+
+def configure(interface: Interface, target: Target, link: Link, *, mac: str, alias: str, group: int) -> Changes:
+    """Return what makes ``link`` as ``interface`` says; nothing where it is so already.
+
+    ``target`` is how operations are to name the link. ``mac`` is the wanted MAC, given or by default; ``alias``
+    and ``group`` are the marks of ownership.
+    """
+    wanted: dict[str, tuple[object, object]] = {
+        "host_name": (link.host_name, interface.host_name),
+        "mac": (link.mac, mac),
+        "mtu": (link.mtu, interface.mtu or DEFAULT_MTU),
+        "up": (link.up, interface.enabled),
+        "alias": (link.alias, alias),
+        "group": (link.group, group),
+    }
+    different = {name: value for name, (has, value) in wanted.items() if has != value}
+    differences = [f"{name} is {wanted[name][0]!r}, wanted {value!r}" for name, value in different.items()]
+    operations: list[LinkOperation] = []
+    if different:
+        operations.append(SetLink(target=target, **different))  # type: ignore[arg-type]  # fields by name
+    if "host_name" in different and target.ifindex is not None:
+        target = Target(target.namespace, HostName(interface.host_name), target.ifindex)
+
+    have = managed(link.addresses, interface.ip_addresses)
+    early, add, late = address_changes(have, in_kernel_order(interface.ip_addresses))
+    operations += [DeleteAddress(target, address) for address in early]
+    operations += [AddAddress(target, address) for address in add]
+    operations += [DeleteAddress(target, address) for address in late]
+    differences += [f"address {address} is missing" for address in add if address not in have]
+    differences += [f"address {address} is not wanted" for address in late]
+    differences += [f"address {address} has to change its place" for address in early]
+    return Changes(tuple(operations), tuple(differences))

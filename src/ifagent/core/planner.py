@@ -1,0 +1,340 @@
+"""The planner: whole desired state and whole observed state in, a plan out. Pure.
+
+The rules, in words:
+
+1. **Claim.** See :mod:`ifagent.core.claims`.
+2. **Screen.** What cannot be realised by itself is set aside with a reason: a namespace that is not there (a
+   named one is made instead), a kind that is not supported, a place that another interface has.
+3. **Pair.** Two veth ends that name each other are a pair. An end whose partner is missing or names another
+   interface is pending.
+4. **Keep or doom.** A pair whose links are each other's peers stays, whatever else is wrong with it. So does
+   everything of an interface whose value is invalid or whose namespace cannot be seen for now. Every other
+   link of ours is doomed, but only once every source has been heard.
+5. **Realise.** A pair without links is created, in one request. A pair with links is corrected in place:
+   moved, renamed, its attributes and addresses set. Nothing is done for what is right already.
+6. **In the way.** A place that a foreign link has is a conflict, to be resolved by people. A place that a
+   link of ours is about to leave is waited for; if several wait for each other in a circle, one pair of them
+   is created anew.
+7. **Tidy.** A namespace that the agent made is removed when nobody refers to it and no link is left in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+
+from ifagent.core.claims import Claims
+from ifagent.core.configure import configure
+from ifagent.core.index import Desired, Observed
+from ifagent.core.interface import DEFAULT_MTU, AutoTap, Interface, Name, NamespaceRef, NamespaceType
+from ifagent.core.link import LOOPBACK_IFINDEX, Link, LinkId, NsId
+from ifagent.core.operations import (
+    CreateNamespace,
+    CreateVeth,
+    DeleteLink,
+    MoveLink,
+    Operation,
+    Place,
+    RemoveNamespace,
+    Target,
+    VethEnd,
+)
+from ifagent.core.ownership import Owner
+from ifagent.core.plan import Obstacle, Plan, Step, Verdict
+from ifagent.core.state import ConfigState
+
+FALLBACK_LINKS = frozenset({"tunl0", "gre0", "gretap0", "erspan0", "sit0", "ip6tnl0", "ip_vti0", "ip6_vti0", "ip6gre0"})
+"""Links that the kernel makes by itself in every new namespace when their modules are loaded."""
+
+Pair = tuple[Interface, Interface]
+
+
+def plan(desired: Desired, observed: Observed, owner: Owner) -> Plan:
+    """Return what is to be asked of the kernel now, and a verdict on every declared interface.
+
+    The plan is empty of steps exactly when nothing can be done: everything is as declared, or waits.
+    """
+    return _Planner(desired, observed, owner).plan()
+
+
+class _Planner:
+    """One planning; holds what the rules share."""
+
+    def __init__(self, desired: Desired, observed: Observed, owner: Owner) -> None:
+        self.desired = desired
+        self.observed = observed
+        self.owner = owner
+        self.claims = Claims(desired, observed, owner)
+        self.steps: dict[Operation, Step] = {}
+        self.verdicts: dict[Name, Verdict] = {}
+        self.set_aside: dict[Name, Obstacle] = {}
+        self.sheltered: set[Name] = set(desired.held)
+        self.kept: set[LinkId] = set()
+        self.doomed: dict[LinkId, DeleteLink] = {}
+
+    def plan(self) -> Plan:
+        pairs = self._pair(self._screen())
+        intact = [pair for pair in pairs if self._is_intact(pair)]
+        for pair in self._caught_in_circles(intact):
+            intact.remove(pair)
+        self._keep_and_doom(intact)
+        alive = {end.name for pair in intact for end in pair}
+        for pair in pairs:
+            if pair[0].name in alive:
+                for end in pair:
+                    self._correct(end)
+            else:
+                self._create(pair)
+        self._tidy()
+        return Plan(self.steps, self.verdicts)
+
+    # Rule 2
+
+    def _screen(self) -> dict[Name, Interface]:
+        """Return the interfaces that may be realised, set the others aside."""
+        passed: dict[Name, Interface] = {}
+        taken: dict[tuple[Place, str], Name] = {}
+        # An interface whose link is at its place comes before a rival for that place.
+        order = sorted(self.desired.interfaces.values(), key=lambda i: (not self.claims.is_at_place(i), i.name))
+        for interface in order:
+            place = self.claims.place(interface)
+            rival = taken.setdefault((place, interface.host_name), interface.name)
+            obstacle = _duplicate(interface, rival) if rival != interface.name else self._missing(interface, place)
+            if obstacle:
+                self._put_aside(interface.name, obstacle)
+            else:
+                passed[interface.name] = interface
+        return passed
+
+    def _missing(self, interface: Interface, place: Place) -> Obstacle | None:
+        ref = interface.namespace
+        if isinstance(interface.kind, AutoTap):
+            return Obstacle(ConfigState.PENDING, "interfaces of type AUTO_TAP are not realised by this version")
+        if ref.type not in {NamespaceType.OWN, NamespaceType.NAMED}:
+            reason = f"namespace references of type {ref.type} are not followed by this version"
+            return Obstacle(ConfigState.PENDING, reason, (f"namespace {ref}",))
+        if not isinstance(place, NamespaceRef) and place not in self.observed.links:
+            self.sheltered.add(interface.name)
+            problem = self.observed.unreachable.get(place, "it is being opened")
+            reason = f"namespace {ref} cannot be used yet: {problem}"
+            return Obstacle(ConfigState.PENDING, reason, (f"namespace {ref}",))
+        return None
+
+    def _put_aside(self, name: Name, obstacle: Obstacle) -> None:
+        link = self.claims.of.get(name)
+        self.set_aside[name] = obstacle
+        self.verdicts[name] = Verdict(link.id if link else None, obstacle)
+        if obstacle.config_state is ConfigState.INVALID:
+            self.sheltered.add(name)
+
+    # Rule 3
+
+    def _pair(self, candidates: Mapping[Name, Interface]) -> list[Pair]:
+        pairs: list[Pair] = []
+        for name, interface in candidates.items():
+            peer_name = _peer_name(interface)
+            peer = candidates.get(peer_name)
+            if peer is not None and _peer_name(peer) == name:
+                if name < peer_name:
+                    pairs.append((interface, peer))
+                continue
+            if peer is not None:
+                reason = f"interface {peer_name} names {_peer_name(peer)} as its peer, not {name}"
+            elif peer_name in self.set_aside:
+                reason = f"its peer {peer_name} cannot be realised: {self.set_aside[peer_name].reason}"
+            elif peer_name in self.desired.held:
+                reason = f"the value of its peer {peer_name} is invalid"
+            else:
+                reason = f"its peer {peer_name} is not declared"
+            if peer_name in self.sheltered:
+                self.sheltered.add(name)
+            self._put_aside(name, Obstacle(ConfigState.PENDING, reason, (f"interface {peer_name}",)))
+        return pairs
+
+    def _is_intact(self, pair: Pair) -> bool:
+        near, far = (self.claims.of.get(end.name) for end in pair)
+        return near is not None and far is not None and near.kind == "veth" and near.peer == far.id
+
+    # Rule 4
+
+    def _keep_and_doom(self, intact: Iterable[Pair]) -> None:
+        for pair in intact:
+            self.kept.update(self.claims.of[end.name].id for end in pair)
+        for name in self.sheltered & self.claims.of.keys():
+            link = self.claims.of[name]
+            self.kept.update(id for id in (link.id, link.peer) if id)
+        if not self.desired.complete:
+            return
+        for link in self.claims.at.values():
+            if link.id in self.kept or link.id in self.doomed or not self.owner.owns(link):
+                continue
+            operation = DeleteLink(_target(link))
+            ends = [end for end in (link, self.observed.peer(link)) if end]
+            names = [self.claims.by.get(end.id) or self.owner.name_of(end) for end in ends]
+            self.doomed.update((end.id, operation) for end in ends)
+            self._step(operation, filter(None, names))
+
+    # Rule 5
+
+    def _create(self, pair: Pair) -> None:
+        obstacles = {end.name: obstacle for end in pair if (obstacle := self._in_the_way(end))}
+        for end, other in (pair, pair[::-1]):
+            obstacle = obstacles.get(end.name)
+            if obstacle is None and obstacles:
+                reason = f"its peer {other.name} cannot be realised: {obstacles[other.name].reason}"
+                obstacle = Obstacle(ConfigState.PENDING, reason, (f"interface {other.name}",))
+            self.verdicts[end.name] = Verdict(None, obstacle, () if obstacle else ("the link is missing",))
+        if obstacles:
+            return
+        near, far = (
+            VethEnd(self.claims.place(end), end.host_name, self._mac(end), end.mtu or DEFAULT_MTU) for end in pair
+        )
+        create = CreateVeth(near, far, self.owner.group)
+        names = [end.name for end in pair]
+        after = [self._prepare(made.target, names) for made in (near, far)]
+        after += [[self.doomed[link.id]] for name in names if (link := self.claims.of.get(name))]
+        self._step(create, names, (operation for operations in after for operation in operations))
+        for end, made in zip(pair, (near, far), strict=True):
+            newborn = Link(
+                id=LinkId(NsId(0), 0), host_name=made.host_name, mac=made.mac, mtu=made.mtu, group=create.group
+            )
+            self._configure(end, made.target, newborn, [create])
+
+    def _correct(self, interface: Interface) -> None:
+        """Plan what puts one end of an intact pair right."""
+        link = self.claims.of[interface.name]
+        place = self.claims.place(interface)
+        target, seen = _target(link), link
+        after: Collection[Operation] = ()
+        differences: tuple[str, ...] = ()
+        obstacle = self._in_the_way(interface)
+        wanted = interface
+        if obstacle:
+            # It stays where it is; everything else about it is put right.
+            wanted = replace(interface, host_if_name=link.host_name)
+        elif place != link.id.namespace:
+            destination = Target(place, interface.host_name)
+            move = MoveLink(target, place, interface.host_name)
+            self._step(move, [interface.name], self._prepare(destination, [interface.name]))
+            # It arrives down and without addresses.
+            target, seen = destination, replace(link, host_name=interface.host_name, up=False, addresses=())
+            after, differences = [move], (f"it is not in namespace {interface.namespace}",)
+        elif link.host_name != interface.host_name:
+            after = self._prepare(Target(place, interface.host_name), [interface.name])
+        differences += self._configure(wanted, target, seen, after)
+        self.verdicts[interface.name] = Verdict(link.id, obstacle, differences)
+
+    def _configure(
+        self, interface: Interface, target: Target, link: Link, after: Iterable[Operation]
+    ) -> tuple[str, ...]:
+        """Plan what makes ``link`` at ``target`` what ``interface`` says; return the differences in words."""
+        alias = self.owner.alias(interface.name)
+        changes = configure(interface, target, link, mac=self._mac(interface), alias=alias, group=self.owner.group)
+        for operation in changes.operations:
+            self._step(operation, [interface.name], after)
+            after = [operation]
+        return changes.differences
+
+    def _mac(self, interface: Interface) -> str:
+        return interface.phys_address or self.owner.default_mac(interface.name)
+
+    def _prepare(self, target: Target, names: Iterable[Name]) -> list[Operation]:
+        """Return the operations that have to go before a link can take this place."""
+        operations: list[Operation] = []
+        if isinstance(target.namespace, NamespaceRef):
+            create = CreateNamespace(target.namespace, self.owner.namespace_mark)
+            known = self.steps.get(create)
+            self._step(create, {*names, *(known.names if known else ())})
+            operations.append(create)
+        occupant = self.claims.at_target(target)
+        if occupant is not None and occupant.id in self.doomed:
+            operations.append(self.doomed[occupant.id])
+        return operations
+
+    def _step(self, operation: Operation, names: Iterable[Name], after: Iterable[Operation] = ()) -> None:
+        self.steps[operation] = Step(operation, frozenset(names), frozenset(after))
+
+    # Rule 6
+
+    def _in_the_way(self, interface: Interface) -> Obstacle | None:
+        """Return why the interface's place cannot be taken now, ``None`` if it is free or will be."""
+        own = self.claims.of.get(interface.name)
+        in_the_way = [link for link in (own, self.claims.occupant(interface)) if link is not None]
+        for link in in_the_way:
+            if link.id in self.doomed or (link is own and link.id in self.kept):
+                continue
+            if (leaver := self._leaver(link)) is not None and link is not own:
+                reason = f"interface {leaver.name} still has the host name {interface.host_name}"
+                return Obstacle(ConfigState.PENDING, reason, (f"host name {interface.host_name}",))
+            if self.owner.owns(link) and not self.desired.complete:
+                return Obstacle(ConfigState.PENDING, f"{link} can only be replaced once every source has been heard")
+            return Obstacle(
+                ConfigState.FAILED,
+                f"conflict: {link} is there in namespace {interface.namespace} and is not this agent's to change; "
+                f"rename or remove it, or choose another host_if_name",
+            )
+        return None
+
+    def _leaver(self, occupant: Link) -> Interface | None:
+        """Return the interface whose link this is, if that has to go to another place."""
+        interface = self.desired.interfaces.get(self.claims.by.get(occupant.id, ""))
+        if interface is None or interface.name in self.set_aside or self.claims.is_at_place(interface):
+            return None
+        return interface
+
+    def _caught_in_circles(self, intact: Iterable[Pair]) -> list[Pair]:
+        """Return pairs to be made anew because their ends wait for each other's places in a circle."""
+        if not self.desired.complete:
+            return []
+        pair_of = {end.name: pair for pair in intact for end in pair}
+        waits: dict[Name, Name] = {}
+        for pair in intact:
+            for end in pair:
+                occupant = self.claims.occupant(end)
+                leaver = self._leaver(occupant) if occupant else None
+                if leaver is not None and leaver.name in pair_of:
+                    waits[end.name] = leaver.name
+        caught: list[Pair] = []
+        for start in sorted(waits):
+            name, seen = start, set[Name]()
+            while name in waits and name not in seen:
+                seen.add(name)
+                name = waits[name]
+            if seen and name == start:
+                caught.append(pair_of[start])
+                for end in pair_of[start]:
+                    waits.pop(end.name, None)
+        return caught
+
+    # Rule 7
+
+    def _tidy(self) -> None:
+        if not self.desired.complete:
+            return
+        refs = {interface.namespace for interface in self.desired.interfaces.values()}
+        wanted = {self.observed.own, *(self.observed.namespaces.get(ref) for ref in refs)}
+        for ref, id in self.observed.namespaces.items():
+            links = self.observed.links.get(id)
+            if links is None or id in wanted or ref.type is not NamespaceType.NAMED:
+                continue
+            if not self.owner.made_namespace(links.get(LOOPBACK_IFINDEX)):
+                continue
+            left = [x for x in links.values() if x.id.ifindex != LOOPBACK_IFINDEX and x.host_name not in FALLBACK_LINKS]
+            if all(link.id in self.doomed for link in left):
+                self._step(RemoveNamespace(ref, id), (), {self.doomed[link.id] for link in left})
+
+
+def _target(link: Link) -> Target:
+    return Target(link.id.namespace, link.host_name, link.id.ifindex)
+
+
+def _peer_name(interface: Interface) -> Name:
+    return getattr(interface.kind, "peer_if_name", "")
+
+
+def _duplicate(interface: Interface, rival: Name) -> Obstacle:
+    reason = (
+        f"interface {rival} already has the host name {interface.host_name} "
+        f"in namespace {interface.namespace}; choose another one"
+    )
+    return Obstacle(ConfigState.INVALID, reason, field="host_if_name")
