@@ -1,0 +1,216 @@
+"""The agent: how everything works together.
+
+::
+
+    sources ----------> inbox ---> round: fold, plan, carry out, look again ---> states
+    kernel's events -->            (reconciler.py)                    |            (stream.py)
+       ^                                                              v
+       +------------------------- operations, in lanes ------------ kernel
+
+One task reads the inbox and carries out rounds; only it changes the index. Every source and the kernel's
+listening run as tasks of their own and do nothing but put events into the inbox. Whatever happened, the next
+round looks at the whole picture and does what is missing: a restart, drift, a namespace that comes late and a
+lost message are all the same ordinary round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import anyio
+import structlog
+from anyio.abc import TaskStatus
+
+from ifagent.core.events import Declaration
+from ifagent.core.index import Index
+from ifagent.core.interface import Interface, Name
+from ifagent.core.ownership import Owner
+from ifagent.core.state import ConfigState, InterfaceState
+from ifagent.errors import InvalidSettings, NotApplied, UnknownInterface
+from ifagent.inbox import Inbox
+from ifagent.kernel.contract import Kernel
+from ifagent.reconciler import Reconciler
+from ifagent.settings import Settings
+from ifagent.sources.contract import Source
+from ifagent.sources.memory import Memory
+from ifagent.stream import StateHub, Subscription
+
+log = structlog.get_logger()
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Agent:
+    """Keeps the kernel's interfaces as its sources, and its callers, declare them.
+
+    ``sources`` are heard in the order given: where two declare the same name, the first one counts; what is
+    declared through :meth:`configure` counts before all of them. ``kernel`` is the real one unless given.
+    An agent runs once.
+    """
+
+    def __init__(
+        self, settings: Settings | None = None, *, sources: Sequence[Source] = (), kernel: Kernel | None = None
+    ) -> None:
+        self.settings = settings or Settings()
+        if kernel is None:
+            from ifagent.kernel.linux import LinuxKernel
+
+            kernel = LinuxKernel(netns_dir=self.settings.netns_dir)
+        self._kernel = kernel
+        self._declared_here = Memory(name="api")
+        self._sources: tuple[Source, ...] = (self._declared_here, *sources)
+        names = [source.name for source in self._sources]
+        if len(set(names)) < len(names):
+            raise InvalidSettings(f"sources need different names, these are {', '.join(names)}")
+        self._inbox = Inbox()
+        self._hub = StateHub()
+        self._index = Index(kernel.own, names)
+        owner = Owner(self.settings.label, _BOOT_ID.read_bytes() + str(kernel.own).encode())
+        self._reconciler = Reconciler(kernel, self._index, self._inbox, self._hub, owner)
+        self._settled = anyio.Event()
+        self._running = False
+        self._ready = anyio.Event()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, settings: Settings | None = None, *, sources: Sequence[Source] = (), kernel: Kernel | None = None
+    ) -> AsyncIterator[Self]:
+        """Run an agent while the block lasts; entered once every source has synced and the first round is done.
+
+        Leaving the block ends the agent and leaves the kernel as it is.
+        """
+        agent = cls(settings, sources=sources, kernel=kernel)
+        async with anyio.create_task_group() as group:
+            await group.start(agent.run)
+            try:
+                yield agent
+            finally:
+                group.cancel_scope.cancel()
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Run until cancelled; ``task_status.started()`` is called when the agent is ready.
+
+        Raises whatever goes wrong inside: a bug ends the agent rather than let it guess.
+        """
+        if self._running:
+            raise RuntimeError("an agent runs once; make another one")
+        self._running = True
+        try:
+            async with anyio.create_task_group() as group:
+                await group.start(lambda *, task_status: self._kernel.run(self._inbox.put, task_status=task_status))
+                for source in self._sources:
+                    group.start_soon(source.run, self._inbox.put)
+                group.start_soon(self._look_regularly)
+                await self._loop(task_status)
+        finally:
+            self._hub.close()
+
+    async def _loop(self, task_status: TaskStatus[None]) -> None:
+        while True:
+            await self._inbox.wait(self._reconciler.next_time)
+            await self._reconciler.round()
+            if self._index.complete and not self._ready.is_set():
+                log.info("ready", interfaces=len(self._index.declared), label=self.settings.label)
+                self._ready.set()
+                task_status.started()
+            self._settled.set()
+            self._settled = anyio.Event()
+
+    async def _look_regularly(self) -> None:
+        while True:
+            await anyio.sleep(self.settings.full_look_interval)
+            self._reconciler.look_at_everything()
+
+    # Declaring
+
+    async def configure(self, interface: Interface) -> InterfaceState:
+        """Declare an interface, or declare it anew; return its state once that has been acted on.
+
+        The state may be any: ``PENDING`` while something is missing is an answer, not an error.
+        """
+        self._declared_here.set(interface)
+        await self._settle()
+        return self._hub.states[interface.name]
+
+    async def modify(self, name: Name, **changes: Any) -> InterfaceState:
+        """Change some fields of an interface that was declared with :meth:`configure`; return its new state.
+
+        Raises :class:`UnknownInterface` if it was not, and ``pydantic.ValidationError`` for a bad value.
+        """
+        interface = self._declared_here.get(name)
+        if interface is None:
+            raise UnknownInterface(name)
+        return await self.configure(replace(interface, **changes))
+
+    async def delete(self, name: Name) -> None:
+        """Take back what :meth:`configure` declared and return once that has been acted on.
+
+        An interface that is not declared here, or already gone, is no error.
+        """
+        self._declared_here.remove(name)
+        await self._settle()
+
+    async def resync(self, interfaces: Iterable[Interface] | None = None) -> dict[Name, InterfaceState]:
+        """Look at the whole kernel anew and put right what is not as declared; return all states.
+
+        With ``interfaces``, exactly these are declared here from now on. What is right already is not touched.
+        """
+        if interfaces is not None:
+            self._declared_here.replace(interfaces)
+        self._reconciler.look_at_everything()
+        await self._settle()
+        return dict(self._hub.states)
+
+    async def _settle(self) -> None:
+        """Wait for the end of a round that covers everything said until now."""
+        if not self._running:
+            raise RuntimeError("the agent does not run")
+        sequence = self._inbox.put_marker()
+        while self._reconciler.covered < sequence:
+            await self._settled.wait()
+
+    # Watching
+
+    def state(self, name: Name) -> InterfaceState | None:
+        """Return the newest state of an interface, ``None`` if it is not known."""
+        return self._hub.states.get(name)
+
+    def states(self, *, name: Name | None = None) -> Subscription:
+        """Return an asynchronous iterator over a snapshot of all states, then every change, without a gap.
+
+        ``name`` restricts it to one interface. It ends when the agent does. A reader that is slow misses
+        intermediate states only and is told how many; it slows nobody.
+        """
+        return self._hub.subscribe(None if name is None else lambda state: state.name == name)
+
+    def declarations(self) -> dict[Name, Declaration]:
+        """Return everything that is declared, by name."""
+        return dict(self._index.declared)
+
+    async def wait_ready(self) -> None:
+        """Wait until every source has synced and the first round is done."""
+        await self._ready.wait()
+
+    async def wait_for(
+        self,
+        name: Name,
+        *,
+        applied: bool = True,
+        timeout: float | None = None,  # noqa: ASYNC109 part of the promise
+    ) -> InterfaceState:
+        """Wait until an interface is applied, or with ``applied=False`` until it is not; return its state.
+
+        ``timeout`` is in seconds. Raises :class:`NotApplied`, which says why, when it has passed.
+        """
+        with anyio.move_on_after(timeout):
+            while True:
+                state = self._hub.states.get(name)
+                if state is not None and (state.config_state is ConfigState.APPLIED) is applied:
+                    return state
+                await self._hub.wait_changed()
+        raise NotApplied(name, self._hub.states.get(name))

@@ -1,0 +1,54 @@
+"""The loop's inbox: at most one event per key, in the order they were last said."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+
+import anyio
+
+from ifagent.core.events import Event
+
+
+class Inbox:
+    """Collects events between rounds; its size is bounded by the number of keys.
+
+    ``sequence`` counts the events ever put, so that a caller can tell when its own has been dealt with.
+    """
+
+    def __init__(self) -> None:
+        self.sequence = 0
+        self._events: dict[Hashable, Event] = {}
+        self._news = anyio.Event()
+
+    def put(self, event: Event) -> None:
+        """Say something; the newest statement about a key replaces an older one."""
+        self.sequence += 1
+        self._events.pop(event.key, None)
+        self._events[event.key] = event
+        self._news.set()
+
+    def put_marker(self) -> int:
+        """Have the loop do a round; return the sequence number that it will have covered then."""
+        self.sequence += 1
+        self._news.set()
+        return self.sequence
+
+    def wake(self) -> None:
+        """End the loop's wait without saying anything."""
+        self._news.set()
+
+    def drain(self) -> list[Event]:
+        """Take out everything, oldest first."""
+        events = list(self._events.values())
+        self._events.clear()
+        return events
+
+    def __bool__(self) -> bool:
+        return bool(self._events)
+
+    async def wait(self, until: float | None) -> None:
+        """Wait until something is said, or until a time of :func:`anyio.current_time`."""
+        with anyio.CancelScope(deadline=math.inf if until is None else until):
+            await self._news.wait()
+        self._news = anyio.Event()

@@ -1,0 +1,317 @@
+"""One round: from whatever was said to a kernel that is as declared, as far as it can be.
+
+A round folds the inbox into the index, opens the namespaces that matter, then plans, carries out and looks
+again until there is nothing left that may be done now. It ends with the states of all interfaces.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import anyio
+import structlog
+
+from ifagent.core.index import Index
+from ifagent.core.interface import Name, NamespaceRef
+from ifagent.core.link import NsId
+from ifagent.core.operations import (
+    CreateNamespace,
+    CreateVeth,
+    MoveLink,
+    Operation,
+    Outcome,
+    Place,
+    RemoveNamespace,
+    Target,
+    VethEnd,
+)
+from ifagent.core.ownership import Owner
+from ifagent.core.plan import Plan, Verdict
+from ifagent.core.planner import plan
+from ifagent.core.report import Findings, deleted, report
+from ifagent.core.retry import Fate, RetryBook, fate
+from ifagent.core.state import ConfigState, InterfaceState
+from ifagent.errors import KernelRefused, NamespaceUnavailable
+from ifagent.inbox import Inbox
+from ifagent.kernel.contract import Kernel
+from ifagent.stream import StateHub
+
+log = structlog.get_logger()
+
+MAX_PASSES = 16
+"""Most times one round plans before it publishes what it has; the next round goes on from there."""
+
+OPEN_AGAIN = 1.0
+"""Seconds until a namespace that could not be entered is tried again."""
+
+
+class Reconciler:
+    """Brings the kernel to what the index says is desired. Used by the agent's loop only."""
+
+    def __init__(self, kernel: Kernel, index: Index, inbox: Inbox, hub: StateHub, owner: Owner) -> None:
+        self.kernel = kernel
+        self.index = index
+        self.inbox = inbox
+        self.hub = hub
+        self.owner = owner
+        self.retry = RetryBook()
+        self.next_time: float | None = None
+        self.covered = 0
+        self._drift: dict[Name, str] = {}
+        self._take_all_anew = False
+        self._complained: set[NsId] = set()
+
+    def look_at_everything(self) -> None:
+        """Have the next round look at every namespace anew."""
+        self._take_all_anew = True
+        self.inbox.wake()
+
+    async def round(self) -> None:
+        """Carry out one round; afterwards ``next_time`` says when the next is due without news.
+
+        ``covered`` is then the inbox's sequence number that the published states account for.
+        """
+        self._fold()
+        if self._take_all_anew:
+            self._take_all_anew = False
+            await self._look(self.index.attached())
+        achieved: set[Operation] = set()
+        for count in range(MAX_PASSES):
+            await self._attend()
+            exempt = self._forget_changed()
+            covered = self.inbox.sequence
+            planned = plan(self.index.desired(), self.index.observed(), self.owner)
+            self.retry.keep_only(planned.steps)
+            if count == 0:
+                self._note_drift(planned, exempt)
+            self._note_ineffective(planned, achieved)
+            if not await self._carry_out(planned, achieved) and not self.inbox:
+                break
+            self._fold()
+        else:
+            self.inbox.wake()
+        self.covered = covered
+        self._publish(planned)
+        self._set_next_time()
+
+    def _fold(self) -> None:
+        self.kernel.drain()
+        for event in self.inbox.drain():
+            self.index.fold(event)
+
+    # Namespaces
+
+    async def _attend(self) -> None:
+        """Open the namespaces that matter, let go of those that do not, until that settles."""
+        while True:
+            wanted = self.index.to_listen(self.owner)
+            for namespace in self.index.attached() - wanted.keys():
+                await self.kernel.detach(namespace)
+            new = wanted.keys() - self.index.attached() - self.index.unreachable.keys()
+            async with anyio.create_task_group() as group:
+                for namespace in new:
+                    group.start_soon(self._attach, namespace, wanted[namespace])
+            for namespace in self.index.unreachable.keys() - wanted.keys():
+                del self.index.unreachable[namespace]
+            if not new and not self.inbox:
+                return
+            self._fold()
+
+    async def _attach(self, namespace: NsId, path: str) -> None:
+        try:
+            await self.kernel.attach(namespace, path)
+        except NamespaceUnavailable as error:
+            self.index.unreachable[namespace] = str(error)
+            if namespace not in self._complained:
+                self._complained.add(namespace)
+                log.warning("cannot enter a namespace", path=path, problem=str(error))
+        else:
+            self._complained.discard(namespace)
+
+    async def _look(self, namespaces: Iterable[NsId]) -> None:
+        """Look at namespaces anew."""
+        paths = self.index.to_listen(self.owner)
+        async with anyio.create_task_group() as group:
+            for namespace in namespaces:
+                if namespace in paths:
+                    group.start_soon(self._attach, namespace, paths[namespace])
+        self._fold()
+
+    # What was learnt since the last planning
+
+    def _forget_changed(self) -> set[Name]:
+        """Clear what stood in the way of changed interfaces; return them and everybody they have to do with."""
+        changed = set(self.index.take_changed())
+        for name in changed:
+            if name in self.index.declared:
+                self.retry.changed(name)
+            else:
+                self.retry.gone(name)
+                self._drift.pop(name, None)
+        interfaces = self.index.desired().interfaces
+        return changed | {
+            name for name, interface in interfaces.items() if getattr(interface.kind, "peer_if_name", None) in changed
+        }
+
+    def _note_drift(self, planned: Plan, exempt: set[Name]) -> None:
+        """Note every interface that was as declared and no longer is, though nobody declared otherwise."""
+        for name, verdict in planned.verdicts.items():
+            before = self.hub.states.get(name)
+            if before is None or before.config_state is not ConfigState.APPLIED or name in exempt:
+                continue
+            if verdict.differences:
+                self._drift[name] = "; ".join(verdict.differences)
+                self.retry.drifted(name, anyio.current_time())
+                log.info("drift", interface=name, different=self._drift[name])
+
+    def _note_ineffective(self, planned: Plan, achieved: set[Operation]) -> None:
+        """Do not repeat within a round what the kernel accepted without effect."""
+        for operation in achieved & planned.steps.keys():
+            text = f"{operation}: the kernel accepted it, but it did not take effect"
+            outcome = Outcome(operation, errno.EAGAIN, text)
+            self.retry.refused(outcome, planned.steps[operation].names, text, anyio.current_time())
+
+    # Carrying out
+
+    async def _carry_out(self, planned: Plan, achieved: set[Operation]) -> bool:
+        """Carry out what may be tried now, wave by wave; tell whether anything was."""
+        sorter = planned.sorter()
+        tried = False
+        while sorter.is_active() and (wave := sorter.get_ready()):
+            now = anyio.current_time()
+            due = [op for op in wave if self.retry.may_try(op, planned.steps[op].names, now)]
+            if not due:
+                break
+            tried = True
+            outcomes = await self._execute(due)
+            stale: set[NsId] = set()
+            for operation, outcome in zip(due, outcomes, strict=True):
+                if outcome.errno == 0:
+                    achieved.add(operation)
+                    self.retry.succeeded(operation)
+                    sorter.done(operation)
+                    log.debug("done", operation=str(operation))
+                    continue
+                self._note_refusal(replace(outcome, operation=operation), planned.steps[operation].names)
+                if fate(outcome.errno) is Fate.STALE:
+                    stale |= _namespaces_of(outcome.operation)
+            self._fold()
+            if any(isinstance(op, CreateNamespace | RemoveNamespace) for op in due):
+                await self._attend()
+            if stale:
+                await self._look(stale)
+        return tried
+
+    def _note_refusal(self, outcome: Outcome, names: frozenset[Name]) -> None:
+        text = str(KernelRefused(outcome.operation, outcome.errno, outcome.text))
+        self.retry.refused(outcome, names, text, anyio.current_time())
+        log.info("refused", operation=str(outcome.operation), errno=outcome.errno, text=outcome.text)
+
+    async def _execute(self, operations: Sequence[Operation]) -> list[Outcome]:
+        """Have the kernel carry out one wave; what names a link that does not exist fails here."""
+        concrete = [self._concrete(operation) for operation in operations]
+        possible = [operation for operation in concrete if operation is not None]
+        outcomes = iter(await self.kernel.execute(possible))
+        return [
+            Outcome(given, errno.ENODEV, "what it depends on is gone") if made is None else next(outcomes)
+            for given, made in zip(operations, concrete, strict=True)
+        ]
+
+    def _concrete(self, operation: Operation) -> Operation | None:
+        """Fill in ids that were not known when the operation was planned; ``None`` if they still are not."""
+        match operation:
+            case CreateNamespace() | RemoveNamespace():
+                return operation
+            case CreateVeth():
+                near, far = self._end(operation.near), self._end(operation.far)
+                return replace(operation, near=near, far=far) if near and far else None
+            case _:
+                target = self._target(operation.target)
+                if target is None:
+                    return None
+                if isinstance(operation, MoveLink):
+                    to = self._namespace(operation.to)
+                    return None if to is None else replace(operation, target=target, to=to)
+                return operation if target is operation.target else replace(operation, target=target)
+
+    def _end(self, end: VethEnd) -> VethEnd | None:
+        namespace = self._namespace(end.namespace)
+        return None if namespace is None else replace(end, namespace=namespace)
+
+    def _target(self, target: Target) -> Target | None:
+        if target.ifindex is not None:
+            return target
+        namespace = self._namespace(target.namespace)
+        link = self.index.link_named(namespace, target.host_name) if namespace is not None else None
+        return Target(link.id.namespace, link.host_name, link.id.ifindex) if link else None
+
+    def _namespace(self, place: Place) -> NsId | None:
+        return self.index.namespace(place) if isinstance(place, NamespaceRef) else place
+
+    # What to tell
+
+    def _publish(self, planned: Plan) -> None:
+        leaving = {name for step in planned.steps.values() for name in step.names} - self.index.declared.keys()
+        now, clock = anyio.current_time(), time.time()
+        changed: dict[Name, InterfaceState] = {}
+        for name in self.index.declared.keys() | leaving:
+            before = self.hub.states.get(name)
+            state = report(self._findings(name, planned, now, clock), before)
+            if state is not before:
+                changed[name] = state
+                _log_state(before, state)
+        gone = self.hub.states.keys() - self.index.declared.keys() - leaving
+        self.hub.publish(changed, {name: deleted(self.hub.states[name], clock) for name in gone})
+        for name in gone:
+            log.info("deleted", interface=name)
+
+    def _findings(self, name: Name, planned: Plan, now: float, clock: float) -> Findings:
+        verdict = planned.verdicts.get(name, Verdict())
+        observed, interface = self.index.observed(), self.index.desired().interfaces.get(name)
+        link = observed.link(verdict.link)
+        return Findings(
+            name=name,
+            declaration=self.index.declared.get(name),
+            interface=interface,
+            verdict=verdict,
+            link=link,
+            peer=observed.peer(link) if link else None,
+            namespace_id=self.index.namespace(interface.namespace) if interface else None,
+            refusals=self.retry.refusals_of(name),
+            unrest=self.retry.unrest_of(name),
+            last_drift=self._drift.get(name, ""),
+            now=now,
+            clock=clock,
+        )
+
+    def _set_next_time(self) -> None:
+        now = anyio.current_time()
+        times = [self.retry.next_time(now)]
+        if self.index.unreachable:
+            self.index.unreachable.clear()
+            times.append(now + OPEN_AGAIN)
+        self.next_time = min((t for t in times if t is not None), default=None)
+
+
+def _namespaces_of(operation: Operation) -> set[NsId]:
+    """Return the namespaces in which a refused operation may have met something unknown."""
+    match operation:
+        case CreateVeth():
+            places: tuple[Place, ...] = (operation.near.namespace, operation.far.namespace)
+        case CreateNamespace() | RemoveNamespace():
+            places = ()
+        case MoveLink():
+            places = (operation.target.namespace, operation.to)
+        case _:
+            places = (operation.target.namespace,)
+    return {place for place in places if not isinstance(place, NamespaceRef)}
+
+
+def _log_state(before: InterfaceState | None, state: InterfaceState) -> None:
+    if before is not None and (before.config_state, before.reason) == (state.config_state, state.reason):
+        return
+    fields = {"interface": state.name, "link": state.internal_name, "reason": state.reason}
+    log.info(state.config_state.lower(), **{key: value for key, value in fields.items() if value})

@@ -1,0 +1,35 @@
+"""Every setting of the agent, with its default and unit."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+MAX_LABEL_BYTES = 64
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:+-]*")
+
+
+def _check_label(value: str) -> str:
+    if len(value) > MAX_LABEL_BYTES or not _LABEL.fullmatch(value):
+        raise ValueError(
+            f"a label has at most {MAX_LABEL_BYTES} letters, digits or . _ - @ : +, and starts with a letter or digit"
+        )
+    return value
+
+
+class Settings(BaseModel):
+    """What an agent can be told apart from interfaces. Frozen; a bad value raises ``pydantic.ValidationError``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label: Annotated[str, AfterValidator(_check_label)] = "vpp1"
+    """Names the agent: its keys in the store, its marks in the kernel. ligato's default."""
+
+    netns_dir: Path = Path("/run/netns")
+    """Where named namespaces are."""
+
+    full_look_interval: Annotated[float, Field(gt=0)] = 1800.0
+    """Seconds between two complete looks at the kernel; what is missed otherwise is found then."""

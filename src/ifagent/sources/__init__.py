@@ -1,0 +1,1 @@
+"""Sources of intent: what should be. They know neither each other nor the planner nor the kernel."""
