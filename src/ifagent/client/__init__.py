@@ -1,0 +1,1 @@
+"""How other programs talk to an agent: through its store."""

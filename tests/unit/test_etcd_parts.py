@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import pytest
+from aetcd import rpc
+
+from ifagent.errors import InvalidSettings
+from ifagent.etcd.address import Endpoint, EtcdAddress
+from ifagent.etcd.backoff import Backoff
+from ifagent.etcd.client import MAX_TXN_BYTES, MAX_TXN_OPS, _chunks, prefix_end
+from ifagent.etcd.keys import config_prefix, key_of, name_of, status_prefix
+from ifagent.etcd.watcher import Changes, FragmentJoiner, by_revision
+
+
+@pytest.mark.parametrize(
+    ("text", "targets"),
+    [
+        ("etcd://127.0.0.1:2379", ["ipv4:127.0.0.1:2379"]),
+        ("etcd://127.0.0.1", ["ipv4:127.0.0.1:2379"]),
+        ("etcd://localhost:1/", ["dns:///localhost:1"]),
+        ("etcd://[::1]:2380", ["ipv6:[::1]:2380"]),
+        ("etcd://[2001:DB8::1]", ["ipv6:[2001:db8::1]:2379"]),
+        ("etcd://a.example:1, b-2.example:2,[::1]:3", ["dns:///a.example:1", "dns:///b-2.example:2", "ipv6:[::1]:3"]),
+        ("etcd://a:1,a:1", ["dns:///a:1"]),
+    ],
+)
+def test_addresses_that_can_be_read(text: str, targets: list[str]) -> None:
+    address = EtcdAddress.parse(text)
+    assert [endpoint.target for endpoint in address.endpoints] == targets
+    assert EtcdAddress.parse(str(address)) == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "etcd://", "http://a:1", "a:1", "etcd://a:0", "etcd://a:65536", "etcd://a:x", "etcd://a:", "etcd://a:1,"),
+        *("etcd://::1", "etcd://[::1", "etcd://[::1]:", "etcd://[::1]x", "etcd://[fe80::1%eth0]:1", "etcd://[a]:1"),
+        *("etcd://a b:1", "etcd://a/b", "etcd://-a:1", "etcd://a:" + "9" * 5000, "etcd://a:\u0661"),
+    ],
+)
+def test_addresses_that_cannot_be_read(text: str) -> None:
+    with pytest.raises(InvalidSettings):
+        EtcdAddress.parse(text)
+
+
+def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
+    with pytest.raises(InvalidSettings) as caught:
+        EtcdAddress.parse("etcd://root:geheim@127.0.0.1:2379")
+    assert "geheim" not in str(caught.value)
+
+
+def test_an_endpoint_reads_as_people_write_it() -> None:
+    assert str(Endpoint("::1", 1)) == "[::1]:1"
+    assert str(Endpoint("a")) == "a:2379"
+
+
+def test_keys_are_laid_out_as_ligato_does() -> None:
+    prefix = config_prefix("my-agent")
+    assert key_of(prefix, "veth1") == b"/vnf-agent/my-agent/linux/config/v1/interface/veth1"
+    assert key_of(status_prefix("a"), "é") == "/vnf-agent/a/linux/status/v1/interface/é".encode()
+    assert name_of(prefix, key_of(prefix, "a/b é")) == "a/b é"
+    assert name_of(prefix, prefix) == ""
+    assert name_of(prefix, prefix + b"x\xff") == "x\\xff"
+
+
+@pytest.mark.parametrize("label", ["", "a/b", "a\n", "/"])
+def test_a_label_that_breaks_the_layout_is_refused(label: str) -> None:
+    with pytest.raises(InvalidSettings):
+        config_prefix(label)
+
+
+def test_a_prefix_ends_where_the_next_one_begins() -> None:
+    assert prefix_end(b"/a/") == b"/a0"
+    assert prefix_end(b"a\xff\xff") == b"b"
+    assert prefix_end(b"\xff") == b"\0"
+
+
+def test_operations_are_cut_at_both_limits() -> None:
+    many = [(b"%d" % number, b"") for number in range(2 * MAX_TXN_OPS + 1)]
+    assert [len(chunk) for chunk in _chunks(iter(many))] == [MAX_TXN_OPS, MAX_TXN_OPS, 1]
+    big = [(b"%d" % number, bytes(MAX_TXN_BYTES // 2)) for number in range(3)]
+    assert [len(chunk) for chunk in _chunks(iter(big))] == [1, 1, 1]
+    assert [len(chunk) for chunk in _chunks(iter([(b"k", bytes(2 * MAX_TXN_BYTES))]))] == [1]
+    assert list(_chunks(iter([]))) == []
+
+
+def test_waits_double_up_to_a_limit_and_start_over() -> None:
+    backoff = Backoff()
+    waits = [backoff.next() for _ in range(12)]
+    for number, wait in enumerate(waits):
+        longest = min(0.05 * 2**number, 3.0)
+        assert longest / 2 <= wait <= longest
+    backoff.reset()
+    assert backoff.next() <= 0.05
+
+
+def _event(key: bytes, revision: int, *, deleted: bool = False) -> object:
+    kind = rpc.Event.DELETE if deleted else rpc.Event.PUT
+    return rpc.Event(type=kind, kv=rpc.KeyValue(key=key, value=b"" if deleted else b"v", mod_revision=revision))
+
+
+def test_fragments_are_joined_before_anything_is_handed_on() -> None:
+    joiner = FragmentJoiner()
+    first, second, third = _event(b"a", 7), _event(b"b", 7), _event(b"c", 8, deleted=True)
+    assert joiner.add(rpc.WatchResponse(events=[first], fragment=True)) == []
+    assert joiner.add(rpc.WatchResponse(events=[second], fragment=True)) == []
+    assert joiner.add(rpc.WatchResponse(events=[third])) == [first, second, third]
+    assert joiner.add(rpc.WatchResponse(events=[first])) == [first]
+
+
+def test_events_of_one_revision_are_one_change() -> None:
+    events = [_event(b"a", 7), _event(b"b", 7, deleted=True), _event(b"a", 9)]
+    seven, nine = by_revision(events)
+    assert isinstance(seven, Changes)
+    assert (seven.revision, nine.revision) == (7, 9)
+    (key, value), gone = seven.changes
+    assert (key, value and value.data, value and value.mod_revision) == (b"a", b"v", 7)
+    assert gone == (b"b", None)
