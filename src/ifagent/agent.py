@@ -114,7 +114,7 @@ class Agent:
         while True:
             await self._inbox.wait(self._reconciler.next_time)
             await self._reconciler.round()
-            if self._index.complete and not self._ready.is_set():
+            if self._index.synced and not self._ready.is_set():
                 log.info("ready", interfaces=len(self._index.declared), label=self.settings.label)
                 self._ready.set()
                 task_status.started()

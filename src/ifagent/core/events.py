@@ -31,11 +31,15 @@ class Declaration:
 
 @dataclass(frozen=True, slots=True)
 class SourceSnapshot:
-    """Everything that a source declares: replaces its whole contribution, and makes it synced."""
+    """Everything that a source declares: replaces its whole contribution, and makes it synced.
+
+    ``complete`` false says that the source knows of declarations it cannot read (a broken file): nothing is
+    removed as unwanted while that lasts.
+    """
 
     source: str
     declarations: Mapping[Name, Declaration]
-    revision: int = 0
+    complete: bool = True
 
     @property
     def key(self) -> Hashable:

@@ -30,8 +30,8 @@ class Desired:
     """What is to be, as the planner takes it.
 
     ``held`` are names whose value is invalid and whose last valid value is unknown: what the kernel has of
-    them stays as it is. ``complete`` is true once every source has been heard: only then is anything of ours
-    that nobody wants taken away.
+    them stays as it is. ``complete`` is true once every source has said all it has: only then is anything of
+    ours that nobody wants taken away.
     """
 
     interfaces: Mapping[Name, Interface]
@@ -71,7 +71,8 @@ class Index:
     def __init__(self, own: NsId, sources: Sequence[str]) -> None:
         self.own = own
         self.sources = tuple(sources)
-        self.synced: set[str] = set()
+        self._synced: set[str] = set()
+        self._incomplete: set[str] = set()
         self.problems: dict[str, str] = {}
         self.declared: dict[Name, Declaration] = {}
         self.changed: set[Name] = set()
@@ -87,7 +88,7 @@ class Index:
         """Take in one event."""
         match event:
             case SourceSnapshot():
-                self._replace(event.source, event.declarations)
+                self._replace(event)
             case Declared():
                 self._declare(event.source, event.name, event.declaration)
             case SourceHealth():
@@ -103,11 +104,15 @@ class Index:
             case _:
                 assert_never(event)
 
-    def _replace(self, source: str, declarations: Mapping[Name, Declaration]) -> None:
-        before = self._said[source]
-        self._said[source] = dict(declarations)
-        self.synced.add(source)
-        for name in before.keys() | declarations.keys():
+    def _replace(self, snapshot: SourceSnapshot) -> None:
+        before = self._said[snapshot.source]
+        self._said[snapshot.source] = dict(snapshot.declarations)
+        self._synced.add(snapshot.source)
+        if snapshot.complete:
+            self._incomplete.discard(snapshot.source)
+        else:
+            self._incomplete.add(snapshot.source)
+        for name in before.keys() | snapshot.declarations.keys():
             self._update(name)
 
     def _declare(self, source: str, name: Name, declaration: Declaration | None) -> None:
@@ -169,14 +174,14 @@ class Index:
         self.changed.add(name)
 
     @property
-    def complete(self) -> bool:
-        """True once every configured source has said everything it has at least once."""
-        return self.synced.issuperset(self.sources)
+    def synced(self) -> bool:
+        """True once every configured source has said what it has at least once."""
+        return self._synced.issuperset(self.sources)
 
     def desired(self) -> Desired:
         """Return what is to be; a view, valid until the next event is folded."""
         held = frozenset(self.declared.keys() - self._interfaces.keys())
-        return Desired(self._interfaces, held, self.complete)
+        return Desired(self._interfaces, held, self.synced and not self._incomplete)
 
     def observed(self) -> Observed:
         """Return what is; a view, valid until the next event is folded."""
