@@ -4,6 +4,7 @@
 
     IfagentError
     ├── InvalidInterface      their fault: a value that says what cannot be
+    ├── InvalidState          their fault: a published state that cannot be read
     ├── InvalidSettings       their fault: an option that cannot be used
     ├── UnknownInterface      their fault: a name that was never declared
     ├── NotApplied            the world: a wait ended before the interface was applied
@@ -58,6 +59,10 @@ class InvalidInterface(IfagentError):
         self.name = name
         self.errors = tuple(errors)
         super().__init__(f"interface {name!r}: " + "; ".join(map(str, self.errors)))
+
+
+class InvalidState(IfagentError):
+    """A published state, or an event of a state stream, cannot be read; the message says why."""
 
 
 class InvalidSettings(IfagentError):

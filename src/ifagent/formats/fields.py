@@ -1,0 +1,342 @@
+"""From plain values, such as a JSON or YAML parser makes, to an interface.
+
+Here the *types* of the values are put right, or complained of, and the shape of the v1.4.1 message becomes that
+of the model; :func:`ifagent.core.interface.parse_interface` then checks what the values *mean*. The errors of
+both come out together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, TypeVar, assert_never
+
+from ifagent.core.interface import MAX_ADDRESSES, Interface, parse_interface
+from ifagent.errors import FieldError, InvalidInterface
+from ifagent.formats.numbers import NAMESPACE_FIELDS, InterfaceType, NamespaceNumber
+
+MAX_TOLD = 20
+"""Most errors, and most warnings, told of one value."""
+
+MAX_MESSAGE = 400
+"""Longest message of one error, in characters: a value may quote itself at length."""
+
+_MAX_SHOWN = 60
+_MAX_DIGITS = 20
+
+E = TypeVar("E", bound=IntEnum)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """An interface, and in words what its value has that is not used."""
+
+    interface: Interface
+    warnings: tuple[str, ...] = ()
+
+
+class JsonObject:
+    """A JSON object that still has every key as often as it was written."""
+
+    __slots__ = ("_pairs",)
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        """Keep what the JSON parser found."""
+        self._pairs = pairs
+
+    def items(self) -> list[tuple[str, Any]]:
+        """Keys and values in the order of the text."""
+        return self._pairs
+
+
+def read_interface(fields: object, *, name: str | None, warnings: Iterable[str] = ()) -> Decoded:
+    """Make an interface from an object in the shape of the v1.4.1 message.
+
+    The value must say ``name``, unless that is ``None``. ``warnings`` come before those found here. Raises
+    :class:`InvalidInterface`, and nothing else, with every error that could be found.
+    """
+    if not isinstance(fields, Mapping | JsonObject):
+        raise InvalidInterface(name or "", [FieldError("", f"an interface is an object, not {_type_of(fields)}")])
+    reader = _Reader(warnings)
+    found = reader.members(fields, "", _INTERFACE) or {}
+    plain = reader.interface(found, name)
+    called = name if name is not None else reader.called
+    try:
+        interface = parse_interface(called, plain)
+    except InvalidInterface as error:
+        told = [_in_wire_words(each, reader.namespace_field) for each in error.errors]
+        raise InvalidInterface(called, _limited(reader.errors + told)) from None
+    if reader.errors:
+        raise InvalidInterface(called, _limited(reader.errors))
+    return Decoded(interface, _first(reader.warnings))
+
+
+def _spellings(*names: str) -> dict[str, str]:
+    """Map a field's spellings to its name: snake_case and camelCase; other cases are looked up in lower case."""
+    table: dict[str, str] = {}
+    for name in names:
+        first, *rest = name.split("_")
+        camel = first + "".join(map(str.capitalize, rest))
+        table |= {name: name, camel: name, camel.lower(): name}
+    return table
+
+
+_INTERFACE = _spellings(
+    "name",
+    "description",
+    "type",
+    "enabled",
+    "ip_addresses",
+    "phys_address",
+    "mtu",
+    "host_if_name",
+    "namespace",
+    "veth",
+    "tap",
+)
+_NAMESPACE = _spellings("type", "pid", "microservice", "name", "filepath")
+_VETH = _spellings("peer_if_name")
+_TAP = _spellings("temp_if_name")
+_OBJECTS = frozenset({"namespace", "veth", "tap"})
+
+
+class _Reader:
+    """Reads the fields of one value and collects what is wrong with them.
+
+    A field in error is left out of the result, or replaced by something harmless where the model requires it,
+    so that the model can still check the others.
+    """
+
+    def __init__(self, warnings: Iterable[str]) -> None:
+        self.errors: list[FieldError] = []
+        self.warnings = list(warnings)
+        self.called = ""
+        self.namespace_field = "namespace"
+
+    def wrong(self, field: str, message: str) -> None:
+        self.errors.append(FieldError(field, message))
+
+    def interface(self, found: dict[str, Any], name: str | None) -> dict[str, Any]:
+        """Make what ``parse_interface`` takes."""
+        plain: dict[str, Any] = {
+            "name": self.name(found, name),
+            "kind": self.kind(found),
+            "namespace": self.namespace(found),
+        }
+        for key in ("description", "phys_address", "host_if_name"):
+            if key in found:
+                plain[key] = self.text(found, key, "") or ""
+        if "enabled" in found:
+            plain["enabled"] = self.flag(found["enabled"], "enabled")
+        if "mtu" in found:
+            plain["mtu"] = self.number(found["mtu"], "mtu", "a number of bytes, such as 1500") or 0
+        if "ip_addresses" in found:
+            plain["ip_addresses"] = self.addresses(found["ip_addresses"])
+        return plain
+
+    def name(self, found: dict[str, Any], expected: str | None) -> str:
+        given = self.text(found, "name", "")
+        self.called = given or ""
+        if given == "":
+            self.wrong("name", "is required" if expected is None else f"is required, and must be {_show(expected)}")
+        elif given is not None and expected is not None and given != expected:
+            self.wrong("name", f"{_show(given)} is not the name in the key, {_show(expected)}")
+        return given or "x"
+
+    def kind(self, found: dict[str, Any]) -> dict[str, Any]:
+        harmless = {"type": "tap"}
+        number = self.choice(found.get("type", 0), "type", InterfaceType)
+        match number:
+            case None:
+                return harmless
+            case InterfaceType.VETH:
+                self.unused(found, "tap", "type is 0 (VETH)")
+                veth = self.members(found.get("veth"), "veth", _VETH)
+                peer = self.text(veth, "peer_if_name", "veth") if veth is not None else None
+                if peer == "":
+                    hint = ", or type 1 (AUTO_TAP) for a TAP" if "tap" in found else ""
+                    self.wrong("veth.peer_if_name", f"is required: the name of the interface at the other end{hint}")
+                return {"type": "veth", "peer_if_name": peer} if peer else harmless
+            case InterfaceType.AUTO_TAP:
+                self.unused(found, "veth", "type is 1 (AUTO_TAP)")
+                tap = self.members(found.get("tap"), "tap", _TAP)
+                return {"type": "tap", "temp_if_name": self.text(tap or {}, "temp_if_name", "tap") or ""}
+            case _:
+                assert_never(number)
+
+    def namespace(self, found: dict[str, Any]) -> dict[str, Any]:
+        own = {"type": "own"}
+        fields = self.members(found.get("namespace"), "namespace", _NAMESPACE)
+        if not fields:
+            return own
+        number = self.choice(fields.get("type", 0), "namespace.type", NamespaceNumber)
+        if number is None:
+            return own
+        meaning, field = NAMESPACE_FIELDS[number]
+        for other in fields:
+            if other not in {"type", field}:
+                self.unused(fields, other, f"namespace.type is {number:d} ({number.name})", path="namespace")
+        self.namespace_field = f"namespace.{field}"
+        if number is NamespaceNumber.PID_REF_NS:
+            pid = self.number(fields.get("pid", 0), "namespace.pid", "a process id")
+            return {"type": meaning, "reference": str(pid)} if pid else own
+        reference = self.text(fields, field, "namespace")
+        if reference is None:
+            return own
+        # No container has the empty label, but a value that forgets it does not mean the agent's own namespace.
+        if not reference and number is not NamespaceNumber.MICROSERVICE_REF_NS:
+            return own
+        return {"type": meaning, "reference": reference}
+
+    def unused(self, fields: dict[str, Any], key: str, why: str, *, path: str = "") -> None:
+        if fields.get(key):
+            self.warnings.append(f"{_join(path, key)} is ignored, because {why}")
+
+    def members(self, value: object, path: str, known: dict[str, str]) -> dict[str, Any] | None:
+        """Give an object's fields their right names, without those that are null; ``None`` if it is none."""
+        found: dict[str, Any] = {}
+        if value is None:
+            return found
+        if not isinstance(value, Mapping | JsonObject):
+            self.wrong(path, f"must be an object, not {_type_of(value)}")
+            return None
+        for key, field in value.items():
+            name = known.get(key) or known.get(key.lower()) if isinstance(key, str) else None
+            if name is None:
+                self.warnings.append(f"unknown field {_join(path, _show(key))} is ignored")
+            elif field is not None:
+                if name in found:
+                    self.repeated(name, path)
+                found[name] = field
+        return found
+
+    def repeated(self, name: str, path: str) -> None:
+        where = _join(path, name)
+        if name in _OBJECTS and not path:
+            self.wrong(where, "is there twice")
+        else:
+            self.warnings.append(f"{where} is there twice, the last one counts")
+
+    def text(self, fields: dict[str, Any], key: str, path: str) -> str | None:
+        """Read a string, empty where there is none; ``None`` if it is wrong, which has been told then."""
+        value = fields.get(key, "")
+        if isinstance(value, str):
+            if value.isascii() or _is_unicode(value):
+                return str(value)
+            self.wrong(_join(path, key), f"{_show(value)} is not Unicode text, it has half a character")
+        else:
+            self.wrong(_join(path, key), f"must be a string, not {_type_of(value)}")
+        return None
+
+    def flag(self, value: object, path: str) -> bool:
+        if isinstance(value, bool):
+            return value
+        self.wrong(path, f"must be true or false, not {_show(value)}")
+        return False
+
+    def number(self, value: object, path: str, meaning: str) -> int | None:
+        number = _whole(value)
+        if number is None:
+            self.wrong(path, f"must be {meaning}, not {_show(value)}")
+        return number
+
+    def choice(self, value: object, path: str, members: type[E]) -> E | None:
+        """Read an enum by its number or its name."""
+        if isinstance(value, str) and value.upper() in members.__members__:
+            return members[value.upper()]
+        number = _whole(value)
+        if number is not None and number in members._value2member_map_:
+            return members(number)
+        allowed = ", ".join(f"{member:d} ({member.name})" for member in members)
+        self.wrong(path, f"must be one of {allowed}, not {_show(value)}")
+        return None
+
+    def addresses(self, value: object) -> list[Any]:
+        if not isinstance(value, list | tuple):
+            self.wrong("ip_addresses", f'must be a list such as ["192.168.22.1/24"], not {_type_of(value)}')
+        elif len(value) > MAX_ADDRESSES:
+            self.wrong("ip_addresses", f"has {len(value)} addresses, at most {MAX_ADDRESSES} are taken")
+        else:
+            return list(value)
+        return []
+
+
+def _whole(value: object) -> int | None:
+    """Read a whole number of sane size, also from ``"1500"`` and ``1500.0``; ``None`` if it is none."""
+    match value:
+        case bool():
+            return None
+        case int() if value.bit_length() <= 64:
+            return int(value)
+        case float() if value.is_integer() and abs(value) < 2**53:
+            return int(value)
+        case str() if value.isascii() and value.isdecimal() and len(value) <= _MAX_DIGITS:
+            return int(value)
+        case _:
+            return None
+
+
+def _in_wire_words(error: FieldError, namespace_field: str) -> FieldError:
+    """Name the field of the message where the model has a shape of its own."""
+    if error.field in {"namespace", "namespace.reference"}:
+        return FieldError(namespace_field, error.message)
+    return error
+
+
+def _limited(errors: list[FieldError]) -> list[FieldError]:
+    shown = [FieldError(error.field, _cut(error.message, MAX_MESSAGE)) for error in errors[:MAX_TOLD]]
+    if len(errors) > MAX_TOLD:
+        shown.append(FieldError("", f"and {len(errors) - MAX_TOLD} more errors"))
+    return shown
+
+
+def _first(warnings: list[str]) -> tuple[str, ...]:
+    if len(warnings) > MAX_TOLD:
+        return (*warnings[:MAX_TOLD], f"and {len(warnings) - MAX_TOLD} more")
+    return tuple(warnings)
+
+
+def _is_unicode(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def _show(value: object) -> str:
+    """Quote a value in a message, briefly whatever it is."""
+    match value:
+        case str():
+            return repr(_cut(str(value), _MAX_SHOWN))
+        case bool():
+            return "true" if value else "false"
+        case int() if value.bit_length() <= 64:
+            return str(int(value))
+        case float():
+            return str(float(value))
+        case _:
+            return _type_of(value)
+
+
+def _type_of(value: object) -> str:
+    """Name a value's type as JSON calls it, with its article."""
+    if value is None:
+        return "null"
+    names: list[tuple[type | tuple[type, ...], str]] = [
+        (bool, "a boolean"),
+        ((int, float), "a number"),
+        (str, "a string"),
+        ((list, tuple), "a list"),
+        ((Mapping, JsonObject), "an object"),
+    ]
+    return next((name for types, name in names if isinstance(value, types)), f"a {type(value).__name__}")

@@ -1,0 +1,158 @@
+"""States and their stream, as the store, the command line and subscribers get them.
+
+The shape is that of ligato v1's ``InterfacesState.Interface`` (snake_case, enums as numbers) with fields of
+ifagent's own beside it, among them ``config_state`` as a word. Fields that are always there: see
+:func:`encode_state`; the others are left out when they are empty. Readers ignore fields they do not know.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from ifagent.core.interface import NamespaceRef, NamespaceType
+from ifagent.core.link import NsId
+from ifagent.core.state import InterfaceState, StateEvent
+from ifagent.errors import InvalidState
+from ifagent.formats.numbers import NAMESPACE_FIELDS, NAMESPACE_NUMBERS, InterfaceType, NamespaceNumber
+
+_TYPE_NUMBERS = {"veth": InterfaceType.VETH, "tap": InterfaceType.AUTO_TAP}
+_TYPE_WORDS = {number: word for word, number in _TYPE_NUMBERS.items()}
+T = TypeVar("T")
+_STATE = TypeAdapter(InterfaceState)
+_EVENT = TypeAdapter(StateEvent)
+
+
+def encode_state(state: InterfaceState) -> dict[str, object]:
+    """Make the object that is published: plain values only, keys in a fixed order.
+
+    ``last_change`` is in whole Unix seconds. ``namespace`` has the reference as configured, with the numbers
+    of :class:`~ifagent.formats.numbers.NamespaceNumber` (no ``type`` for the agent's own), and the ``inode``
+    of the namespace that it led to.
+    """
+    always: dict[str, object] = {
+        "name": state.name,
+        "internal_name": state.internal_name,
+        "type": int(_TYPE_NUMBERS[state.type]),
+        "if_index": state.if_index,
+        "admin_status": int(state.admin_status),
+        "oper_status": int(state.oper_status),
+        "last_change": int(state.last_change),
+        "phys_address": state.phys_address,
+        "mtu": state.mtu,
+        "config_state": str(state.config_state),
+        "ip_addresses": [str(address) for address in state.ip_addresses],
+        "namespace": _encode_namespace(state.namespace, state.namespace_id),
+        "observed_revision": state.observed_revision,
+        "applied_revision": state.applied_revision,
+        "repairs": state.repairs,
+    }
+    sometimes: dict[str, object] = {
+        "reason": state.reason,
+        "missing": list(state.missing),
+        "errors": [{"field": error.field, "message": error.message} for error in state.errors],
+        "warnings": list(state.warnings),
+        "attempts": state.attempts,
+        "next_retry": state.next_retry,
+        "speed": state.speed,
+        "peer_if_index": state.peer_if_index,
+        "last_drift": state.last_drift,
+    }
+    return always | {key: value for key, value in sometimes.items() if value}
+
+
+def encode_state_json(state: InterfaceState) -> bytes:
+    """Write :func:`encode_state` as one line of JSON without its end; equal states give equal bytes."""
+    return _json(encode_state(state))
+
+
+def decode_state(value: bytes) -> InterfaceState:
+    """Read what :func:`encode_state_json` wrote; the same state but for fractions of ``last_change``.
+
+    Raises :class:`InvalidState`, and nothing else.
+    """
+    return decode_state_fields(_load(value))
+
+
+def decode_state_fields(fields: object) -> InterfaceState:
+    """Read what :func:`encode_state` made. Raises :class:`InvalidState`, and nothing else."""
+    return _validate(_STATE, _state_fields(fields))
+
+
+def encode_event(event: StateEvent) -> dict[str, object]:
+    """Make the object of one event: ``seq``, ``event``, ``name``, and ``state`` or, for a gap, ``missed``."""
+    fields: dict[str, object] = {"seq": event.seq, "event": str(event.event), "name": event.name}
+    if event.state is not None:
+        fields["state"] = encode_state(event.state)
+    if event.missed:
+        fields["missed"] = event.missed
+    return fields
+
+
+def encode_event_json(event: StateEvent) -> bytes:
+    """Write :func:`encode_event` as one line of JSON without its end."""
+    return _json(encode_event(event))
+
+
+def decode_event(value: bytes) -> StateEvent:
+    """Read what :func:`encode_event_json` wrote. Raises :class:`InvalidState`, and nothing else."""
+    fields = _load(value)
+    if isinstance(fields, dict) and fields.get("state") is not None:
+        fields = {**fields, "state": decode_state_fields(fields["state"])}
+    return _validate(_EVENT, fields)
+
+
+def _encode_namespace(ref: NamespaceRef, inode: NsId | None) -> dict[str, object]:
+    fields: dict[str, object] = {}
+    if ref.type is not NamespaceType.OWN:
+        number, field = NAMESPACE_NUMBERS[ref.type]
+        fields = {"type": int(number), field: int(ref.reference) if field == "pid" else ref.reference}
+    if inode is not None:
+        fields["inode"] = int(inode)
+    return fields
+
+
+def _state_fields(fields: object) -> dict[str, Any]:
+    """Turn the published shape into that of the model."""
+    if not isinstance(fields, Mapping):
+        raise InvalidState("a state is an object")
+    plain = dict(fields)
+    try:
+        plain["type"] = _TYPE_WORDS[InterfaceType(plain.get("type", InterfaceType.VETH))]
+    except ValueError:
+        raise InvalidState(f"unknown type of interface: {plain['type']!r}") from None
+    namespace = plain.pop("namespace", None) or {}
+    if not isinstance(namespace, Mapping):
+        raise InvalidState("the namespace of a state is an object")
+    plain["namespace_id"] = namespace.get("inode")
+    if "type" in namespace:
+        try:
+            meaning, field = NAMESPACE_FIELDS[NamespaceNumber(namespace["type"])]
+        except ValueError:
+            raise InvalidState(f"unknown type of namespace: {namespace['type']!r}") from None
+        plain["namespace"] = {"type": meaning, "reference": str(namespace.get(field, ""))}
+    return plain
+
+
+def _json(fields: dict[str, object]) -> bytes:
+    # A message may quote half a character; escaped as JSON escapes it, it cannot keep a state from going out.
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace")
+
+
+def _load(value: bytes) -> object:
+    try:
+        return json.loads(value.decode())
+    except (ValueError, RecursionError) as error:
+        raise InvalidState(f"is not JSON: {error}") from None
+
+
+def _validate(adapter: TypeAdapter[T], fields: object) -> T:
+    try:
+        return adapter.validate_python(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        path = ".".join(map(str, first["loc"]))
+        raise InvalidState(f"{path}: {first['msg']}") from None
