@@ -1,0 +1,115 @@
+"""The strictness: what the agent must never ask for is a bug, not a refusal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from ipaddress import IPv4Interface, IPv6Interface
+from typing import assert_never
+
+from ifagent.core.interface import NamespaceRef, NamespaceType
+from ifagent.core.link import NsId
+from ifagent.core.operations import (
+    AddAddress,
+    CreateNamespace,
+    CreateVeth,
+    DeleteAddress,
+    DeleteLink,
+    MoveLink,
+    Operation,
+    Place,
+    RemoveNamespace,
+    SetLink,
+    Target,
+)
+from ifagent.errors import AgentBug
+
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_UINT32 = range(2**32)
+
+
+class OperationCheck:
+    """Checks one operation; ``is_attached`` tells whether the kernel listens to a namespace."""
+
+    def __init__(self, operation: Operation, is_attached: Callable[[NsId], bool]) -> None:
+        """Raise :class:`AgentBug` if the contract forbids the operation."""
+        self._operation = operation
+        self._is_attached = is_attached
+        match operation:
+            case CreateNamespace():
+                self._check_named(operation.namespace)
+                self._check_text("mark", operation.mark)
+            case RemoveNamespace():
+                self._check_named(operation.namespace)
+                self._check_number("id", operation.id)
+            case CreateVeth():
+                for end in (operation.near, operation.far):
+                    self._check_place(end.namespace)
+                    self._check_host_name(end.host_name)
+                    self._require(end.mac == "" or _is_mac(end.mac), "mac")
+                    self._check_number("mtu", end.mtu)
+                self._check_number("group", operation.group)
+            case SetLink():
+                self._check_target(operation.target)
+                self._check_attributes(operation)
+            case MoveLink():
+                self._check_target(operation.target)
+                self._check_place(operation.to)
+                self._check_host_name(operation.host_name)
+            case AddAddress() | DeleteAddress():
+                self._check_target(operation.target)
+                self._require(isinstance(operation.address, IPv4Interface | IPv6Interface), "address")
+                scoped = isinstance(operation.address, IPv6Interface) and operation.address.ip.scope_id is not None
+                self._require(not scoped, "address")
+            case DeleteLink():
+                self._check_target(operation.target)
+            case _:
+                assert_never(operation)
+
+    def _require(self, condition: bool, field: str) -> None:  # noqa: FBT001 a condition is what it takes
+        if not condition:
+            raise AgentBug(f"the kernel was asked for what the contract forbids: {field} of {self._operation!r}")
+
+    def _check_attributes(self, operation: SetLink) -> None:
+        names = ("host_name", "mac", "mtu", "up", "alias", "group")
+        given = {name: getattr(operation, name) for name in names if getattr(operation, name) is not None}
+        self._require(bool(given), "nothing to set")
+        for name, value in given.items():
+            match name:
+                case "host_name":
+                    self._check_host_name(value)
+                case "mac":
+                    self._require(_is_mac(value), name)
+                case "mtu" | "group":
+                    self._check_number(name, value)
+                case "up":
+                    self._require(isinstance(value, bool), name)
+                case _:
+                    self._check_text(name, value)
+
+    def _check_target(self, target: Target) -> None:
+        self._check_place(target.namespace)
+        self._require(isinstance(target.host_name, str), "target")
+        self._check_number("ifindex", target.ifindex)
+
+    def _check_place(self, place: Place) -> None:
+        self._require(isinstance(place, int) and self._is_attached(NsId(place)), "namespace")
+
+    def _check_named(self, ref: object) -> None:
+        self._require(isinstance(ref, NamespaceRef) and ref.type is NamespaceType.NAMED, "namespace")
+
+    def _check_host_name(self, name: object) -> None:
+        """An empty name means another thing in every request, and ``%`` makes a pattern of a name."""
+        self._check_text("host_name", name)
+        self._require(name != "" and "%" not in str(name), "host_name")
+
+    def _check_number(self, field: str, value: object) -> None:
+        number = isinstance(value, int) and not isinstance(value, bool) and value in _UINT32
+        self._require(number, field)
+
+    def _check_text(self, field: str, value: object) -> None:
+        self._require(isinstance(value, str) and "\0" not in value, field)
+
+
+def _is_mac(value: object) -> bool:
+    return isinstance(value, str) and _MAC.fullmatch(value) is not None

@@ -1,0 +1,114 @@
+"""What somebody else does in the simulated kernel: other programs, people with ``ip``, containers that end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from ifagent.core.interface import DEFAULT_MTU, IPInterface
+from ifagent.core.link import NsId
+from ifagent.errors import KernelRefused
+from ifagent.kernel.simulated.records import Refused, WorldLink
+from ifagent.kernel.simulated.world import Where, World, netns_path
+
+T = TypeVar("T")
+
+
+class Outside:
+    """The world as others change it. Links are named by namespace and host name, as people do.
+
+    Every method raises :class:`KernelRefused` where Linux would refuse, and the agent's kernel hears of what
+    has changed as it hears of its own changes.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def add_namespace(self, name: str) -> NsId:
+        """Make a named namespace."""
+        return self._do("add namespace", lambda: self._world.add_namespace(netns_path(name), name=name)).id
+
+    def add_namespace_at(self, path: str) -> NsId:
+        """Make a namespace that is reached by ``path`` and has no name, such as a process's."""
+        return self._do("add namespace", lambda: self._world.add_namespace(path)).id
+
+    def remove_namespace(self, where: Where) -> None:
+        """Take a namespace's name or path away. It ends, with all its links, once the agent lets go of it too."""
+        self._do("remove namespace", lambda: self._world.remove_namespace(self._world.find_namespace(where)))
+
+    def disable_ipv6(self, where: Where, *, disabled: bool = True) -> None:
+        """Write ``net.ipv6.conf.all.disable_ipv6`` of a namespace."""
+        self._do(
+            "disable ipv6",
+            lambda: self._world.set_ipv6_disabled(self._world.find_namespace(where), disabled=disabled),
+        )
+
+    def add_link(self, where: Where, host_name: str, *, kind: str = "dummy", mac: str = "") -> int:
+        """Make a link with no other end, such as a bridge or a dummy; return its ifindex."""
+        return self._do(
+            "add link", lambda: self._world.add_link(self._world.find_namespace(where), host_name, kind, mac)
+        ).ifindex
+
+    def add_veth(self, where: Where, host_name: str, peer_where: Where, peer_host_name: str) -> None:
+        """Make a veth pair."""
+        self._do(
+            "add veth",
+            lambda: self._world.add_veth(
+                (self._world.find_namespace(where), host_name, "", DEFAULT_MTU),
+                (self._world.find_namespace(peer_where), peer_host_name, "", DEFAULT_MTU),
+            ),
+        )
+
+    def delete_link(self, where: Where, host_name: str) -> None:
+        """Delete a link, and the other end of a veth with it."""
+        self._do("delete link", lambda: self._world.delete(self._find(where, host_name)))
+
+    def move_link(self, where: Where, host_name: str, to: Where) -> None:
+        """Move a link to another namespace under the same name."""
+        self._do(
+            "move link",
+            lambda: self._world.move(self._find(where, host_name), self._world.find_namespace(to), host_name),
+        )
+
+    def set_link(
+        self,
+        where: Where,
+        host_name: str,
+        *,
+        mac: str | None = None,
+        mtu: int | None = None,
+        group: int | None = None,
+        new_host_name: str | None = None,
+        alias: str | None = None,
+        up: bool | None = None,
+    ) -> None:
+        """Change attributes of a link; ``None`` leaves one as it is."""
+        self._do(
+            "set link",
+            lambda: self._world.set_attributes(
+                self._find(where, host_name),
+                mac=mac,
+                mtu=mtu,
+                group=group,
+                host_name=new_host_name,
+                alias=alias,
+                up=up,
+            ),
+        )
+
+    def add_address(self, where: Where, host_name: str, address: IPInterface) -> None:
+        """Add an address to a link."""
+        self._do("add address", lambda: self._world.add_address(self._find(where, host_name), address))
+
+    def delete_address(self, where: Where, host_name: str, address: IPInterface) -> None:
+        """Take an address off a link."""
+        self._do("delete address", lambda: self._world.delete_address(self._find(where, host_name), address))
+
+    def _find(self, where: Where, host_name: str) -> WorldLink:
+        return self._world.find_link(where, host_name)
+
+    def _do(self, what: str, action: Callable[[], T]) -> T:
+        try:
+            return action()
+        except Refused as refusal:
+            raise KernelRefused(f"{what} by somebody else", refusal.errno, refusal.text) from None

@@ -1,0 +1,96 @@
+"""What the simulated world is made of: links, namespaces and the kernel's no."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ifagent.core.interface import DEFAULT_MTU, HostName
+from ifagent.core.link import Address, Link, LinkId, NsId, OperState
+
+
+class Refused(Exception):
+    """The simulated kernel says no: an errno and the text of the extended acknowledgement."""
+
+    def __init__(self, errno_: int, text: str = "") -> None:
+        """Keep both."""
+        self.errno = errno_
+        self.text = text
+        super().__init__(errno_, text)
+
+
+@dataclass(slots=True, eq=False)
+class WorldLink:
+    """One link of the world. ``ipv6_ready`` is ``IF_READY``: its automatic address has been made since it came up."""
+
+    namespace: WorldNamespace
+    ifindex: int
+    host_name: HostName
+    kind: str
+    mac: str
+    mtu: int = DEFAULT_MTU
+    group: int = 0
+    alias: str = ""
+    up: bool = False
+    carrier: bool = True
+    lost_carrier_as: OperState = OperState.DOWN
+    ipv6_ready: bool = False
+    peer: WorldLink | None = None
+    ipv4: list[Address] = field(default_factory=list)
+    ipv6: list[Address] = field(default_factory=list)
+
+    @property
+    def id(self) -> LinkId:
+        """Where the link is now."""
+        return LinkId(self.namespace.id, self.ifindex)
+
+    @property
+    def operstate(self) -> OperState:
+        """``IFLA_OPERSTATE``: a link without carrier detection, such as ``lo``, says unknown while it is up."""
+        if not self.up:
+            return OperState.DOWN
+        if not self.carrier:
+            return self.lost_carrier_as
+        return OperState.UP if self.kind == "veth" else OperState.UNKNOWN
+
+    def seen(self, peer: LinkId | None) -> Link:
+        """Return the link as the kernel reports it, with ``peer`` as the other end."""
+        return Link(
+            id=self.id,
+            host_name=self.host_name,
+            kind=self.kind,
+            mac=self.mac,
+            mtu=self.mtu,
+            up=self.up,
+            carrier=self.carrier,
+            operstate=self.operstate,
+            group=self.group,
+            alias=self.alias,
+            peer=peer,
+            addresses=(*self.ipv4, *self.ipv6),
+        )
+
+
+@dataclass(slots=True, eq=False)
+class WorldNamespace:
+    """One network namespace; it lives while a path leads to it or somebody holds it open."""
+
+    id: NsId
+    path: str
+    name: str = ""
+    held: bool = False
+    ipv6_disabled: bool = False
+    last_ifindex: int = 0
+    links: dict[int, WorldLink] = field(default_factory=dict)
+
+    def named(self, host_name: str) -> WorldLink | None:
+        """Return the link of this host name."""
+        return next((link for link in self.links.values() if link.host_name == host_name), None)
+
+    def free_ifindex(self, wanted: int = 0) -> int:
+        """Return ``wanted`` if it is free, else the next one never used."""
+        if wanted and wanted not in self.links:
+            return wanted
+        self.last_ifindex += 1
+        while self.last_ifindex in self.links:
+            self.last_ifindex += 1
+        return self.last_ifindex

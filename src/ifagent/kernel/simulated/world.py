@@ -1,0 +1,319 @@
+"""The world of the simulated kernel: namespaces, links, addresses, and what Linux does with them. Pure.
+
+Every rule here was measured on Linux 6.18; the conformance suite holds them against the kernel it runs on.
+What the real kernel does a moment later (operstate, carrier, automatic fe80 addresses) happens here at once.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+
+from ifagent.core.interface import DEFAULT_MTU, ETHERNET_MTU, HostName, IPInterface
+from ifagent.core.link import LOOPBACK_IFINDEX, LinkId, NsId, OperState
+from ifagent.kernel.simulated.addresses import (
+    MIN_IPV6_MTU,
+    add_address,
+    delete_address,
+    flush_ipv6,
+    make_automatic_ipv6,
+    make_loopback_ipv4,
+)
+from ifagent.kernel.simulated.records import Refused, WorldLink, WorldNamespace
+
+MAX_ALIAS_BYTES = 255
+MAX_HOST_NAME_BYTES = 15
+_LOOPBACK_MTU = 65536
+_NO_MAC = "00:00:00:00:00:00"
+_POLICY = "Attribute failed policy validation"
+_SPACES = b" \t\n\v\f\r\xa0"  # what isspace() of the kernel says of single bytes
+
+Where = NsId | str
+"""A namespace: its id, or its name; the empty name is the agent's own namespace."""
+
+End = tuple[WorldNamespace, str, str, int]
+"""One end of a new veth pair: namespace, host name, MAC (empty: a random one), MTU in bytes (0: 1500)."""
+
+
+def netns_path(name: str) -> str:
+    """Return where a named namespace pretends to be."""
+    return f"/run/netns/{name}"
+
+
+class World:
+    """Everything there is. ``changed`` is called with the place of every link that came, changed or went.
+
+    It is called with ``None`` when a named namespace came or went.
+    """
+
+    def __init__(self, own_path: str, changed: Callable[[LinkId | None], None]) -> None:
+        self.namespaces: dict[NsId, WorldNamespace] = {}
+        self._changed = changed
+        self._last_id = 4026531840
+        self._last_mac = 0x02_00_5E_00_00_00
+        self.own = self.add_namespace(own_path)
+
+    # Namespaces
+
+    def add_namespace(self, path: str, *, name: str = "") -> WorldNamespace:
+        """Make a namespace with ``lo`` in it, down."""
+        if any(path == namespace.path for namespace in self.namespaces.values()):
+            raise Refused(errno.EEXIST)
+        self._last_id += 1
+        namespace = WorldNamespace(NsId(self._last_id), path, name)
+        self.namespaces[namespace.id] = namespace
+        lo = WorldLink(namespace, namespace.free_ifindex(), HostName("lo"), "", _NO_MAC, _LOOPBACK_MTU)
+        namespace.links[LOOPBACK_IFINDEX] = lo
+        self._changed(lo.id)
+        if name:
+            self._changed(None)
+        return namespace
+
+    def find_namespace(self, where: Where) -> WorldNamespace:
+        """Return the namespace of this id, or of this name (empty: the own one)."""
+        if where == "":
+            return self.own
+        for namespace in self.namespaces.values():
+            if where in {namespace.id, namespace.name}:
+                return namespace
+        raise Refused(errno.ENOENT)
+
+    def remove_namespace(self, namespace: WorldNamespace) -> None:
+        """Take the path away; the namespace lives on while somebody holds it."""
+        if namespace is self.own:
+            raise Refused(errno.EBUSY)
+        named, namespace.path, namespace.name = bool(namespace.name), "", ""
+        if named:
+            self._changed(None)
+        self.bury(namespace)
+
+    def bury(self, namespace: WorldNamespace) -> None:
+        """End the namespace, its links and their peers, unless a path leads to it or somebody holds it."""
+        if namespace.path or namespace.held:
+            return
+        while namespace.links:
+            self._remove(next(iter(namespace.links.values())))
+        self.namespaces.pop(namespace.id, None)
+
+    # Links
+
+    def add_link(self, namespace: WorldNamespace, host_name: str, kind: str, mac: str = "") -> WorldLink:
+        """Make a link that has no other end."""
+        _check_name(namespace, host_name)
+        if mac:
+            _check_mac(mac)
+        link = WorldLink(namespace, namespace.free_ifindex(), HostName(host_name), kind, mac or self._random_mac())
+        namespace.links[link.ifindex] = link
+        self._changed(link.id)
+        return link
+
+    def add_veth(self, near: End, far: End, group: int = 0) -> None:
+        """Make a pair."""
+        ends = (far, near)  # the kernel registers the far end first, so it has the lower ifindex
+        for namespace, host_name, mac, mtu in ends:
+            _check_name(namespace, host_name)
+            if mtu and mtu not in ETHERNET_MTU:
+                raise Refused(errno.EINVAL)
+            if mac:
+                _check_mac(mac)
+        if near[:2] == far[:2]:
+            raise Refused(errno.EEXIST)
+        links = [
+            WorldLink(
+                namespace,
+                namespace.free_ifindex(),
+                HostName(host_name),
+                "veth",
+                mac or self._random_mac(),
+                mtu or DEFAULT_MTU,
+                group,
+            )
+            for namespace, host_name, mac, mtu in ends
+        ]
+        links[0].peer, links[1].peer = links[1], links[0]
+        for link in links:
+            link.namespace.links[link.ifindex] = link
+        _lose_carrier(*links)
+        for link in links:
+            self._changed(link.id)
+
+    def find_link(self, where: Where, host_name: str) -> WorldLink:
+        """Return the link of this host name."""
+        link = self.find_namespace(where).named(host_name)
+        if link is None:
+            raise Refused(errno.ENODEV)
+        return link
+
+    def delete(self, link: WorldLink) -> None:
+        """Delete a link, and the other end of a veth with it."""
+        if link.ifindex == LOOPBACK_IFINDEX:
+            raise Refused(errno.EOPNOTSUPP)
+        self._remove(link)
+
+    def _remove(self, link: WorldLink) -> None:
+        for end in (link, link.peer):
+            if end is not None:
+                del end.namespace.links[end.ifindex]
+                self._changed(end.id)
+
+    def _rename(self, link: WorldLink, host_name: str) -> None:
+        """Rename a link, up or down."""
+        if host_name == link.host_name:
+            return
+        _check_name(link.namespace, host_name)
+        link.host_name = HostName(host_name)
+
+    def move(self, link: WorldLink, to: WorldNamespace, host_name: str) -> None:
+        """Move a link: it arrives down and without addresses; within one namespace it is only renamed."""
+        if to is link.namespace:
+            self._rename(link, host_name)
+            self._touched(link)
+            return
+        _check_name(to, host_name)
+        if link.ifindex == LOOPBACK_IFINDEX:
+            raise Refused(errno.EINVAL, "The interface netns is immutable")
+        had_carrier = link.carrier
+        self._set_down(link)
+        link.ipv4.clear()
+        flush_ipv6(link)
+        del link.namespace.links[link.ifindex]
+        self._changed(link.id)
+        link.namespace, link.ifindex, link.host_name = to, to.free_ifindex(link.ifindex), HostName(host_name)
+        to.links[link.ifindex] = link
+        if link.peer is not None and had_carrier:
+            _lose_carrier(link, link.peer)
+        self._touched(link)
+
+    def set_attributes(
+        self,
+        link: WorldLink,
+        *,
+        mac: str | None = None,
+        mtu: int | None = None,
+        group: int | None = None,
+        host_name: str | None = None,
+        alias: str | None = None,
+        up: bool | None = None,
+    ) -> None:
+        """Change attributes in the order of ``do_setlink``: what comes before a refusal stays changed."""
+        if len((alias or "").encode()) > MAX_ALIAS_BYTES or len((host_name or "").encode()) > MAX_HOST_NAME_BYTES:
+            raise Refused(errno.ERANGE, _POLICY)
+        try:
+            if mac is not None:
+                self._set_mac(link, mac)
+            if mtu is not None:
+                self._set_mtu(link, mtu)
+            if group is not None:
+                link.group = group
+            if host_name is not None:
+                self._rename(link, host_name)
+            if alias is not None:
+                link.alias = alias
+            if up is not None:
+                (self._set_up if up else self._set_down)(link)
+        finally:
+            self._touched(link)
+
+    def _set_mtu(self, link: WorldLink, mtu: int) -> None:
+        """Change the MTU; below 1280 IPv6 leaves the link, from 1280 on it comes back."""
+        limits = range(2**31) if link.ifindex == LOOPBACK_IFINDEX else ETHERNET_MTU
+        if mtu not in limits:
+            less = mtu < limits.start
+            raise Refused(errno.EINVAL, f"mtu {'less than device minimum' if less else 'greater than device maximum'}")
+        link.mtu = mtu
+        if mtu < MIN_IPV6_MTU:
+            flush_ipv6(link)
+        else:
+            make_automatic_ipv6(link)
+
+    def _set_mac(self, link: WorldLink, mac: str) -> None:
+        """Change the MAC; the automatic fe80 address keeps the old one until the link has been down."""
+        _check_mac(mac)
+        link.mac = mac.lower()
+
+    def _set_up(self, link: WorldLink) -> None:
+        """Bring a link up; a veth has carrier while both ends are up."""
+        if link.up:
+            return
+        link.up = True
+        ends = [link]
+        if link.peer is not None:
+            ends = [link, link.peer]
+            both = link.peer.up
+            link.carrier = link.peer.carrier = both
+        if link.ifindex == LOOPBACK_IFINDEX:
+            make_loopback_ipv4(link)
+        for end in ends:
+            make_automatic_ipv6(end)
+
+    def _set_down(self, link: WorldLink) -> None:
+        """Take a link down: all its IPv6 addresses go, IPv4 ones stay."""
+        if not link.up:
+            return
+        link.up = False
+        flush_ipv6(link)
+        if link.peer is not None and link.carrier:
+            _lose_carrier(link, link.peer)
+
+    # Addresses
+
+    def set_ipv6_disabled(self, namespace: WorldNamespace, *, disabled: bool) -> None:
+        """Do what writing ``net.ipv6.conf.all.disable_ipv6`` does."""
+        namespace.ipv6_disabled = disabled
+        for link in namespace.links.values():
+            if disabled:
+                flush_ipv6(link)
+            else:
+                make_automatic_ipv6(link)
+            self._touched(link)
+
+    def add_address(self, link: WorldLink, interface: IPInterface) -> None:
+        """Add an address where the kernel puts it in its list."""
+        add_address(link, interface)
+        self._touched(link)
+
+    def delete_address(self, link: WorldLink, interface: IPInterface) -> None:
+        """Delete an address; with the primary of an IPv4 subnet its secondaries go too."""
+        delete_address(link, interface)
+        self._touched(link)
+
+    def _touched(self, link: WorldLink) -> None:
+        self._changed(link.id)
+        if link.peer is not None:
+            self._changed(link.peer.id)
+
+    def _random_mac(self) -> str:
+        self._last_mac += 1
+        return self._last_mac.to_bytes(6).hex(":")
+
+
+def _lose_carrier(*ends: WorldLink) -> None:
+    """Take the carrier of a veth, and note the operstate that Linux derives then.
+
+    ``default_operstate`` in ``net/core/link_watch.c`` looks the peer's ifindex up in the link's *own* namespace,
+    so for a peer elsewhere the answer hangs on an unrelated link, and is down where there is none.
+    """
+    for end in ends:
+        end.carrier = False
+    for end in ends:
+        lower = end.peer.ifindex if end.peer else 0
+        other = end.namespace.links.get(lower) if lower != end.ifindex else None
+        blocked = other is not None and not other.carrier
+        end.lost_carrier_as = OperState.LOWERLAYERDOWN if blocked else OperState.DOWN
+
+
+def _check_name(namespace: WorldNamespace, host_name: str) -> None:
+    """Refuse what ``dev_valid_name`` and the sysctl tree refuse, and a name that is taken."""
+    if len(host_name.encode()) > MAX_HOST_NAME_BYTES:
+        raise Refused(errno.ERANGE, _POLICY)
+    bad = any(byte in b"/:" + _SPACES for byte in host_name.encode())
+    if bad or host_name in {".", "..", "all", "default"}:
+        raise Refused(errno.EINVAL)
+    if namespace.named(host_name):
+        raise Refused(errno.EEXIST)
+
+
+def _check_mac(mac: str) -> None:
+    octets = bytes.fromhex(mac.replace(":", ""))
+    if octets[0] & 1 or not any(octets):
+        raise Refused(errno.EADDRNOTAVAIL)
