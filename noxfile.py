@@ -1,0 +1,98 @@
+"""Everything that checks ifagent. ``nox`` alone runs what a change has to pass; ``nox -l`` lists the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.5"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["lint", "types", "protos", "unit", "properties", "conformance", "integration", "examples"]
+
+CODE = ("src", "tests", "examples", "benchmarks", "noxfile.py", "protos")
+PROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """Install ifagent and dependency groups of pyproject.toml, unless an earlier run has."""
+    stamp = Path(session.virtualenv.location) / "installed"
+    wanted = Path("pyproject.toml").read_text()
+    if not stamp.exists() or stamp.read_text() != wanted:
+        session.install("--quiet", "-e", ".", *nox.project.dependency_groups(PROJECT, *groups))
+        stamp.write_text(wanted)
+
+
+def pytest(session: nox.Session, *folders: str) -> None:
+    """Run tests in an environment that all test sessions could share."""
+    install(session, "test")
+    session.run("pytest", *(session.posargs or folders), env={"GRPC_ENABLE_FORK_SUPPORT": "0"})
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check format, lint rules and the direction of imports."""
+    install(session, "lint")
+    session.run("ruff", "format", "--check", *CODE)
+    session.run("ruff", "check", *CODE)
+    session.run("lint-imports")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types inside, and the completeness of the public interface's types."""
+    install(session, "types")
+    session.run("mypy")
+    session.run("basedpyright", "--verifytypes", "ifagent", "--ignoreexternal")
+
+
+@nox.session
+def protos(session: nox.Session) -> None:
+    """Generate the messages anew and compare them with what is committed."""
+    install(session, "protos")
+    fresh = Path(session.create_tmp()) / "pb"
+    session.run("python", "protos/generate.py", str(fresh))
+    session.run("diff", "-r", "-x", "__pycache__", str(fresh), "src/ifagent/formats/pb", external=True)
+
+
+@nox.session
+def unit(session: nox.Session) -> None:
+    """Test single parts, without a kernel or a store."""
+    pytest(session, "tests/unit")
+
+
+@nox.session
+def properties(session: nox.Session) -> None:
+    """Test properties over random inputs."""
+    pytest(session, "tests/properties")
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """Check the simulated and the real kernel with one suite."""
+    pytest(session, "tests/conformance")
+
+
+@nox.session
+def integration(session: nox.Session) -> None:
+    """Test the whole on the real kernel with a real etcd."""
+    pytest(session, "tests/integration")
+
+
+@nox.session
+def examples(session: nox.Session) -> None:
+    """Run every example and every piece of code in the README."""
+    pytest(session, "tests/examples")
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build the wheel, install it alone and run its command."""
+    dist = Path(session.create_tmp()) / "dist"
+    session.install("--quiet", "build>=1.2,<2")
+    session.run("python", "-m", "build", "--wheel", "--outdir", str(dist), silent=True)
+    session.install("--quiet", "--force-reinstall", "--no-deps", *map(str, dist.glob("*.whl")))
+    session.install("--quiet", *PROJECT["project"]["dependencies"])
+    session.run("ifagent", "--help", silent=True)
+    session.run("python", "-c", "import ifagent, importlib.resources as r; assert r.files('ifagent') / 'py.typed'")
