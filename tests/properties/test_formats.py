@@ -1,0 +1,222 @@
+"""Everything that can be said survives being written and read; everything else is refused, never a crash."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from ipaddress import IPv4Address, IPv6Address, ip_interface
+from random import Random
+from typing import Any
+
+import betterproto2
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ifagent.core import interface as model
+from ifagent.core.interface import AutoTap, Interface, IPInterface, Name, NamespaceRef, NamespaceType, Veth
+from ifagent.core.link import NsId
+from ifagent.core.state import Change, ConfigState, InterfaceState, StateEvent, Status
+from ifagent.errors import FieldError, InvalidInterface, InvalidState
+from ifagent.formats import ligato_v1, state, wire
+from ifagent.formats.pb import interfaces as pb
+
+letters = st.characters(min_codepoint=33, max_codepoint=0x2FF, categories=("L", "N", "P", "S"))
+names = st.text(letters, min_size=1, max_size=40)
+host_names = st.text(letters, min_size=1, max_size=7).filter(
+    lambda text: not set("/:%") & set(text) and text not in {".", "..", "all", "default", "lo"}
+)
+macs = st.binary(min_size=6, max_size=6).map(lambda octets: bytes([octets[0] & 0xFC | 2, *octets[1:]]).hex(":"))
+v4 = st.builds(
+    lambda ip, prefix: ip_interface((ip, prefix)), st.integers(1, 0xDFFFFFFF).map(IPv4Address), st.integers(0, 32)
+)
+v6 = st.builds(
+    lambda ip, prefix: ip_interface((ip, prefix)), st.integers(1, 0xFE << 120).map(IPv6Address), st.integers(0, 128)
+)
+addresses: st.SearchStrategy[tuple[IPInterface, ...]] = st.lists(v4 | v6, max_size=6, unique_by=lambda a: a.ip).map(
+    tuple
+)
+namespaces = st.one_of(
+    st.just(model.OWN_NAMESPACE),
+    st.builds(
+        NamespaceRef, st.just(NamespaceType.NAMED), names.filter(lambda n: n not in {".", ".."} and "/" not in n)
+    ),
+    st.builds(NamespaceRef, st.just(NamespaceType.PID), st.integers(1, 2**31 - 1).map(str)),
+    st.builds(NamespaceRef, st.just(NamespaceType.FILE), names.map(lambda n: f"/run/{n.replace('..', '')}")),
+    st.builds(NamespaceRef, st.just(NamespaceType.MICROSERVICE), names),
+)
+kinds = st.builds(Veth, peer_if_name=names.map("p".__add__)) | st.builds(AutoTap, temp_if_name=st.just("") | host_names)
+interfaces = st.builds(
+    Interface,
+    name=names.filter(lambda name: not name.startswith("p")),
+    kind=kinds,
+    description=st.text(max_size=50),
+    enabled=st.booleans(),
+    ip_addresses=addresses,
+    phys_address=st.just("") | macs,
+    mtu=st.just(0) | st.sampled_from([68, 1500, 65535]),
+    host_if_name=host_names,
+    namespace=namespaces,
+)
+counts = st.integers(0, 2**53)
+texts = st.text(max_size=30)
+states = st.builds(
+    InterfaceState,
+    name=names.map(Name),
+    config_state=st.sampled_from(ConfigState),
+    type=st.sampled_from(["veth", "tap"]),
+    reason=texts,
+    missing=st.lists(texts, max_size=3).map(tuple),
+    errors=st.lists(st.builds(FieldError, texts, texts), max_size=3).map(tuple),
+    warnings=st.lists(texts, max_size=3).map(tuple),
+    attempts=counts,
+    next_retry=st.floats(0, 1e12),
+    internal_name=texts,
+    if_index=counts,
+    admin_status=st.sampled_from(Status),
+    oper_status=st.sampled_from(Status),
+    phys_address=texts,
+    mtu=counts,
+    speed=counts,
+    peer_if_index=counts,
+    ip_addresses=addresses,
+    namespace=namespaces,
+    namespace_id=st.none() | counts.map(NsId),
+    last_change=counts.map(float),
+    observed_revision=counts,
+    applied_revision=counts,
+    repairs=counts,
+    last_drift=texts,
+)
+# Values of any type under the keys that matter, so that a good part of the value stays intact.
+half_characters = st.text(st.characters(categories=["Cs"]), max_size=2)
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | half_characters,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+nested_keys = st.sampled_from(["type", "pid", "microservice", "name", "filepath", "peer_if_name", "temp_if_name", "x"])
+keys = st.sampled_from([*wire.field_names(pb.LinuxInterfacesInterface()), "Name", "hostIfName", "x"])
+values = anything | st.dictionaries(nested_keys, anything, max_size=3)
+
+
+def refused_or_read(value: bytes, name: str) -> Interface | None:
+    """Decode, and check that what is said of it is usable."""
+    declaration = ligato_v1.declare(value, name=name, revision=1)
+    assert (declaration.interface is None) == bool(declaration.errors)
+    for error in declaration.errors:
+        assert error.message
+        str(error).encode()
+    for warning in declaration.warnings:
+        warning.encode()
+    if declaration.interface is not None:
+        assert declaration.interface.name == name
+    return declaration.interface
+
+
+@given(interfaces)
+def test_json_round_trip(interface: Interface) -> None:
+    value = ligato_v1.encode(interface)
+    assert ligato_v1.decode(value, name=interface.name) == ligato_v1.Decoded(interface)
+    assert ligato_v1.decode_fields(json.loads(value), name=None) == ligato_v1.Decoded(interface)
+    assert all(json.loads(value).values()), "zero values are left out"
+
+
+@given(interfaces)
+def test_binary_round_trip(interface: Interface) -> None:
+    value = ligato_v1.encode_binary(interface)
+    assert ligato_v1.decode(value, name=interface.name) == ligato_v1.Decoded(interface)
+    assert len(value) <= ligato_v1.MAX_VALUE_BYTES
+
+
+@given(interfaces, st.randoms(use_true_random=False))
+def test_spelling_of_keys_does_not_matter(interface: Interface, random: Random) -> None:
+    def respell(fields: dict[str, Any]) -> dict[str, Any]:
+        return {spell(key): respell(value) if isinstance(value, dict) else value for key, value in fields.items()}
+
+    def spell(key: str) -> str:
+        first, *rest = key.split("_")
+        key = random.choice([key, first + "".join(map(str.capitalize, rest))])
+        return "".join(random.choice([letter, letter.upper(), letter.lower()]) for letter in key)
+
+    value = json.dumps(respell(json.loads(ligato_v1.encode(interface)))).encode()
+    assert ligato_v1.decode(value, name=interface.name) == ligato_v1.Decoded(interface)
+
+
+@given(st.binary(max_size=200), st.text(max_size=10))
+@example(b"[" * 60_000, "a")
+@example(b"\n", "a")
+@example(b"\x0a\x01a\x48\x01", "a")
+def test_any_bytes_are_refused_or_read(value: bytes, name: str) -> None:
+    refused_or_read(value, name)
+
+
+@given(st.dictionaries(keys, values, max_size=8), st.booleans())
+def test_any_json_is_refused_or_read(fields: dict[str, Any], complete: bool) -> None:
+    if complete:
+        fields = {"name": "a", "veth": {"peer_if_name": "b"}} | fields
+    for value in (json.dumps(fields), json.dumps(fields, ensure_ascii=False)):
+        refused_or_read(value.encode(errors="surrogatepass"), "a")
+    with contextlib.suppress(InvalidInterface):
+        ligato_v1.decode_fields(fields, name=None)
+
+
+@given(anything)
+def test_any_object_is_refused_or_read(fields: object) -> None:
+    with contextlib.suppress(InvalidInterface):
+        ligato_v1.decode_fields(fields, name=None)
+
+
+@given(interfaces, st.data())
+def test_damaged_values_are_refused_or_read(interface: Interface, data: st.DataObject) -> None:
+    encode = data.draw(st.sampled_from([ligato_v1.encode, ligato_v1.encode_binary]))
+    value = bytearray(encode(interface))
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(value)))
+        value[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+    refused_or_read(bytes(value), interface.name)
+
+
+@given(interfaces, st.data())
+def test_no_cut_message_is_taken_for_a_longer_one(interface: Interface, data: st.DataObject) -> None:
+    value = ligato_v1.encode_binary(interface)
+    end = data.draw(st.integers(0, len(value) - 1))
+    read = refused_or_read(value[:end], interface.name)
+    # Only a cut between two fields can be read, and then it says exactly what is left.
+    assert read is None or ligato_v1.encode_binary(read) == value[:end]
+
+
+@given(st.lists(st.tuples(st.integers(1, 20), st.sampled_from([0, 1, 2, 5]), st.binary(max_size=9)), max_size=8))
+def test_any_well_formed_message_is_refused_or_read(fields: list[tuple[int, int, bytes]]) -> None:
+    value = bytearray(b"\x0a\x01a\x52\x03\x0a\x01b")
+    for number, wire_type, content in fields:
+        value += betterproto2.encode_varint(number << 3 | wire_type)
+        match wire_type:
+            case 0:
+                value += betterproto2.encode_varint(int.from_bytes(content[:8], "little"))
+            case 2:
+                value += betterproto2.encode_varint(len(content)) + content
+            case _:
+                value += content.ljust(8, b"x")[: 8 if wire_type == 1 else 4]
+    refused_or_read(bytes(value), "a")
+
+
+@given(states)
+def test_state_round_trip(published: InterfaceState) -> None:
+    assert state.decode_state(state.encode_state_json(published)) == published
+    assert state.decode_state_fields(state.encode_state(published)) == published
+
+
+@given(counts, st.sampled_from(Change), st.none() | states, counts)
+def test_event_round_trip(seq: int, change: Change, published: InterfaceState | None, missed: int) -> None:
+    event = StateEvent(seq=seq, event=change, name=Name("a"), state=published, missed=missed)
+    assert state.decode_event(state.encode_event_json(event)) == event
+
+
+@given(states, st.sampled_from([field.name for field in dataclasses.fields(InterfaceState)]), values, st.binary())
+def test_any_state_is_refused_or_read(published: InterfaceState, key: str, value: object, junk: bytes) -> None:
+    damaged = json.dumps(state.encode_state(published) | {key: value}).encode()
+    for text in (damaged, junk, b'{"seq":1,"event":"changed","name":"a","state":' + damaged + b"}"):
+        for read in (state.decode_state, state.decode_event):
+            with contextlib.suppress(InvalidState):
+                read(text)
