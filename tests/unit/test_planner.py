@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeVar
+
+import pytest
+from world import NS, OWN, OWNER, lo, observed, operations, pair, planned, veth
+
+from ifagent.core.interface import HostName, NamespaceRef, NamespaceType, named
+from ifagent.core.link import Link, LinkId
+from ifagent.core.operations import AddAddress, CreateVeth, DeleteLink, MoveLink, RemoveNamespace, SetLink
+from ifagent.core.plan import Plan, Verdict
+from ifagent.core.state import ConfigState
+
+T = TypeVar("T")
+A = veth("a", "b", "ns1", enabled=True, mtu=1400, ip_addresses=("10.0.0.1/24", "2001:db8::1/64"))
+B = veth("b", "a", "ns2", enabled=True, host_if_name="eth0")
+
+
+def obstacle_of(result: Plan, name: str) -> tuple[ConfigState, str]:
+    obstacle = result.verdicts[name].obstacle
+    assert obstacle is not None, result.verdicts[name]
+    return obstacle.config_state, obstacle.reason
+
+
+def find(result: Plan, kind: type[T]) -> T:
+    found = [operation for operation in result.steps if isinstance(operation, kind)]
+    assert len(found) == 1, result
+    return found[0]
+
+
+def test_what_is_right_is_not_touched() -> None:
+    result = planned([A, B], observed(pair(A, B)))
+    assert not result.steps
+    assert all(verdict.fulfilled for verdict in result.verdicts.values())
+
+
+def test_an_end_alone_waits_for_its_peer_and_nothing_is_made() -> None:
+    result = planned([A], observed(namespaces=()))
+    assert not result.steps
+    assert obstacle_of(result, "a") == (ConfigState.PENDING, "its peer b is not declared")
+    assert result.verdicts["a"].obstacle is not None
+    assert result.verdicts["a"].obstacle.missing == ("interface b",)
+
+
+def test_a_pair_is_created_once_after_its_namespaces() -> None:
+    result = planned([A, B], observed(namespaces=("ns1",)))
+    assert operations(result)[:2] == ["CreateNamespace", "CreateVeth"]
+    create = find(result, CreateVeth)
+    assert (create.near.namespace, create.near.host_name, create.near.mtu) == (NS[named("ns1")], "a", 1400)
+    assert (create.far.namespace, create.far.host_name, create.far.mtu) == (named("ns2"), "eth0", 1500)
+    assert create.group == OWNER.group
+    assert operations(result).count("SetLink") == 2
+    assert operations(result).count("AddAddress") == 2
+
+
+def test_every_attribute_is_corrected_in_place() -> None:
+    near, far = pair(A, B)
+    world = observed([replace(near, mtu=9000, mac="02:00:00:00:00:01", up=False, addresses=near.addresses[:1]), far])
+    result = planned([A, B], world)
+    change = find(result, SetLink)
+    assert (change.target.ifindex, change.mtu, change.mac, change.up) == (2, 1400, OWNER.default_mac("a"), True)
+    assert str(find(result, AddAddress).address) == "2001:db8::1/64"
+    assert "mtu is 9000, wanted 1400" in result.verdicts["a"].differences
+    assert result.verdicts["b"].fulfilled
+
+
+def test_rename_and_move_keep_the_link() -> None:
+    moved = replace(A, namespace=named("ns3"), host_if_name="left")
+    result = planned([moved, B], observed(pair(A, B)))
+    assert find(result, MoveLink).host_name == "left"
+    assert operations(result)[0] == "MoveLink"
+    assert "CreateVeth" not in operations(result)
+    renamed = planned([replace(A, host_if_name="left"), B], observed(pair(A, B)))
+    assert find(renamed, SetLink).host_name == "left"
+
+
+def test_the_pair_goes_with_one_end_and_the_other_waits() -> None:
+    result = planned([B], observed(pair(A, B)))
+    assert operations(result) == ["DeleteLink"]
+    assert obstacle_of(result, "b")[0] is ConfigState.PENDING
+
+
+def test_nothing_is_deleted_before_every_source_was_heard() -> None:
+    assert not planned([B], observed(pair(A, B)), complete=False).steps
+    assert not planned([], observed(pair(A, B)), complete=False).steps
+
+
+def test_changing_partners_deletes_the_old_pairs_and_makes_new_ones() -> None:
+    c, d = veth("c", "d", "ns3"), veth("d", "c", "ns3")
+    links = [*pair(A, B), *pair(c, d, first=4)]
+    crossed = [replace(i, kind=replace(i.kind, peer_if_name=p)) for i, p in ((A, "c"), (B, "d"), (c, "a"), (d, "b"))]
+    result = planned(crossed, observed(links))
+    assert operations(result).count("DeleteLink") == 2
+    assert operations(result).count("CreateVeth") == 2
+    assert operations(result)[:2] == ["DeleteLink", "DeleteLink"]
+
+
+def test_a_third_wheel_leaves_a_live_pair_alone() -> None:
+    result = planned([A, B, veth("c", "a", "ns3")], observed(pair(A, B)))
+    assert not result.steps
+    assert obstacle_of(result, "c") == (ConfigState.PENDING, "interface a names b as its peer, not c")
+
+
+def test_a_foreign_link_of_the_wanted_name_is_a_conflict() -> None:
+    foreign = Link(id=LinkId(NS[named("ns2")], 7), host_name=HostName("eth0"), kind="bridge")
+    result = planned([A, B], observed([foreign]))
+    assert not result.steps
+    state, reason = obstacle_of(result, "b")
+    assert state is ConfigState.FAILED
+    assert "eth0 (bridge, ifindex 7)" in reason
+    assert obstacle_of(result, "a")[0] is ConfigState.PENDING
+
+
+def test_a_live_interface_keeps_its_place_against_a_rival() -> None:
+    rivals = [veth("0", "1", "ns2", host_if_name="eth0"), veth("1", "0", "ns3")]
+    result = planned([A, B, *rivals], observed(pair(A, B)))
+    assert not result.steps
+    assert obstacle_of(result, "0")[0] is ConfigState.INVALID
+    assert "interface b already has the host name eth0" in obstacle_of(result, "0")[1]
+
+
+def test_an_interface_of_unknown_value_is_held_with_its_peer() -> None:
+    result = planned([B], observed(pair(A, B)), held=frozenset({"a"}))
+    assert not result.steps
+    assert obstacle_of(result, "b") == (ConfigState.PENDING, "the value of its peer a is invalid")
+
+
+def test_a_link_killed_before_it_got_its_name_is_taken_at_its_place_and_swept_elsewhere() -> None:
+    near, far = pair(A, B)
+    nameless = [replace(near, alias=""), replace(far, alias="")]
+    taken = planned([A, B], observed(nameless))
+    assert sorted(operations(taken)) == ["SetLink", "SetLink"]
+    assert operations(planned([], observed(nameless))) == ["DeleteLink"]
+
+
+@pytest.mark.parametrize("mark", [{"group": 0, "alias": ""}, {"alias": "ifagent/other/a"}])
+def test_links_of_others_are_not_swept(mark: dict[str, object]) -> None:
+    near, far = pair(A, B)
+    assert not planned([], observed([replace(near, **mark), replace(far, **mark)])).steps
+
+
+def test_names_are_swapped_by_making_one_pair_anew() -> None:
+    c, d = veth("c", "d", "ns1"), veth("d", "c", "ns2")
+    links = [*pair(A, B), *pair(c, d, first=4)]
+    swapped = [replace(A, host_if_name="c"), B, replace(c, host_if_name="a"), d]
+    result = planned(swapped, observed(links))
+    assert operations(result).count("DeleteLink") == 1
+    assert len(result.steps) > 1
+
+
+def test_a_place_that_is_being_left_is_waited_for() -> None:
+    c, d = veth("c", "d", "ns1", host_if_name="a"), veth("d", "c", "ns2")
+    result = planned([replace(A, host_if_name="z"), B, c, d], observed(pair(A, B)))
+    assert find(result, SetLink).host_name == "z"
+    assert obstacle_of(result, "c") == (ConfigState.PENDING, "interface a still has the host name a")
+
+
+def test_a_namespace_of_ours_goes_when_nothing_is_left_in_it() -> None:
+    near, far = pair(A, B)
+    mine = replace(lo(NS[named("ns1")]), alias=OWNER.namespace_mark)
+    result = planned([], observed([mine, near, far]))
+    assert operations(result) == ["DeleteLink", "RemoveNamespace"]
+    assert find(result, RemoveNamespace).namespace == named("ns1")
+    foreign = Link(id=LinkId(NS[named("ns1")], 9), host_name=HostName("x"))
+    assert operations(planned([], observed([mine, near, far, foreign]))) == ["DeleteLink"]
+    assert not planned([veth("y", "z", "ns1")], observed([mine])).steps
+
+
+def test_a_namespace_that_cannot_be_seen_shelters_both_ends() -> None:
+    near, far = pair(A, B)
+    world = observed([near, far])
+    hidden = replace(world, links={k: v for k, v in world.links.items() if k != NS[named("ns1")]})
+    result = planned([A, B], hidden)
+    assert not result.steps
+    assert obstacle_of(result, "a")[0] is ConfigState.PENDING
+
+
+def test_a_broken_pair_is_made_anew() -> None:
+    near, far = pair(A, B)
+    result = planned([A, B], observed([replace(near, peer=None), replace(far, peer=LinkId(OWN, 99))]))
+    assert operations(result)[:3] == ["DeleteLink", "DeleteLink", "CreateVeth"]
+    assert all(isinstance(op, DeleteLink | CreateVeth) or step.after for op, step in result.steps.items())
+
+
+def test_references_that_are_not_followed_are_pending_with_a_reason() -> None:
+    ref = NamespaceRef(NamespaceType.MICROSERVICE, "web")
+    result = planned([replace(A, namespace=ref), B], observed())
+    assert obstacle_of(result, "a")[0] is ConfigState.PENDING
+    assert not result.steps
+    assert result.verdicts["b"] != Verdict()

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from ifagent.core.interface import HostName
+from ifagent.core.link import NsId
+from ifagent.core.operations import DeleteLink, Outcome, Target
+from ifagent.core.retry import FREE_REPAIRS, LAST_DELAY, QUIET, RetryBook
+
+OP = DeleteLink(Target(NsId(1), HostName("x"), 2))
+A = frozenset({"a"})
+
+
+def refuse(book: RetryBook, code: int, now: float) -> None:
+    book.refused(Outcome(OP, code), A, "no", now)
+
+
+def test_what_was_never_refused_may_be_tried() -> None:
+    assert RetryBook().may_try(OP, A, 0.0)
+    assert RetryBook().next_time(0.0) is None
+
+
+def test_a_transient_refusal_waits_twice_as_long_each_time_up_to_a_limit() -> None:
+    book, now, waits = RetryBook(), 0.0, []
+    for _ in range(14):
+        refuse(book, errno.EBUSY, now)
+        time = book.next_time(now)
+        assert time is not None
+        assert not book.may_try(OP, A, time - 0.001)
+        assert book.may_try(OP, A, time)
+        waits.append(round(time - now, 3))
+        now = time
+    assert waits[:4] == [0.1, 0.2, 0.4, 0.8]
+    assert waits[-1] == LAST_DELAY
+
+
+def test_a_stale_refusal_is_tried_again_at_once_but_only_once() -> None:
+    book = RetryBook()
+    refuse(book, errno.EEXIST, 5.0)
+    assert book.may_try(OP, A, 5.0)
+    refuse(book, errno.EEXIST, 5.0)
+    assert not book.may_try(OP, A, 5.0)
+
+
+@pytest.mark.parametrize("forget", ["changed", "unplanned", "gone"])
+def test_a_permanent_refusal_lasts_until_something_changes(forget: str) -> None:
+    book = RetryBook()
+    refuse(book, errno.EINVAL, 0.0)
+    assert not book.may_try(OP, A, 1e9)
+    assert book.next_time(0.0) is None
+    match forget:
+        case "changed":
+            book.changed("a")
+        case "gone":
+            book.gone("a")
+        case _:
+            book.keep_only([])
+    assert book.may_try(OP, A, 0.0)
+    assert not book.refusals_of("a")
+
+
+def test_repairs_in_a_row_are_spaced_out_until_it_is_quiet() -> None:
+    book = RetryBook()
+    for _ in range(FREE_REPAIRS):
+        book.drifted("a", 0.0)
+        assert book.may_try(OP, A, 0.0)
+    book.drifted("a", 0.0)
+    assert not book.may_try(OP, A, 0.0)
+    until = book.next_time(0.0)
+    assert until == pytest.approx(0.1)
+    book.drifted("a", until + QUIET + 1)
+    assert book.may_try(OP, A, until + QUIET + 1)
+    assert book.unrest_of("a").repairs == FREE_REPAIRS + 2
