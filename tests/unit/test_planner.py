@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from world import NS, OWN, OWNER, lo, observed, operations, pair, planned, veth
 
-from ifagent.core.interface import HostName, NamespaceRef, NamespaceType, named
+from ifagent.core.interface import HostName, NamespaceRef, NamespaceType, Veth, named
 from ifagent.core.link import Link, LinkId
 from ifagent.core.operations import AddAddress, CreateVeth, DeleteLink, MoveLink, RemoveNamespace, SetLink
 from ifagent.core.plan import Plan, Verdict
@@ -89,7 +89,7 @@ def test_nothing_is_deleted_before_every_source_was_heard() -> None:
 def test_changing_partners_deletes_the_old_pairs_and_makes_new_ones() -> None:
     c, d = veth("c", "d", "ns3"), veth("d", "c", "ns3")
     links = [*pair(A, B), *pair(c, d, first=4)]
-    crossed = [replace(i, kind=replace(i.kind, peer_if_name=p)) for i, p in ((A, "c"), (B, "d"), (c, "a"), (d, "b"))]
+    crossed = [replace(i, kind=Veth(peer_if_name=p)) for i, p in ((A, "c"), (B, "d"), (c, "a"), (d, "b"))]
     result = planned(crossed, observed(links))
     assert operations(result).count("DeleteLink") == 2
     assert operations(result).count("CreateVeth") == 2
@@ -135,7 +135,7 @@ def test_a_link_killed_before_it_got_its_name_is_taken_at_its_place_and_swept_el
 
 
 @pytest.mark.parametrize("mark", [{"group": 0, "alias": ""}, {"alias": "ifagent/other/a"}])
-def test_links_of_others_are_not_swept(mark: dict[str, object]) -> None:
+def test_links_of_others_are_not_swept(mark: dict[str, Any]) -> None:
     near, far = pair(A, B)
     assert not planned([], observed([replace(near, **mark), replace(far, **mark)])).steps
 

@@ -68,7 +68,7 @@ def test_repairs_in_a_row_are_spaced_out_until_it_is_quiet() -> None:
         assert book.may_try(OP, A, 0.0)
     book.drifted("a", 0.0)
     assert not book.may_try(OP, A, 0.0)
-    until = book.next_time(0.0)
+    until = book.next_time(0.0) or 0.0
     assert until == pytest.approx(0.1)
     book.drifted("a", until + QUIET + 1)
     assert book.may_try(OP, A, until + QUIET + 1)
