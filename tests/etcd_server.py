@@ -1,7 +1,6 @@
 """A real etcd for tests, and a proxy that can break connections to it.
 
-A test module says ``pytest_plugins = ["etcd_server"]`` and asks for ``etcd`` (one server for the module, with a
-fresh ``label`` for every test) or ``own_etcd`` (a server that the test may stop, pause or break).
+The fixtures are in ``etcd_fixtures``.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ import struct
 import subprocess
 import time
 import urllib.request
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -232,20 +230,3 @@ def running(folder: Path) -> Iterator[EtcdServer]:
         yield server
     finally:
         server.kill()
-
-
-@pytest.fixture(scope="module")
-def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
-    with running(tmp_path_factory.mktemp("etcd")) as server:
-        yield server
-
-
-@pytest.fixture
-def own_etcd(tmp_path: Path) -> Iterator[EtcdServer]:
-    with running(tmp_path) as server:
-        yield server
-
-
-@pytest.fixture
-def label() -> str:
-    return f"test-{uuid.uuid4().hex[:8]}"

@@ -28,7 +28,7 @@ from aetcd import rpc
 
 from ifagent.errors import SourceLost
 from ifagent.etcd.backoff import Backoff
-from ifagent.etcd.client import EtcdClient, EtcdError, Position, Value, guarded, prefix_end
+from ifagent.etcd.client import EtcdClient, EtcdError, Position, Value, end, guarded, in_words, prefix_end
 
 QUIET = 3.0
 """Seconds of silence after which the server is asked for a sign of life, and within which it must give one."""
@@ -196,7 +196,7 @@ class WatchStream:
         if answer.compact_revision:
             return Compacted()
         self._client.avoid(self._member)
-        return EtcdError(f"{self._member.endpoint}: {answer.cancel_reason or 'the server ended the watch'}")
+        return EtcdError(f"{self._member.endpoint}: {in_words(answer.cancel_reason) or 'the server ended the watch'}")
 
     async def _write(self, request: Any) -> None:
         """Send a request; a connection that takes nothing any more is an error."""
@@ -210,13 +210,12 @@ class WatchStream:
             raise EtcdError(f"{self._member.endpoint}: the connection takes no requests") from error
 
     async def _close(self) -> None:
-        self._call.cancel()
+        await end(self._call)
         if self._reading is not None:
             with anyio.CancelScope(shield=True):
                 await asyncio.wait({self._reading}, timeout=1)
-            self._reading.cancel()
-            if self._reading.done() and not self._reading.cancelled():
-                self._reading.exception()
+            if not (self._reading.cancel() or self._reading.cancelled()):
+                self._reading.exception()  # asked for, or asyncio complains that nobody did
 
 
 class FragmentJoiner:

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import pytest
+from anyio import to_thread
+from etcd_server import EtcdServer, free_port, proxy_to, until
+
+from ifagent.errors import SourceLost
+from ifagent.etcd import client as client_module
+from ifagent.etcd.address import Endpoint, EtcdAddress
+from ifagent.etcd.client import EtcdClient, EtcdError
+
+pytest_plugins = ["etcd_fixtures"]
+pytestmark = [pytest.mark.anyio, pytest.mark.etcd]
+
+
+async def test_one_key(etcd: EtcdServer, label: str) -> None:
+    key = label.encode()
+    async with EtcdClient(etcd.address) as client:
+        assert await client.get(key) is None
+        assert not await client.delete(key)
+        revision = await client.put(key, b"\0value")
+        value = await client.get(key)
+        assert value is not None
+        assert (value.data, value.mod_revision, value.lease) == (b"\0value", revision, 0)
+        assert await client.delete(key)
+        assert await client.get(key) is None
+
+
+async def test_a_transaction_writes_deletes_and_tells_what_was_there(etcd: EtcdServer, label: str) -> None:
+    prefix = f"/{label}/".encode()
+    async with EtcdClient(etcd.address) as client:
+        first = await client.txn(puts={prefix + b"a": b"1", prefix + b"b": b"1"})
+        second = await client.txn(
+            puts={prefix + b"a": b"2"}, deletes=[prefix + b"a", prefix + b"b", prefix + b"b", prefix + b"c"]
+        )
+        assert second.revision == first.revision + 1
+        assert second.deleted == {prefix + b"b"}
+        assert {key: value.data for key, value in (await client.range(prefix)).values.items()} == {prefix + b"a": b"2"}
+        assert (await client.txn()).revision == 0
+
+
+async def test_more_than_one_transaction_can_hold(etcd: EtcdServer, label: str) -> None:
+    prefix = f"/{label}/".encode()
+    keys = [prefix + b"%04d" % number for number in range(600)]
+    async with EtcdClient(etcd.address) as client:
+        await client.txn(puts=dict.fromkeys(keys, bytes(4000)))
+        listing = await client.range(prefix)
+        assert list(listing.values) == keys
+        assert (await client.txn(deletes=keys)).deleted == set(keys)
+
+
+async def test_the_pages_of_a_listing_are_of_one_revision(
+    etcd: EtcdServer, label: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "PAGE", 2)
+    prefix = f"/{label}/".encode()
+    async with EtcdClient(etcd.address) as other, EtcdClient(etcd.address) as client:
+        before = await other.txn(puts={prefix + key: b"old" for key in (b"a", b"b", b"c", b"d", b"e")})
+        _between_pages(client, lambda: other.txn(puts={prefix + b"d": b"new"}, deletes=[prefix + b"e"]))
+        listing = await client.range(prefix)
+        assert listing.position.revision == before.revision
+        assert [value.data for value in listing.values.values()] == [b"old"] * 5
+
+
+async def test_a_listing_whose_revision_is_compacted_starts_over(
+    etcd: EtcdServer, label: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "PAGE", 2)
+    prefix = f"/{label}/".encode()
+
+    async with EtcdClient(etcd.address) as other, EtcdClient(etcd.address) as client:
+
+        async def compact() -> None:
+            written = await other.txn(puts={prefix + b"a": b"new"}, deletes=[prefix + b"b"])
+            await to_thread.run_sync(lambda: etcd.ctl("compact", str(written.revision)))
+
+        await other.txn(puts={prefix + key: b"old" for key in (b"a", b"b", b"c")})
+        _between_pages(client, compact)
+        values = (await client.range(prefix)).values
+        assert [value.data for value in values.values()] == [b"new", b"old"]
+
+
+def _between_pages(client: EtcdClient, act: Callable[[], Awaitable[Any]]) -> None:
+    """Do something after the client's first request."""
+    unary, done = client._unary, False
+
+    async def noted(pick: Any, request: Any) -> Any:
+        nonlocal done
+        answer = await unary(pick, request)
+        if not done:
+            done = True
+            await act()
+        return answer
+
+    client._unary = noted  # type: ignore[method-assign]
+
+
+async def test_a_lease_lives_while_it_is_kept_and_takes_its_keys_along(etcd: EtcdServer, label: str) -> None:
+    key = label.encode()
+    async with EtcdClient(etcd.address) as client:
+        lease = await client.grant(4.5)
+        await client.put(key, b"v", lease=lease)
+        value = await client.get(key)
+        assert value is not None
+        assert value.lease == lease
+        assert await client.keep_alive(lease) == 5
+        await client.revoke(lease)
+        await client.revoke(lease)
+        assert await client.get(key) is None
+        assert await client.keep_alive(lease) == 0
+        with pytest.raises(EtcdError, match="lease not found"):
+            await client.put(key, b"v", lease=lease)
+
+
+async def test_an_absent_store_is_told_in_one_sentence() -> None:
+    port = free_port()
+    async with EtcdClient(EtcdAddress.parse(f"etcd://127.0.0.1:{port}")) as client:
+        for call in (client.get(b"k"), client.put(b"k", b""), client.grant(5), client.keep_alive(1), client.revoke(1)):
+            with pytest.raises(SourceLost) as caught:
+                await call
+            assert str(caught.value) == f"etcd: 127.0.0.1:{port}: connection refused"
+
+
+async def test_a_host_that_does_not_exist_is_told() -> None:
+    async with EtcdClient(EtcdAddress.parse("etcd://nowhere.invalid")) as client:
+        with pytest.raises(SourceLost, match="host name cannot be resolved"):
+            await client.get(b"k")
+
+
+async def test_a_host_name_leads_to_the_store(etcd: EtcdServer) -> None:
+    async with EtcdClient(EtcdAddress.parse(f"etcd://localhost:{etcd.port}")) as client:
+        assert await client.get(b"nothing") is None
+
+
+async def test_every_endpoint_is_tried(etcd: EtcdServer) -> None:
+    dead = (Endpoint("127.0.0.1", free_port()), Endpoint("nowhere.invalid"), Endpoint("::1", free_port()))
+    async with EtcdClient(EtcdAddress(endpoints=(*dead, *etcd.address.endpoints))) as client:
+        assert await client.get(b"nothing") is None
+        assert client.member.endpoint == etcd.address.endpoints[0]
+
+
+async def test_a_store_that_does_not_answer_is_told_in_time(etcd: EtcdServer) -> None:
+    async with proxy_to(etcd.port) as proxy:
+        async with EtcdClient(EtcdAddress(endpoints=proxy.address.endpoints, timeout=0.2)) as client:
+            await client.get(b"k")
+            proxy.swallow()
+            for call in (client.get(b"k"), client.keep_alive(1)):
+                with pytest.raises(SourceLost, match=r"no answer within 0\.2 s"):
+                    await call
+        proxy.flow()
+
+
+async def test_cancelling_a_request_ends_where_it_was_asked_for(etcd: EtcdServer) -> None:
+    before = asyncio.all_tasks()
+    async with proxy_to(etcd.port) as proxy:
+        async with EtcdClient(proxy.address) as client:
+            await client.get(b"k")
+            proxy.swallow()
+            for number in range(40):
+                with anyio.move_on_after(0.005) as scope:
+                    await (client.keep_alive(1) if number % 2 else client.get(b"k"))
+                assert scope.cancelled_caught
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.005):
+                    await client.get(b"k")
+        proxy.flow()
+    await until(lambda: asyncio.all_tasks() <= before, within=2)
+
+
+async def test_closing_ends_what_is_in_flight(etcd: EtcdServer) -> None:
+    async with proxy_to(etcd.port) as proxy, anyio.create_task_group() as tg:
+        client = EtcdClient(proxy.address)
+        await client.__aenter__()
+        await client.get(b"k")
+        proxy.swallow()
+        ended = anyio.Event()
+
+        async def ask() -> None:
+            with pytest.raises(SourceLost):
+                await client.get(b"k")
+            ended.set()
+
+        tg.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        await client.__aexit__(None, None, None)
+        with anyio.fail_after(3):
+            await ended.wait()
+        proxy.flow()

@@ -1,0 +1,332 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+from anyio import to_thread
+from etcd_server import EtcdServer, TcpProxy, proxy_to, until
+
+from ifagent.etcd import watcher
+from ifagent.etcd.address import EtcdAddress
+from ifagent.etcd.client import EtcdClient, EtcdError
+from ifagent.etcd.watcher import Back, Changes, FragmentJoiner, Lost, Snapshot, WatchEvent, watch_prefix
+
+pytest_plugins = ["etcd_fixtures"]
+pytestmark = [pytest.mark.anyio, pytest.mark.etcd]
+
+
+class Seen:
+    """What a watch said so far, and the values that somebody who believed it would have."""
+
+    def __init__(self) -> None:
+        self.events: list[WatchEvent] = []
+        self.values: dict[bytes, bytes] = {}
+
+    def add(self, event: WatchEvent) -> None:
+        self.events.append(event)
+        match event:
+            case Snapshot(_, values):
+                self.values = {key: value.data for key, value in values.items()}
+            case Changes(_, changes):
+                for key, value in changes:
+                    if value is None:
+                        del self.values[key]
+                    else:
+                        self.values[key] = value.data
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+@asynccontextmanager
+async def watching(address: EtcdAddress, prefix: bytes) -> AsyncIterator[Seen]:
+    seen = Seen()
+
+    async def follow() -> None:
+        async with EtcdClient(address) as client, aclosing(watch_prefix(client, prefix)) as events:
+            async for event in events:
+                seen.add(event)
+
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(follow)
+        yield seen
+        tg.cancel_scope.cancel()
+
+
+async def settled(seen: Seen, client: EtcdClient, key: bytes) -> None:
+    """Make one change that comes as a change."""
+    await until(lambda: seen.of(Snapshot))
+    await client.put(key, b"settled")
+    await until(lambda: seen.values.get(key) == b"settled")
+
+
+async def test_what_is_there_and_then_what_changes(etcd: EtcdServer, label: str) -> None:
+    prefix = f"/{label}/".encode()
+    async with EtcdClient(etcd.address) as client:
+        await client.put(prefix + b"a", b"1")
+        await client.put(f"/{label}0".encode(), b"not under the prefix")
+        async with watching(etcd.address, prefix) as seen:
+            await until(lambda: seen.events)
+            first = seen.events[0]
+            assert isinstance(first, Snapshot)
+            assert list(first.values) == [prefix + b"a"]
+            revision = await client.put(prefix + b"a", b"2")
+            await client.delete(prefix + b"a")
+            await until(lambda: len(seen.events) == 3)
+            changed, deleted = seen.of(Changes)
+            assert changed.revision == revision == changed.changes[0][1].mod_revision
+            assert changed.changes[0][1].data == b"2"
+            assert deleted.changes == ((prefix + b"a", None),)
+            assert deleted.revision == revision + 1
+
+
+async def test_a_transaction_of_100_puts_is_one_change(etcd: EtcdServer, label: str) -> None:
+    prefix = f"/{label}/".encode()
+    async with EtcdClient(etcd.address) as client, watching(etcd.address, prefix) as seen:
+        await settled(seen, client, prefix + b"x")
+        written = await client.txn(
+            puts={prefix + b"%d" % number: b"v" for number in range(100)}, deletes=[prefix + b"x"]
+        )
+        await until(lambda: len(seen.values) == 100)
+        last = seen.events[-1]
+        assert isinstance(last, Changes)
+        assert (len(last.changes), last.revision) == (101, written.revision)
+
+
+async def test_a_restarted_store_is_followed_from_where_we_were(own_etcd: EtcdServer) -> None:
+    async with watching(own_etcd.address, b"/w/") as seen, EtcdClient(own_etcd.address) as client:
+        await settled(seen, client, b"/w/a")
+        for end in (own_etcd.stop, own_etcd.kill):
+            await to_thread.run_sync(end)
+            await until(lambda: isinstance(seen.events[-1], Lost))
+            await to_thread.run_sync(own_etcd.start)
+            await to_thread.run_sync(lambda: own_etcd.ctl("put", "/w/b", f"{time.monotonic()}"))
+            await until(lambda: isinstance(seen.events[-1], Changes))
+        kinds = [type(event) for event in seen.events]
+        assert kinds.count(Snapshot) == 1
+        assert kinds.count(Lost) == kinds.count(Back) == 2
+        assert "connection" in seen.of(Lost)[0].problem
+
+
+async def test_a_store_that_comes_late(own_etcd: EtcdServer) -> None:
+    await to_thread.run_sync(lambda: own_etcd.ctl("put", "/w/a", "1"))
+    await to_thread.run_sync(own_etcd.stop)
+    async with watching(own_etcd.address, b"/w/") as seen:
+        await until(lambda: seen.events)
+        assert seen.events[0] == Lost(f"127.0.0.1:{own_etcd.port}: connection refused")
+        await to_thread.run_sync(own_etcd.start)
+        await until(lambda: isinstance(seen.events[-1], Back))
+        assert seen.values == {b"/w/a": b"1"}
+        assert len(seen.events) == 3
+
+
+async def test_a_replaced_store_is_listed_again(own_etcd: EtcdServer) -> None:
+    async with watching(own_etcd.address, b"/w/") as seen:
+        async with EtcdClient(own_etcd.address) as client:
+            for number in range(20):
+                await client.put(b"/w/a", b"%d" % number)
+            await settled(seen, client, b"/w/b")
+        await to_thread.run_sync(own_etcd.kill)
+        own_etcd.forget()
+        await to_thread.run_sync(own_etcd.start)
+        await to_thread.run_sync(lambda: own_etcd.ctl("put", "/w/new", "1"))
+        await until(lambda: seen.values == {b"/w/new": b"1"})
+        # It is followed too, though its revisions are lower than the old ones.
+        await to_thread.run_sync(lambda: own_etcd.ctl("put", "/w/new", "2"))
+        await until(lambda: seen.values == {b"/w/new": b"2"})
+
+
+async def test_compaction_while_disconnected(etcd: EtcdServer, label: str) -> None:
+    prefix = f"/{label}/".encode()
+    async with (
+        EtcdClient(etcd.address) as client,
+        proxy_to(etcd.port) as proxy,
+        watching(proxy.address, prefix) as seen,
+    ):
+        await client.txn(puts={prefix + key: b"old" for key in (b"a", b"b", b"c")})
+        await settled(seen, client, prefix + b"x")
+        await proxy.refuse()
+        await until(lambda: isinstance(seen.events[-1], Lost))
+        await client.delete(prefix + b"a")
+        await client.put(prefix + b"b", b"new")
+        revision = await client.put(prefix + b"d", b"new")
+        await to_thread.run_sync(lambda: etcd.ctl("compact", str(revision)))
+        await proxy.accept()
+        await until(lambda: len(seen.of(Snapshot)) == 2)
+        assert (len(seen.of(Lost)), len(seen.of(Back))) == (1, 1)
+        expected = {b"b": b"new", b"c": b"old", b"d": b"new", b"x": b"settled"}
+        assert seen.values == {prefix + key: value for key, value in expected.items()}
+        await settled(seen, client, prefix + b"y")
+
+
+async def test_a_reset_connection_loses_nothing(etcd: EtcdServer, label: str) -> None:
+    prefix = f"/{label}/".encode()
+    async with (
+        EtcdClient(etcd.address) as client,
+        proxy_to(etcd.port) as proxy,
+        watching(proxy.address, prefix) as seen,
+    ):
+        await settled(seen, client, prefix + b"x")
+        for number in range(3):
+            proxy.reset()
+            await client.put(prefix + b"x", b"%d" % number)
+            await client.put(prefix + b"y", b"%d" % number)
+            await client.delete(prefix + b"y")
+            await until(lambda: isinstance(seen.events[-1], Changes) and seen.events[-1].changes[0][1] is None)
+        assert len(seen.of(Snapshot)) == 1
+        assert [changes.revision for changes in seen.of(Changes)] == sorted(
+            {changes.revision for changes in seen.of(Changes)}
+        )
+        assert len(seen.of(Changes)) == 10
+
+
+async def test_a_black_hole_is_noticed_within_10_s(etcd: EtcdServer, label: str) -> None:
+    prefix = f"/{label}/".encode()
+    async with (
+        EtcdClient(etcd.address) as client,
+        proxy_to(etcd.port) as proxy,
+        watching(proxy.address, prefix) as seen,
+    ):
+        await settled(seen, client, prefix + b"x")
+        proxy.swallow()
+        await until(lambda: seen.of(Lost))
+        assert "no sign of life" in seen.of(Lost)[0].problem
+        await client.put(prefix + b"x", b"missed")
+        proxy.flow()
+        await until(lambda: seen.values[prefix + b"x"] == b"missed")
+        assert len(seen.of(Snapshot)) == 1
+
+
+async def test_a_paused_store_is_noticed(own_etcd: EtcdServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watcher, "QUIET", 0.2)
+    address = EtcdAddress(endpoints=own_etcd.address.endpoints, timeout=0.5)
+    async with watching(address, b"/w/") as seen, EtcdClient(own_etcd.address) as client:
+        await settled(seen, client, b"/w/a")
+        own_etcd.pause()
+        try:
+            await until(lambda: seen.of(Lost))
+        finally:
+            own_etcd.resume()
+        await until(lambda: seen.of(Back))
+        await settled(seen, client, b"/w/b")
+
+
+async def test_silence_alone_is_no_loss(etcd: EtcdServer, label: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watcher, "QUIET", 0.05)
+    answers = []
+    result = watcher.WatchStream._result
+
+    def noted(self: watcher.WatchStream, reading: asyncio.Task[Any]) -> Any:
+        answers.append(reading)
+        return result(self, reading)
+
+    monkeypatch.setattr(watcher.WatchStream, "_result", noted)
+    async with watching(etcd.address, f"/{label}/".encode()) as seen:
+        await until(lambda: len(answers) > 10)
+        assert [type(event) for event in seen.events] == [Snapshot]
+
+
+async def test_answers_in_fragments_come_as_whole_revisions(
+    etcd: EtcdServer, label: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fragments = []
+    add = FragmentJoiner.add
+
+    def noted(self: FragmentJoiner, answer: Any) -> list[Any]:
+        fragments.append(answer.fragment)
+        return add(self, answer)
+
+    monkeypatch.setattr(FragmentJoiner, "add", noted)
+    prefix = f"/{label}/".encode()
+    async with (
+        EtcdClient(etcd.address) as client,
+        proxy_to(etcd.port) as proxy,
+        watching(proxy.address, prefix) as seen,
+    ):
+        await settled(seen, client, prefix + b"x")
+        await proxy.refuse()
+        await until(lambda: isinstance(seen.events[-1], Lost))
+        for number in range(4):
+            await client.txn(puts={prefix + b"%d" % key: bytes([number]) * 10_000 for key in range(100)})
+        await proxy.accept()
+        await until(lambda: len(seen.of(Changes)) >= 5)
+        assert [len(changes.changes) for changes in seen.of(Changes)] == [1, 100, 100, 100, 100]
+        assert any(fragments)
+        assert set(list(seen.values.values())[1:]) == {b"\3" * 10_000}
+
+
+async def test_a_store_that_refuses_says_why_once(own_etcd: EtcdServer) -> None:
+    async with watching(own_etcd.address, b"/w/") as seen:
+        await until(lambda: seen.of(Snapshot))
+
+        def protect() -> None:
+            own_etcd.ctl("user", "add", "root", "--interactive=false", given=b"secret\n")
+            own_etcd.ctl("user", "grant-role", "root", "root")
+            own_etcd.ctl("auth", "enable")
+
+        await to_thread.run_sync(protect)
+        await to_thread.run_sync(own_etcd.kill)
+        await to_thread.run_sync(own_etcd.start)
+        await until(lambda: seen.of(Lost))
+        assert len(seen.of(Lost)) == 1
+        assert not seen.of(Back)
+
+
+async def test_a_watch_that_is_refused_says_why(own_etcd: EtcdServer) -> None:
+    def protect() -> None:
+        own_etcd.ctl("user", "add", "root", "--interactive=false", given=b"secret\n")
+        own_etcd.ctl("user", "grant-role", "root", "root")
+        own_etcd.ctl("auth", "enable")
+
+    await to_thread.run_sync(protect)
+    async with EtcdClient(own_etcd.address) as client:
+        with pytest.raises(EtcdError, match=r"\d: etcdserver: user name is empty$") as caught:
+            async with watcher.WatchStream(client, b"/w/", after=0):
+                pass
+    assert caught.value.source == "etcd"
+    async with watching(own_etcd.address, b"/w/") as seen:
+        await until(lambda: seen.events)
+        assert "user name is empty" in seen.of(Lost)[0].problem
+
+
+async def test_the_next_endpoint_takes_over(etcd: EtcdServer, label: str) -> None:
+    prefix = f"/{label}/".encode()
+    async with EtcdClient(etcd.address) as client, proxy_to(etcd.port) as first, proxy_to(etcd.port) as second:
+        both = EtcdAddress(endpoints=(*first.address.endpoints, *second.address.endpoints))
+        async with watching(both, prefix) as seen:
+            await settled(seen, client, prefix + b"a")
+            await first.refuse()
+            await until(lambda: isinstance(seen.events[-1], Back))
+            await settled(seen, client, prefix + b"b")
+            assert second._pairs
+
+
+@pytest.mark.parametrize("moment", ["listing", "following", "lost"])
+async def test_ending_a_watch_leaves_no_tasks(etcd: EtcdServer, label: str, moment: str) -> None:
+    prefix = f"/{label}/".encode()
+
+    async def once(proxy: TcpProxy) -> None:
+        if moment == "listing":
+            proxy.swallow()
+        async with watching(proxy.address, prefix) as seen:
+            if moment == "listing":
+                await until(lambda: proxy._pairs)
+            else:
+                await until(lambda: seen.of(Snapshot))
+            if moment == "lost":
+                proxy.reset()
+                await until(lambda: seen.of(Lost))
+
+    async with EtcdClient(etcd.address) as client:
+        await client.get(b"/warm-up")
+        before = asyncio.all_tasks()
+        async with proxy_to(etcd.port) as proxy:
+            for _ in range(5):
+                await once(proxy)
+                proxy.flow()
+        await until(lambda: asyncio.all_tasks() <= before, within=2)
