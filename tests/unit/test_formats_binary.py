@@ -83,6 +83,7 @@ def test_every_truncation_is_refused_or_complete() -> None:
         (with_peer(field(9, 2, 3, 8, 2, 0x22)), "namespace.name"),
         (with_peer(field(10, 2, 0)), "veth"),
         (with_peer(field(1, 3)), "name"),
+        (with_peer(field(13, 0, *[0xFF] * 9, 2)), ""),
         (with_peer(b"\x00"), ""),
         (with_peer(b"\x80"), ""),
         (with_peer(field(15, 6)), ""),
