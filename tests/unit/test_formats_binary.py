@@ -117,6 +117,11 @@ def test_size_is_limited() -> None:
     assert list(errors(with_peer(b"\x12\x80\x40" + b"x" * 8192))) == ["description"]
 
 
+def test_number_of_fields_is_limited() -> None:
+    assert "more than 1024 fields" in errors(with_peer(field(13, 0, 1) * 1023))[""]
+    assert ligato_v1.decode(with_peer(field(13, 0, 1) * 1022), name="a").warnings[-1] == "and 1002 more"
+
+
 def test_our_messages_are_plain_protobuf() -> None:
     message = pb.LinuxInterfacesInterface.parse(ligato_v1.encode_binary(VETH))
     assert (message.name, message.mtu, message.enabled) == ("a", 1500, True)

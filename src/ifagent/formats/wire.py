@@ -28,6 +28,9 @@ _WIRE_TYPES = {
 }
 _MAX_FIELD_NUMBER = 2**29 - 1
 
+MAX_FIELDS = 1024
+"""Most fields of one message; a tenth of a second for 64 KiB of two-byte fields is too long to hold up a loop."""
+
 
 class BrokenMessage(Exception):
     """The bytes are not an encoded message; ``error`` says where and why."""
@@ -65,8 +68,11 @@ def _check(
 ) -> None:
     known = _fields(message)
     seen: set[str] = set()
-    position = 0
+    position = count = 0
     while position < len(value):
+        count += 1
+        if count > MAX_FIELDS:
+            raise BrokenMessage(path, f"has more than {MAX_FIELDS} fields")
         tag, position = _varint(value, position, path)
         number, wire_type = tag >> 3, tag & 7
         if not 0 < number <= _MAX_FIELD_NUMBER:
