@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import anyio
-import structlog
 from anyio.abc import TaskStatus
 
 from ifagent.core.events import Declaration
@@ -33,13 +32,12 @@ from ifagent.core.state import ConfigState, InterfaceState
 from ifagent.errors import InvalidSettings, NotApplied, UnknownInterface
 from ifagent.inbox import Inbox
 from ifagent.kernel.contract import Kernel
+from ifagent.log import log
 from ifagent.reconciler import Reconciler
 from ifagent.settings import Settings
 from ifagent.sources.contract import Source
 from ifagent.sources.memory import Memory
 from ifagent.stream import StateHub, Subscription
-
-log = structlog.get_logger()
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 

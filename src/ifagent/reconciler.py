@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import anyio
-import structlog
 
 from ifagent.core.index import Index
 from ifagent.core.interface import Name, NamespaceRef
@@ -37,9 +36,8 @@ from ifagent.core.state import ConfigState, InterfaceState
 from ifagent.errors import KernelRefused, NamespaceUnavailable
 from ifagent.inbox import Inbox
 from ifagent.kernel.contract import Kernel
+from ifagent.log import log
 from ifagent.stream import StateHub
-
-log = structlog.get_logger()
 
 MAX_PASSES = 16
 """Most times one round plans before it publishes what it has; the next round goes on from there."""
@@ -49,15 +47,28 @@ OPEN_AGAIN = 1.0
 
 
 class Reconciler:
-    """Brings the kernel to what the index says is desired. Used by the agent's loop only."""
+    """Brings the kernel to what the index says is desired. Used by the agent's loop only.
 
-    def __init__(self, kernel: Kernel, index: Index, inbox: Inbox, hub: StateHub, owner: Owner) -> None:
+    ``clock`` returns the monotonic time, in seconds, that ``next_time`` is measured in.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        index: Index,
+        inbox: Inbox,
+        hub: StateHub,
+        owner: Owner,
+        *,
+        clock: Callable[[], float] = anyio.current_time,
+    ) -> None:
         self.kernel = kernel
         self.index = index
         self.inbox = inbox
         self.hub = hub
         self.owner = owner
         self.retry = RetryBook()
+        self._clock = clock
         self.next_time: float | None = None
         self.covered = 0
         self._drift: dict[Name, str] = {}
@@ -164,7 +175,7 @@ class Reconciler:
                 continue
             if verdict.differences:
                 self._drift[name] = "; ".join(verdict.differences)
-                self.retry.drifted(name, anyio.current_time())
+                self.retry.drifted(name, self._clock())
                 log.info("drift", interface=name, different=self._drift[name])
 
     def _note_ineffective(self, planned: Plan, achieved: set[Operation]) -> None:
@@ -172,7 +183,7 @@ class Reconciler:
         for operation in achieved & planned.steps.keys():
             text = f"{operation}: the kernel accepted it, but it did not take effect"
             outcome = Outcome(operation, errno.EAGAIN, text)
-            self.retry.refused(outcome, planned.steps[operation].names, text, anyio.current_time())
+            self.retry.refused(outcome, planned.steps[operation].names, text, self._clock())
 
     # Carrying out
 
@@ -181,7 +192,7 @@ class Reconciler:
         sorter = planned.sorter()
         tried = False
         while sorter.is_active() and (wave := sorter.get_ready()):
-            now = anyio.current_time()
+            now = self._clock()
             due = [op for op in wave if self.retry.may_try(op, planned.steps[op].names, now)]
             if not due:
                 break
@@ -207,7 +218,7 @@ class Reconciler:
 
     def _note_refusal(self, outcome: Outcome, names: frozenset[Name]) -> None:
         text = str(KernelRefused(outcome.operation, outcome.errno, outcome.text))
-        self.retry.refused(outcome, names, text, anyio.current_time())
+        self.retry.refused(outcome, names, text, self._clock())
         log.info("refused", operation=str(outcome.operation), errno=outcome.errno, text=outcome.text)
 
     async def _execute(self, operations: Sequence[Operation]) -> list[Outcome]:
@@ -255,7 +266,7 @@ class Reconciler:
 
     def _publish(self, planned: Plan) -> None:
         leaving = {name for step in planned.steps.values() for name in step.names} - self.index.declared.keys()
-        now, clock = anyio.current_time(), time.time()
+        now, clock = self._clock(), time.time()
         changed: dict[Name, InterfaceState] = {}
         for name in self.index.declared.keys() | leaving:
             before = self.hub.states.get(name)
@@ -288,7 +299,7 @@ class Reconciler:
         )
 
     def _set_next_time(self) -> None:
-        now = anyio.current_time()
+        now = self._clock()
         times = [self.retry.next_time(now)]
         if self.index.unreachable:
             self.index.unreachable.clear()

@@ -1,0 +1,316 @@
+"""Whatever is declared, refused, lost or done by others: once that ends, the kernel becomes what was declared."""
+
+from __future__ import annotations
+
+import errno
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from ipaddress import ip_interface
+
+import anyio
+from anyio.abc import TaskStatus
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ifagent.core.addresses import in_kernel_order, managed
+from ifagent.core.events import Declaration, Declared, SourceSnapshot
+from ifagent.core.index import Index
+from ifagent.core.interface import Interface, NamespaceRef, Veth, named
+from ifagent.core.link import Link, LinkId, NsId
+from ifagent.core.operations import (
+    AddAddress,
+    CreateNamespace,
+    CreateVeth,
+    DeleteAddress,
+    DeleteLink,
+    MoveLink,
+    Operation,
+    Outcome,
+    SetLink,
+)
+from ifagent.core.ownership import Owner
+from ifagent.core.planner import plan
+from ifagent.core.state import ConfigState
+from ifagent.errors import FieldError, KernelRefused
+from ifagent.inbox import Inbox
+from ifagent.kernel.simulated import SimulatedKernel
+from ifagent.reconciler import Reconciler
+from ifagent.stream import StateHub
+
+OWNER = Owner("test", b"seed")
+NAMES = st.sampled_from("abcdef")
+SPACES = st.sampled_from(["", "n1", "n2", "n3"])
+HOST_NAMES = st.sampled_from(["", "", "x", "y", "z"])
+ADDRESSES = (
+    "10.0.0.1/24",
+    "10.0.0.2/24",
+    "10.0.0.3/16",
+    "2001:db8::1/64",
+    "2001:db8::1/48",
+    "2001:db8::2/64",
+    "fe80::9/64",
+)
+FOREIGN_GROUP = 0
+
+
+@st.composite
+def interfaces(draw: st.DrawFn) -> Interface:
+    name = draw(NAMES)
+    space = draw(SPACES)
+    addresses = {ip_interface(a).ip: a for a in draw(st.lists(st.sampled_from(ADDRESSES), max_size=4))}
+    return Interface(
+        name=name,
+        kind=Veth(peer_if_name=draw(NAMES.filter(lambda peer: peer != name))),
+        enabled=draw(st.booleans()),
+        mtu=draw(st.sampled_from([0, 1280, 1400, 9000])),
+        phys_address=draw(st.sampled_from(["", "02:00:00:00:00:0a"])),
+        host_if_name=draw(HOST_NAMES),
+        namespace=named(space) if space else NamespaceRef(),
+        ip_addresses=tuple(addresses.values()),
+    )
+
+
+@dataclass
+class World:
+    """A simulated kernel, an agent's inside on it, and what was declared."""
+
+    kernel: SimulatedKernel = field(default_factory=SimulatedKernel)
+    declared: dict[str, Interface] = field(default_factory=dict)
+    invalid: set[str] = field(default_factory=set)
+    now: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.really_execute = self.kernel.execute
+
+    def start(self) -> None:
+        """Start an agent that knows nothing but what the source says, as after a kill."""
+        self.inbox, self.hub = Inbox(), StateHub()
+        self.index = Index(self.kernel.own, ["test"])
+        self.kernel.execute = self.execute  # type: ignore[method-assign]  # watched
+        self.reconciler = Reconciler(self.kernel, self.index, self.inbox, self.hub, OWNER, clock=lambda: self.now)
+
+    async def execute(self, operations: Sequence[Operation]) -> list[Outcome]:
+        """Carry out what the agent asks for, but never let it touch what is not its own."""
+        links = self.kernel.snapshot().links
+        for operation in operations:
+            if isinstance(operation, DeleteLink | SetLink | MoveLink | AddAddress | DeleteAddress):
+                assert operation.target.ifindex is not None
+                link = links.get(LinkId(NsId(operation.target.namespace), operation.target.ifindex))
+                if link is not None:
+                    assert link.kind == "veth", f"{operation} on {link}"
+        return await self.really_execute(operations)
+
+    async def listen(self, *, task_status: TaskStatus[None]) -> None:
+        await self.kernel.run(self.inbox.put, task_status=task_status)
+
+    def sync(self) -> None:
+        declarations = {name: Declaration(name=name, interface=i) for name, i in self.declared.items()}
+        for name in self.invalid:
+            declarations[name] = Declaration(name=name, errors=(FieldError("", "broken"),))
+        self.inbox.put(SourceSnapshot("test", declarations))
+
+    def declare(self, interface: Interface) -> None:
+        self.declared[interface.name] = interface
+        self.invalid.discard(interface.name)
+        self.inbox.put(Declared("test", interface.name, Declaration(name=interface.name, interface=interface)))
+
+    def take_back(self, name: str) -> None:
+        self.declared.pop(name, None)
+        self.invalid.discard(name)
+        self.inbox.put(Declared("test", name, None))
+
+    def spoil(self, name: str) -> None:
+        self.invalid.add(name)
+        self.inbox.put(Declared("test", name, Declaration(name=name, errors=(FieldError("", "broken"),))))
+
+    def links(self) -> list[Link]:
+        return [link for link in self.kernel.snapshot().links.values() if link.id.ifindex != 1]
+
+
+Action = Callable[[World], None]
+
+
+def restart(_: World) -> None:
+    """Mark where the agent is killed and another one started."""
+    raise AssertionError("a marker, never called")
+
+
+def act(function: Callable[..., None], *arguments: st.SearchStrategy[object]) -> st.SearchStrategy[Action]:
+    return st.tuples(*arguments).map(lambda values: lambda world: function(world, *values))
+
+
+def _interfere(world: World, number: int, change: Callable[[World, Link], None]) -> None:
+    links = world.links()
+    if links:
+        with suppress(KernelRefused):
+            change(world, links[number % len(links)])
+
+
+def _add_foreign(world: World, space: str, host_name: str) -> None:
+    with suppress(KernelRefused):
+        world.kernel.outside.add_link(space or world.kernel.own, host_name)
+
+
+def _namespace(world: World, name: str, there: bool) -> None:
+    try:
+        if there:
+            world.kernel.outside.add_namespace(name)
+        else:
+            world.kernel.outside.remove_namespace(name)
+    except KernelRefused:
+        pass
+
+
+def _set(**values: object) -> Callable[[World, Link], None]:
+    return lambda world, link: world.kernel.outside.set_link(link.id.namespace, link.host_name, **values)
+
+
+def _delete(world: World, link: Link) -> None:
+    world.kernel.outside.delete_link(link.id.namespace, link.host_name)
+
+
+def _move(world: World, link: Link) -> None:
+    world.kernel.outside.move_link(link.id.namespace, link.host_name, "n1")
+
+
+def _add_address(world: World, link: Link) -> None:
+    world.kernel.outside.add_address(link.id.namespace, link.host_name, ip_interface("10.9.9.9/8"))
+
+
+def _delete_address(world: World, link: Link) -> None:
+    for address in link.addresses[:1]:
+        world.kernel.outside.delete_address(link.id.namespace, link.host_name, address.interface)
+
+
+CHANGES = st.sampled_from(
+    [
+        _delete,
+        _move,
+        _add_address,
+        _delete_address,
+        _set(mtu=1300),
+        _set(mac="02:99:99:99:99:99"),
+        _set(up=False),
+        _set(up=True),
+        _set(alias=""),
+        _set(group=FOREIGN_GROUP),
+        _set(new_host_name="q"),
+        _set(new_host_name="x"),
+    ]
+)
+FAILURES = st.sampled_from([errno.EBUSY, errno.EEXIST, errno.ENODEV, errno.ENOBUFS, errno.EINVAL])
+OPERATIONS = st.sampled_from([CreateVeth, SetLink, AddAddress, DeleteLink, MoveLink, CreateNamespace])
+
+ACTIONS = st.one_of(
+    act(World.declare, interfaces()),
+    act(World.declare, interfaces()),
+    act(World.take_back, NAMES),
+    act(World.spoil, NAMES),
+    st.just(restart),
+    act(lambda world: world.kernel.lose_notifications()),
+    act(lambda world, kind, code: world.kernel.fail_next(kind, code), OPERATIONS, FAILURES),
+    act(_interfere, st.integers(0, 30), CHANGES),
+    act(_interfere, st.integers(0, 30), CHANGES),
+    act(_add_foreign, SPACES, st.sampled_from(["a", "x", "y"])),
+    act(_namespace, st.sampled_from(["n1", "n2", "other"]), st.booleans()),
+)
+
+
+async def run(script: list[tuple[Action, bool]]) -> None:
+    world = World()
+    lives: list[list[tuple[Action, bool]]] = [[]]
+    for action, settle in script:
+        if action is restart:
+            lives.append([])
+        else:
+            lives[-1].append((action, settle))
+    for number, life in enumerate(lives):
+        async with anyio.create_task_group() as group:
+            world.start()
+            await group.start(world.listen)
+            # Some lives end before their source was ever heard; the last one hears it.
+            if number % 2 == 0 or life is lives[-1]:
+                world.sync()
+            for action, settle in life:
+                action(world)
+                if settle:
+                    await world.reconciler.round()
+            if life is lives[-1]:
+                await converge(world)
+                check(world)
+            group.cancel_scope.cancel()
+
+
+async def converge(world: World) -> None:
+    for _ in range(300):
+        await world.reconciler.round()
+        await anyio.lowlevel.checkpoint()
+        if world.inbox:
+            continue
+        if world.reconciler.next_time is None:
+            return
+        world.now = world.reconciler.next_time
+    raise AssertionError(f"no rest after 300 rounds: {world.hub.states}")
+
+
+def check(world: World) -> None:
+    """Compare the kernel with what was declared, by other means than the planner's."""
+    snapshot = world.kernel.snapshot()
+    states = world.hub.states
+    places = Counter((i.namespace, i.host_name) for i in world.index.desired().interfaces.values())
+    taken = {
+        (link.id.namespace, link.host_name)
+        for link in world.links()
+        if not OWNER.owns(link) or OWNER.name_of(link) not in world.index.declared
+    }
+    wanted: set[str] = set()
+    for name, interface in world.index.desired().interfaces.items():
+        peer = world.index.desired().interfaces.get(interface.kind.peer_if_name)
+        if peer is None or peer.kind.peer_if_name != name:
+            assert states[name].config_state is not ConfigState.APPLIED
+            continue
+        for end in (interface, peer):
+            space = snapshot.namespaces.get(end.namespace.reference) if end.namespace.reference else snapshot.own
+            if places[end.namespace, end.host_name] > 1 or (space, end.host_name) in taken:
+                break
+        else:
+            wanted.add(name)
+    failed = {name for name, state in states.items() if state.config_state is ConfigState.FAILED}
+    for name in wanted - failed - {i.kind.peer_if_name for n, i in world.declared.items() if n in failed}:
+        check_realised(world, name)
+    held = world.invalid
+    for link in world.links():
+        if OWNER.owns(link):
+            ends = {OWNER.name_of(end) for end in (link, snapshot.links.get(link.peer)) if end}
+            assert ends & (world.index.declared.keys() | held), f"left over: {link}"
+    before = world.kernel.operations_executed
+    planned = plan(world.index.desired(), world.index.observed(), OWNER)
+    now = world.now
+    first = next(iter(planned.waves()), ())
+    assert not [op for op in first if world.reconciler.retry.may_try(op, planned.steps[op].names, now)]
+    assert before == world.kernel.operations_executed
+
+
+def check_realised(world: World, name: str) -> None:
+    interface = world.index.desired().interfaces[name]
+    snapshot = world.kernel.snapshot()
+    link = snapshot.link(interface.namespace.reference or snapshot.own, interface.host_name)
+    assert link.up == interface.enabled
+    assert link.mtu == (interface.mtu or 1500)
+    assert link.mac == (interface.phys_address or OWNER.default_mac(name))
+    assert (link.group, link.alias) == (OWNER.group, OWNER.alias(name))
+    assert managed(link.addresses, interface.ip_addresses) == in_kernel_order(interface.ip_addresses)
+    assert link.peer is not None
+    assert OWNER.name_of(snapshot.links[link.peer]) == interface.kind.peer_if_name
+    state = world.hub.states[name]
+    expected = ConfigState.INVALID if name in world.invalid else ConfigState.APPLIED
+    assert state.config_state is expected, state
+    assert (state.mtu, state.if_index, state.internal_name) == (link.mtu, link.id.ifindex, interface.host_name)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.tuples(ACTIONS, st.booleans()), max_size=30))
+def test_the_kernel_becomes_what_was_declared(script: list[tuple[Action, bool]]) -> None:
+    anyio.run(run, script)
