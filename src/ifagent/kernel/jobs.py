@@ -1,0 +1,70 @@
+"""Which requests go together to one worker thread. Pure.
+
+Most requests are short and hold the kernel's one lock for links all the time, so threads would only queue: they
+go together by namespace. The deletion of a link mostly waits, without that lock, for readers to finish (some
+20 ms): deletions are spread over as many threads as there are. What concerns one link stays in one job, in
+the order given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from ifagent.core.interface import NamespaceRef
+from ifagent.core.link import NsId
+from ifagent.core.operations import CreateVeth, DeleteLink, LinkOperation, MoveLink, Place
+from ifagent.errors import AgentBug
+
+KernelRequest = CreateVeth | LinkOperation
+
+
+class Step(NamedTuple):
+    """Requests to be sent one after the other in one namespace, by their places among the operations."""
+
+    namespace: NsId
+    places: list[int]
+
+
+def namespaces_of(operation: KernelRequest) -> tuple[NsId, ...]:
+    """Return the namespaces that an operation names; it is to be sent in the first of them.
+
+    Raises :class:`AgentBug` where one is still a reference.
+    """
+    places: tuple[Place, ...]
+    match operation:
+        case CreateVeth(near=near, far=far):
+            places = (near.namespace, far.namespace)
+        case MoveLink(target=target, to=to):
+            places = (target.namespace, to)
+        case _:
+            places = (operation.target.namespace,)
+    if any(isinstance(place, NamespaceRef) for place in places):
+        raise AgentBug(f"{operation}: a namespace is not resolved")
+    return tuple(place for place in places if isinstance(place, int))
+
+
+def plan_jobs(operations: Iterable[tuple[int, KernelRequest]], *, width: int) -> list[list[Step]]:
+    """Divide operations, each with its place, into jobs that may run at once; ``width`` is how many make sense."""
+    operations = list(operations)
+    slow = {_link(operation) for _, operation in operations if isinstance(operation, DeleteLink)}
+    short: dict[NsId, Step] = {}
+    long: dict[object, Step] = {}
+    for place, operation in operations:
+        namespace, link = namespaces_of(operation)[0], _link(operation)
+        step = (
+            long.setdefault(link, Step(namespace, []))
+            if link in slow
+            else short.setdefault(namespace, Step(namespace, []))
+        )
+        step.places.append(place)
+    steps = sorted(long.values(), key=lambda step: step.namespace)
+    jobs: list[Sequence[Step]] = [list(short.values()), *(steps[start::width] for start in range(width))]
+    return [list(job) for job in jobs if job]
+
+
+def _link(operation: KernelRequest) -> object:
+    """Return what tells the link of an operation from others; a new pair is like no other."""
+    if isinstance(operation, CreateVeth):
+        return operation
+    return operation.target.namespace, operation.target.ifindex

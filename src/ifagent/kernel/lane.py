@@ -1,0 +1,89 @@
+"""One lane per attached namespace: an open file that keeps it, and a socket that works in it.
+
+A socket stays in the namespace it was made in, so nobody has to enter it again: two files in all. The
+methods block as long as the kernel works (the deletion of a veth takes some 20 ms) and are for worker
+threads, several of which may use one lane at a time.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from ifagent.core.link import NsId
+from ifagent.errors import NamespaceUnavailable
+from ifagent.kernel.messages import Ack, parse_address, parse_link
+from ifagent.kernel.mirror import Listing
+from ifagent.kernel.namespaces import open_namespace
+from ifagent.kernel.requests import dump_addresses, dump_links
+from ifagent.kernel.sockets import RequestSocket
+from ifagent.kernel.syscalls import inside
+
+
+class Lane:
+    """The way into one namespace, from :meth:`open` to :meth:`close`."""
+
+    def __init__(self, namespace: NsId, *, fd: int, home: int, socket: RequestSocket) -> None:
+        """Take over an open namespace file and a socket inside; ``home`` is a file of the agent's namespace."""
+        self.namespace = namespace
+        self.fd = fd
+        self._home = home
+        self._socket = socket
+        self._free = threading.Lock()
+
+    @classmethod
+    def open(cls, namespace: NsId, path: str, *, home: int) -> Lane:
+        """Open a namespace. Raises :class:`NamespaceUnavailable` if ``path`` does not lead to it."""
+        fd = open_namespace(namespace, path)
+        try:
+            with inside(fd, home=home):
+                socket = RequestSocket()
+        except OSError as error:
+            os.close(fd)
+            raise NamespaceUnavailable(f"{path}: cannot work in this namespace: {error.strerror}") from error
+        return cls(namespace, fd=fd, home=home, socket=socket)
+
+    def close(self) -> None:
+        """Let go of the namespace, which ends if nobody else keeps it. No thread may be using the lane."""
+        self._socket.close()
+        os.close(self.fd)
+
+    def request(self, messages: Sequence[bytes]) -> list[Ack]:
+        """Have requests carried out in order; see :meth:`RequestSocket.request`.
+
+        A second thread works over a socket of its own meanwhile: most of the time that a deletion takes, the
+        kernel only waits, and many can wait together.
+        """
+        try:
+            with self._any_socket() as socket:
+                return socket.request(messages)
+        except OSError as error:
+            return [Ack(error.errno or errno.EIO, error.strerror or str(error))] * len(messages)
+
+    def look(self, *, tells_maker: bool) -> Listing:
+        """List all links and addresses; ``tells_maker`` as in :func:`parse_address`. Raises ``OSError``."""
+        with self._any_socket() as socket:
+            links = [parse_link(data, message) for data, message in socket.dump(dump_links())]
+            addresses = [
+                parse_address(data, message, tells_maker=tells_maker) for data, message in socket.dump(dump_addresses())
+            ]
+        return Listing([link for link in links if link], [address for address in addresses if address])
+
+    @contextmanager
+    def _any_socket(self) -> Iterator[RequestSocket]:
+        """Yield the lane's socket, or a temporary one while another thread uses that."""
+        if self._free.acquire(blocking=False):
+            try:
+                yield self._socket
+            finally:
+                self._free.release()
+            return
+        with inside(self.fd, home=self._home):
+            socket = RequestSocket()
+        try:
+            yield socket
+        finally:
+            socket.close()

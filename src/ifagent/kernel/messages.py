@@ -1,0 +1,276 @@
+"""What the kernel says over rtnetlink, decoded. Pure.
+
+Only what a :class:`~ifagent.core.link.Link` needs is read: a link message has some sixty attributes, and
+thousands may arrive at once. Whatever the bytes are, nothing but :class:`MalformedMessage` is raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from ipaddress import IPv4Interface, IPv6Interface
+from typing import Final, NamedTuple
+
+from ifagent.core.interface import HostName
+from ifagent.core.link import Address, OperState
+from ifagent.errors import AgentBug
+from ifagent.kernel.rtnetlink import (
+    AF_INET,
+    AF_INET6,
+    ATTRIBUTE,
+    HEADER,
+    IFA_ADDRESS,
+    IFA_FLAGS,
+    IFA_LOCAL,
+    IFA_PROTO,
+    IFADDR,
+    IFF_UP,
+    IFINFO,
+    IFLA_ADDRESS,
+    IFLA_CARRIER,
+    IFLA_GROUP,
+    IFLA_IFALIAS,
+    IFLA_IFNAME,
+    IFLA_INFO_KIND,
+    IFLA_LINK,
+    IFLA_LINK_NETNSID,
+    IFLA_LINKINFO,
+    IFLA_MASTER,
+    IFLA_MTU,
+    IFLA_OPERSTATE,
+    IFLA_WIRELESS,
+    NETNSA_CURRENT_NSID,
+    NETNSA_NSID,
+    NETNSA_NSID_NOT_ASSIGNED,
+    NLA_TYPE_MASK,
+    NLM_F_ACK_TLVS,
+    NLM_F_CAPPED,
+    NLMSG_ERROR,
+    NLMSGERR_ATTR_MSG,
+    RTGEN,
+    S32,
+    U32,
+)
+
+_OPERSTATES: Final = {bytes([state]): state for state in OperState}
+_ADDRESS_SIZES: Final[dict[int, tuple[int, type[IPv4Interface | IPv6Interface]]]] = {
+    AF_INET: (4, IPv4Interface),
+    AF_INET6: (16, IPv6Interface),
+}
+_ALL: Final = range(NLA_TYPE_MASK + 1)
+_LINK_ATTRIBUTES: Final = frozenset(
+    {
+        IFLA_ADDRESS,
+        IFLA_CARRIER,
+        IFLA_GROUP,
+        IFLA_IFALIAS,
+        IFLA_IFNAME,
+        IFLA_LINK,
+        IFLA_LINKINFO,
+        IFLA_LINK_NETNSID,
+        IFLA_MASTER,
+        IFLA_MTU,
+        IFLA_OPERSTATE,
+        IFLA_WIRELESS,
+    }
+)
+
+
+class MalformedMessage(AgentBug):
+    """Bytes from the kernel do not follow the format."""
+
+
+class Message(NamedTuple):
+    """Where one message lies in what was received; ``start`` to ``end`` is its payload."""
+
+    type: int
+    flags: int
+    sequence: int
+    start: int
+    end: int
+
+
+class Ack(NamedTuple):
+    """The kernel's answer to one request: errno 0 is success, ``text`` its extended acknowledgement."""
+
+    errno: int
+    text: str
+
+
+class LinkMessage(NamedTuple):
+    """One link as a message describes it; the peer is an ifindex in a namespace known by a relative id.
+
+    ``peer_nsid`` is ``None`` where the peer is in the link's own namespace; ``peer_ifindex`` is 0 where the
+    message says nothing of a peer.
+    """
+
+    ifindex: int
+    host_name: HostName
+    kind: str
+    mac: str
+    mtu: int
+    up: bool
+    carrier: bool
+    operstate: OperState
+    group: int
+    alias: str
+    master: int
+    peer_ifindex: int
+    peer_nsid: int | None
+
+
+class AddressMessage(NamedTuple):
+    """One address as a message describes it; ``far`` is the address whose prefix counts (``IFA_ADDRESS``)."""
+
+    ifindex: int
+    family: int
+    address: Address
+    far: int
+    scope: int
+
+
+class NsIdMessage(NamedTuple):
+    """A namespace's id in the namespace that was asked about, and in ours (-1: none)."""
+
+    nsid: int
+    current: int
+
+
+def split(data: bytes) -> list[Message]:
+    """Return the messages in one datagram. Raises :class:`MalformedMessage`."""
+    messages = []
+    offset, size = 0, len(data)
+    while size - offset >= HEADER.size:
+        length, kind, flags, sequence, _ = HEADER.unpack_from(data, offset)
+        if length < HEADER.size or length > size - offset:
+            raise MalformedMessage(f"a message of {length} bytes at {offset} of {size}")
+        messages.append(Message(kind, flags, sequence, offset + HEADER.size, offset + length))
+        offset += length + 3 & ~3
+    if offset < size:
+        raise MalformedMessage(f"{size - offset} bytes are left over")
+    return messages
+
+
+def parse_ack(data: bytes, message: Message) -> Ack:
+    """Return what an ``NLMSG_ERROR`` or ``NLMSG_DONE`` says. Raises :class:`MalformedMessage`."""
+    start, end = message.start, message.end
+    if end - start < S32.size:
+        raise MalformedMessage("an acknowledgement without an error number")
+    errno = -S32.unpack_from(data, start)[0]
+    if errno < 0 or not message.flags & NLM_F_ACK_TLVS:
+        return Ack(max(errno, 0), "")
+    start += S32.size
+    if message.type == NLMSG_ERROR:
+        # The request's header follows, and after an error the whole request unless it was left out.
+        if end - start < HEADER.size:
+            raise MalformedMessage("an acknowledgement without the header of its request")
+        length = HEADER.unpack_from(data, start)[0]
+        start += HEADER.size if message.flags & NLM_F_CAPPED or not errno else length + 3 & ~3
+    return Ack(errno, _text(_attributes(data, start, end).get(NLMSGERR_ATTR_MSG, b"")))
+
+
+def parse_link(data: bytes, message: Message) -> LinkMessage | None:
+    """Return the link of an ``RTM_NEWLINK`` or ``RTM_DELLINK``.
+
+    ``None`` where the message is not about a link as such: bridge ports and wireless events travel under the
+    same type. Raises :class:`MalformedMessage`.
+    """
+    offset, end = message.start, message.end
+    if end - offset < IFINFO.size:
+        raise MalformedMessage("a link message without its header")
+    family, _, ifindex, flags, _ = IFINFO.unpack_from(data, offset)
+    if family:
+        return None
+    found = _attributes(data, offset + IFINFO.size, end, wanted=_LINK_ATTRIBUTES)
+    if IFLA_WIRELESS in found:
+        return None
+    if not found.get(IFLA_IFNAME):
+        raise MalformedMessage(f"the link with ifindex {ifindex} has no name")
+    info = found.get(IFLA_LINKINFO)
+    kind = _text(_attributes(info, 0, len(info)).get(IFLA_INFO_KIND, b"")) if info else ""
+    veth = kind == "veth"
+    return LinkMessage(
+        ifindex=ifindex,
+        host_name=HostName(_text(found[IFLA_IFNAME])),
+        kind=kind,
+        mac=found.get(IFLA_ADDRESS, b"").hex(":"),
+        mtu=_number(found.get(IFLA_MTU)),
+        up=bool(flags & IFF_UP),
+        carrier=any(found.get(IFLA_CARRIER, b"")),
+        operstate=_OPERSTATES.get(found.get(IFLA_OPERSTATE, b""), OperState.UNKNOWN),
+        group=_number(found.get(IFLA_GROUP)),
+        alias=_text(found.get(IFLA_IFALIAS, b"")),
+        master=_number(found.get(IFLA_MASTER)),
+        peer_ifindex=_number(found.get(IFLA_LINK)) if veth else 0,
+        peer_nsid=_id(found[IFLA_LINK_NETNSID]) if veth and IFLA_LINK_NETNSID in found else None,
+    )
+
+
+def parse_address(data: bytes, message: Message, *, tells_maker: bool = True) -> AddressMessage | None:
+    """Return the address of an ``RTM_NEWADDR`` or ``RTM_DELADDR``; ``None`` for a family that is not IP.
+
+    ``tells_maker`` says whether this kernel has ``IFA_PROTO`` (5.18); on older ones a link-local IPv6
+    address with prefix 64 is taken for the kernel's own. Raises :class:`MalformedMessage`.
+    """
+    if message.end - message.start < IFADDR.size:
+        raise MalformedMessage("an address message without its header")
+    family, prefix, flags, scope, ifindex = IFADDR.unpack_from(data, message.start)
+    if family not in _ADDRESS_SIZES:
+        return None
+    size, interface_type = _ADDRESS_SIZES[family]
+    attributes = _attributes(data, message.start + IFADDR.size, message.end)
+    far = attributes.get(IFA_ADDRESS) or attributes.get(IFA_LOCAL, b"")
+    local = attributes.get(IFA_LOCAL) or far
+    if len(far) != size or len(local) != size or prefix > size * 8:
+        raise MalformedMessage(f"an address of {len(local)} bytes with prefix {prefix}")
+    if IFA_FLAGS in attributes:
+        flags = _number(attributes[IFA_FLAGS])
+    interface = interface_type((int.from_bytes(local), prefix))
+    automatic = any(attributes.get(IFA_PROTO, b""))
+    if not tells_maker:
+        automatic = family == AF_INET6 and interface.ip.is_link_local and prefix == 64
+    return AddressMessage(ifindex, family, Address(interface, flags, automatic), int.from_bytes(far), scope)
+
+
+def parse_nsid(data: bytes, message: Message) -> NsIdMessage:
+    """Return the ids of an ``RTM_NEWNSID`` or ``RTM_DELNSID``. Raises :class:`MalformedMessage`."""
+    attributes = _attributes(data, min(message.start + len(RTGEN), message.end), message.end)
+    nsid, current = attributes.get(NETNSA_NSID), attributes.get(NETNSA_CURRENT_NSID)
+    none = NETNSA_NSID_NOT_ASSIGNED
+    return NsIdMessage(none if nsid is None else _id(nsid), none if current is None else _id(current))
+
+
+def _attributes(data: bytes, offset: int, end: int, *, wanted: Container[int] = _ALL) -> dict[int, bytes]:
+    """Return the payloads of the wanted attributes between two offsets, by type without its flag bits."""
+    # The hot path: some sixty rounds for a link, most of them for attributes to be skipped.
+    unpack = ATTRIBUTE.unpack_from
+    found = {}
+    while end - offset >= 4:
+        length, kind = unpack(data, offset)
+        if length < 4 or offset + length > end:
+            raise MalformedMessage(f"attribute {kind} of {length} bytes")
+        kind &= NLA_TYPE_MASK
+        if kind in wanted:
+            found[kind] = data[offset + 4 : offset + length]
+        offset += length + 3 & ~3
+    return found
+
+
+def _number(payload: bytes | None) -> int:
+    """Decode a 32 bit number, 0 where there is none."""
+    if payload is None:
+        return 0
+    if len(payload) != U32.size:
+        raise MalformedMessage(f"a number of {len(payload)} bytes")
+    return int(U32.unpack(payload)[0])
+
+
+def _id(payload: bytes) -> int:
+    """Decode a namespace id, which may be -1."""
+    if len(payload) != S32.size:
+        raise MalformedMessage(f"a namespace id of {len(payload)} bytes")
+    return int(S32.unpack(payload)[0])
+
+
+def _text(payload: bytes) -> str:
+    """Decode a string of the kernel's; names may be any bytes, so what is not UTF-8 is escaped."""
+    return payload.partition(b"\0")[0].decode(errors="backslashreplace")

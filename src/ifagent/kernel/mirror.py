@@ -1,0 +1,182 @@
+"""What the kernel has said of all attached namespaces, put together to complete links. Pure.
+
+The kernel speaks of links and of addresses in messages of their own, and of a veth's peer in the words of
+the link's namespace. The mirror keeps the newest of each and tells which links are different now.
+
+A pair of a veth is for life, so what one end says is true of both, and it ends only with one of them: when
+a link goes, moves away, or its namespace is no longer listened to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from ifagent.core.events import LinkSeen, LinksListed
+from ifagent.core.link import Link, LinkId, NsId
+from ifagent.kernel.messages import AddressMessage, LinkMessage
+from ifagent.kernel.ordering import insert, remove
+from ifagent.kernel.rtnetlink import AF_INET, AF_INET6
+
+Resolve = Callable[[NsId, int], NsId | None]
+"""Which attached namespace an id means in a namespace; ``None`` if it is none of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One notification: a link or an address is as said, or it is ``gone``."""
+
+    said: LinkMessage | AddressMessage
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Everything in one namespace at one time; addresses in the kernel's order."""
+
+    links: Sequence[LinkMessage]
+    addresses: Sequence[AddressMessage]
+
+
+@dataclass(slots=True)
+class _Namespace:
+    links: dict[int, LinkMessage] = field(default_factory=dict)
+    addresses: dict[tuple[int, int], list[AddressMessage]] = field(default_factory=dict)
+    told: dict[int, Link] = field(default_factory=dict)
+
+
+class Mirror:
+    """The links of all attached namespaces."""
+
+    def __init__(self, resolve: Resolve, *, newest_first: bool) -> None:
+        """Start empty; ``newest_first`` is this kernel's order of IPv6 addresses."""
+        self._resolve = resolve
+        self._newest_first = newest_first
+        self._namespaces: dict[NsId, _Namespace] = {}
+        self._peers: dict[LinkId, LinkId] = {}
+        self._touched: dict[LinkId, None] = {}
+        self._unsure: set[NsId] = set()
+
+    def __contains__(self, namespace: NsId) -> bool:
+        return namespace in self._namespaces
+
+    def apply(self, namespace: NsId, change: Change) -> None:
+        """Take in one notification; it is ignored if the namespace was never listed."""
+        if namespace in self._namespaces:
+            self._apply(self._namespaces[namespace], namespace, change)
+
+    def replace(self, namespace: NsId, listing: Listing, since: Iterable[Change]) -> LinksListed:
+        """Take a listing and what changed since it was asked for instead of all that was known before."""
+        old = self._namespaces.get(namespace, _Namespace())
+        new = self._namespaces[namespace] = _Namespace()
+        self._unsure.discard(namespace)
+        new.links = {link.ifindex: link for link in listing.links}
+        for address in listing.addresses:
+            new.addresses.setdefault((address.ifindex, address.family), []).append(address)
+        for ifindex in old.links.keys() - new.links.keys():
+            self._part(LinkId(namespace, ifindex))
+        for link in listing.links:
+            self._pair(namespace, link)
+        for change in since:
+            self._apply(new, namespace, change)
+        new.told = {ifindex: self._link(new, LinkId(namespace, ifindex)) for ifindex in new.links}
+        self._touched = {id_: None for id_ in self._touched if id_.namespace != namespace}
+        return LinksListed(namespace, dict(new.told))
+
+    def drop(self, namespace: NsId) -> None:
+        """Forget a namespace."""
+        for ifindex in self._namespaces.pop(namespace, _Namespace()).links:
+            self._part(LinkId(namespace, ifindex))
+        self._unsure.discard(namespace)
+
+    def changed(self) -> list[LinkSeen]:
+        """Return the links that are different from what was told of them last."""
+        seen = []
+        for id_ in self._touched:
+            namespace = self._namespaces.get(id_.namespace)
+            if namespace is None:
+                continue
+            link = self._link(namespace, id_) if id_.ifindex in namespace.links else None
+            if namespace.told.get(id_.ifindex) == link:
+                continue
+            if link is None:
+                del namespace.told[id_.ifindex]
+            else:
+                namespace.told[id_.ifindex] = link
+            seen.append(LinkSeen(id_, link))
+        self._touched.clear()
+        return seen
+
+    def take_unsure(self) -> set[NsId]:
+        """Return, once, the namespaces where the place of an address is a guess: list them anew."""
+        unsure, self._unsure = self._unsure, set()
+        return unsure
+
+    def _apply(self, state: _Namespace, namespace: NsId, change: Change) -> None:
+        match change.said:
+            case LinkMessage() as link:
+                id_ = LinkId(namespace, link.ifindex)
+                self._touched[id_] = None
+                if change.gone:
+                    state.links.pop(link.ifindex, None)
+                    for family in (AF_INET, AF_INET6):
+                        state.addresses.pop((link.ifindex, family), None)
+                    self._part(id_)
+                else:
+                    state.links[link.ifindex] = link
+                    self._pair(namespace, link)
+            case AddressMessage() as address:
+                if address.ifindex not in state.links:
+                    return
+                self._touched[LinkId(namespace, address.ifindex)] = None
+                addresses = state.addresses.setdefault((address.ifindex, address.family), [])
+                if change.gone:
+                    remove(addresses, address)
+                elif not insert(addresses, address, newest_first=self._newest_first):
+                    self._unsure.add(namespace)
+            case _:
+                assert_never(change.said)
+
+    def _pair(self, namespace: NsId, link: LinkMessage) -> None:
+        """Note the peer that a link names, if it is known; a link that names none keeps what its peer said."""
+        id_ = LinkId(namespace, link.ifindex)
+        if link.kind != "veth":
+            self._part(id_)
+            return
+        if not link.peer_ifindex:
+            return
+        there = namespace if link.peer_nsid is None else self._resolve(namespace, link.peer_nsid)
+        if there not in self._namespaces or link.peer_ifindex not in self._namespaces[there].links:
+            return
+        peer = LinkId(there, link.peer_ifindex)
+        if self._peers.get(id_) != peer:
+            self._part(id_)
+            self._part(peer)
+            self._peers[id_], self._peers[peer] = peer, id_
+            self._touched[id_] = self._touched[peer] = None
+
+    def _part(self, id_: LinkId) -> None:
+        peer = self._peers.pop(id_, None)
+        if peer is not None:
+            self._peers.pop(peer, None)
+            self._touched[id_] = self._touched[peer] = None
+
+    def _link(self, namespace: _Namespace, id_: LinkId) -> Link:
+        said = namespace.links[id_.ifindex]
+        families = (namespace.addresses.get((id_.ifindex, family), ()) for family in (AF_INET, AF_INET6))
+        return Link(
+            id=id_,
+            host_name=said.host_name,
+            kind=said.kind,
+            mac=said.mac,
+            mtu=said.mtu,
+            up=said.up,
+            carrier=said.carrier,
+            operstate=said.operstate,
+            group=said.group,
+            alias=said.alias,
+            peer=self._peers.get(id_),
+            master=said.master,
+            addresses=tuple(message.address for messages in families for message in messages),
+        )

@@ -1,0 +1,174 @@
+"""The one socket that hears of all attached namespaces, and what is understood of it.
+
+A notification carries the id that its namespace has in the agent's own (its *nsid*), so a namespace has to
+have one, and is given one when it is attached. A notification is there to be read before the request that
+caused it is acknowledged: whoever reads all that is there after a request knows what it did.
+
+Ids are relative. In the messages of a namespace, another one is called by the id that it has *there*; what
+that means here is asked once over a socket for questions, and kept until the kernel says that it is over.
+"""
+
+from __future__ import annotations
+
+import errno
+from contextlib import suppress
+
+from ifagent.core.events import LinkSeen, LinksListed
+from ifagent.core.link import NsId
+from ifagent.kernel.facts import KernelFacts
+from ifagent.kernel.messages import AddressMessage, LinkMessage, Message, parse_address, parse_link, parse_nsid, split
+from ifagent.kernel.mirror import Change, Listing, Mirror
+from ifagent.kernel.requests import assign_nsid, dump_nsids, get_nsid
+from ifagent.kernel.rtnetlink import (
+    NETNSA_NSID_NOT_ASSIGNED,
+    RTM_DELADDR,
+    RTM_DELLINK,
+    RTM_DELNSID,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    RTM_NEWNSID,
+)
+from ifagent.kernel.sockets import ListenSocket, RequestSocket
+
+_SMALLEST_FOOTPRINT = 768
+"""Bytes that the smallest notification takes of the receive buffer, so a buffer of n holds at most n / 768."""
+
+
+class Monitor:
+    """Listens from its making to :meth:`close`; used on the event loop, never waits."""
+
+    def __init__(self, own: NsId, own_fd: int, *, buffer: int, facts: KernelFacts) -> None:
+        """Subscribe. ``own_fd`` is a file of the agent's namespace; ``buffer`` is in bytes. Raises ``OSError``."""
+        self._own = own
+        self._own_fd = own_fd
+        self._buffer = buffer
+        self._facts = facts
+        self._mirror = Mirror(self._resolve, newest_first=facts.newest_first)
+        self._nsids: dict[NsId, int] = {}
+        self._namespaces: dict[int, NsId] = {}
+        self._relative: dict[tuple[NsId, int], NsId | None] = {}
+        self._recorded: dict[NsId, list[Change]] = {}
+        self._overrun = False
+        self._questions = RequestSocket()
+        try:
+            self._socket = ListenSocket(buffer=buffer)
+        except OSError:
+            self._questions.close()
+            raise
+        self._learn_own_nsid()
+
+    def fileno(self) -> int:
+        """Return the descriptor, to wait on."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._socket.close()
+        self._questions.close()
+
+    def listen(self, namespace: NsId, fd: int) -> None:
+        """Hear of a namespace from now on; ``fd`` is its open file. Raises ``OSError``."""
+        if namespace != self._own:
+            (ack,) = self._questions.request([assign_nsid(fd)])
+            if ack.errno not in {0, errno.EEXIST}:
+                raise OSError(ack.errno, ack.text or "no id for the namespace")
+            nsid = parse_nsid(*self._questions.ask(get_nsid(fd))).nsid
+            self._nsids[namespace] = nsid
+            self._namespaces[nsid] = namespace
+        # What meant none of ours may mean this one.
+        self._relative = {key: meant for key, meant in self._relative.items() if meant is not None}
+
+    def forget(self, namespace: NsId) -> list[LinkSeen]:
+        """Stop hearing of a namespace; return the links elsewhere whose peers are no longer known."""
+        self._namespaces.pop(self._nsids.pop(namespace, NETNSA_NSID_NOT_ASSIGNED), None)
+        self._recorded.pop(namespace, None)
+        self._relative = {key: meant for key, meant in self._relative.items() if namespace not in {key[0], meant}}
+        self._mirror.drop(namespace)
+        return self._mirror.changed()
+
+    def record(self, namespace: NsId) -> None:
+        """Keep, from now on, what is heard of a namespace until its listing comes; forget what was kept."""
+        self._recorded[namespace] = []
+
+    def heard(self, namespace: NsId) -> bool:
+        """Tell whether anything was kept since :meth:`record`."""
+        return bool(self._recorded.get(namespace))
+
+    def replace(self, namespace: NsId, listing: Listing) -> tuple[LinksListed, list[LinkSeen]]:
+        """Take a listing that was asked for after :meth:`record`, and what was heard since.
+
+        Return it, and the links in other namespaces whose peers are known now.
+        """
+        listed = self._mirror.replace(namespace, listing, self._recorded.pop(namespace, ()))
+        return listed, self._mirror.changed()
+
+    def read(self) -> list[LinkSeen]:
+        """Read all that the kernel has said so far, and return the links that are different by it."""
+        for _ in range(self._buffer * 2 // _SMALLEST_FOOTPRINT):  # the kernel doubles the size asked for
+            try:
+                data, nsid = self._socket.receive()
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                self._overrun = True
+                continue
+            namespace = self._own if nsid is None else self._namespaces.get(nsid)
+            if namespace is not None:
+                for message in split(data):
+                    self._take(namespace, data, message)
+        return self._mirror.changed()
+
+    def take_doubtful(self) -> set[NsId]:
+        """Return, once, the namespaces to be listed anew because not everything is known of them."""
+        unsure = self._mirror.take_unsure()
+        if self._overrun:
+            self._overrun = False
+            unsure |= {self._own, *self._nsids}
+        return unsure
+
+    def _take(self, namespace: NsId, data: bytes, message: Message) -> None:
+        said: LinkMessage | AddressMessage | None = None
+        if message.type in {RTM_NEWLINK, RTM_DELLINK}:
+            said = parse_link(data, message)
+        elif message.type in {RTM_NEWADDR, RTM_DELADDR}:
+            said = parse_address(data, message, tells_maker=self._facts.tells_maker)
+        elif message.type in {RTM_NEWNSID, RTM_DELNSID}:
+            self._relative.pop((namespace, parse_nsid(data, message).nsid), None)
+            if namespace == self._own:
+                self._learn_own_nsid()
+        if said is None:
+            return
+        change = Change(said, gone=message.type in {RTM_DELLINK, RTM_DELADDR})
+        if namespace in self._recorded:
+            self._recorded[namespace].append(change)
+        self._mirror.apply(namespace, change)
+
+    def _learn_own_nsid(self) -> None:
+        """Note the id that the own namespace has in itself, if somebody gave it one: its messages carry it."""
+        with suppress(OSError):
+            nsid = parse_nsid(*self._questions.ask(get_nsid(self._own_fd))).nsid
+            if nsid != NETNSA_NSID_NOT_ASSIGNED:
+                self._namespaces[nsid] = self._own
+
+    def _resolve(self, namespace: NsId, nsid: int) -> NsId | None:
+        """Return the attached namespace that ``namespace`` calls ``nsid``."""
+        if namespace == self._own:
+            return self._namespaces.get(nsid)
+        key = namespace, nsid
+        if key not in self._relative and namespace in self._nsids:
+            with suppress(OSError):
+                self._learn_relative(namespace)
+        return self._relative.setdefault(key, None)
+
+    def _learn_relative(self, namespace: NsId) -> None:
+        """Ask which ids a namespace has for others. Raises ``OSError``."""
+        target = self._nsids[namespace]
+        for data, message in self._questions.dump(dump_nsids(target)):
+            there = parse_nsid(data, message)
+            self._relative[namespace, there.nsid] = self._namespaces.get(there.current)
+        # The own namespace mostly has no id in itself, and so none in that listing.
+        own = parse_nsid(*self._questions.ask(get_nsid(self._own_fd, target=target))).nsid
+        if own != NETNSA_NSID_NOT_ASSIGNED:
+            self._relative[namespace, own] = self._own

@@ -1,0 +1,208 @@
+"""Operations as rtnetlink requests: one frozen operation, one message. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import IPv4Interface
+from typing import Final, assert_never
+
+from ifagent.core.interface import HostName, IPInterface
+from ifagent.core.link import NsId
+from ifagent.core.operations import (
+    AddAddress,
+    CreateVeth,
+    DeleteAddress,
+    DeleteLink,
+    LinkOperation,
+    MoveLink,
+    Place,
+    SetLink,
+    Target,
+    VethEnd,
+)
+from ifagent.errors import AgentBug
+from ifagent.kernel.rtnetlink import (
+    AF_INET,
+    AF_INET6,
+    ATTRIBUTE,
+    HEADER,
+    IFA_ADDRESS,
+    IFA_LOCAL,
+    IFADDR,
+    IFF_UP,
+    IFINFO,
+    IFLA_ADDRESS,
+    IFLA_EXT_MASK,
+    IFLA_GROUP,
+    IFLA_IFALIAS,
+    IFLA_IFNAME,
+    IFLA_INFO_DATA,
+    IFLA_INFO_KIND,
+    IFLA_LINKINFO,
+    IFLA_MTU,
+    IFLA_NET_NS_FD,
+    NETNSA_FD,
+    NETNSA_NSID,
+    NETNSA_NSID_NOT_ASSIGNED,
+    NETNSA_TARGET_NSID,
+    NLM_F_ACK,
+    NLM_F_CREATE,
+    NLM_F_DUMP,
+    NLM_F_EXCL,
+    NLM_F_REQUEST,
+    RT_SCOPE_HOST,
+    RTEXT_FILTER_SKIP_STATS,
+    RTGEN,
+    RTM_DELADDR,
+    RTM_DELLINK,
+    RTM_GETADDR,
+    RTM_GETLINK,
+    RTM_GETNSID,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    RTM_NEWNSID,
+    S32,
+    U32,
+    VETH_INFO_PEER,
+)
+
+_SEQUENCE_OFFSET: Final = 8
+
+
+def encode(operation: CreateVeth | LinkOperation, *, fds: Mapping[NsId, int]) -> bytes:
+    """Return one request with sequence number 0, to be sent inside the namespace of the operation's link.
+
+    ``fds`` are open files of the namespaces that the operation names. Raises :class:`AgentBug` for an
+    operation that is not resolved: a link without an ifindex, a namespace that is not in ``fds``.
+    """
+    match operation:
+        case CreateVeth():
+            return _create_veth(operation, fds)
+        case SetLink():
+            return _set_link(operation)
+        case MoveLink(target=target, to=to, host_name=host_name):
+            body = IFINFO.pack(0, 0, _ifindex(target), 0, 0)
+            body += _attribute(IFLA_NET_NS_FD, U32.pack(_fd(to, fds))) + _string(IFLA_IFNAME, host_name)
+            return _request(RTM_NEWLINK, body)
+        case AddAddress(target=target, address=address):
+            return _request(RTM_NEWADDR, _address(target, address), flags=NLM_F_CREATE | NLM_F_EXCL)
+        case DeleteAddress(target=target, address=address):
+            return _request(RTM_DELADDR, _address(target, address))
+        case DeleteLink(target=target):
+            return _request(RTM_DELLINK, IFINFO.pack(0, 0, _ifindex(target), 0, 0))
+        case _:
+            assert_never(operation)
+
+
+def set_alias(ifindex: int, alias: str) -> bytes:
+    """Return a request that gives a link an alias, whatever the link is called."""
+    return _request(RTM_NEWLINK, IFINFO.pack(0, 0, ifindex, 0, 0) + _attribute(IFLA_IFALIAS, alias.encode()))
+
+
+def add_address(ifindex: int, address: IPInterface) -> bytes:
+    """Return a request that adds an address to a link, whatever the link is called."""
+    return encode(AddAddress(Target(NsId(0), HostName(""), ifindex), address), fds={})
+
+
+def dump_links() -> bytes:
+    """Return a request for every link of a namespace, without counters."""
+    body = bytes(IFINFO.size) + _attribute(IFLA_EXT_MASK, U32.pack(RTEXT_FILTER_SKIP_STATS))
+    return _request(RTM_GETLINK, body, flags=NLM_F_DUMP)
+
+
+def dump_addresses() -> bytes:
+    """Return a request for every address of a namespace, IPv4 first."""
+    return _request(RTM_GETADDR, bytes(IFADDR.size), flags=NLM_F_DUMP)
+
+
+def assign_nsid(fd: int) -> bytes:
+    """Return a request that gives the namespace ``fd`` an id in ours, any that is free."""
+    body = RTGEN + _attribute(NETNSA_FD, U32.pack(fd))
+    return _request(RTM_NEWNSID, body + _attribute(NETNSA_NSID, S32.pack(NETNSA_NSID_NOT_ASSIGNED)))
+
+
+def get_nsid(fd: int, *, target: int | None = None) -> bytes:
+    """Ask for the id of namespace ``fd`` in ours, or in the one whose id in ours is ``target``."""
+    body = RTGEN + _attribute(NETNSA_FD, U32.pack(fd))
+    return _request(RTM_GETNSID, body if target is None else body + _attribute(NETNSA_TARGET_NSID, S32.pack(target)))
+
+
+def dump_nsids(target: int) -> bytes:
+    """Ask for all ids in the namespace whose id in ours is ``target``, each with the id in ours."""
+    return _request(RTM_GETNSID, RTGEN + _attribute(NETNSA_TARGET_NSID, S32.pack(target)), flags=NLM_F_DUMP)
+
+
+def set_sequence(requests: bytearray, offset: int, sequence: int) -> None:
+    """Give the request that begins at ``offset`` its sequence number, in place."""
+    U32.pack_into(requests, offset + _SEQUENCE_OFFSET, sequence)
+
+
+def _create_veth(operation: CreateVeth, fds: Mapping[NsId, int]) -> bytes:
+    def end(veth_end: VethEnd) -> bytes:
+        body = bytes(IFINFO.size) + _string(IFLA_IFNAME, veth_end.host_name)
+        body += _attribute(IFLA_NET_NS_FD, U32.pack(_fd(veth_end.namespace, fds)))
+        body += _attribute(IFLA_GROUP, U32.pack(operation.group))
+        if veth_end.mac:
+            body += _attribute(IFLA_ADDRESS, _mac(veth_end.mac))
+        return body + _attribute(IFLA_MTU, U32.pack(veth_end.mtu)) if veth_end.mtu else body
+
+    data = _attribute(IFLA_INFO_DATA, _attribute(VETH_INFO_PEER, end(operation.far)))
+    info = _attribute(IFLA_LINKINFO, _string(IFLA_INFO_KIND, "veth") + data)
+    return _request(RTM_NEWLINK, end(operation.near) + info, flags=NLM_F_CREATE | NLM_F_EXCL)
+
+
+def _set_link(operation: SetLink) -> bytes:
+    flags = IFF_UP if operation.up else 0
+    change = 0 if operation.up is None else IFF_UP
+    body = IFINFO.pack(0, 0, _ifindex(operation.target), flags, change)
+    if operation.host_name is not None:
+        body += _string(IFLA_IFNAME, operation.host_name)
+    if operation.mac is not None:
+        body += _attribute(IFLA_ADDRESS, _mac(operation.mac))
+    if operation.mtu is not None:
+        body += _attribute(IFLA_MTU, U32.pack(operation.mtu))
+    if operation.alias is not None:
+        body += _attribute(IFLA_IFALIAS, operation.alias.encode())  # an empty one takes the alias away
+    if operation.group is not None:
+        body += _attribute(IFLA_GROUP, U32.pack(operation.group))
+    return _request(RTM_NEWLINK, body)
+
+
+def _address(target: Target, address: IPInterface) -> bytes:
+    """Return what adds or deletes an address: no broadcast address, the scope as ``ip address`` chooses it."""
+    ipv4 = isinstance(address, IPv4Interface)
+    scope = RT_SCOPE_HOST if ipv4 and address.ip.is_loopback else 0
+    family = AF_INET if ipv4 else AF_INET6
+    body = IFADDR.pack(family, address.network.prefixlen, 0, scope, _ifindex(target))
+    return body + _attribute(IFA_LOCAL, address.packed) + _attribute(IFA_ADDRESS, address.packed)
+
+
+def _request(kind: int, body: bytes, *, flags: int = 0) -> bytes:
+    # A dump ends with NLMSG_DONE; asking for an acknowledgement too would add a second end.
+    ack = 0 if flags & NLM_F_DUMP == NLM_F_DUMP or kind == RTM_GETNSID else NLM_F_ACK
+    return HEADER.pack(HEADER.size + len(body), kind, NLM_F_REQUEST | ack | flags, 0, 0) + body
+
+
+def _attribute(kind: int, payload: bytes) -> bytes:
+    return ATTRIBUTE.pack(ATTRIBUTE.size + len(payload), kind) + payload + bytes(-len(payload) % 4)
+
+
+def _string(kind: int, text: str) -> bytes:
+    return _attribute(kind, text.encode() + b"\0")
+
+
+def _mac(text: str) -> bytes:
+    return bytes.fromhex(text.replace(":", ""))
+
+
+def _ifindex(target: Target) -> int:
+    if not target.ifindex:
+        raise AgentBug(f"{target} has no ifindex yet")
+    return target.ifindex
+
+
+def _fd(place: Place, fds: Mapping[NsId, int]) -> int:
+    fd = fds.get(place) if isinstance(place, int) else None
+    if fd is None:
+        raise AgentBug(f"the namespace {place} is not open")
+    return fd

@@ -1,0 +1,88 @@
+"""Numbers and structures of rtnetlink, by the names that the kernel's headers give them.
+
+From ``linux/netlink.h``, ``linux/rtnetlink.h``, ``linux/if_link.h``, ``linux/if_addr.h``, ``linux/veth.h`` and
+``linux/net_namespace.h``. Numbers are in the machine's byte order, addresses in network order.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final
+
+NLMSG_ERROR: Final = 2
+NLMSG_DONE: Final = 3
+RTM_NEWLINK: Final = 16
+RTM_DELLINK: Final = 17
+RTM_GETLINK: Final = 18
+RTM_NEWADDR: Final = 20
+RTM_DELADDR: Final = 21
+RTM_GETADDR: Final = 22
+RTM_NEWNSID: Final = 88
+RTM_DELNSID: Final = 89
+RTM_GETNSID: Final = 90
+
+NLM_F_REQUEST: Final = 0x1
+NLM_F_ACK: Final = 0x4
+NLM_F_DUMP_INTR: Final = 0x10
+NLM_F_DUMP: Final = 0x300
+NLM_F_CAPPED: Final = 0x100
+NLM_F_ACK_TLVS: Final = 0x200
+NLM_F_EXCL: Final = 0x200
+NLM_F_CREATE: Final = 0x400
+NLMSGERR_ATTR_MSG: Final = 1
+NLA_TYPE_MASK: Final = 0x3FFF
+
+AF_INET: Final = 2
+AF_INET6: Final = 10
+IFF_UP: Final = 0x1
+
+IFLA_ADDRESS: Final = 1
+IFLA_IFNAME: Final = 3
+IFLA_MTU: Final = 4
+IFLA_LINK: Final = 5
+IFLA_MASTER: Final = 10
+IFLA_WIRELESS: Final = 11
+IFLA_OPERSTATE: Final = 16
+IFLA_LINKINFO: Final = 18
+IFLA_IFALIAS: Final = 20
+IFLA_GROUP: Final = 27
+IFLA_NET_NS_FD: Final = 28
+IFLA_EXT_MASK: Final = 29
+IFLA_CARRIER: Final = 33
+IFLA_LINK_NETNSID: Final = 37
+IFLA_INFO_KIND: Final = 1
+IFLA_INFO_DATA: Final = 2
+VETH_INFO_PEER: Final = 1
+RTEXT_FILTER_SKIP_STATS: Final = 0x8
+
+IFA_ADDRESS: Final = 1
+IFA_LOCAL: Final = 2
+IFA_FLAGS: Final = 8
+IFA_PROTO: Final = 11
+IFA_F_SECONDARY: Final = 0x01
+IFA_F_TENTATIVE: Final = 0x40
+RT_SCOPE_HOST: Final = 254
+
+NETNSA_NSID: Final = 1
+NETNSA_FD: Final = 3
+NETNSA_TARGET_NSID: Final = 4
+NETNSA_CURRENT_NSID: Final = 5
+NETNSA_NSID_NOT_ASSIGNED: Final = -1
+
+HEADER: Final = Struct("=IHHII")
+"""``struct nlmsghdr``: length, type, flags, sequence, port."""
+
+IFINFO: Final = Struct("=BxHiII")
+"""``struct ifinfomsg``: family, hardware type, ifindex, flags, which flags change."""
+
+IFADDR: Final = Struct("=BBBBi")
+"""``struct ifaddrmsg``: family, prefix length, flags, scope, ifindex."""
+
+RTGEN: Final = bytes(4)
+"""``struct rtgenmsg`` without a family, padded."""
+
+ATTRIBUTE: Final = Struct("=HH")
+"""``struct nlattr``: length with this header and without padding, type."""
+
+U32: Final = Struct("=I")
+S32: Final = Struct("=i")

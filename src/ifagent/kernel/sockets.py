@@ -1,0 +1,218 @@
+"""rtnetlink sockets: one for requests and their answers, one that listens.
+
+The kernel carries a request out inside ``send()``, and its answer is there to be read when that returns.
+So a request blocks its thread as long as the kernel works, and reading the answer never does.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from ifagent.kernel.messages import Ack, Message, parse_ack, split
+from ifagent.kernel.requests import set_sequence
+from ifagent.kernel.rtnetlink import NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR
+
+SOL_NETLINK: Final = 270
+NETLINK_ADD_MEMBERSHIP: Final = 1
+NETLINK_LISTEN_ALL_NSID: Final = 8
+NETLINK_CAP_ACK: Final = 10
+NETLINK_EXT_ACK: Final = 11
+NETLINK_GET_STRICT_CHK: Final = 12
+SO_RCVBUFFORCE: Final = 33
+
+RTNLGRP_LINK: Final = 1
+RTNLGRP_IPV4_IFADDR: Final = 5
+RTNLGRP_IPV6_IFADDR: Final = 9
+RTNLGRP_NSID: Final = 28
+
+RECEIVE_SIZE: Final = 65536
+"""Bytes offered to one receive: the kernel fills a dump's datagram with up to 32 KiB."""
+
+BATCH_MESSAGES: Final = 64
+"""Most requests in one send. Each acknowledgement takes about 1 KiB of a receive buffer of 208 KiB."""
+
+BATCH_BYTES: Final = 32768
+"""Most bytes in one send, well below the kernel's default send buffer."""
+
+DUMP_TRIES: Final = 5
+"""How often a dump is begun anew because something changed under it."""
+
+_ANCILLARY_SIZE: Final = socket.CMSG_SPACE(4)
+_BYTE_ORDER: Final = sys.byteorder
+
+
+class RequestSocket:
+    """Sends requests in the namespace that it was made in; to be used by one thread at a time."""
+
+    def __init__(self) -> None:
+        """Open the socket in the calling thread's namespace. Raises ``OSError``."""
+        self._socket = _open()
+        self._sequence = self._oldest = 0
+        try:
+            for option in (NETLINK_EXT_ACK, NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK):
+                self._socket.setsockopt(SOL_NETLINK, option, 1)
+            self._socket.bind((0, 0))
+        except OSError:
+            self._socket.close()
+            raise
+
+    def close(self) -> None:
+        """Close the socket. Idempotent."""
+        self._socket.close()
+
+    def request(self, messages: Sequence[bytes]) -> list[Ack]:
+        """Have requests carried out in order, and return the kernel's answer to each.
+
+        A request that is refused does not stop those after it. An error of the socket itself is the answer
+        to all requests that it leaves open.
+        """
+        acks: list[Ack] = []
+        for batch in _batches(messages):
+            acks += self._request(batch)
+        return acks
+
+    def dump(self, message: bytes) -> list[tuple[bytes, Message]]:
+        """Return all that the kernel lists in answer to a dump request, as datagrams and messages in them.
+
+        Where the kernel says that something changed meanwhile it is asked again, a few times; whoever listens
+        to notifications too hears of every change and can do with the last answer. Raises ``OSError``.
+        """
+        for _ in range(DUMP_TRIES):
+            found, interrupted = self._dump(message)
+            if not interrupted:
+                break
+        return found
+
+    def ask(self, message: bytes) -> tuple[bytes, Message]:
+        """Return the one message that answers a request. Raises ``OSError`` with what the kernel said."""
+        self._send([message])
+        for data, answer in self._answers():
+            if answer.type == NLMSG_ERROR:
+                raise _refusal(parse_ack(data, answer))
+            return data, answer
+        raise OSError(errno.ENOBUFS, "the answer was lost")
+
+    def _request(self, batch: Sequence[bytes]) -> list[Ack]:
+        found: dict[int, Ack] = {}
+        first = self._sequence + 1
+        try:
+            self._send(batch)
+            for data, answer in self._answers():
+                if answer.type == NLMSG_ERROR:
+                    found[answer.sequence] = parse_ack(data, answer)
+                if len(found) == len(batch):
+                    break
+            lost = Ack(errno.ENOBUFS, "the acknowledgement was lost")
+        except OSError as error:
+            lost = Ack(error.errno or errno.EIO, error.strerror or str(error))
+        return [found.get(first + i, lost) for i in range(len(batch))]
+
+    def _dump(self, message: bytes) -> tuple[list[tuple[bytes, Message]], bool]:
+        self._send([message])
+        found: list[tuple[bytes, Message]] = []
+        interrupted = False
+        for data, answer in self._answers():
+            interrupted = interrupted or bool(answer.flags & NLM_F_DUMP_INTR)
+            if answer.type in {NLMSG_DONE, NLMSG_ERROR}:
+                ack = parse_ack(data, answer)
+                if ack.errno:
+                    raise _refusal(ack)
+                return found, interrupted
+            found.append((data, answer))
+        raise OSError(errno.ENOBUFS, "the end of a listing was lost")
+
+    def _send(self, batch: Sequence[bytes]) -> None:
+        data = bytearray(b"".join(batch))
+        offset = 0
+        if self._sequence + len(batch) >= 1 << 32:
+            self._sequence = 0
+        self._oldest = self._sequence + 1
+        for message in batch:
+            self._sequence += 1
+            set_sequence(data, offset, self._sequence)
+            offset += len(message)
+        self._socket.send(data)
+
+    def _answers(self) -> Iterator[tuple[bytes, Message]]:
+        """Yield what answers the last send, until the kernel has nothing more to say."""
+        while True:
+            try:
+                data = self._socket.recv(RECEIVE_SIZE)
+            except BlockingIOError:
+                return
+            for message in split(data):
+                if self._oldest <= message.sequence <= self._sequence:
+                    yield data, message
+
+
+class ListenSocket:
+    """Hears of every change of links and addresses, in its own namespace and in all that have an id there."""
+
+    def __init__(self, *, buffer: int) -> None:
+        """Open and subscribe, with ``buffer`` bytes for what is not yet read. Raises ``OSError``."""
+        self._socket = _open()
+        try:
+            try:
+                self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, buffer)
+            except PermissionError:
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+            self._socket.bind((0, 0))
+            self._socket.setsockopt(SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, 1)
+            for group in (RTNLGRP_NSID, RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR):
+                self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+        except OSError:
+            self._socket.close()
+            raise
+
+    def fileno(self) -> int:
+        """Return the descriptor, to wait on."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Close the socket. Idempotent."""
+        self._socket.close()
+
+    def receive(self) -> tuple[bytes, int | None]:
+        """Return one datagram and the id of the namespace it is about, ``None`` for the socket's own.
+
+        Raises ``BlockingIOError`` when there is none, and ``OSError`` with ``ENOBUFS`` after some were lost.
+        """
+        while True:
+            data, ancillary, flags, (sender, _) = self._socket.recvmsg(RECEIVE_SIZE, _ANCILLARY_SIZE)
+            if flags & socket.MSG_TRUNC:
+                raise OSError(errno.ENOBUFS, "a notification was cut off")
+            if sender:  # anybody with the right to may write to this socket; only the kernel is believed
+                continue
+            for level, kind, value in ancillary:
+                if (level, kind) == (SOL_NETLINK, NETLINK_LISTEN_ALL_NSID):
+                    return data, int.from_bytes(value[:4], _BYTE_ORDER, signed=True)
+            return data, None
+
+
+def _open() -> socket.socket:
+    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+    opened.settimeout(0)  # no bearing on requests, the kernel works in send() all the same
+    return opened
+
+
+def _batches(messages: Iterable[bytes]) -> Iterator[list[bytes]]:
+    batch: list[bytes] = []
+    size = 0
+    for message in messages:
+        if batch and (len(batch) == BATCH_MESSAGES or size + len(message) > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(message)
+        size += len(message)
+    if batch:
+        yield batch
+
+
+def _refusal(ack: Ack) -> OSError:
+    said = os.strerror(ack.errno)
+    return OSError(ack.errno, f"{said} ({ack.text})" if ack.text else said)

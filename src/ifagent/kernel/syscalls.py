@@ -1,0 +1,91 @@
+"""The system calls that Python 3.11 lacks, and the one safe way into another network namespace.
+
+A thread that enters a namespace does nothing else until it is home again. If the way home is barred, the
+thread would go on working in the wrong namespace, so the process ends.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fcntl import ioctl
+from functools import cache
+from typing import Final
+
+CLONE_NEWNET: Final = 0x4000_0000
+MS_BIND: Final = 0x1000
+MS_REC: Final = 0x4000
+MS_SHARED: Final = 0x10_0000
+MNT_DETACH: Final = 0x2
+UMOUNT_NOFOLLOW: Final = 0x8
+NS_GET_NSTYPE: Final = 0xB703
+
+OWN_NAMESPACE_PATH: Final = "/proc/self/ns/net"
+"""The namespace of the process, as its main thread has it."""
+
+_THREAD_NAMESPACE_PATH: Final = "/proc/thread-self/ns/net"
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _call(name: str, *arguments: object) -> None:
+    """Call a libc function that answers 0 for success; raise ``OSError`` with its errno otherwise."""
+    if getattr(_libc(), name)(*arguments):
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+
+
+def mount(source: str, target: str, *, flags: int) -> None:
+    """``mount(2)`` without a file system type or data. Raises ``OSError``."""
+    _call("mount", os.fsencode(source), os.fsencode(target), b"none", ctypes.c_ulong(flags), None)
+
+
+def unmount(target: str) -> None:
+    """Take a mount away from its place at once, whoever still uses it. Raises ``OSError``."""
+    _call("umount2", os.fsencode(target), ctypes.c_int(MNT_DETACH | UMOUNT_NOFOLLOW))
+
+
+def mount_thread_namespace(target: str) -> None:
+    """Give the network namespace that the calling thread is in a name in the file system."""
+    mount(_THREAD_NAMESPACE_PATH, target, flags=MS_BIND)
+
+
+def is_network_namespace(fd: int) -> bool:
+    """Tell whether an open nsfs file is a network namespace, not one of another type."""
+    return ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNET
+
+
+@contextmanager
+def inside(namespace: int, *, home: int) -> Iterator[None]:
+    """Have the calling thread in the namespace of the open file ``namespace``, then back in ``home``."""
+    _call("setns", ctypes.c_int(namespace), ctypes.c_int(CLONE_NEWNET))
+    try:
+        yield
+    finally:
+        _go_home(home)
+
+
+@contextmanager
+def inside_new(*, home: int) -> Iterator[None]:
+    """Have the calling thread in a new network namespace, then back in ``home``.
+
+    The new namespace ends with the block unless something holds it, such as :func:`mount_thread_namespace`.
+    """
+    _call("unshare", ctypes.c_int(CLONE_NEWNET))
+    try:
+        yield
+    finally:
+        _go_home(home)
+
+
+def _go_home(home: int) -> None:
+    try:
+        _call("setns", ctypes.c_int(home), ctypes.c_int(CLONE_NEWNET))
+    except OSError as error:
+        os.write(2, f"ifagent: cannot return to the own network namespace: {error}\n".encode())
+        os.abort()
