@@ -38,6 +38,13 @@ MAX_TXN_OPS = 128
 MAX_TXN_BYTES = 1 << 20
 """Most bytes in one transaction, below etcd's default limit of 1.5 MiB (``--max-request-bytes``)."""
 
+LETTING_GO = 0.05
+"""Seconds that closing takes after calls were cancelled.
+
+grpc lets go of a cancelled call some milliseconds later and offers nothing to wait for; a program whose loop is
+closed by then is told of an error that is none.
+"""
+
 # etcd ends a client that pings more often than every 5 s. Without the ping time-out of HTTP/2 a connection
 # that swallows everything takes more than a minute to be noticed.
 _CHANNEL_OPTIONS = (
@@ -132,7 +139,7 @@ class EtcdClient:
         self.address = address
         self._members: tuple[Member, ...] = ()
         self._turn = 0
-        self._abandoned = False
+        self._cancelled_calls = False
 
     async def __aenter__(self) -> Self:
         """Make the channels, which connect later."""
@@ -146,10 +153,8 @@ class EtcdClient:
         with anyio.CancelScope(shield=True):
             for member in self._members:
                 await member.channel.close()
-            if self._abandoned:
-                # grpc has no way to wait for the end of a cancelled request. It comes within a millisecond, and
-                # would find a closed loop if this were the last thing a program does.
-                await anyio.sleep(0.01)
+            if self._cancelled_calls:
+                await anyio.sleep(LETTING_GO)
 
     @property
     def member(self) -> Member:
@@ -237,7 +242,7 @@ class EtcdClient:
                 await guarded(call.write(rpc.LeaseKeepAliveRequest(ID=lease)))
                 answer = await guarded(call.read())
             finally:
-                await end(call)
+                self.end(call)
             if answer is grpc.aio.EOF:
                 raise EtcdError(f"{member.endpoint}: the connection was closed")
             return max(int(answer.TTL), 0)
@@ -254,6 +259,11 @@ class EtcdClient:
         """Start one watch stream; grpc's call object, to be written to, read from and cancelled."""
         return member.watch.Watch(metadata=_METADATA)
 
+    def end(self, call: Any) -> None:
+        """Cancel a stream."""
+        self._cancelled_calls = True
+        call.cancel()
+
     async def _unary(self, pick: Callable[[Member], Any], request: Any) -> Any:
         """Send one request; one that could not be delivered goes to every endpoint once."""
         for attempt in itertools.count(1):
@@ -264,7 +274,7 @@ class EtcdClient:
                 if error.code != grpc.StatusCode.UNAVAILABLE.name or attempt >= len(self._members):
                     raise
             except asyncio.CancelledError:
-                self._abandoned = True
+                self._cancelled_calls = True
                 raise
         raise AssertionError  # itertools.count has no end
 
@@ -305,13 +315,6 @@ async def guarded(call: Awaitable[Any]) -> Any:
         if task is None or task.cancelling():
             raise
         raise EtcdError("the connection was closed", grpc.StatusCode.CANCELLED.name) from None
-
-
-async def end(call: Any) -> None:
-    """Cancel a stream and wait until grpc has let go of it."""
-    call.cancel()
-    with anyio.move_on_after(1, shield=True):
-        await call.code()
 
 
 def prefix_end(prefix: bytes) -> bytes:

@@ -28,7 +28,7 @@ from aetcd import rpc
 
 from ifagent.errors import SourceLost
 from ifagent.etcd.backoff import Backoff
-from ifagent.etcd.client import EtcdClient, EtcdError, Position, Value, end, guarded, in_words, prefix_end
+from ifagent.etcd.client import EtcdClient, EtcdError, Position, Value, guarded, in_words, prefix_end
 
 QUIET = 3.0
 """Seconds of silence after which the server is asked for a sign of life, and within which it must give one."""
@@ -210,7 +210,7 @@ class WatchStream:
             raise EtcdError(f"{self._member.endpoint}: the connection takes no requests") from error
 
     async def _close(self) -> None:
-        await end(self._call)
+        self._client.end(self._call)
         if self._reading is not None:
             with anyio.CancelScope(shield=True):
                 await asyncio.wait({self._reading}, timeout=1)

@@ -44,8 +44,8 @@ class EtcdSource:
         ):
             async for event in events:
                 match event:
-                    case Snapshot(revision, values):
-                        emit(SourceSnapshot(self.name, self._declarations(values), revision))
+                    case Snapshot(_, values):
+                        emit(SourceSnapshot(self.name, self._declarations(values)))
                     case Changes(_, changes):
                         for key, value in changes:
                             self._declare(key, value, emit)

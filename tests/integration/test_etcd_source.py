@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+from anyio import to_thread
+from etcd_server import EtcdServer, proxy_to, until
+
+from ifagent.client.etcd import EtcdStore
+from ifagent.core.events import Declared, Event, SourceHealth, SourceSnapshot
+from ifagent.core.interface import Interface, Veth, named
+from ifagent.errors import InvalidSettings, SourceLost
+from ifagent.etcd.address import EtcdAddress
+from ifagent.etcd.client import EtcdClient
+from ifagent.etcd.keys import config_prefix, key_of
+from ifagent.sources.etcd import EtcdSource
+
+pytest_plugins = ["etcd_fixtures"]
+pytestmark = [pytest.mark.anyio, pytest.mark.etcd]
+
+
+def veth(name: str, peer: str, *, mtu: int = 0) -> Interface:
+    return Interface(name=name, kind=Veth(peer_if_name=peer), enabled=True, mtu=mtu, namespace=named("ns1"))
+
+
+class Told:
+    """What a source emitted, each with the number of the loop's turn that it came in."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.turns: list[int] = []
+        self._turn = 0
+
+    def emit(self, event: Event) -> None:
+        self.events.append(event)
+        self.turns.append(self._turn)
+        asyncio.get_running_loop().call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._turn += 1
+
+    def health(self) -> list[SourceHealth]:
+        return [event for event in self.events if isinstance(event, SourceHealth)]
+
+    def snapshots(self) -> list[SourceSnapshot]:
+        return [event for event in self.events if isinstance(event, SourceSnapshot)]
+
+
+@asynccontextmanager
+async def source(address: EtcdAddress, label: str) -> AsyncIterator[Told]:
+    told = Told()
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(EtcdSource(address, label).run, told.emit)
+        yield told
+        tg.cancel_scope.cancel()
+
+
+async def test_snapshot_changes_and_removal(etcd: EtcdServer, label: str) -> None:
+    prefix = config_prefix(label)
+    a, b = veth("a", "b"), veth("b", "a")
+    async with EtcdStore(etcd.address, label) as store, EtcdClient(etcd.address) as client:
+        revision = await store.put([a, b])
+        await client.put(key_of(prefix, "broken"), b"{")
+        await client.put(prefix, b"a key without a name")
+        async with source(etcd.address, label) as told:
+            await until(lambda: told.events)
+            first = told.events[0]
+            assert isinstance(first, SourceSnapshot)
+            assert first.source == "etcd"
+            assert {name: said.interface for name, said in first.declarations.items()} == {
+                "a": a,
+                "b": b,
+                "broken": None,
+            }
+            assert first.declarations[a.name].revision == revision
+            assert next(iter(first.declarations.values())).name == "a"
+
+            changed = await store.put([veth("a", "b", mtu=1400)])
+            await client.put(key_of(prefix, "broken"), b"\xff\xfe")
+            assert await store.delete(["a", "b", "none"]) == {"a", "b"}
+            await until(lambda: len(told.events) == 5)
+            modified, broken, *gone = told.events[1:]
+            assert isinstance(modified, Declared)
+            assert modified.declaration
+            assert modified.declaration.revision == changed
+            assert modified.declaration.interface == veth("a", "b", mtu=1400)
+            assert isinstance(broken, Declared)
+            assert broken.declaration
+            assert broken.declaration.errors
+            assert gone == [Declared("etcd", a.name, None), Declared("etcd", b.name, None)]
+            assert list(await store.declarations()) == ["broken"]
+
+
+async def test_one_transaction_is_told_in_one_go(etcd: EtcdServer, label: str) -> None:
+    async with EtcdStore(etcd.address, label) as store, source(etcd.address, label) as told:
+        await until(lambda: told.events)
+        names = [f"v{number}" for number in range(100)]
+        await store.put(veth(name, "peer") for name in names)
+        await until(lambda: len(told.events) == 101)
+        assert len(set(told.turns[1:])) == 1
+        await store.delete(names)
+        await until(lambda: len(told.events) == 201)
+        assert len(set(told.turns[101:])) == 1
+
+
+async def test_health_is_told_once_each(etcd: EtcdServer, label: str) -> None:
+    async with (
+        EtcdStore(etcd.address, label) as store,
+        proxy_to(etcd.port) as proxy,
+        source(proxy.address, label) as told,
+    ):
+        await until(lambda: told.events)
+        await proxy.refuse()
+        await until(told.health)
+        await store.put([veth("a", "b")])
+        await anyio.sleep(0.5)  # several attempts fail meanwhile
+        assert len(told.health()) == 1
+        assert "refused" in told.health()[0].problem or "connection" in told.health()[0].problem
+        await proxy.accept()
+        await until(lambda: isinstance(told.events[-1], Declared))
+        assert told.health()[1:] == [SourceHealth("etcd")]
+        assert len(told.snapshots()) == 1
+
+
+async def test_a_store_that_comes_late(own_etcd: EtcdServer, label: str) -> None:
+    async with EtcdStore(own_etcd.address, label) as store:
+        await store.put([veth("a", "b")])
+        await to_thread.run_sync(own_etcd.stop)
+        async with source(own_etcd.address, label) as told:
+            await until(lambda: told.events)
+            assert told.health()[0].problem
+            with pytest.raises(SourceLost):
+                await store.declarations()
+            await to_thread.run_sync(own_etcd.start)
+            await until(told.snapshots)
+            assert list(told.snapshots()[0].declarations) == ["a"]
+            await until(lambda: told.events[-1] == SourceHealth("etcd"))
+
+
+def test_a_label_that_cannot_be_is_refused_at_once() -> None:
+    with pytest.raises(InvalidSettings):
+        EtcdSource(EtcdAddress.parse("etcd://localhost"), "a/b")
