@@ -4,6 +4,7 @@
 
     IfagentError
     ├── InvalidInterface      their fault: a value that says what cannot be
+    ├── BrokenFile            their fault: a file of interfaces that cannot be read
     ├── InvalidState          their fault: a published state that cannot be read
     ├── InvalidSettings       their fault: an option that cannot be used
     ├── UnknownInterface      their fault: a name that was never declared
@@ -59,6 +60,19 @@ class InvalidInterface(IfagentError):
         self.name = name
         self.errors = tuple(errors)
         super().__init__(f"interface {name!r}: " + "; ".join(map(str, self.errors)))
+
+
+class BrokenFile(IfagentError):
+    """A file of interfaces cannot be read, or is not YAML or JSON of the expected shape.
+
+    ``path`` is the file, ``line`` the line that is wrong, from 1, 0 where that is not known.
+    """
+
+    def __init__(self, path: object, text: str, *, line: int = 0) -> None:
+        """Keep the place; the message begins with it."""
+        self.path = str(path)
+        self.line = line
+        super().__init__(f"{path}: line {line}: {text}" if line else f"{path}: {text}")
 
 
 class InvalidState(IfagentError):

@@ -1,0 +1,199 @@
+"""Files of interfaces: YAML or JSON, each with one interface, a list of them, or ``{interfaces: [...]}``.
+
+An interface has the fields of the ligato v1.4.1 message, in any spelling that
+:func:`ifagent.formats.ligato_v1.decode_fields` takes; enums may be names. A directory of such files is its
+``*.json``, ``*.yaml`` and ``*.yml``, hidden ones left out, in the order of their names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+from ifagent.core.events import Declaration
+from ifagent.core.interface import Name
+from ifagent.errors import BrokenFile, InvalidInterface
+from ifagent.formats.fields import JsonObject
+from ifagent.formats.ligato_v1 import decode_fields
+from ifagent.formats.yaml import BrokenYaml, read_yaml
+
+SUFFIXES = (".json", ".yaml", ".yml")
+"""What the names of files in a directory end in."""
+
+MAX_FILE_BYTES = 4 * 1024 * 1024
+"""Largest file that is read."""
+
+MAX_INTERFACES = 20_000
+"""Most interfaces in one file."""
+
+LIST_KEY = "interfaces"
+"""Under this key a file that is an object has its interfaces."""
+
+
+class Signature(NamedTuple):
+    """What tells that a file is not the one that was read: time in ns, inode and size in bytes."""
+
+    mtime_ns: int
+    inode: int
+    size: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Signature:
+        """Take it from what ``stat`` says."""
+        return cls(status.st_mtime_ns, status.st_ino, status.st_size)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One interface in a file, or what is wrong with it.
+
+    ``index`` counts from 0. ``line`` is where it begins, from 1, and 0 where that is not known (JSON). The
+    declaration's revision is the file's modification time in ns; one without a usable name is called
+    ``FILE[INDEX]``.
+    """
+
+    declaration: Declaration
+    index: int
+    line: int
+
+    @property
+    def place(self) -> str:
+        """``line 3``, or ``entry 1`` (from 1) where the line is not known."""
+        return f"line {self.line}" if self.line else f"entry {self.index + 1}"
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceFile:
+    """What one file says, and which state of the file that was."""
+
+    path: Path
+    entries: tuple[Entry, ...]
+    signature: Signature
+
+
+def list_files(path: Path) -> list[Path]:
+    """Return the files that are meant by ``path``: itself, or those in the directory, in sorted order.
+
+    Raises ``OSError`` if it does not exist or cannot be listed.
+    """
+    if not path.is_dir():
+        path.stat()
+        return [path]
+    with os.scandir(path) as found:
+        names = [
+            entry.name
+            for entry in found
+            if not entry.name.startswith(".") and entry.name.endswith(SUFFIXES) and entry.is_file()
+        ]
+    return [path / name for name in sorted(names)]
+
+
+def read_interfaces(path: Path) -> InterfaceFile:
+    """Read one file; JSON if its name ends so, else YAML. Interfaces with errors do not stop the others.
+
+    Raises :class:`BrokenFile`, and nothing else, when the file as a whole cannot be used.
+    """
+    text, signature = read_text(path)
+    items, lines = split(path, text)
+    lines = lines if len(lines) == len(items) else [0] * len(items)
+    entries = tuple(
+        Entry(_declare(path, index, fields, signature.mtime_ns), index, line)
+        for index, (fields, line) in enumerate(zip(items, lines, strict=True))
+    )
+    return InterfaceFile(path, entries, signature)
+
+
+def read_text(path: Path) -> tuple[str, Signature]:
+    """Read a file as UTF-8, with the state it was in before. Raises :class:`BrokenFile`, and nothing else."""
+    try:
+        with path.open("rb") as file:
+            signature = Signature.of(os.fstat(file.fileno()))
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise BrokenFile(path, error.strerror or str(error)) from None
+    if len(data) > MAX_FILE_BYTES:
+        raise BrokenFile(path, f"has more than {MAX_FILE_BYTES} bytes")
+    try:
+        return data.decode("utf-8-sig"), signature
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise BrokenFile(path, f"is not UTF-8 text: {error.reason}", line=line) from None
+
+
+def split(path: Path, text: str) -> tuple[Sequence[object], list[int]]:
+    """Parse a file's text; return the objects that should be interfaces, and the lines they begin in.
+
+    There are no lines for JSON. Raises :class:`BrokenFile`, and nothing else.
+    """
+    if path.suffix == ".json":
+        return _items(path, _parse_json(path, text)), []
+    try:
+        document, lines = read_yaml(text, items=LIST_KEY)
+    except BrokenYaml as error:
+        where = f"column {error.column}: " if error.column else ""
+        raise BrokenFile(path, where + error.problem, line=error.line) from None
+    return _items(path, document), lines
+
+
+def merge(files: Iterable[InterfaceFile]) -> dict[Name, Declaration]:
+    """Return what the files declare together: of one name the first counts, with a warning that names the others."""
+    first: dict[Name, Path] = {}
+    merged: dict[Name, Declaration] = {}
+    for file in files:
+        for entry in file.entries:
+            name = entry.declaration.name
+            if name not in merged:
+                merged[name], first[name] = entry.declaration, file.path
+                continue
+            warning = f"is declared again in {file.path.name}, {entry.place}; the one in {first[name].name} counts"
+            merged[name] = replace(merged[name], warnings=(*merged[name].warnings, warning))
+    return merged
+
+
+def _parse_json(path: Path, text: str) -> object:
+    if not text.strip():
+        return None
+    try:
+        return _JSON.decode(text)
+    except json.JSONDecodeError as error:
+        raise BrokenFile(path, f"column {error.colno}: is not JSON: {error.msg}", line=error.lineno) from None
+    except RecursionError:
+        raise BrokenFile(path, "is nested too deeply") from None
+    except ValueError as error:
+        raise BrokenFile(path, f"has something that cannot be used: {error}") from None
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=JsonObject, parse_constant=_refuse_constant)
+
+
+def _items(path: Path, document: object) -> Sequence[object]:
+    items: object = document
+    if isinstance(document, JsonObject | Mapping):
+        items = dict(document.items()).get(LIST_KEY, [document])
+        items = [] if items is None else items
+    elif document is None:
+        items = []
+    if not isinstance(items, list):
+        raise BrokenFile(path, f"must hold an interface, a list of them, or an object with a list under {LIST_KEY!r}")
+    if len(items) > MAX_INTERFACES:
+        raise BrokenFile(path, f"has {len(items)} interfaces, at most {MAX_INTERFACES} are read from one file")
+    return items
+
+
+def _declare(path: Path, index: int, fields: object, revision: int) -> Declaration:
+    try:
+        decoded = decode_fields(fields, name=None)
+    except InvalidInterface as error:
+        usable = error.name and all(wrong.field != "name" for wrong in error.errors)
+        name = error.name if usable else f"{path.name}[{index}]"
+        return Declaration(name=name, errors=error.errors, revision=revision)
+    interface = decoded.interface
+    return Declaration(name=interface.name, interface=interface, warnings=decoded.warnings, revision=revision)
