@@ -1,0 +1,170 @@
+"""Files of interfaces: what is read, with which lines, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from ifagent.errors import BrokenFile
+from ifagent.formats.files import MAX_FILE_BYTES, list_files, merge, read_interfaces
+from ifagent.formats.yaml import BrokenYaml, read_yaml
+
+
+def declared(path: Path, text: str) -> dict[str, str]:
+    path.write_text(text)
+    return {entry.declaration.name: entry.place for entry in read_interfaces(path).entries}
+
+
+YAML_FILE = """\
+# ours
+x-common: &common {enabled: true, veth: {peerIfName: far}}
+interfaces:
+  - name: near
+    <<: *common
+    type: VETH
+    namespace: {type: NAMED_NS, name: ns1}
+    ip_addresses: [10.0.0.1/24, 2001:db8::1/64]
+    phys_address: 02:00:00:00:00:01
+
+  - {name: other, <<: *common, mtu: 0x5dc}
+"""
+
+
+def test_a_yaml_file(tmp_path: Path) -> None:
+    assert declared(tmp_path / "a.yaml", YAML_FILE) == {"near": "line 4", "other": "line 11"}
+    near, other = (entry.declaration.interface for entry in read_interfaces(tmp_path / "a.yaml").entries)
+    assert near is not None
+    assert other is not None
+    assert near.enabled
+    assert near.phys_address == "02:00:00:00:00:01"
+    assert str(near.namespace) == "named:ns1"
+    assert [str(address) for address in near.ip_addresses] == ["10.0.0.1/24", "2001:db8::1/64"]
+    assert other.mtu == 1500
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("a.json", '{"name": "a", "veth": {"peer_if_name": "b"}}', {"a": "entry 1"}),
+        ("a.json", '\ufeff[{"name": "a", "veth": {"peer_if_name": "b"}}]', {"a": "entry 1"}),
+        ("a.json", '{"interfaces": [{"name": "a"}, 3]}', {"a": "entry 1", "a.json[1]": "entry 2"}),
+        ("a.json", "", {}),
+        ("a.json", "null", {}),
+        ("a.yaml", "# nothing\n", {}),
+        ("a.yaml", "interfaces:\n", {}),
+        ("a.yaml", "---\n\nname: a\n", {"a": "line 3"}),
+        ("a.conf", "[{name: a}, {name: b}]", {"a": "line 1", "b": "line 1"}),
+        ("a.yaml", "name: 2001-01-01\n", {"2001-01-01": "line 1"}),
+    ],
+)
+def test_shapes(tmp_path: Path, name: str, text: str, found: dict[str, str]) -> None:
+    assert declared(tmp_path / name, text) == found
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "told"),
+    [
+        ("a.yaml", b"a: [", "line 1: column 5: "),
+        ("a.yaml", b"ok: 1\na: *x", "line 2: column 4: found undefined alias 'x'"),
+        ("a.yaml", b"- a\nb: 1", "line 2: column 1: "),
+        ("a.yaml", b"mtu: 1\nmtu: 2", "line 2: column 1: the key 'mtu' is there twice"),
+        ("a.yaml", b"a: 1\nb: !!python/object:os.system x", "line 2: column 4: the tag "),
+        ("a.yaml", b"a: 1\nb: !mine {c: 1}", "line 2: column 4: the tag '!mine' is not known here"),
+        ("a.yaml", b"? [a]\n: 1", "line 1: column 3: a key must be a plain word"),
+        ("a.yaml", b"<<: 7", "line 1: column 5: only a mapping"),
+        ("a.yaml", b"---\na: 1\n---\nb: 1\n", "line 3: column 1: expected a single document"),
+        ("a.yaml", b"a: 1\nb: \x00", "line 2: unacceptable character"),
+        ("a.yaml", b"a: 1\nb: \xff", "line 2: is not UTF-8 text"),
+        ("a.yaml", b"[" * 5000, "is nested too deeply"),
+        ("a.yaml", b"[" * 40 + b"]" * 40, "is nested more than 32 deep"),
+        ("a.yaml", b"- &a [*a]", "line 1: column 3: contains itself"),
+        ("a.yaml", b"just words", "must hold an interface, a list of them"),
+        ("a.yaml", b"interfaces: {name: a}", "must hold an interface, a list of them"),
+        ("a.json", b'{"a": 1,\n"b" 2}', "line 2: column 5: is not JSON: Expecting ':' delimiter"),
+        ("a.json", b"[" * 100_000, "is nested too deeply"),
+        ("a.json", b"[NaN]", "NaN is no number of JSON"),
+        ("a.json", b"[" + b"9" * 5000 + b"]", "has something that cannot be used"),
+        ("a.json", b"[" + b"{}," * 20_000 + b"{}]", "has 20001 interfaces, at most 20000"),
+        ("a.json", b" " * (MAX_FILE_BYTES + 1), f"has more than {MAX_FILE_BYTES} bytes"),
+    ],
+)
+def test_what_cannot_be_read_is_told_with_file_and_place(tmp_path: Path, name: str, data: bytes, told: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(BrokenFile) as caught:
+        read_interfaces(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(BrokenFile, match="no.yaml: No such file or directory"):
+        read_interfaces(tmp_path / "no.yaml")
+    with pytest.raises(BrokenFile, match="Is a directory"):
+        read_interfaces(tmp_path)
+
+
+def _laughs(levels: int) -> str:
+    lines = ["l0: &l0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]"]
+    lines += [f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]" for n in range(1, levels)]
+    return "\n".join([*lines, f"interfaces: *l{levels - 1}"])
+
+
+def _merges(count: int) -> str:
+    return "\n".join(["- &m0 {k0: 1}", *(f"- &m{n} {{<<: *m{n - 1}, k{n}: 1}}" for n in range(1, count))])
+
+
+@pytest.mark.parametrize("text", [_laughs(30), _merges(2500)], ids=["lists", "merges"])
+def test_what_unfolds_without_end_is_refused_at_once(text: str) -> None:
+    start = time.process_time()
+    with pytest.raises(BrokenYaml, match="unfolds to more than"):
+        read_yaml(text, items="interfaces")
+    assert time.process_time() - start < 10
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("true", True),
+        ("yes", "yes"),
+        ("~", None),
+        ("0x10", 16),
+        ("-0x10", -16),
+        ("0o17", 15),
+        ("+1_000", 1000),
+        ("1.5e3", 1500.0),
+        (".inf", float("inf")),
+        ("02:00:00:00:00:01", "02:00:00:00:00:01"),
+        ("2001-01-01", "2001-01-01"),
+        ("'1500'", "1500"),
+        ("9" * 5000, "9" * 5000),
+    ],
+)
+def test_scalars(text: str, value: object) -> None:
+    read, lines = read_yaml(f"[{text}]", items="interfaces")
+    assert read == [value]
+    assert lines == [1]
+
+
+def test_merging_files_keeps_the_first_and_names_the_others(tmp_path: Path) -> None:
+    item = {"name": "a", "veth": {"peer_if_name": "b"}}
+    (tmp_path / "1.json").write_text(json.dumps([item, item]))
+    (tmp_path / "2.yaml").write_text(json.dumps(item))
+    merged = merge(map(read_interfaces, list_files(tmp_path)))
+    assert merged["a"].warnings == (
+        "is declared again in 1.json, entry 2; the one in 1.json counts",
+        "is declared again in 2.yaml, line 1; the one in 1.json counts",
+    )
+
+
+def test_of_a_directory_only_files_with_the_right_names(tmp_path: Path) -> None:
+    for name in ("b.yaml", "a.json", "c.yml", ".h.yaml", "d.txt", "e.yaml~"):
+        (tmp_path / name).touch()
+    (tmp_path / "sub.yaml").mkdir()
+    assert [path.name for path in list_files(tmp_path)] == ["a.json", "b.yaml", "c.yml"]
+    with pytest.raises(FileNotFoundError):
+        list_files(tmp_path / "none")
