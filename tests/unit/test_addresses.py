@@ -4,7 +4,7 @@ from ipaddress import ip_interface
 
 import pytest
 
-from ifagent.core.addresses import address_changes, in_kernel_order, managed
+from ifagent.core.addresses import AddressChanges, address_changes, in_kernel_order, managed
 from ifagent.core.link import Address
 
 
@@ -17,9 +17,13 @@ def texts(*groups: tuple[object, ...]) -> list[list[str]]:
     [
         ("10.0.0.1/24", "10.0.0.1/24", "", "", ""),
         ("", "10.0.0.1/24 10.0.0.2/24", "", "10.0.0.1/24 10.0.0.2/24", ""),
-        ("10.0.0.1/24", "10.0.0.2/24", "", "10.0.0.2/24", "10.0.0.1/24"),
-        ("10.0.0.1/24 10.0.0.2/24", "10.0.0.2/24 10.0.0.1/24", "10.0.0.1/24", "10.0.0.1/24", ""),
+        ("10.0.0.1/24", "10.0.0.2/24", "10.0.0.1/24", "10.0.0.2/24", ""),
+        ("10.0.0.1/24 10.0.0.2/24", "10.0.0.2/24 10.0.0.1/24", "10.0.0.1/24", "10.0.0.2/24 10.0.0.1/24", ""),
         ("10.0.0.1/24 10.0.0.3/24", "10.0.0.1/24 10.0.0.2/24", "", "10.0.0.2/24", "10.0.0.3/24"),
+        # The primary drops its secondaries, so it goes first and they come back; a new subnet's primary needs nothing.
+        ("10.0.0.1/24 10.0.0.2/24", "10.0.0.2/24", "10.0.0.1/24", "10.0.0.2/24", ""),
+        ("10.0.0.1/24 10.0.0.2/24", "10.0.0.1/24 10.0.0.2/24 10.0.0.3/16", "", "10.0.0.3/16", ""),
+        ("10.0.0.1/24 10.0.0.2/24", "10.1.0.1/24", "", "10.1.0.1/24", "10.0.0.1/24"),
         ("2001:db8::1/64", "2001:db8::1/48", "2001:db8::1/64", "2001:db8::1/48", ""),
         ("10.0.0.1/24", "10.0.0.1/16", "", "10.0.0.1/16", "10.0.0.1/24"),
         # IPv6 is listed newest first, so the last one wanted is added first.
@@ -30,7 +34,8 @@ def texts(*groups: tuple[object, ...]) -> list[list[str]]:
 )
 def test_changes(have: str, wanted: str, early: str, add: str, late: str) -> None:
     has, wants = ([ip_interface(a) for a in text.split()] for text in (have, wanted))
-    assert texts(*address_changes(has, wants)) == [early.split(), add.split(), late.split()]
+    changes = address_changes(has, wants)
+    assert texts(changes.early, changes.add, changes.late) == [early.split(), add.split(), late.split()]
 
 
 def test_link_local_addresses_of_the_kernel_are_managed_only_when_listed() -> None:
@@ -43,4 +48,4 @@ def test_link_local_addresses_of_the_kernel_are_managed_only_when_listed() -> No
 def test_families_are_compared_apart() -> None:
     mixed = [ip_interface(a) for a in ("fe80::1/64", "2001:db8::1/64", "10.0.0.1/24")]
     assert [str(a) for a in in_kernel_order(mixed)] == ["10.0.0.1/24", "2001:db8::1/64", "fe80::1/64"]
-    assert address_changes(in_kernel_order(mixed), mixed) == ((), (), ())
+    assert address_changes(in_kernel_order(mixed), mixed) == AddressChanges()

@@ -102,7 +102,7 @@ def test_what_cannot_be_read_is_told_with_file_and_place(tmp_path: Path, name: s
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(BrokenFile, match="no.yaml: No such file or directory"):
+    with pytest.raises(BrokenFile, match=r"no\.yaml: No such file or directory"):
         read_interfaces(tmp_path / "no.yaml")
     with pytest.raises(BrokenFile, match="Is a directory"):
         read_interfaces(tmp_path)

@@ -1,17 +1,38 @@
 """How the kernel keeps the addresses of one link, and how to get from one list to another.
 
-The kernel lists IPv4 addresses in the order they were added, and IPv6 addresses of one scope newest first.
-Deleting the first IPv4 address of a subnet drops the others of that subnet (``promote_secondaries`` is off
-by default). One IPv6 address cannot be there twice with different prefixes.
+IPv4: the first address of a subnet (same network, same prefix length) is its *primary*, later ones are
+*secondaries*. The kernel lists the primaries in the order they were added, then the secondaries likewise;
+deleting a primary drops its secondaries (``promote_secondaries`` is off by default). IPv6: addresses of one
+scope are listed newest first, wide scopes before link-local; one address cannot be there twice with different
+prefixes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
+from typing import TypeVar
 
 from ifagent.core.interface import IPInterface
 from ifagent.core.link import Address
+
+T = TypeVar("T", IPv4Interface, IPv6Interface)
+
+
+@dataclass(frozen=True, slots=True)
+class AddressChanges:
+    """What to delete first, what to add then, and what to delete last, each in order.
+
+    What is deleted ``early`` is in the way of an addition; everything else is added before anything is deleted.
+    """
+
+    early: tuple[IPInterface, ...] = ()
+    add: tuple[IPInterface, ...] = ()
+    late: tuple[IPInterface, ...] = ()
+
+    def __add__(self, other: AddressChanges) -> AddressChanges:
+        return AddressChanges(self.early + other.early, self.add + other.add, self.late + other.late)
 
 
 def managed(addresses: Iterable[Address], wanted: Sequence[IPInterface]) -> tuple[IPInterface, ...]:
@@ -20,52 +41,71 @@ def managed(addresses: Iterable[Address], wanted: Sequence[IPInterface]) -> tupl
 
 
 def in_kernel_order(wanted: Iterable[IPInterface]) -> tuple[IPInterface, ...]:
-    """Return the addresses as a link lists them that has exactly these: IPv4, IPv6, IPv6 link-local."""
-    return tuple(sorted(wanted, key=_rank))
+    """Return the addresses as a link lists them to which these were given in this order of preference."""
+    wanted = tuple(wanted)
+    primaries, secondaries = _split([a for a in wanted if isinstance(a, IPv4Interface)])
+    wide, local = _by_scope(wanted)
+    return (*primaries, *secondaries, *wide, *local)
 
 
-def address_changes(
-    have: Iterable[IPInterface], wanted: Iterable[IPInterface]
-) -> tuple[tuple[IPInterface, ...], tuple[IPInterface, ...], tuple[IPInterface, ...]]:
-    """Return what to delete first, what to add then, and what to delete last, each in order.
-
-    What is deleted first is in the way of an addition: the same IPv6 address with another prefix, or an
-    address that has to be added again to get its place. Everything else is added before anything is deleted.
-    """
-    early: list[IPInterface] = []
-    add: list[IPInterface] = []
-    late: list[IPInterface] = []
+def address_changes(have: Iterable[IPInterface], wanted: Iterable[IPInterface]) -> AddressChanges:
+    """Return what turns ``have``, in the kernel's order, into ``wanted``; nothing if it is that already."""
     have, wanted = tuple(have), tuple(wanted)
-    for rank in sorted({_rank(a) for a in (*have, *wanted)}):
-        mine = [a for a in have if _rank(a) == rank]
-        want = [a for a in wanted if _rank(a) == rank]
-        if rank:
-            # Newest first: seen from the end of both lists, IPv6 is appended like IPv4.
-            mine.reverse()
-            want.reverse()
-        keep = _kept(mine, want)
-        moved = [a for a in mine if a in want and a not in keep]
-        gone = [a for a in mine if a not in want]
-        blocking = [a for a in gone if rank and any(a.ip == w.ip for w in want)]
-        early += [*moved, *blocking]
-        add += [a for a in want if a not in keep]
-        late += [a for a in gone if a not in blocking]
-    return tuple(early), tuple(add), tuple(late)
+    if have == in_kernel_order(wanted):
+        return AddressChanges()
+    ipv4 = _ipv4_changes(*([a for a in side if isinstance(a, IPv4Interface)] for side in (have, wanted)))
+    return sum((_ipv6_changes(*sides) for sides in zip(_by_scope(have), _by_scope(wanted), strict=True)), ipv4)
 
 
-def _kept(have: Sequence[IPInterface], wanted: Sequence[IPInterface]) -> frozenset[IPInterface]:
+def _ipv4_changes(have: Sequence[IPv4Interface], wanted: Sequence[IPv4Interface]) -> AddressChanges:
+    primaries, secondaries = _split(have)
+    wanted_primaries, wanted_secondaries = _split(wanted)
+    stay = _kept(primaries, wanted_primaries)
+    subnets = {address.network for address in stay}
+    # A secondary whose primary goes, goes with it.
+    dependants = [address for address in secondaries if address.network in subnets]
+    stay |= _kept(dependants, wanted_secondaries)
+    leaving = [address for address in (*primaries, *dependants) if address not in stay]
+    wanted_subnets = {address.network for address in wanted_primaries}
+    early = [a for a in leaving if a in wanted or (a in primaries and a.network in wanted_subnets)]
+    return AddressChanges(
+        tuple(early),
+        tuple(a for a in (*wanted_primaries, *wanted_secondaries) if a not in stay),
+        tuple(a for a in leaving if a not in early),
+    )
+
+
+def _ipv6_changes(have: Sequence[IPv6Interface], wanted: Sequence[IPv6Interface]) -> AddressChanges:
+    # Newest first: seen from the end of both lists, addresses are appended.
+    have, wanted = have[::-1], wanted[::-1]
+    stay = _kept(have, wanted)
+    leaving = [address for address in have if address not in stay]
+    blocked = {address.ip for address in wanted}
+    early = [address for address in leaving if address.ip in blocked]
+    return AddressChanges(
+        tuple(early), tuple(a for a in wanted if a not in stay), tuple(a for a in leaving if a not in early)
+    )
+
+
+def _split(addresses: Sequence[IPv4Interface]) -> tuple[list[IPv4Interface], list[IPv4Interface]]:
+    """Return primaries and secondaries."""
+    primaries = {address.network: address for address in reversed(addresses)}
+    first = set(primaries.values())
+    return [a for a in addresses if a in first], [a for a in addresses if a not in first]
+
+
+def _by_scope(addresses: Iterable[IPInterface]) -> tuple[list[IPv6Interface], list[IPv6Interface]]:
+    """Return the IPv6 addresses of wide scope and the link-local ones."""
+    ipv6 = [address for address in addresses if isinstance(address, IPv6Interface)]
+    return [a for a in ipv6 if not a.ip.is_link_local], [a for a in ipv6 if a.ip.is_link_local]
+
+
+def _kept(have: Sequence[T], wanted: Sequence[T]) -> frozenset[T]:
     """Return the longest start of ``wanted`` that ``have`` holds in this order: these can stay."""
     remaining = iter(have)
-    kept: list[IPInterface] = []
+    kept: list[T] = []
     for address in wanted:
         if address not in remaining:  # consumes up to and with the address
             break
         kept.append(address)
     return frozenset(kept)
-
-
-def _rank(address: IPv4Interface | IPv6Interface) -> int:
-    """Return where the kernel lists an address: IPv4, IPv6 of wide scope, IPv6 link-local."""
-    if isinstance(address, IPv4Interface):
-        return 0
-    return 2 if address.ip.is_link_local else 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ifagent.core.addresses import address_changes, in_kernel_order, managed
+from ifagent.core.addresses import address_changes, managed
 from ifagent.core.interface import DEFAULT_MTU, HostName, Interface
 from ifagent.core.link import Link
 from ifagent.core.operations import AddAddress, DeleteAddress, LinkOperation, SetLink, Target
@@ -41,11 +41,13 @@ def configure(interface: Interface, target: Target, link: Link, *, mac: str, ali
         target = Target(target.namespace, HostName(interface.host_name), target.ifindex)
 
     have = managed(link.addresses, interface.ip_addresses)
-    early, add, late = address_changes(have, in_kernel_order(interface.ip_addresses))
-    operations += [DeleteAddress(target, address) for address in early]
-    operations += [AddAddress(target, address) for address in add]
-    operations += [DeleteAddress(target, address) for address in late]
-    differences += [f"address {address} is missing" for address in add if address not in have]
-    differences += [f"address {address} is not wanted" for address in late]
-    differences += [f"address {address} has to change its place" for address in early]
+    changes = address_changes(have, interface.ip_addresses)
+    operations += [DeleteAddress(target, address) for address in changes.early]
+    operations += [AddAddress(target, address) for address in changes.add]
+    operations += [DeleteAddress(target, address) for address in changes.late]
+    differences += [f"address {address} is missing" for address in changes.add if address not in have]
+    differences += [
+        f"address {address} is {'not in its place' if address in interface.ip_addresses else 'not wanted'}"
+        for address in (*changes.early, *changes.late)
+    ]
     return Changes(tuple(operations), tuple(differences))
