@@ -1,0 +1,145 @@
+"""Ask the agent on this machine, through its unix socket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from ifagent.core.events import Declaration
+from ifagent.core.interface import Name
+from ifagent.core.state import Change, InterfaceState, StateEvent, Status
+from ifagent.errors import InvalidState, SourceLost
+from ifagent.formats.local import MAX_ANSWER_BYTES, decode_declaration, decode_line, encode_line
+from ifagent.formats.state import decode_event, decode_state_fields
+from ifagent.log import log
+
+CONNECT_TIME = 5.0
+"""Seconds to wait for the agent to take a connection."""
+
+RETRY = 0.5
+"""Seconds between two tries to reach an agent that went away."""
+
+
+async def fetch_states(socket: Path) -> dict[Name, InterfaceState]:
+    """Return every state that the agent has, in the order of names.
+
+    Raises :class:`SourceLost` if no agent answers at ``socket``, or its answer is cut off.
+    """
+    async with aclosing(_lines(socket, {"do": "states"})) as lines:
+        states = [decode_state_fields(fields) async for fields, _ in lines]
+    return {state.name: state for state in sorted(states, key=lambda state: state.name)}
+
+
+async def fetch_declarations(socket: Path) -> dict[Name, Declaration]:
+    """Return everything that is declared to the agent, in the order of names. Raises :class:`SourceLost`."""
+    async with aclosing(_lines(socket, {"do": "declarations"})) as lines:
+        declarations = [decode_declaration(fields) async for fields, _ in lines]
+    return {one.name: one for one in sorted(declarations, key=lambda one: one.name)}
+
+
+async def watch_states(socket: Path, *, name: Name | None = None) -> AsyncGenerator[StateEvent, None]:
+    """Yield every state the agent has, then each change, without end; of one interface if ``name`` is given.
+
+    Raises :class:`SourceLost` if no agent answers at first. One that goes away later is waited for, which is
+    logged once; then come the differences only. ``seq`` starts at 1 and grows by one. Close it
+    (``contextlib.aclosing``) when it is left early.
+    """
+    seen = _Seen()
+    while True:
+        try:
+            async with aclosing(_watch_once(socket, name, seen)) as events:
+                async for event in events:
+                    yield event
+        except SourceLost as error:
+            if not seen.listed:
+                raise
+            seen.lose(str(error))
+        await anyio.sleep(RETRY)
+
+
+class _Seen:
+    """What a watch has told, over several connections."""
+
+    def __init__(self) -> None:
+        self.listed = False
+        self.states: dict[Name, InterfaceState] = {}
+        self._seq = 0
+        self._lost = False
+
+    def lose(self, problem: str) -> None:
+        if not self._lost:
+            log.warning("the agent cannot be heard", problem=problem)
+        self._lost = True
+
+    def find(self) -> None:
+        if self._lost:
+            log.info("the agent can be heard again")
+        self.listed, self._lost = True, False
+
+    def tell(self, change: Change, name: Name, state: InterfaceState | None, missed: int = 0) -> StateEvent:
+        self._seq += 1
+        if change is Change.DELETED:
+            self.states.pop(name, None)
+        elif state is not None:
+            self.states[name] = state
+        return StateEvent(seq=self._seq, event=change, name=name, state=state, missed=missed)
+
+
+async def _watch_once(socket: Path, name: Name | None, seen: _Seen) -> AsyncGenerator[StateEvent, None]:
+    """Yield what one connection tells that was not told before."""
+    first, now_there = not seen.listed, set()
+    request = {"do": "watch"} | ({} if name is None else {"name": name})
+    async with aclosing(_lines(socket, request)) as lines:
+        async for fields, line in lines:
+            if "listed" in fields:
+                seen.find()
+                for gone in [name for name in seen.states if name not in now_there]:
+                    yield seen.tell(Change.DELETED, gone, _gone(seen.states[gone]))
+                continue
+            event = decode_event(line)
+            if event.event is not Change.SNAPSHOT or first:
+                now_there.add(event.name)
+                yield seen.tell(event.event, event.name, event.state, event.missed)
+                continue
+            now_there.add(event.name)
+            before = seen.states.get(event.name)
+            if event.state != before:
+                yield seen.tell(Change.CHANGED if before else Change.CREATED, event.name, event.state)
+
+
+def _gone(state: InterfaceState) -> InterfaceState:
+    return replace(state, admin_status=Status.DELETED, oper_status=Status.DELETED)
+
+
+async def _lines(socket: Path, request: dict[str, Any]) -> AsyncGenerator[tuple[dict[str, Any], bytes], None]:
+    """Send a request and yield the lines of the answer, decoded and as they came."""
+    where = f"the agent at {socket}"
+    try:
+        with anyio.fail_after(CONNECT_TIME):
+            reader, writer = await asyncio.open_unix_connection(socket, limit=MAX_ANSWER_BYTES)
+    except TimeoutError:
+        raise SourceLost(where, "does not take connections") from None
+    except OSError as error:
+        raise SourceLost(where, f"cannot be reached, does it run? ({error.strerror or error})") from None
+    try:
+        writer.write(encode_line(request))
+        while (line := await reader.readline()).endswith(b"\n"):
+            fields = decode_line(line)
+            if "done" in fields:
+                return
+            if "error" in fields:
+                raise SourceLost(where, str(fields["error"]))
+            yield fields, line
+        raise SourceLost(where, "went away")
+    except OSError:
+        raise SourceLost(where, "went away") from None
+    except (InvalidState, ValueError) as error:
+        raise SourceLost(where, f"said what cannot be understood: {error}") from None
+    finally:
+        writer.transport.abort()

@@ -1,0 +1,233 @@
+"""States out to programs on this machine: a unix socket, one request a connection.
+
+The lines are those of :mod:`ifagent.formats.local`. Who may talk to the socket is a matter of its mode and its
+directory. Nothing a reader does, or does not do, disturbs the agent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import stat
+from collections.abc import AsyncIterator, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+
+from ifagent.core.events import Declaration
+from ifagent.core.interface import Name
+from ifagent.core.state import StateEvent
+from ifagent.errors import IfagentError, InvalidSettings
+from ifagent.formats.local import DONE, MAX_REQUEST_BYTES, decode_line, encode_declaration, encode_line
+from ifagent.formats.state import encode_event_json, encode_state_json
+from ifagent.log import log
+
+MODE = 0o660
+"""The socket's mode: its owner and group may talk to the agent."""
+
+MAX_READERS = 128
+"""Most connections at one time."""
+
+REQUEST_TIME = 5.0
+"""Seconds that a client may take to say what it wants."""
+
+FAREWELL_TIME = 5.0
+"""Seconds that a client may take to read the end of an answer."""
+
+_HIGH_WATER = 64 * 1024
+
+
+class Reporter(Protocol):
+    """What the outlet needs of an agent."""
+
+    def states(self, *, name: Name | None = None) -> AsyncIterator[StateEvent]:
+        """Return a snapshot, whose events are there without a wait, then every change."""
+
+    def declarations(self) -> Mapping[Name, Declaration]:
+        """Return everything that is declared."""
+
+
+class RequestRefused(IfagentError):
+    """A request over the socket cannot be answered; the message says why."""
+
+
+class LocalSocket:
+    """Answers programs on this machine at the unix socket ``path``."""
+
+    def __init__(self, agent: Reporter, path: Path | str) -> None:
+        self._agent = agent
+        self._path = Path(path)
+        self._readers = 0
+        self._closed = False
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Answer until cancelled, then take the socket away; ``task_status.started()`` when it can be reached.
+
+        Makes the directory. The socket that a dead agent left is replaced. Raises :class:`InvalidSettings` if
+        a live one answers there, or if the socket cannot be made.
+        """
+        self._closed = False
+        try:
+            bound, inode = _bind(self._path)
+        except OSError as error:
+            raise InvalidSettings(f"cannot make the socket {self._path}: {error.strerror or error}") from None
+        try:
+            async with anyio.create_task_group() as group:
+                server = await asyncio.start_unix_server(partial(self._accept, group), sock=bound)
+                try:
+                    task_status.started()
+                    await anyio.sleep_forever()
+                finally:
+                    self._closed = True
+                    server.close()
+        finally:
+            _remove(self._path, inode)
+
+    def _accept(self, group: TaskGroup, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._closed:
+            writer.transport.abort()
+        else:
+            group.start_soon(self._answer, reader, writer)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._readers += 1
+        try:
+            await self._answer_one(reader, writer)
+            writer.close()
+            with anyio.move_on_after(FAREWELL_TIME):
+                await writer.wait_closed()  # until what is left is sent
+        except OSError as error:
+            log.debug("a reader went away", problem=str(error))
+        finally:
+            self._readers -= 1
+            writer.transport.abort()
+
+    async def _answer_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            if self._readers > MAX_READERS:
+                raise RequestRefused(f"there are {MAX_READERS} readers already")
+            line = await _read_request(reader)
+            if line:  # else it asked nothing, such as another agent that looks whether this one lives
+                await self._do(decode_line(line), reader, writer)
+        except IfagentError as error:
+            writer.write(encode_line({"error": str(error)}))
+
+    async def _do(self, request: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        name = request.get("name")
+        if not (name is None or isinstance(name, str)):
+            raise RequestRefused("the name must be a string")
+        match request.get("do"):
+            case "states":
+                events = [event async for event in _now(self._agent.states())]
+                await _send(writer, [encode_state_json(event.state) + b"\n" for event in events if event.state])
+            case "declarations":
+                declared = self._agent.declarations()
+                await _send(writer, [encode_line(encode_declaration(one)) for one in declared.values()])
+            case "watch":
+                await self._watch(name, reader, writer)
+            case what:
+                raise RequestRefused(f"cannot do {what!r}; can do states, watch and declarations")
+        await _send(writer, [encode_line(DONE)])
+
+    async def _watch(self, name: Name | None, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        events = self._agent.states(name=name)
+        listed = [encode_event_json(event) + b"\n" async for event in _now(events)]
+        await _send(writer, [*listed, encode_line({"listed": len(listed)})])
+        async with anyio.create_task_group() as group:
+            group.start_soon(_cancel_at_end, reader, group.cancel_scope)
+            async for event in events:
+                await _send(writer, [encode_event_json(event) + b"\n"])
+            group.cancel_scope.cancel()
+
+
+def _bind(path: Path) -> tuple[socket.socket, int]:
+    """Return a socket that is bound to ``path`` but does not listen yet, and the inode of its file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        if not stat.S_ISSOCK(path.stat().st_mode):
+            raise InvalidSettings(f"{path} is there and is not a socket")
+        if _is_live(path):
+            raise InvalidSettings(f"another agent answers at {path}; give this one another label or socket")
+        path.unlink()
+    bound = socket.socket(socket.AF_UNIX)
+    try:
+        bound.bind(str(path))
+        # Nobody can connect before it listens, so nobody finds it with another mode.
+        path.chmod(MODE)
+        return bound, path.stat().st_ino
+    except OSError:
+        bound.close()
+        raise
+
+
+def _is_live(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(0)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            return False
+        except BlockingIOError:
+            pass  # too busy to accept, so it lives
+        return True
+
+
+def _remove(path: Path, inode: int) -> None:
+    try:
+        if path.stat().st_ino == inode:
+            path.unlink()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        log.warning("the socket cannot be removed", path=str(path), problem=str(error))
+
+
+async def _read_request(reader: asyncio.StreamReader) -> bytes:
+    """Return the request's line; empty if the client asked nothing."""
+    line = b""
+    with anyio.move_on_after(REQUEST_TIME):
+        while not line.endswith(b"\n") and len(line) <= MAX_REQUEST_BYTES:
+            more = await reader.read(MAX_REQUEST_BYTES + 1 - len(line))
+            if not more:
+                return b""
+            line += more
+        if b"\n" not in line:
+            raise RequestRefused(f"a request has at most {MAX_REQUEST_BYTES} bytes")
+        return line
+    raise RequestRefused(f"no request came within {REQUEST_TIME:g} s")
+
+
+async def _now(events: AsyncIterator[StateEvent]) -> AsyncIterator[StateEvent]:
+    """Yield the events that are there without a wait."""
+    while True:
+        event = None
+        with anyio.move_on_after(0):
+            event = await anext(events, None)
+        if event is None:
+            return
+        yield event
+
+
+async def _send(writer: asyncio.StreamWriter, lines: Iterable[bytes]) -> None:
+    """Write lines, waiting for a slow reader."""
+    unsent = 0
+    for line in lines:
+        writer.write(line)
+        unsent += len(line)
+        if unsent >= _HIGH_WATER:
+            await writer.drain()
+            unsent = 0
+    await writer.drain()
+
+
+async def _cancel_at_end(reader: asyncio.StreamReader, scope: anyio.CancelScope) -> None:
+    """Notice that the reader has gone, even while there is nothing to tell."""
+    try:
+        while await reader.read(MAX_REQUEST_BYTES):
+            pass
+    except OSError:
+        pass
+    scope.cancel()

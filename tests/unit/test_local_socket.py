@@ -1,0 +1,253 @@
+"""The agent's unix socket, from both sides."""
+
+from __future__ import annotations
+
+import json
+import socket
+import stat
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+from ifagent.client.local import fetch_declarations, fetch_states, watch_states
+from ifagent.core.events import Declaration
+from ifagent.core.interface import Interface, Veth, named
+from ifagent.core.state import Change, ConfigState, InterfaceState, StateEvent
+from ifagent.errors import FieldError, InvalidSettings, SourceLost
+from ifagent.formats.local import MAX_REQUEST_BYTES
+from ifagent.outlets import local
+from ifagent.outlets.local import LocalSocket
+from ifagent.stream import StateHub, Subscription
+
+pytestmark = pytest.mark.anyio
+
+
+def state(name: str, config_state: ConfigState = ConfigState.APPLIED, **fields: object) -> InterfaceState:
+    return InterfaceState(name=name, config_state=config_state, **fields)  # type: ignore[arg-type]
+
+
+class Reporter:
+    """An agent as far as the outlet needs one."""
+
+    def __init__(self, *states: InterfaceState) -> None:
+        self.hub = StateHub()
+        self.say(*states)
+        self.declared: dict[str, Declaration] = {}
+
+    def say(self, *states: InterfaceState) -> None:
+        self.hub.publish({one.name: one for one in states}, {})
+
+    def states(self, *, name: str | None = None) -> Subscription:
+        return self.hub.subscribe(None if name is None else lambda state: state.name == name)
+
+    def declarations(self) -> Mapping[str, Declaration]:
+        return self.declared
+
+
+@asynccontextmanager
+async def served(reporter: Reporter, path: Path) -> AsyncIterator[Path]:
+    async with anyio.create_task_group() as group:
+        await group.start(LocalSocket(reporter, path).run)
+        yield path
+        group.cancel_scope.cancel()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "run" / "agent.sock"
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def raw(path: Path, request: bytes) -> list[dict[str, object]]:
+    lines = b""
+    async with await anyio.connect_unix(path) as stream:
+        await stream.send(request)
+        try:
+            while True:
+                lines += await stream.receive()
+        except (anyio.EndOfStream, anyio.BrokenResourceError):
+            pass
+    return [json.loads(line) for line in lines.splitlines()]
+
+
+async def test_states(path: Path) -> None:
+    many = [state(f"i{number:04}", reason="ü" * 200) for number in range(1000)]
+    async with served(Reporter(*many), path):
+        assert list((await fetch_states(path)).values()) == many
+
+
+async def test_no_states(path: Path) -> None:
+    async with served(Reporter(), path):
+        assert await fetch_states(path) == {}
+
+
+async def test_declarations(path: Path) -> None:
+    interface = Interface(name="a", kind=Veth(peer_if_name="b"), namespace=named("ns1"), mtu=1400)
+    reporter = Reporter()
+    reporter.declared = {
+        "a": Declaration(name="a", interface=interface, warnings=("is odd",), revision=7),
+        "z": Declaration(name="z", errors=(FieldError("mtu", "is wrong"),), revision=2**60),
+    }
+    async with served(reporter, path):
+        assert await fetch_declarations(path) == reporter.declared
+
+
+async def test_a_watch_has_a_snapshot_then_changes(path: Path) -> None:
+    reporter = Reporter(state("a"), state("b"))
+    async with served(reporter, path), aclosing(watch_states(path)) as events:
+        snapshot = [await anext(events), await anext(events)]
+        assert [(one.seq, one.event, one.name) for one in snapshot] == [
+            (1, Change.SNAPSHOT, "a"),
+            (2, Change.SNAPSHOT, "b"),
+        ]
+        reporter.say(state("a", ConfigState.PENDING), state("c"))
+        assert await anext(events) == StateEvent(
+            seq=3, event=Change.CHANGED, name="a", state=state("a", ConfigState.PENDING)
+        )
+        assert (await anext(events)).event is Change.CREATED
+        reporter.hub.publish({}, {"b": state("b")})
+        gone = await anext(events)
+        assert (gone.seq, gone.event, gone.name) == (5, Change.DELETED, "b")
+
+
+async def test_a_watch_of_one_interface(path: Path) -> None:
+    reporter = Reporter(state("a"), state("b"))
+    async with served(reporter, path), aclosing(watch_states(path, name="b")) as events:
+        assert (await anext(events)).name == "b"
+        reporter.say(state("a", ConfigState.PENDING))
+        reporter.say(state("b", ConfigState.PENDING))
+        assert (await anext(events)).name == "b"
+
+
+async def test_a_watch_survives_the_agent_and_tells_the_differences(path: Path) -> None:
+    stream = watch_states(path)
+    async with aclosing(stream) as events:
+        async with served(Reporter(state("same"), state("other"), state("gone")), path):
+            for _ in range(3):
+                await anext(events)
+        with anyio.fail_after(5):
+            async with served(Reporter(state("same"), state("other", ConfigState.PENDING), state("new")), path):
+                told = [await anext(events) for _ in range(3)]
+    assert [(one.seq, one.event, one.name) for one in told] == [
+        (4, Change.CHANGED, "other"),
+        (5, Change.CREATED, "new"),
+        (6, Change.DELETED, "gone"),
+    ]
+
+
+async def test_no_agent_is_told_in_one_sentence(path: Path) -> None:
+    with pytest.raises(SourceLost, match="cannot be reached, does it run"):
+        await fetch_states(path)
+    with pytest.raises(SourceLost, match="cannot be reached, does it run"):
+        await anext(watch_states(path))
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "problem"),
+    [
+        (b"hello\n", "is not a line of JSON"),
+        (b"[1]\n", "is not a JSON object"),
+        (b"\xff\n", "is not a line of JSON"),
+        (b"{}\n", "cannot do None"),
+        (b'{"do":"reboot"}\n', "cannot do 'reboot'; can do states, watch and declarations"),
+        (b'{"do":"watch","name":7}\n', "the name must be a string"),
+        (b"[" * (MAX_REQUEST_BYTES - 1) + b"\n", "is not a line of JSON"),
+        (b"x" * (MAX_REQUEST_BYTES + 1), f"a request has at most {MAX_REQUEST_BYTES} bytes"),
+    ],
+)
+async def test_a_bad_request_is_answered_with_an_error(path: Path, request_bytes: bytes, problem: str) -> None:
+    async with served(Reporter(state("a")), path):
+        [answer] = await raw(path, request_bytes)
+        assert problem in str(answer["error"])
+        assert list(await fetch_states(path)) == ["a"]
+
+
+async def test_a_request_that_never_comes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "REQUEST_TIME", 0.05)
+    async with served(Reporter(), path):
+        [answer] = await raw(path, b'{"do":')
+        assert answer == {"error": "no request came within 0.05 s"}
+
+
+async def test_readers_that_leave_do_not_disturb_and_are_forgotten(path: Path) -> None:
+    reporter = Reporter(state("a"))
+    async with served(reporter, path):
+        before = open_files()
+        for _ in range(50):
+            stream = await anyio.connect_unix(path)
+            await stream.send(b'{"do":"watch"}\n')
+            await stream.receive()
+            await stream.aclose()
+        with anyio.fail_after(5):
+            while open_files() > before:
+                await anyio.sleep(0.01)
+        reporter.say(state("a", ConfigState.PENDING))
+        assert (await fetch_states(path))["a"].config_state is ConfigState.PENDING
+
+
+async def test_a_reader_that_does_not_read_holds_up_nobody(path: Path) -> None:
+    reporter = Reporter()
+    async with served(reporter, path), await anyio.connect_unix(path) as lazy:
+        await lazy.send(b'{"do":"watch"}\n')
+        async with aclosing(watch_states(path)) as events:
+            for number in range(300):
+                reporter.say(state("a", reason=str(number) + "x" * 5000))
+                assert (await anext(events)).state is not None
+        received = b""
+        with anyio.fail_after(5):
+            while b'"reason":"299x' not in received:
+                received += await lazy.receive()
+        assert b'"event":"gap"' in received
+
+
+async def test_too_many_readers_are_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "MAX_READERS", 1)
+    async with served(Reporter(state("a")), path), aclosing(watch_states(path)) as events:
+        await anext(events)
+        with pytest.raises(SourceLost, match="there are 1 readers already"):
+            await fetch_states(path)
+
+
+async def test_the_socket_is_for_owner_and_group_and_goes_with_the_agent(path: Path) -> None:
+    async with served(Reporter(), path):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o660
+    assert not path.exists()
+
+
+async def test_the_socket_of_a_dead_agent_is_replaced(path: Path) -> None:
+    path.parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    async with served(Reporter(state("a")), path):
+        assert list(await fetch_states(path)) == ["a"]
+
+
+async def start_and_fail(path: Path) -> str:
+    with pytest.raises(InvalidSettings) as caught:
+        await LocalSocket(Reporter(), path).run()
+    return str(caught.value)
+
+
+async def test_the_socket_of_a_live_agent_is_left_alone(path: Path) -> None:
+    async with served(Reporter(state("a")), path):
+        assert "another agent answers at" in await start_and_fail(path)
+        assert list(await fetch_states(path)) == ["a"]
+
+
+async def test_what_is_no_socket_is_left_alone(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text("mine")
+    assert "is there and is not a socket" in await start_and_fail(path)
+    assert path.read_text() == "mine"
+
+
+async def test_a_socket_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert "cannot make the socket" in await start_and_fail(tmp_path / "file" / "x.sock")
+    assert "cannot make the socket" in await start_and_fail(tmp_path / ("x" * 120))
