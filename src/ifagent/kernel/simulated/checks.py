@@ -59,7 +59,8 @@ class OperationCheck:
             case AddAddress() | DeleteAddress():
                 self._check_target(operation.target)
                 self._require(isinstance(operation.address, IPv4Interface | IPv6Interface), "address")
-                scoped = isinstance(operation.address, IPv6Interface) and operation.address.ip.scope_id is not None
+                # The interface has the scope, its ``ip`` has lost it.
+                scoped = isinstance(operation.address, IPv6Interface) and operation.address.scope_id is not None
                 self._require(not scoped, "address")
             case DeleteLink():
                 self._check_target(operation.target)
@@ -99,7 +100,7 @@ class OperationCheck:
         self._require(isinstance(ref, NamespaceRef) and ref.type is NamespaceType.NAMED, "namespace")
 
     def _check_host_name(self, name: object) -> None:
-        """An empty name means another thing in every request, and ``%`` makes a pattern of a name."""
+        """Forbid what has no one meaning: an empty name, and ``%``, which makes a pattern of a name."""
         self._check_text("host_name", name)
         self._require(name != "" and "%" not in str(name), "host_name")
 

@@ -1,0 +1,299 @@
+"""What a conformance test holds in its hands: a kernel that runs, the picture its events give, and somebody else.
+
+Nothing here knows which kernel it is, but for the two drivers of outside interference at the end.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from ipaddress import ip_interface
+from pathlib import Path
+from typing import Protocol, Self
+
+import anyio
+
+from ifagent.core.events import Event, LinkSeen, LinksListed, NamespaceSeen, NamespacesListed
+from ifagent.core.interface import HostName, IPInterface, NamespaceRef, named
+from ifagent.core.link import Link, LinkId, NsId
+from ifagent.core.operations import CreateNamespace, CreateVeth, Operation, Outcome, SetLink, Target, VethEnd
+from ifagent.kernel.contract import Kernel
+from ifagent.kernel.simulated import SimulatedKernel
+
+PATIENCE = 5.0
+"""How long a test waits for what the kernel does by itself, in seconds."""
+
+GROUP = 4242
+MAC = "02:00:5e:10:00:0{}"
+IFA_F_SECONDARY = 0x01
+
+
+class Outside(Protocol):
+    """Somebody else, who knows namespaces and links by name."""
+
+    def add_namespace(self, name: str) -> None: ...
+    def remove_namespace(self, name: str) -> None: ...
+    def disable_ipv6(self, name: str, *, disabled: bool = True) -> None: ...
+    def add_bridge(self, name: str, host_name: str) -> None: ...
+    def add_veth(self, name: str, host_name: str, peer_name: str, peer_host_name: str) -> None: ...
+    def delete_link(self, name: str, host_name: str) -> None: ...
+    def move_link(self, name: str, host_name: str, to: str) -> None: ...
+    def add_address(self, name: str, host_name: str, address: str) -> None: ...
+    def delete_address(self, name: str, host_name: str, address: str) -> None: ...
+    def set_link(
+        self,
+        name: str,
+        host_name: str,
+        *,
+        mac: str | None = None,
+        mtu: int | None = None,
+        group: int | None = None,
+        new_host_name: str | None = None,
+        alias: str | None = None,
+        up: bool | None = None,
+    ) -> None: ...
+
+
+class Rig:
+    """A kernel that runs while the context is open, and all that it said."""
+
+    def __init__(self, kernel: Kernel, outside: Outside) -> None:
+        self.kernel = kernel
+        self.outside = outside
+        self.events: list[Event] = []
+        self.names: dict[NamespaceRef, tuple[NsId, str]] = {}
+        self.picture: dict[NsId, dict[int, Link]] = {}
+        self._news = anyio.Event()
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            group = await stack.enter_async_context(anyio.create_task_group())
+            stack.callback(group.cancel_scope.cancel)
+            await group.start(self._run)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._stack.aclose()
+
+    async def _run(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+        await self.kernel.run(self._take, task_status=task_status)
+
+    def _take(self, event: Event) -> None:
+        self.events.append(event)
+        match event:
+            case NamespacesListed(paths):
+                self.names = dict(paths)
+            case LinksListed(namespace, None):
+                self.picture.pop(namespace, None)
+            case LinksListed(namespace, links) if links is not None:
+                self.picture[namespace] = dict(links)
+            case LinkSeen(id, None):
+                self.picture[id.namespace].pop(id.ifindex, None)
+            case LinkSeen(id, link) if link is not None:
+                assert link.id == id
+                self.picture[id.namespace][id.ifindex] = link
+            case NamespaceSeen():
+                pass
+            case _:
+                raise AssertionError(f"a kernel does not say {event}")
+        self._news.set()
+
+    def id(self, name: str) -> NsId:
+        """Return the id of a named namespace as the kernel told it."""
+        return self.names[named(name)][0]
+
+    async def add_namespaces(self, *names: str) -> None:
+        """Make namespaces, wait until they are told, and attach them."""
+        for name in names:
+            assert await self.do(CreateNamespace(named(name), "mark")) == 0
+            await self.attach(name)
+
+    async def attach(self, name: str) -> None:
+        """Attach a named namespace."""
+        await self.kernel.attach(*self.names[named(name)])
+
+    async def execute(self, *operations: Operation) -> list[Outcome]:
+        """Execute and drain."""
+        outcomes = await self.kernel.execute(operations)
+        assert [outcome.operation for outcome in outcomes] == list(operations)
+        self.kernel.drain()
+        return outcomes
+
+    async def do(self, operation: Operation) -> int:
+        """Execute one operation; return the errno."""
+        (outcome,) = await self.execute(operation)
+        return outcome.errno
+
+    async def make_pair(self, near: tuple[str, str], far: tuple[str, str], *, up: bool = False) -> None:
+        """Make a pair of links, each in a named namespace under a host name."""
+        assert await self.do(self.pair(near, far)) == 0
+        if up:
+            for place in (near, far):
+                assert await self.do(SetLink(target=self.target(*place), up=True)) == 0
+            await self.until(lambda: self.link(*near).carrier and self.link(*far).carrier)
+
+    def pair(
+        self, near: tuple[str, str], far: tuple[str, str], *, macs: tuple[str, str] = ("", ""), mtu: int = 1500
+    ) -> CreateVeth:
+        """Return the operation that makes a pair."""
+        first, second = (
+            VethEnd(self.id(name), HostName(host_name), mac, mtu)
+            for (name, host_name), mac in zip((near, far), macs, strict=True)
+        )
+        return CreateVeth(first, second, GROUP)
+
+    def host_names(self, name: str) -> set[str]:
+        """Return the host names in a namespace, without ``lo``."""
+        return {str(link.host_name) for link in self.picture[self.id(name)].values()} - {"lo"}
+
+    def link(self, name: str, host_name: str) -> Link:
+        """Return a link of the picture."""
+        (found,) = (link for link in self.picture[self.id(name)].values() if link.host_name == host_name)
+        return found
+
+    def target(self, name: str, host_name: str) -> Target:
+        """Return how an operation names a link."""
+        return Target(self.id(name), HostName(host_name), self.link(name, host_name).id.ifindex)
+
+    def addresses(self, name: str, host_name: str, *, automatic: bool = False) -> list[str]:
+        """Return a link's addresses in order; those that the kernel made only if asked."""
+        addresses = self.link(name, host_name).addresses
+        return [str(a.interface) for a in addresses if automatic or not a.made_by_kernel]
+
+    async def until(self, condition: Callable[[], bool], *, within: float = PATIENCE) -> None:
+        """Wait for a condition that only news from the kernel can make true."""
+        deadline = time.monotonic() + within
+        while not condition():
+            self._news = anyio.Event()
+            with anyio.move_on_after(deadline - time.monotonic()) as waiting:
+                await self._news.wait()
+            if waiting.cancelled_caught:
+                assert condition(), f"not so within {within} s; the picture is {self.picture}"
+                return
+
+
+def address(text: str) -> IPInterface:
+    """Return an address with its prefix."""
+    return ip_interface(text)
+
+
+def gone(rig: Rig, id: LinkId) -> bool:
+    """Tell whether the picture no longer has the link."""
+    return id.ifindex not in rig.picture.get(id.namespace, {})
+
+
+class SimulatedOutside:
+    """Somebody else on the simulated kernel."""
+
+    def __init__(self, kernel: SimulatedKernel) -> None:
+        self._outside = kernel.outside
+        self.remove_namespace = kernel.outside.remove_namespace
+        self.disable_ipv6 = kernel.outside.disable_ipv6
+        self.add_veth = kernel.outside.add_veth
+        self.delete_link = kernel.outside.delete_link
+        self.move_link = kernel.outside.move_link
+        self.set_link = kernel.outside.set_link
+
+    def add_namespace(self, name: str) -> None:
+        self._outside.add_namespace(name)
+
+    def add_bridge(self, name: str, host_name: str) -> None:
+        self._outside.add_link(name, host_name, kind="bridge")
+
+    def add_address(self, name: str, host_name: str, address: str) -> None:
+        self._outside.add_address(name, host_name, ip_interface(address))
+
+    def delete_address(self, name: str, host_name: str, address: str) -> None:
+        self._outside.delete_address(name, host_name, ip_interface(address))
+
+
+class LinuxOutside:
+    """Somebody else on Linux: the ``ip`` command, in namespaces that are kept in a directory of the test's own."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def add_namespace(self, name: str) -> None:
+        if not self._mounts():  # what "ip netns add" does first
+            _run("mount", "--bind", str(self._directory), str(self._directory))
+            _run("mount", "--make-shared", str(self._directory))
+        path = self._directory / name
+        path.touch(exist_ok=False)
+        _run("unshare", f"--net={path}", "true")
+
+    def remove_namespace(self, name: str) -> None:
+        path = self._directory / name
+        _run("umount", "--lazy", str(path))
+        path.unlink()
+
+    def disable_ipv6(self, name: str, *, disabled: bool = True) -> None:
+        self._inside(name, "sysctl", "-qw", f"net.ipv6.conf.all.disable_ipv6={int(disabled)}")
+
+    def add_bridge(self, name: str, host_name: str) -> None:
+        self._inside(name, "ip", "link", "add", "name", host_name, "type", "bridge")
+
+    def add_veth(self, name: str, host_name: str, peer_name: str, peer_host_name: str) -> None:
+        peer = ["peer", "name", peer_host_name, "netns", str(self._directory / peer_name)]
+        self._inside(name, "ip", "link", "add", "name", host_name, "type", "veth", *peer)
+
+    def delete_link(self, name: str, host_name: str) -> None:
+        self._inside(name, "ip", "link", "delete", "dev", host_name)
+
+    def move_link(self, name: str, host_name: str, to: str) -> None:
+        self._inside(name, "ip", "link", "set", "dev", host_name, "netns", str(self._directory / to))
+
+    def add_address(self, name: str, host_name: str, address: str) -> None:
+        self._inside(name, "ip", "address", "add", address, "dev", host_name)
+
+    def delete_address(self, name: str, host_name: str, address: str) -> None:
+        self._inside(name, "ip", "address", "delete", address, "dev", host_name)
+
+    def set_link(
+        self,
+        name: str,
+        host_name: str,
+        *,
+        mac: str | None = None,
+        mtu: int | None = None,
+        group: int | None = None,
+        new_host_name: str | None = None,
+        alias: str | None = None,
+        up: bool | None = None,
+    ) -> None:
+        words = [
+            (word, str(value))
+            for word, value in (
+                ("address", mac),
+                ("mtu", mtu),
+                ("group", group),
+                ("name", new_host_name),
+                ("alias", alias),
+            )
+            if value is not None
+        ]
+        state = [] if up is None else ["up" if up else "down"]
+        self._inside(name, "ip", "link", "set", "dev", host_name, *(part for word in words for part in word), *state)
+
+    def clean_up(self) -> None:
+        """Take away every namespace that is left in the directory, and the mounts that made it shared."""
+        for path in reversed(self._mounts()):
+            _run("umount", "--lazy", path)
+        for file in self._directory.iterdir():
+            file.unlink()
+
+    def _mounts(self) -> list[str]:
+        """Return what is mounted at or under the directory, oldest first; ``os.path.ismount`` misses binds."""
+        points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+        return [point for point in points if Path(point).is_relative_to(self._directory)]
+
+    def _inside(self, name: str, *command: str) -> None:
+        _run("nsenter", f"--net={self._directory / name}", *command)
+
+
+def _run(*command: str) -> None:
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert not finished.returncode, f"{command}: {finished.stderr}"
