@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -24,8 +24,8 @@ from anyio.abc import TaskStatus
 
 from ifagent.core.events import LinksListed, NamespaceSeen, NamespacesListed
 from ifagent.core.interface import OWN_NAMESPACE, NamespaceRef, NamespaceType
-from ifagent.core.link import NsId
-from ifagent.core.operations import CreateNamespace, Operation, Outcome, RemoveNamespace
+from ifagent.core.link import LinkId, NsId
+from ifagent.core.operations import CreateNamespace, Operation, Outcome, RemoveNamespace, SetLink
 from ifagent.errors import AgentBug, NamespaceUnavailable
 from ifagent.kernel.contract import Emit
 from ifagent.kernel.facts import find_facts
@@ -150,10 +150,7 @@ class LinuxKernel:
                     tasks.start_soon(_do, job, running.threads, outcomes)
         if names:
             await self._list_names(running)
-            for place in names:
-                operation = operations[place]
-                if isinstance(operation, RemoveNamespace) and not outcomes[place].errno:
-                    self._let_go(running, operation.id)
+        await self._follow_up(running, outcomes.values())
         return [outcomes[place] for place in range(len(operations))]
 
     def drain(self) -> None:
@@ -263,6 +260,25 @@ class LinuxKernel:
         running.emit(LinksListed(namespace, None))
         for each in seen:
             running.emit(each)
+
+    async def _follow_up(self, running: _Running, outcomes: Iterable[Outcome]) -> None:
+        """Learn what operations have changed without the kernel's saying so."""
+        self.drain()
+        half_done: set[NsId] = set()
+        for outcome in outcomes:
+            match outcome:
+                case Outcome(operation=RemoveNamespace(id=id), errno=0):
+                    self._let_go(running, id)
+                case Outcome(operation=SetLink(target=target) as operation, errno=refused):
+                    here = namespaces_of(operation)[0]
+                    if refused:
+                        half_done.add(here)
+                    elif operation.alias is not None or operation.group is not None:
+                        id_ = LinkId(here, target.ifindex or 0)
+                        running.monitor.amend(id_, alias=operation.alias, group=operation.group)
+        for namespace in half_done & self._lanes.keys():
+            with suppress(NamespaceUnavailable):  # let go meanwhile
+                await self._look(running, self._lanes[namespace])
 
     def _unattached(self, operation: KernelRequest) -> Outcome | None:
         """Return the answer to an operation in a namespace that is not attached."""

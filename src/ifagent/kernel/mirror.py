@@ -61,6 +61,11 @@ class Mirror:
     def __contains__(self, namespace: NsId) -> bool:
         return namespace in self._namespaces
 
+    def link(self, id_: LinkId) -> LinkMessage | None:
+        """Return what was said last of a link."""
+        namespace = self._namespaces.get(id_.namespace)
+        return namespace.links.get(id_.ifindex) if namespace else None
+
     def apply(self, namespace: NsId, change: Change) -> None:
         """Take in one notification; it is ignored if the namespace was never listed."""
         if namespace in self._namespaces:

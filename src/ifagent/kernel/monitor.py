@@ -14,7 +14,7 @@ import errno
 from contextlib import suppress
 
 from ifagent.core.events import LinkSeen, LinksListed
-from ifagent.core.link import NsId
+from ifagent.core.link import LinkId, NsId
 from ifagent.kernel.facts import KernelFacts
 from ifagent.kernel.messages import AddressMessage, LinkMessage, Message, parse_address, parse_link, parse_nsid, split
 from ifagent.kernel.mirror import Change, Listing, Mirror
@@ -120,6 +120,17 @@ class Monitor:
                     self._take(namespace, data, message)
         return self._mirror.changed()
 
+    def amend(self, id_: LinkId, *, alias: str | None, group: int | None) -> None:
+        """Take note of what a request has set on a link, after everything said before it was read.
+
+        The kernel keeps silent about alias and group of a link that is down.
+        """
+        said = self._mirror.link(id_)
+        if said is not None:
+            alias = said.alias if alias is None else alias
+            group = said.group if group is None else group
+            self._change(id_.namespace, Change(said._replace(alias=alias, group=group)))
+
     def take_doubtful(self) -> set[NsId]:
         """Return, once, the namespaces to be listed anew because not everything is known of them."""
         unsure = self._mirror.take_unsure()
@@ -140,7 +151,9 @@ class Monitor:
                 self._learn_own_nsid()
         if said is None:
             return
-        change = Change(said, gone=message.type in {RTM_DELLINK, RTM_DELADDR})
+        self._change(namespace, Change(said, gone=message.type in {RTM_DELLINK, RTM_DELADDR}))
+
+    def _change(self, namespace: NsId, change: Change) -> None:
         if namespace in self._recorded:
             self._recorded[namespace].append(change)
         self._mirror.apply(namespace, change)
