@@ -1,12 +1,23 @@
-"""What every test has: the asyncio backend, and nothing global."""
+"""What every test has: the asyncio backend, a private network, and nothing global."""
 
 from __future__ import annotations
 
 import os
 
+import private
 import pytest
 
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
+_NO_KERNEL = private.enter()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a kernel where there is none to be had; in CI that is a failure."""
+    if _NO_KERNEL and not os.environ.get("CI"):
+        for item in items:
+            if item.get_closest_marker("kernel"):
+                item.add_marker(pytest.mark.skip(reason=_NO_KERNEL))
 
 
 @pytest.fixture(scope="session")
