@@ -51,6 +51,9 @@ THREADS: Final = 16
 PAUSE: Final = 0.02
 """Seconds between two looks that nobody asked for, so that a storm of mounts or notifications costs little."""
 
+GATHER: Final = 0.005
+"""Seconds in which notifications gather: a loop that wakes for each takes turns with the thread that causes them."""
+
 LOOK_TRIES: Final = 3
 """How often a namespace is listed anew because something changed meanwhile, before changes are put on top."""
 
@@ -188,6 +191,7 @@ class LinuxKernel:
         while True:
             await anyio.wait_readable(running.monitor)
             self.drain()
+            await anyio.sleep(GATHER)
 
     async def _follow_names(self, running: _Running, watch: NameWatch) -> None:
         while True:
