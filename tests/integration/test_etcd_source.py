@@ -14,6 +14,7 @@ from ifagent.core.events import Declared, Event, SourceHealth, SourceSnapshot
 from ifagent.core.interface import Interface, Veth, named
 from ifagent.errors import InvalidSettings, SourceLost
 from ifagent.etcd.address import EtcdAddress
+from ifagent.etcd.backoff import Backoff
 from ifagent.etcd.client import EtcdClient
 from ifagent.etcd.keys import config_prefix, key_of
 from ifagent.sources.etcd import EtcdSource
@@ -106,7 +107,15 @@ async def test_one_transaction_is_told_in_one_go(etcd: EtcdServer, label: str) -
         assert len(set(told.turns[101:])) == 1
 
 
-async def test_health_is_told_once_each(etcd: EtcdServer, label: str) -> None:
+async def test_health_is_told_once_each(etcd: EtcdServer, label: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts = []
+    following = Backoff.next
+
+    def noted(self: Backoff) -> float:
+        attempts.append(following(self))
+        return attempts[-1]
+
+    monkeypatch.setattr(Backoff, "next", noted)
     async with (
         EtcdStore(etcd.address, label) as store,
         proxy_to(etcd.port) as proxy,
@@ -116,9 +125,9 @@ async def test_health_is_told_once_each(etcd: EtcdServer, label: str) -> None:
         await proxy.refuse()
         await until(told.health)
         await store.put([veth("a", "b")])
-        await anyio.sleep(0.5)  # several attempts fail meanwhile
+        await until(lambda: len(attempts) >= 4)
         assert len(told.health()) == 1
-        assert "refused" in told.health()[0].problem or "connection" in told.health()[0].problem
+        assert "connection" in told.health()[0].problem
         await proxy.accept()
         await until(lambda: isinstance(told.events[-1], Declared))
         assert told.health()[1:] == [SourceHealth("etcd")]

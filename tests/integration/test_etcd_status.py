@@ -153,11 +153,14 @@ async def test_changes_that_come_together_are_written_together(
             stream.tell(Change.CREATED, state(f"b{number}"))
         states = await published(store, "a", *(f"b{number}" for number in range(50)))
         assert states[Name("a")].mtu == 1099
-        assert sum(writes) == 51
+        # The very first change may have been written before the others came.
         assert len(writes) <= 2
+        assert writes[-1] >= 50
+        writes.clear()
         stream.tell(Change.CHANGED, state("a", mtu=1099))
         stream.tell(Change.CREATED, state("last"))
-        await until(lambda: sum(writes) == 52)
+        await until(lambda: writes)
+        assert writes == [1]
 
 
 async def test_states_of_an_agent_that_died_go_away(etcd: EtcdServer, label: str) -> None:

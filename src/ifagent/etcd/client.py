@@ -367,6 +367,7 @@ def in_words(details: str) -> str:
         ("ocket closed", "the connection was closed"),
         ("ame not found", "the host name cannot be resolved"),
         ("ddress lookup failed", "the host name cannot be resolved"),
+        ("nternal error from Core", "the connection was closed"),
         ("ping timeout", "no sign of life"),
         ("imeout occurred", "no connection in time"),
     ):
