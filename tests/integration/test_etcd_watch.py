@@ -212,6 +212,7 @@ async def test_a_paused_store_is_noticed(own_etcd: EtcdServer, monkeypatch: pyte
             await until(lambda: seen.of(Lost))
         finally:
             own_etcd.resume()
+        assert "no sign of life for 0.4 s" in seen.of(Lost)[0].problem
         await until(lambda: seen.of(Back))
         await settled(seen, client, b"/w/b")
 
