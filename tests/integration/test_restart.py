@@ -1,0 +1,179 @@
+"""Restart, resync, drift and neighbours: the kernel ends as declared, and what is right is not touched."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+from etcd_server import EtcdServer
+from lab import Lab, addresses, ip, pair, until, veth
+
+pytest_plugins = ["etcd_fixtures", "lab_fixtures"]
+pytestmark = [pytest.mark.kernel, pytest.mark.etcd, pytest.mark.timeout(180)]
+
+
+def test_a_restart_touches_nothing_that_is_right(lab: Lab) -> None:
+    left, right = lab.space("l"), lab.space("r")
+    values = [
+        veth(
+            "a",
+            "b",
+            left,
+            host_if_name="Eth0",
+            phys_address="02:AA:BB:CC:DD:EE",
+            ip_addresses=["10.0.0.1/24", "2001:DB8::1/64"],
+        ),
+        veth("b", "a", right, ip_addresses=["10.0.0.2/24"]),
+    ]
+    lab.put(*values)
+    lab.start_agent()
+    lab.until_applied("a", "b")
+    until(lambda: "tentative" not in ip("-n", left, "addr") + ip("-n", right, "addr"))
+    before = lab.links(left), lab.links(right)
+    ping = subprocess.Popen(
+        ["ip", "netns", "exec", left, "ping", "-i", "0.02", "10.0.0.2"], stdout=subprocess.PIPE, text=True
+    )
+    monitors = [
+        subprocess.Popen(["ip", "-n", space, "-o", "monitor", "link", "address"], stdout=subprocess.PIPE, text=True)
+        for space in (left, right)
+    ]
+    try:
+        assert lab.kill_agent(signal.SIGTERM) == 0
+        lab.start_agent()
+        lab.until_applied("a", "b")
+        lab.kill_agent()
+        lab.start_agent()
+        lab.until_applied("a", "b")
+    finally:
+        ping.send_signal(signal.SIGINT)
+        lost, _ = ping.communicate(timeout=5)
+        heard = []
+        for monitor in monitors:
+            monitor.terminate()
+            heard.append(monitor.communicate(timeout=5)[0])
+    assert " 0% packet loss" in lost
+    assert heard == ["", ""]
+    assert (lab.links(left), lab.links(right)) == before
+
+
+def test_what_was_removed_meanwhile_goes_and_foreign_links_stay(lab: Lab) -> None:
+    space = lab.space("s")
+    lab.put(*pair("a", "b", space, space), *pair("c", "d", space, space))
+    lab.start_agent()
+    lab.until_applied("a", "b", "c", "d")
+    lab.kill_agent()
+    ip("-n", space, "link", "add", "foreign", "type", "veth", "peer", "name", "foreign2")
+    lab.delete("a", "b")
+    lab.put(veth("c", "d", space, mtu=1400))
+    lab.put(*pair("e", "f", space, space))
+    lab.start_agent()
+    lab.until_applied("c", "d", "e", "f")
+    until(lambda: lab.links(space).keys() == {"c", "d", "e", "f", "foreign", "foreign2"}, what=lab.logs)
+    assert lab.link("c", space)["mtu"] == 1400
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_killed_in_the_middle_of_a_batch_it_converges_and_leaves_nothing_over(lab: Lab, seed: int) -> None:
+    chance = random.Random(seed)
+    spaces = [lab.space(f"s{number}") for number in range(20)]
+    values = [
+        value
+        for number in range(100)
+        for value in pair(f"a{number}", f"b{number}", spaces[number % 20], spaces[(number + 7) % 20])
+    ]
+    for _ in range(3):
+        lab.start_agent(ready=False)
+        lab.put(*values)
+        until(lambda: lab.spaces() or lab.states(), within=20)
+        time.sleep(chance.uniform(0, 0.15))  # any instant will do, this is where it is killed
+        lab.kill_agent()
+    gone = values[:100]
+    lab.delete(*(value["name"] for value in gone))
+    lab.start_agent()
+    lab.until_applied(*(value["name"] for value in values[100:]))
+    wanted = {(value["namespace"]["name"], value["name"]) for value in values[100:]}
+    until(lambda: {(space, link) for space in lab.spaces() for link in lab.links(space)} == wanted, what=lab.logs)
+    lab.etcd.ctl("del", "--prefix", lab.key(""))
+    until(lambda: not lab.spaces(), what=lab.logs)
+    assert not lab.links()
+
+
+DRIFT = {
+    "mtu": (["link", "set", "a", "mtu", "1300"], lambda link: link["mtu"] == 1400),
+    "mac": (["link", "set", "a", "address", "02:00:00:00:00:99"], lambda link: link["address"] == "02:00:00:00:00:0a"),
+    "down": (["link", "set", "a", "down"], lambda link: "UP" in link["flags"] and "2001:db8::1/64" in addresses(link)),
+    "name": (["link", "set", "a", "name", "q"], lambda link: bool(link)),
+    "alias": (["link", "set", "a", "alias", "mine"], lambda link: link["ifalias"].endswith("/a")),
+    "group": (["link", "set", "a", "group", "7"], lambda link: link["group"] != "7"),
+    "address gone": (["addr", "flush", "dev", "a"], lambda link: addresses(link) == ["10.0.0.1/24", "2001:db8::1/64"]),
+    "address more": (
+        ["addr", "add", "10.9.9.9/8", "dev", "a"],
+        lambda link: addresses(link) == ["10.0.0.1/24", "2001:db8::1/64"],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", DRIFT)
+def test_drift_is_repaired_in_place_and_told(lab: Lab, what: str) -> None:
+    command, right = DRIFT[what]
+    left, other = lab.space("l"), lab.space("r")
+    addresses_of_a = ["10.0.0.1/24", "2001:db8::1/64"]
+    lab.put(
+        veth("a", "b", left, mtu=1400, phys_address="02:00:00:00:00:0a", ip_addresses=addresses_of_a),
+        veth("b", "a", other),
+    )
+    lab.start_agent()
+    lab.until_applied("a", "b")
+    before = lab.link("a", left)["ifindex"]
+    ip("-n", left, *command)
+    state = until(lambda: (s := lab.state("a")).get("repairs") and s["config_state"] == "APPLIED" and s, what=lab.logs)
+    until(lambda: (link := lab.link("a", left)) and right(link), what=lab.logs)
+    assert lab.link("a", left)["ifindex"] == before
+    assert state["last_drift"]
+
+
+def test_a_link_deleted_again_and_again_comes_back_but_damped(lab: Lab) -> None:
+    space = lab.space("s")
+    lab.put(*pair("a", "b", space, space))
+    lab.start_agent()
+    lab.until_applied("a", "b")
+    said = []
+    for _ in range(8):
+        until(lambda: lab.link("a", space), within=30, what=lab.logs)
+        ip("-n", space, "link", "del", "a", check=False)
+        said.append(lab.state("a"))
+    until(lambda: lab.state("a").get("config_state") == "APPLIED" and lab.link("a", space), within=60, what=lab.logs)
+    assert lab.state("a")["repairs"] >= 6
+    assert '"event": "retrying"' in lab.logs()
+    assert "somebody else keeps changing it" in lab.logs()
+
+
+def test_two_agents_on_one_host_do_not_meddle(lab: Lab, etcd: EtcdServer) -> None:
+    mine, theirs = lab.space("mine"), lab.space("theirs")
+    neighbour = Lab(etcd, f"{lab.label}-2", lab.folder)
+    lab.put(*pair("a", "b", mine, mine))
+    neighbour.put(*pair("a", "b", theirs, theirs, mtu=1400))
+    lab.start_agent()
+    lab.start_agent(label=neighbour.label)
+    lab.until_applied("a", "b")
+    neighbour.until_applied("a", "b")
+    before = neighbour.links(theirs)
+    lab.delete("a", "b")
+    until(lambda: mine not in lab.spaces())
+    assert neighbour.links(theirs) == before
+    lab.kill_agent()
+    lab.start_agent()
+    assert neighbour.links(theirs) == before
+
+
+def test_a_clean_end_leaves_the_links_and_takes_the_states(lab: Lab) -> None:
+    space = lab.space("s")
+    lab.put(*pair("a", "b", space, space))
+    lab.start_agent()
+    lab.until_applied("a", "b")
+    assert lab.kill_agent(signal.SIGTERM) == 0
+    assert lab.links(space).keys() == {"a", "b"}
+    until(lambda: not lab.states())
