@@ -98,13 +98,7 @@ def read_interfaces(path: Path) -> InterfaceFile:
     Raises :class:`BrokenFile`, and nothing else, when the file as a whole cannot be used.
     """
     text, signature = read_text(path)
-    items, lines = split(path, text)
-    lines = lines if len(lines) == len(items) else [0] * len(items)
-    entries = tuple(
-        Entry(_declare(path, index, fields, signature.mtime_ns), index, line)
-        for index, (fields, line) in enumerate(zip(items, lines, strict=True))
-    )
-    return InterfaceFile(path, entries, signature)
+    return InterfaceFile(path, parse_interfaces(path, text, revision=signature.mtime_ns), signature)
 
 
 def read_text(path: Path) -> tuple[str, Signature]:
@@ -124,11 +118,18 @@ def read_text(path: Path) -> tuple[str, Signature]:
         raise BrokenFile(path, f"is not UTF-8 text: {error.reason}", line=line) from None
 
 
-def split(path: Path, text: str) -> tuple[Sequence[object], list[int]]:
-    """Parse a file's text; return the objects that should be interfaces, and the lines they begin in.
+def parse_interfaces(path: Path, text: str, *, revision: int = 0) -> tuple[Entry, ...]:
+    """Read the text of the file at ``path``. Raises :class:`BrokenFile`, and nothing else."""
+    items, lines = _split(path, text)
+    lines = lines if len(lines) == len(items) else [0] * len(items)
+    return tuple(
+        Entry(_declare(path, index, fields, revision), index, line)
+        for index, (fields, line) in enumerate(zip(items, lines, strict=True))
+    )
 
-    There are no lines for JSON. Raises :class:`BrokenFile`, and nothing else.
-    """
+
+def _split(path: Path, text: str) -> tuple[Sequence[object], list[int]]:
+    """Return the objects that should be interfaces, and, for YAML, the lines they begin in."""
     if path.suffix == ".json":
         return _items(path, _parse_json(path, text)), []
     try:

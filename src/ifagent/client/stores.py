@@ -1,0 +1,80 @@
+"""Where interfaces are declared and their states can be read, whatever it is behind."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from ifagent.core.events import Declaration
+from ifagent.core.interface import Interface, Name
+from ifagent.core.state import InterfaceState, StateEvent
+from ifagent.errors import InvalidSettings
+
+FILE_SCHEME = "file:"
+ETCD_SCHEME = "etcd://"
+
+
+class Store(Protocol):
+    """A store and the states of the agent that hears it; an asynchronous context manager.
+
+    Every method raises :class:`ifagent.errors.SourceLost` when what is behind it cannot be reached.
+    """
+
+    async def __aenter__(self) -> Self:
+        """Get ready."""
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let go of it."""
+
+    async def put(self, interfaces: Iterable[Interface]) -> int:
+        """Declare interfaces, or declare them anew; return the store's revision."""
+
+    async def delete(self, names: Iterable[str]) -> frozenset[Name]:
+        """Take declarations back; return the names that were declared."""
+
+    async def declarations(self) -> dict[Name, Declaration]:
+        """Return everything that is declared, in the order of names."""
+
+    async def states(self) -> dict[Name, InterfaceState]:
+        """Return every state the agent tells now, in the order of names."""
+
+    def watch(self) -> AsyncGenerator[StateEvent, None]:
+        """Yield every state the agent tells now, then each change, without end."""
+
+
+def file_path(url: str) -> Path:
+    """Return the path in ``file:PATH``; relative ones and ``file:///PATH`` are taken too.
+
+    Raises :class:`InvalidSettings` if there is none.
+    """
+    path = url.removeprefix(FILE_SCHEME)
+    if path.startswith("//"):
+        host, slash, path = path[2:].partition("/")
+        path = slash + path
+        if host not in {"", "localhost"}:
+            raise InvalidSettings(f"{url!r} names the machine {host!r}, files are on this one: file:PATH")
+    if not path or "\0" in path:
+        raise InvalidSettings(f"{url!r} has no path, write file:PATH")
+    return Path(path)
+
+
+def open_store(url: str, *, label: str, socket: Path | str) -> Store:
+    """Return the store at ``etcd://host:port[,host:port]`` or ``file:PATH`` for the agent called ``label``.
+
+    ``socket`` is the agent's, which a store of files needs for states. Nothing is connected before it is
+    needed. Raises :class:`InvalidSettings` for an address or label that cannot be used.
+    """
+    if url.startswith(FILE_SCHEME):
+        from ifagent.client.files import FileStore
+
+        return FileStore(file_path(url), socket=socket)
+    if url.startswith(ETCD_SCHEME):
+        from ifagent.client.etcd import EtcdStore
+        from ifagent.etcd.address import EtcdAddress
+
+        return EtcdStore(EtcdAddress.parse(url), label)
+    raise InvalidSettings(f"{url!r} is no store, write {ETCD_SCHEME}HOST:PORT or {FILE_SCHEME}PATH")
