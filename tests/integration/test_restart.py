@@ -6,6 +6,8 @@ import random
 import signal
 import subprocess
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from etcd_server import EtcdServer
@@ -17,15 +19,9 @@ pytestmark = [pytest.mark.kernel, pytest.mark.etcd, pytest.mark.timeout(180)]
 
 def test_a_restart_touches_nothing_that_is_right(lab: Lab) -> None:
     left, right = lab.space("l"), lab.space("r")
+    spelt = {"phys_address": "02:AA:BB:CC:DD:EE", "ip_addresses": ["10.0.0.1/24", "2001:DB8::1/64"]}
     values = [
-        veth(
-            "a",
-            "b",
-            left,
-            host_if_name="Eth0",
-            phys_address="02:AA:BB:CC:DD:EE",
-            ip_addresses=["10.0.0.1/24", "2001:DB8::1/64"],
-        ),
+        veth("a", "b", left, host_if_name="Eth0", **spelt),
         veth("b", "a", right, ip_addresses=["10.0.0.2/24"]),
     ]
     lab.put(*values)
@@ -101,18 +97,18 @@ def test_killed_in_the_middle_of_a_batch_it_converges_and_leaves_nothing_over(la
     assert not lab.links()
 
 
-DRIFT = {
-    "mtu": (["link", "set", "a", "mtu", "1300"], lambda link: link["mtu"] == 1400),
-    "mac": (["link", "set", "a", "address", "02:00:00:00:00:99"], lambda link: link["address"] == "02:00:00:00:00:0a"),
-    "down": (["link", "set", "a", "down"], lambda link: "UP" in link["flags"] and "2001:db8::1/64" in addresses(link)),
-    "name": (["link", "set", "a", "name", "q"], lambda link: bool(link)),
-    "alias": (["link", "set", "a", "alias", "mine"], lambda link: link["ifalias"].endswith("/a")),
-    "group": (["link", "set", "a", "group", "7"], lambda link: link["group"] != "7"),
-    "address gone": (["addr", "flush", "dev", "a"], lambda link: addresses(link) == ["10.0.0.1/24", "2001:db8::1/64"]),
-    "address more": (
-        ["addr", "add", "10.9.9.9/8", "dev", "a"],
-        lambda link: addresses(link) == ["10.0.0.1/24", "2001:db8::1/64"],
-    ),
+MAC = "02:00:00:00:00:0a"
+ADDRESSES = ["10.0.0.1/24", "2001:db8::1/64"]
+
+DRIFT: dict[str, tuple[str, Callable[[dict[str, Any]], bool]]] = {
+    "mtu": ("link set a mtu 1300", lambda link: link["mtu"] == 1400),
+    "mac": ("link set a address 02:00:00:00:00:99", lambda link: link["address"] == MAC),
+    "down": ("link set a down", lambda link: "UP" in link["flags"] and addresses(link) == ADDRESSES),
+    "name": ("link set a name q", bool),
+    "alias": ("link set a alias mine", lambda link: link["ifalias"].endswith("/a")),
+    "group": ("link set a group 7", lambda link: link["group"] != "7"),
+    "address gone": ("addr flush dev a", lambda link: addresses(link) == ADDRESSES),
+    "address more": ("addr add 10.9.9.9/8 dev a", lambda link: addresses(link) == ADDRESSES),
 }
 
 
@@ -120,17 +116,13 @@ DRIFT = {
 def test_drift_is_repaired_in_place_and_told(lab: Lab, what: str) -> None:
     command, right = DRIFT[what]
     left, other = lab.space("l"), lab.space("r")
-    addresses_of_a = ["10.0.0.1/24", "2001:db8::1/64"]
-    lab.put(
-        veth("a", "b", left, mtu=1400, phys_address="02:00:00:00:00:0a", ip_addresses=addresses_of_a),
-        veth("b", "a", other),
-    )
+    lab.put(veth("a", "b", left, mtu=1400, phys_address=MAC, ip_addresses=ADDRESSES), veth("b", "a", other))
     lab.start_agent()
     lab.until_applied("a", "b")
     before = lab.link("a", left)["ifindex"]
-    ip("-n", left, *command)
-    state = until(lambda: (s := lab.state("a")).get("repairs") and s["config_state"] == "APPLIED" and s, what=lab.logs)
-    until(lambda: (link := lab.link("a", left)) and right(link), what=lab.logs)
+    ip("-n", left, *command.split())
+    state = lab.until_state("a", "APPLIED", repairs=1)
+    until(lambda: lab.link("a", left) and right(lab.link("a", left)), what=lab.logs)
     assert lab.link("a", left)["ifindex"] == before
     assert state["last_drift"]
 
