@@ -1,0 +1,67 @@
+"""Which requests share a thread: deletions spread, the rest by namespace, one link's in order."""
+
+from __future__ import annotations
+
+from ipaddress import ip_interface
+
+import pytest
+
+from ifagent.core.interface import HostName, named
+from ifagent.core.link import NsId
+from ifagent.core.operations import (
+    AddAddress,
+    CreateVeth,
+    DeleteAddress,
+    DeleteLink,
+    MoveLink,
+    SetLink,
+    Target,
+    VethEnd,
+)
+from ifagent.errors import AgentBug
+from ifagent.kernel.jobs import KernelRequest, Step, namespaces_of, plan_jobs
+
+A, B = NsId(1), NsId(2)
+ADDRESS = ip_interface("192.0.2.1/24")
+
+
+def target(namespace: NsId, ifindex: int) -> Target:
+    return Target(namespace, HostName(f"v{ifindex}"), ifindex)
+
+
+def test_short_requests_go_together_by_namespace_in_order() -> None:
+    operations: list[KernelRequest] = [
+        SetLink(target=target(A, 2), up=True),
+        SetLink(target=target(B, 2), up=True),
+        DeleteAddress(target(A, 2), ADDRESS),
+        AddAddress(target(A, 2), ADDRESS),
+    ]
+    assert plan_jobs(enumerate(operations), width=4) == [[Step(A, [0, 2, 3]), Step(B, [1])]]
+
+
+def test_deletions_are_spread_and_each_is_done_once() -> None:
+    operations = [DeleteLink(target(A, ifindex)) for ifindex in range(2, 12)]
+    jobs = plan_jobs(enumerate(operations), width=4)
+    assert len(jobs) == 4
+    assert sorted(place for job in jobs for step in job for place in step.places) == list(range(10))
+    assert max(len(job) for job in jobs) == 3
+
+
+def test_all_of_a_link_that_is_deleted_stays_in_one_job_in_order() -> None:
+    operations: list[KernelRequest] = [
+        SetLink(target=target(A, 2), group=7),
+        DeleteLink(target(A, 3)),
+        DeleteLink(target(A, 2)),
+        SetLink(target=target(A, 4), up=True),
+    ]
+    jobs = plan_jobs(enumerate(operations), width=4)
+    assert [Step(A, [0, 2])] in jobs
+    assert [Step(A, [3])] in jobs
+
+
+def test_a_request_is_sent_where_its_link_is() -> None:
+    near, far = VethEnd(B, HostName("n"), "", 0), VethEnd(A, HostName("f"), "", 0)
+    assert namespaces_of(CreateVeth(near, far, 0)) == (B, A)
+    assert namespaces_of(MoveLink(target(A, 2), B, HostName("x"))) == (A, B)
+    with pytest.raises(AgentBug):
+        namespaces_of(CreateVeth(near, VethEnd(named("x"), HostName("f"), "", 0), 0))

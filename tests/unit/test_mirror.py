@@ -1,0 +1,237 @@
+"""What the kernel says, put together: peers by relative ids, addresses in order, changes during a listing."""
+
+from __future__ import annotations
+
+from ipaddress import ip_interface
+from typing import Any
+
+import pytest
+
+from ifagent.core.events import LinkSeen
+from ifagent.core.interface import HostName
+from ifagent.core.link import Address, LinkId, NsId, OperState
+from ifagent.kernel.messages import AddressMessage, LinkMessage
+from ifagent.kernel.mirror import Change, Listing, Mirror
+from ifagent.kernel.ordering import insert, remove
+from ifagent.kernel.rtnetlink import IFA_F_SECONDARY, IFA_F_TENTATIVE
+
+A, B, C = NsId(101), NsId(102), NsId(103)
+NSIDS = {(A, 0): B, (B, 5): A, (A, 1): C, (C, 0): A}
+"""Which namespace an id means in a namespace."""
+
+NOTHING = Listing([], [])
+
+
+def veth(ifindex: int, peer: int = 0, nsid: int | None = None, **changes: Any) -> LinkMessage:
+    fields: dict[str, Any] = {
+        "host_name": HostName(f"v{ifindex}"),
+        "kind": "veth",
+        "mac": "02:00:00:00:00:01",
+        "mtu": 1500,
+        "up": False,
+        "carrier": False,
+        "operstate": OperState.DOWN,
+        "group": 0,
+        "alias": "",
+        "master": 0,
+    }
+    return LinkMessage(ifindex=ifindex, peer_ifindex=peer, peer_nsid=nsid, **fields | changes)
+
+
+def address(text: str, flags: int = 0, *, ifindex: int = 2, scope: int = 0, far: str = "") -> AddressMessage:
+    interface = ip_interface(text)
+    family = 2 if interface.version == 4 else 10
+    other = ip_interface(far or text)
+    return AddressMessage(ifindex, family, Address(interface, flags), int(other.ip), scope)
+
+
+def listed(addresses: list[AddressMessage]) -> list[str]:
+    return [str(message.address.interface) for message in addresses]
+
+
+@pytest.fixture
+def mirror() -> Mirror:
+    return Mirror(lambda namespace, nsid: NSIDS.get((namespace, nsid)), newest_first=True)
+
+
+def peers(mirror: Mirror, *namespaces: NsId) -> dict[LinkId, LinkId | None]:
+    """Return the peers in a listing that changes nothing."""
+    found = {}
+    for namespace in namespaces:
+        state = mirror._namespaces[namespace]
+        for ifindex in state.links:
+            found[LinkId(namespace, ifindex)] = mirror._link(state, LinkId(namespace, ifindex)).peer
+    return found
+
+
+# Peers
+
+
+def test_ends_with_the_same_ifindex_are_told_apart(mirror: Mirror) -> None:
+    mirror.replace(A, Listing([veth(2, 2, 0), veth(3, 2, 1)], []), ())
+    mirror.replace(B, Listing([veth(2, 2, 5)], []), ())
+    mirror.replace(C, Listing([veth(2, 3, 0)], []), ())
+    assert peers(mirror, A, B, C) == {
+        LinkId(A, 2): LinkId(B, 2),
+        LinkId(A, 3): LinkId(C, 2),
+        LinkId(B, 2): LinkId(A, 2),
+        LinkId(C, 2): LinkId(A, 3),
+    }
+
+
+def test_a_peer_is_told_on_both_sides_once_its_namespace_is_listed(mirror: Mirror) -> None:
+    first = mirror.replace(A, Listing([veth(2, 4, 0)], []), ())
+    assert first.links is not None
+    assert first.links[2].peer is None
+    second = mirror.replace(B, Listing([veth(4, 2, 5)], []), ())
+    assert second.links is not None
+    assert second.links[4].peer == LinkId(A, 2)
+    (seen,) = mirror.changed()
+    assert seen.id == LinkId(A, 2)
+    assert seen.link is not None
+    assert seen.link.peer == LinkId(B, 4)
+
+
+def test_what_one_end_says_is_true_of_both(mirror: Mirror) -> None:
+    """At creation the far end is told first, and knows no peer yet."""
+    for namespace in (A, B):
+        mirror.replace(namespace, NOTHING, ())
+    mirror.apply(B, Change(veth(4)))
+    mirror.apply(A, Change(veth(2, 4, 0)))
+    assert {seen.id: seen.link.peer for seen in mirror.changed() if seen.link} == {
+        LinkId(B, 4): LinkId(A, 2),
+        LinkId(A, 2): LinkId(B, 4),
+    }
+    mirror.apply(B, Change(veth(4, up=True)))
+    (seen,) = mirror.changed()
+    assert seen.link is not None
+    assert (seen.link.up, seen.link.peer) == (True, LinkId(A, 2))
+
+
+def test_an_end_that_moves_takes_its_peer_along(mirror: Mirror) -> None:
+    """The other end is not told of by the kernel then."""
+    for namespace in (A, B, C):
+        mirror.replace(namespace, NOTHING, ())
+    mirror.apply(B, Change(veth(4)))
+    mirror.apply(A, Change(veth(2, 4, 0)))
+    mirror.changed()
+    mirror.apply(B, Change(veth(4), gone=True))
+    mirror.apply(C, Change(veth(9, 2, 0)))
+    assert {seen.id: seen.link and seen.link.peer for seen in mirror.changed()} == {
+        LinkId(B, 4): None,
+        LinkId(A, 2): LinkId(C, 9),
+        LinkId(C, 9): LinkId(A, 2),
+    }
+
+
+def test_a_namespace_that_is_dropped_takes_its_peers_away(mirror: Mirror) -> None:
+    mirror.replace(A, Listing([veth(2, 4, 0)], []), ())
+    mirror.replace(B, Listing([veth(4, 2, 5)], []), ())
+    mirror.changed()
+    mirror.drop(B)
+    (seen,) = mirror.changed()
+    assert seen.link is not None
+    assert (seen.id, seen.link.peer) == (LinkId(A, 2), None)
+    assert B not in mirror
+    mirror.apply(B, Change(veth(4, 2, 5)))
+    assert mirror.changed() == []
+
+
+def test_an_ifindex_used_again_by_another_kind_has_no_peer(mirror: Mirror) -> None:
+    mirror.replace(A, Listing([veth(2, 3), veth(3, 2)], []), ())
+    listing = mirror.replace(A, Listing([veth(2, kind="bridge"), veth(3)], []), ())
+    assert listing.links is not None
+    assert {link.peer for link in listing.links.values()} == {None}
+
+
+# Changes
+
+
+def test_only_what_is_different_is_told_once(mirror: Mirror) -> None:
+    mirror.replace(A, Listing([veth(2)], [address("192.0.2.1/24")]), ())
+    mirror.apply(A, Change(veth(2)))
+    mirror.apply(A, Change(address("192.0.2.1/24")))
+    assert mirror.changed() == []
+    mirror.apply(A, Change(veth(2, mtu=1400)))
+    mirror.apply(A, Change(veth(2, mtu=1300)))
+    (seen,) = mirror.changed()
+    assert seen.link is not None
+    assert (seen.link.mtu, [str(a.interface) for a in seen.link.addresses]) == (1300, ["192.0.2.1/24"])
+    assert mirror.changed() == []
+
+
+def test_a_link_that_goes_takes_its_addresses(mirror: Mirror) -> None:
+    mirror.replace(A, Listing([veth(2)], [address("192.0.2.1/24"), address("fe80::1/64")]), ())
+    mirror.apply(A, Change(veth(2), gone=True))
+    assert mirror.changed() == [LinkSeen(LinkId(A, 2), None)]
+    mirror.apply(A, Change(address("192.0.2.9/24")))  # of a link that nobody knows
+    mirror.apply(A, Change(veth(2)))
+    (seen,) = mirror.changed()
+    assert seen.link is not None
+    assert seen.link.addresses == ()
+
+
+def test_what_was_heard_during_a_listing_comes_on_top(mirror: Mirror) -> None:
+    since = [Change(veth(2), gone=True), Change(veth(3, mtu=1300)), Change(address("192.0.2.1/24", ifindex=3))]
+    listing = mirror.replace(A, Listing([veth(2), veth(3)], [address("192.0.2.7/24")]), since)
+    assert listing.links is not None
+    assert listing.links.keys() == {3}
+    assert (listing.links[3].mtu, len(listing.links[3].addresses)) == (1300, 1)
+    assert mirror.changed() == []
+
+
+def test_a_guessed_place_is_said_once(mirror: Mirror) -> None:
+    mirror.replace(A, Listing([veth(2)], [address("2001:db8::1/64")]), ())
+    mirror.apply(A, Change(address("2001:db8::2/64")))  # not tentative: it may have been there for a while
+    assert mirror.take_unsure() == {A}
+    assert mirror.take_unsure() == set()
+    mirror.apply(A, Change(address("2001:db8::3/64", IFA_F_TENTATIVE)))
+    assert mirror.take_unsure() == set()
+
+
+# The order of addresses, against what net/ipv4/devinet.c and net/ipv6/addrconf.c do
+
+
+def test_ipv4_primaries_come_before_secondaries_and_narrow_scopes_first() -> None:
+    have: list[AddressMessage] = []
+    for new in (
+        address("192.0.2.1/24"),
+        address("192.0.2.2/24", IFA_F_SECONDARY),
+        address("198.51.100.1/24", scope=253),
+        address("203.0.113.1/24"),
+    ):
+        assert insert(have, new, newest_first=True)
+    # The kernel puts a primary behind the last primary whose scope is as narrow or narrower.
+    assert listed(have) == ["198.51.100.1/24", "192.0.2.1/24", "203.0.113.1/24", "192.0.2.2/24"]
+    insert(have, address("192.0.2.1/24", 0x80), newest_first=True)
+    assert (listed(have)[1], have[1].address.flags, len(have)) == ("192.0.2.1/24", 0x80, 4)
+
+
+def test_a_deleted_primary_promotes_the_first_of_its_subnet() -> None:
+    texts = ("192.0.2.1/24", "198.51.100.1/24")
+    have = [address(text) for text in texts]
+    have += [address(text, IFA_F_SECONDARY) for text in ("198.51.100.2/24", "192.0.2.2/24", "192.0.2.3/24")]
+    remove(have, address("192.0.2.1/24"))
+    assert listed(have) == ["198.51.100.1/24", "192.0.2.2/24", "198.51.100.2/24", "192.0.2.3/24"]
+
+
+def test_one_ipv4_address_in_two_subnets_is_two() -> None:
+    have = [address("192.0.2.1/24"), address("192.0.2.1/32")]
+    remove(have, address("192.0.2.1/32"))
+    assert listed(have) == ["192.0.2.1/24"]
+
+
+@pytest.mark.parametrize(
+    ("newest_first", "expected"),
+    [
+        (True, ["2001:db8::2/64", "2001:db8::1/64", "fec0::1/64", "fe80::2/64", "fe80::1/64"]),
+        (False, ["2001:db8::1/64", "2001:db8::2/64", "fec0::1/64", "fe80::1/64", "fe80::2/64"]),
+    ],
+)
+def test_ipv6_is_sorted_by_scope(newest_first: bool, expected: list[str]) -> None:
+    have: list[AddressMessage] = []
+    for text in ("fe80::1/64", "2001:db8::1/64", "fec0::1/64", "2001:db8::2/64", "fe80::2/64"):
+        insert(have, address(text, IFA_F_TENTATIVE), newest_first=newest_first)
+    assert listed(have) == expected
+    remove(have, address("fec0::1/48"))  # one address is there once, whatever its prefix
+    assert "fec0::1/64" not in listed(have)
