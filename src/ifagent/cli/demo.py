@@ -94,9 +94,7 @@ class _Demo:
         with Live(self._table(), console=self.console, refresh_per_second=20) as live, anyio.fail_after(LIMIT):
             async for _ in self.agent.states():
                 live.update(self._table())
-                if self._all(
-                    lambda state: state.config_state is ConfigState.APPLIED and state.oper_status.name == "UP"
-                ):
+                if self._healthy(*self.agent.declarations()):
                     break
         await anyio.sleep(PAUSE)
 
@@ -140,8 +138,10 @@ class _Demo:
         return state
 
     def _healthy(self, *names: str) -> bool:
-        states = [self._state(name) for name in names]
-        return all(s.config_state is ConfigState.APPLIED and s.oper_status is Status.UP for s in states)
+        states = [self.agent.state(name) for name in names]
+        return bool(states) and all(
+            s is not None and s.config_state is ConfigState.APPLIED and s.oper_status is Status.UP for s in states
+        )
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         with anyio.fail_after(LIMIT):
