@@ -96,8 +96,7 @@ class Reconciler:
             covered = self.inbox.sequence
             planned = plan(self.index.desired(), self.index.observed(), self.owner)
             self.retry.keep_only(planned.steps)
-            if count == 0:
-                self._note_drift(planned, exempt)
+            self._note_drift(planned, exempt, first=count == 0)
             self._note_ineffective(planned, achieved)
             if not await self._carry_out(planned, achieved) and not self.inbox:
                 break
@@ -167,16 +166,20 @@ class Reconciler:
             name for name, interface in interfaces.items() if getattr(interface.kind, "peer_if_name", None) in changed
         }
 
-    def _note_drift(self, planned: Plan, exempt: set[Name]) -> None:
+    def _note_drift(self, planned: Plan, exempt: set[Name], *, first: bool) -> None:
         """Note every interface that was as declared and no longer is, though nobody declared otherwise."""
         for name, verdict in planned.verdicts.items():
             before = self.hub.states.get(name)
-            if before is None or before.config_state is not ConfigState.APPLIED or name in exempt:
+            if before is None or not verdict.differences or name in exempt:
                 continue
-            if verdict.differences:
-                self._drift[name] = "; ".join(verdict.differences)
+            text = "; ".join(verdict.differences)
+            if before.config_state is ConfigState.APPLIED and first:
+                self._drift[name] = text
                 self.retry.drifted(name, self._clock())
-                log.info("drift", interface=name, different=self._drift[name])
+                log.info("drift", interface=name, different=text)
+            elif name in self._drift and verdict.link is None:
+                # A link that dies goes down and loses its addresses first; this is the whole of it.
+                self._drift[name] = text
 
     def _note_ineffective(self, planned: Plan, achieved: set[Operation]) -> None:
         """Do not repeat within a round what the kernel accepted without effect."""
