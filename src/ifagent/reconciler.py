@@ -220,9 +220,15 @@ class Reconciler:
         return tried
 
     def _note_refusal(self, outcome: Outcome, names: frozenset[Name]) -> None:
-        text = str(KernelRefused(outcome.operation, outcome.errno, outcome.text))
+        text = self._with_references(str(KernelRefused(outcome.operation, outcome.errno, outcome.text)))
         self.retry.refused(outcome, names, text, self._clock())
         log.info("refused", operation=str(outcome.operation), errno=outcome.errno, text=outcome.text)
+
+    def _with_references(self, text: str) -> str:
+        """Name namespaces as people do, where an operation has their ids."""
+        for ref, id in self.index.observed().namespaces.items():
+            text = text.replace(f"[{id}]", str(ref))
+        return text
 
     async def _execute(self, operations: Sequence[Operation]) -> list[Outcome]:
         """Have the kernel carry out one wave; what names a link that does not exist fails here."""
