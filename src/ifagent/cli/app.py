@@ -1,0 +1,56 @@
+"""The group of all commands, each in a module of its own that is imported when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import click
+
+from ifagent.cli.failures import told_in_words
+
+COMMANDS = {
+    "run": "Keep the interfaces of this machine as they are declared.",
+    "apply": "Declare the interfaces in files.",
+    "get": "Show what is declared beside what there is.",
+    "delete": "Take declarations back.",
+    "states": "Show the state of every interface.",
+    "watch": "Follow the states: what is so, then every change.",
+    "validate": "Check files of interfaces without using them.",
+}
+"""Every command with its first sentence: ``ifagent.cli.NAME`` has it as ``command``."""
+
+
+class App(click.Group):
+    """Imports a command's module when it is asked for; failures come out as one sentence."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 click's signature
+        """Name the commands in the order in which they are used."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 likewise
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"ifagent.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 likewise
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was asked for."""
+        with told_in_words():
+            return super().invoke(ctx)
+
+
+@click.group(cls=App, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="ifagent", message="%(prog)s %(version)s")
+def app() -> None:
+    """Keep Linux network interfaces as their owners declared them.
+
+    Interfaces are declared in etcd or in files (--store). Every option can also be set in the environment
+    (IFAGENT_STORE, IFAGENT_LABEL, ...) or in a TOML file (--config).
+    """

@@ -1,0 +1,74 @@
+"""What went wrong, in one sentence on stderr. Only a bug shows a traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import IO, Any, NoReturn
+
+import click
+
+from ifagent.errors import AgentBug, IfagentError, InvalidSettings
+
+NOT_SO = 1
+WRONG_USE = 2
+
+
+class Failure(click.ClickException):
+    """Ends the command with a message and exit code 1: the thing asked for is not so."""
+
+    exit_code = NOT_SO
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the message, without click's usage lines."""
+        click.echo(f"ifagent: {self.message}", file=file, err=file is None)
+
+
+class WrongUse(Failure):
+    """Ends the command with a message and exit code 2."""
+
+    exit_code = WRONG_USE
+
+
+@contextmanager
+def told_in_words() -> Iterator[None]:
+    """Turn what a user can cause into :class:`Failure`; a reader of stdout that has gone ends the command well."""
+    try:
+        yield
+    except (IfagentError, OSError) as error:
+        _end(error)
+    except BaseExceptionGroup as group:
+        leaves = list(_leaves(group))
+        if not all(isinstance(leaf, IfagentError | OSError) for leaf in leaves):
+            raise
+        _end(leaves[0])
+
+
+def _end(error: BaseException) -> NoReturn:
+    if isinstance(error, BrokenPipeError):
+        _silence_stdout()
+        raise click.exceptions.Exit(0)
+    if isinstance(error, AgentBug):
+        raise error
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        raise Failure(f"{where}{error.strerror or error}") from error
+    raise (WrongUse if isinstance(error, InvalidSettings) else Failure)(str(error)) from error
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+def _silence_stdout() -> None:
+    """Keep the interpreter from complaining, when it flushes at its end, about a pipe that is closed."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

@@ -1,0 +1,101 @@
+"""``ifagent get``: what is declared beside what there is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import anyio
+import click
+
+from ifagent.cli import logs
+from ifagent.cli.failures import Failure
+from ifagent.cli.options import json_option, place_options
+from ifagent.cli.places import store_of
+from ifagent.client.stores import Store
+from ifagent.core.events import Declaration
+from ifagent.core.interface import Name
+from ifagent.core.state import InterfaceState
+from ifagent.errors import SourceLost
+from ifagent.formats.local import encode_declaration
+from ifagent.formats.state import encode_state
+from ifagent.log import log
+
+Pair = tuple[Declaration | None, InterfaceState | None]
+
+
+@click.command("get")
+@click.argument("name", required=False)
+@json_option
+@place_options()
+def command(
+    name: str | None,
+    as_json: bool,  # noqa: FBT001 click passes options by name
+    store: str,
+    label: str,
+    socket: Path | None,
+    log_level: str,
+    log_format: str,
+) -> None:
+    """Show what is declared beside what there is, of all interfaces or of one."""
+    logs.configure(level=log_level, format=log_format)
+    place = store_of(store=store, label=label, socket=socket)
+    pairs = anyio.run(_pairs, place, backend="asyncio")
+    if name is not None:
+        if name not in pairs:
+            raise Failure(f"no interface {name!r} is declared in {store}")
+        pairs = {name: pairs[name]}
+    if as_json:
+        objects = [_object(name, pair) for name, pair in pairs.items()]
+        click.echo(json.dumps(objects if name is None else objects[0], indent=2, ensure_ascii=False))
+    elif pairs:
+        _show(pairs)
+    else:
+        click.echo(f"Nothing is declared in {store}.", err=True)
+
+
+async def _pairs(store: Store) -> dict[Name, Pair]:
+    async with store:
+        declarations = await store.declarations()
+        states: dict[Name, InterfaceState] = {}
+        try:
+            states = await store.states()
+        except SourceLost as error:
+            log.warning("states are not known", problem=str(error))
+    return {name: (declarations.get(name), states.get(name)) for name in sorted(declarations.keys() | states.keys())}
+
+
+def _object(name: Name, pair: Pair) -> dict[str, Any]:
+    declaration, state = pair
+    said = encode_declaration(declaration) if declaration else {}
+    return {
+        "name": name,
+        "revision": said.get("revision", 0),
+        "desired": said.get("interface"),
+        "errors": said.get("errors", []),
+        "warnings": said.get("warnings", []),
+        "state": encode_state(state) if state else None,
+    }
+
+
+def _show(pairs: dict[Name, Pair]) -> None:
+    from ifagent.cli.tables import add_row, coloured, new_table, show
+    from ifagent.cli.words import namespace, peer_of, updown
+
+    table = new_table(
+        "name", "type", "peer", "namespace", "host name", "wanted addresses", "addresses", "link", "state", "reason"
+    )
+    for name, (declaration, state) in pairs.items():
+        interface = declaration.interface if declaration else None
+        cells = [name, "", "", "", "", ""]
+        if interface:
+            wanted = "\n".join(map(str, interface.ip_addresses))
+            place = namespace(interface.namespace)
+            cells = [name, interface.kind.type, peer_of(interface), place, str(interface.host_name), wanted]
+        reason = state.reason if state else ""
+        if declaration and not reason:
+            reason = "; ".join([*map(str, declaration.errors), *declaration.warnings])
+        actual = "\n".join(map(str, state.ip_addresses)) if state else ""
+        add_row(table, [*cells, actual, updown(state) if state else "", coloured(state), reason])
+    show(table)

@@ -1,0 +1,152 @@
+"""Options that several commands share. A flag counts before the environment, that before the TOML file."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from ifagent.errors import InvalidSettings
+
+DEFAULT_STORE = "etcd://127.0.0.1:2379"
+DEFAULT_LABEL = "vpp1"
+SOCKET_DIRECTORY = Path("/run/ifagent")
+
+SETTINGS = ("store", "label", "socket", "log_level", "log_format", "netns_dir", "full_look_interval")
+"""What a TOML file may set; ``-`` and ``_`` are the same."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class StoreType(click.types.StringParamType):
+    """A store's address; the environment may hold several, separated by white space."""
+
+    name = "store"
+
+    def split_envvar_value(self, rv: str) -> Sequence[str]:
+        """Split where a new address begins: a path may have white space in it."""
+        return [part for part in re.split(r"\s+(?=(?:etcd|file):)", rv.strip()) if part]
+
+
+def _first_store(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    """Where an agent has several stores, the first one counts before the others, so that is the one to talk to."""
+    return StoreType().split_envvar_value(value)[0] if value else value
+
+
+def _read_config(ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:
+    if path is None:
+        return
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidSettings(f"{path}: is not TOML: {error}") from None
+    except OSError as error:
+        raise InvalidSettings(f"{path}: {error.strerror or error}") from None
+    defaults: dict[str, Any] = {}
+    several = {param.name for param in ctx.command.params if param.multiple}
+    for key, value in found.items():
+        setting = key.replace("-", "_")
+        if setting not in SETTINGS:
+            close = get_close_matches(setting, SETTINGS, n=1)
+            hint = f", is {close[0]!r} meant?" if close else f"; there are {', '.join(SETTINGS)}"
+            raise InvalidSettings(f"{path}: unknown setting {key!r}{hint}")
+        values = value if isinstance(value, list) and setting == "store" else [value]
+        if not values or any(isinstance(one, bool | dict | list) for one in values):
+            raise InvalidSettings(f"{path}: {key!r} cannot be {value!r}")
+        defaults[setting] = values if setting in several else values[0]
+    ctx.default_map = defaults
+
+
+def _config(command: F) -> F:
+    return click.option(
+        "--config",
+        type=click.Path(path_type=Path),
+        envvar="IFAGENT_CONFIG",
+        show_envvar=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_read_config,
+        help="A TOML file with values for these options.",
+    )(command)
+
+
+def _store(*, several: bool) -> Callable[[F], F]:
+    return click.option(
+        "--store",
+        "stores" if several else "store",
+        type=StoreType(),
+        multiple=several,
+        callback=None if several else _first_store,
+        default=[DEFAULT_STORE] if several else DEFAULT_STORE,
+        envvar="IFAGENT_STORE",
+        show_envvar=True,
+        show_default=True,
+        metavar="STORE",
+        help="Where interfaces are declared: etcd://HOST:PORT[,HOST:PORT] or file:PATH (a file or a directory)."
+        + (" May be given several times; the first one counts before the others." if several else ""),
+    )
+
+
+_label = click.option(
+    "--label",
+    default=DEFAULT_LABEL,
+    envvar=["IFAGENT_LABEL", "MICROSERVICE_LABEL"],
+    show_envvar=True,
+    show_default=True,
+    help="The agent's name in the store and in the kernel.",
+)
+
+_socket = click.option(
+    "--socket",
+    type=click.Path(path_type=Path),
+    envvar="IFAGENT_SOCKET",
+    show_envvar=True,
+    help=f"The agent's unix socket.  [default: {SOCKET_DIRECTORY}/LABEL.sock]",
+)
+
+_log_level = click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    envvar="IFAGENT_LOG_LEVEL",
+    show_envvar=True,
+    show_default=True,
+    help="The least level that is logged to stderr.",
+)
+
+_log_format = click.option(
+    "--log-format",
+    type=click.Choice(["console", "json"]),
+    default="console",
+    envvar="IFAGENT_LOG_FORMAT",
+    show_envvar=True,
+    show_default=True,
+    help="How to log: for people, or one JSON object a line.",
+)
+
+
+def place_options(*, several: bool = False) -> Callable[[F], F]:
+    """Add --store, --label, --socket, --config and the two of logging.
+
+    With ``several`` the command gets ``stores``, a tuple, else ``store``, the first.
+    """
+
+    def decorate(command: F) -> F:
+        for option in (_log_format, _log_level, _config, _socket, _label, _store(several=several)):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def default_socket(label: str) -> Path:
+    """Return where the socket of the agent called ``label`` is unless it was told otherwise."""
+    return SOCKET_DIRECTORY / f"{label}.sock"
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="For programs.")

@@ -1,0 +1,33 @@
+"""From options to the store and the settings they mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from ifagent.cli.options import default_socket
+from ifagent.client.stores import Store, open_store
+from ifagent.errors import InvalidSettings
+from ifagent.settings import Settings
+
+
+def make_settings(**values: object) -> Settings:
+    """Return the agent's settings. Raises :class:`InvalidSettings` that names the option."""
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        option = "--" + str(first["loc"][0]).replace("_", "-")
+        message = str(first["ctx"]["error"]) if "error" in first.get("ctx", {}) else first["msg"]
+        raise InvalidSettings(f"{option}: {message}") from None
+
+
+def check_label(label: str) -> str:
+    """Return the label. Raises :class:`InvalidSettings` if it cannot be one: it becomes part of paths and keys."""
+    return make_settings(label=label).label
+
+
+def store_of(*, store: str, label: str, socket: Path | None) -> Store:
+    """Return the store that the options mean. Raises :class:`InvalidSettings`."""
+    return open_store(store, label=check_label(label), socket=socket or default_socket(label))

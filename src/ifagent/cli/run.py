@@ -1,0 +1,110 @@
+"""``ifagent run``: the service."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio
+import click
+
+from ifagent.agent import Agent
+from ifagent.cli import logs
+from ifagent.cli.options import default_socket, place_options
+from ifagent.cli.places import check_label, make_settings
+from ifagent.cli.signals import cancel_on_signal
+from ifagent.cli.systemd import notify
+from ifagent.client.stores import ETCD_SCHEME, FILE_SCHEME, file_path
+from ifagent.errors import InvalidSettings
+from ifagent.kernel.contract import Kernel
+from ifagent.log import log
+from ifagent.outlets.local import LocalSocket
+from ifagent.settings import Settings
+from ifagent.sources.contract import Source
+
+
+@click.command("run")
+@place_options(several=True)
+@click.option(
+    "--netns-dir",
+    type=click.Path(path_type=Path),
+    default="/run/netns",
+    envvar="IFAGENT_NETNS_DIR",
+    show_envvar=True,
+    show_default=True,
+    help="Where named network namespaces are.",
+)
+@click.option(
+    "--full-look-interval",
+    type=float,
+    default=1800.0,
+    envvar="IFAGENT_FULL_LOOK_INTERVAL",
+    show_envvar=True,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time between two complete looks at the kernel.",
+)
+def command(
+    stores: tuple[str, ...],
+    label: str,
+    socket: Path | None,
+    log_level: str,
+    log_format: str,
+    netns_dir: Path,
+    full_look_interval: float,
+) -> None:
+    """Keep the interfaces of this machine as they are declared.
+
+    Runs until SIGTERM or SIGINT; the interfaces stay as they are then. States go to the local socket and,
+    with an etcd store, to etcd.
+    """
+    logs.configure(level=log_level, format=log_format)
+    settings = make_settings(label=label, netns_dir=netns_dir, full_look_interval=full_look_interval)
+    anyio.run(serve_until_told, settings, stores, socket, backend="asyncio")
+
+
+async def serve_until_told(
+    settings: Settings, stores: Sequence[str], socket: Path | None = None, kernel: Kernel | None = None
+) -> None:
+    """Run an agent with its outlets until SIGTERM or SIGINT.
+
+    ``socket`` ``None`` is the default one, which an agent without root's rights may do without.
+    """
+    check_label(settings.label)
+    agent = Agent(settings, sources=[_open_source(store, settings.label) for store in stores], kernel=kernel)
+    async with anyio.create_task_group() as group:
+        await group.start(cancel_on_signal, group.cancel_scope)
+        try:
+            await group.start(LocalSocket(agent, socket or default_socket(settings.label)).run)
+        except InvalidSettings as error:
+            if socket or os.geteuid() == 0:
+                raise
+            log.warning("programs on this machine cannot ask for states", problem=str(error))
+        for store in stores:
+            if store.startswith(ETCD_SCHEME):
+                from ifagent.etcd.address import EtcdAddress
+                from ifagent.outlets.etcd_status import EtcdStatus
+
+                group.start_soon(EtcdStatus(EtcdAddress.parse(store), settings.label).run, agent.states())
+        log.info("started", label=settings.label, stores=" ".join(stores))
+        try:
+            await group.start(agent.run)
+            notify("READY=1")
+            await anyio.sleep_forever()
+        finally:
+            notify("STOPPING=1")
+            log.info("stopping, the interfaces stay as they are")
+
+
+def _open_source(store: str, label: str) -> Source:
+    if store.startswith(FILE_SCHEME):
+        from ifagent.sources.files import FileSource
+
+        return FileSource(file_path(store), name=store)
+    if store.startswith(ETCD_SCHEME):
+        from ifagent.etcd.address import EtcdAddress
+        from ifagent.sources.etcd import EtcdSource
+
+        return EtcdSource(EtcdAddress.parse(store), label, name=store)
+    raise InvalidSettings(f"{store!r} is no store, write {ETCD_SCHEME}HOST:PORT or {FILE_SCHEME}PATH")

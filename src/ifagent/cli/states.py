@@ -1,0 +1,61 @@
+"""``ifagent states``: the state of every interface."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import anyio
+import click
+
+from ifagent.cli import logs
+from ifagent.cli.options import json_option, place_options
+from ifagent.cli.places import store_of
+from ifagent.client.stores import Store
+from ifagent.core.interface import Name
+from ifagent.core.state import InterfaceState
+
+
+@click.command("states")
+@json_option
+@place_options()
+def command(
+    as_json: bool,  # noqa: FBT001 click passes options by name
+    store: str,
+    label: str,
+    socket: Path | None,
+    log_level: str,
+    log_format: str,
+) -> None:
+    """Show the state of every interface.
+
+    With an etcd store the states are read there, with a store of files the agent on this machine is asked.
+    """
+    logs.configure(level=log_level, format=log_format)
+    place = store_of(store=store, label=label, socket=socket)
+    states = anyio.run(_states, place, backend="asyncio")
+    if as_json:
+        from ifagent.formats.state import encode_state
+
+        click.echo(json.dumps([encode_state(state) for state in states.values()], indent=2, ensure_ascii=False))
+    elif states:
+        _show(states)
+    else:
+        click.echo("There are no states: nothing is declared, or no agent runs.", err=True)
+
+
+async def _states(store: Store) -> dict[Name, InterfaceState]:
+    async with store:
+        return await store.states()
+
+
+def _show(states: dict[Name, InterfaceState]) -> None:
+    from ifagent.cli.tables import add_row, coloured, new_table, show
+    from ifagent.cli.words import namespace, updown
+
+    table = new_table("name", "state", "namespace", "host name", "link", "mac", "mtu", "addresses", "reason")
+    for state in states.values():
+        place, addresses = namespace(state.namespace), "\n".join(map(str, state.ip_addresses))
+        kernel = [state.internal_name, updown(state), state.phys_address, str(state.mtu or ""), addresses]
+        add_row(table, [state.name, coloured(state), place, *kernel, state.reason])
+    show(table)

@@ -1,0 +1,100 @@
+"""``ifagent validate``: check files of interfaces without using them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from ifagent.cli.failures import Failure
+from ifagent.core.index import Desired, Observed
+from ifagent.core.interface import Interface, Name
+from ifagent.core.link import NsId
+from ifagent.core.ownership import Owner
+from ifagent.core.planner import plan
+from ifagent.core.state import ConfigState
+from ifagent.errors import BrokenFile, InvalidSettings
+from ifagent.formats.files import Entry, list_files, read_interfaces
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What was found in files: good interfaces by name, and in words what is wrong or odd."""
+
+    interfaces: dict[Name, Interface]
+    errors: list[str]
+    warnings: list[str]
+    counts: dict[Path, int]
+
+
+@click.command("validate")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+def command(files: tuple[Path, ...]) -> None:
+    """Check files of interfaces, or directories of them, without using them.
+
+    Every error comes with file, place, name and field. The files are taken together: an interface at the same
+    place as another one is an error too.
+    """
+    checked = check_files(files)
+    errors = checked.errors + list(contradictions(checked.interfaces.values()))
+    for warning in checked.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    for error in errors:
+        click.echo(error)
+    if errors:
+        raise Failure(f"{len(errors)} {'error' if len(errors) == 1 else 'errors'}")
+    for path, count in checked.counts.items():
+        click.echo(f"{path}: ok, {count} {'interface' if count == 1 else 'interfaces'}")
+
+
+def check_files(paths: Sequence[Path]) -> Checked:
+    """Read files and directories. Raises :class:`InvalidSettings` for one that does not exist."""
+    checked = Checked({}, [], [], {})
+    first: dict[Name, str] = {}
+    for path in _files(paths):
+        try:
+            entries = read_interfaces(path).entries
+        except BrokenFile as error:
+            checked.errors.append(str(error))
+            continue
+        checked.counts[path] = len(entries)
+        for entry in entries:
+            where = f"{path}: {entry.place}"
+            _check(entry, where, checked)
+            name = entry.declaration.name
+            if name in first:
+                checked.errors.append(f"{where}: {name}: name: is taken, see {first[name]}")
+            first.setdefault(name, where)
+    return checked
+
+
+def _files(paths: Sequence[Path]) -> Iterator[Path]:
+    for path in paths:
+        try:
+            yield from list_files(path)
+        except OSError as error:
+            raise InvalidSettings(f"{path}: {error.strerror or error}") from None
+
+
+def _check(entry: Entry, where: str, checked: Checked) -> None:
+    declaration = entry.declaration
+    # An interface without a usable name is called after its file, which is said already.
+    name = "" if declaration.errors and declaration.name.endswith(f"[{entry.index}]") else f"{declaration.name}: "
+    checked.errors.extend(f"{where}: {name}{error}" for error in declaration.errors)
+    checked.warnings.extend(f"{where}: {name}{warning}" for warning in declaration.warnings)
+    if declaration.interface is not None:
+        checked.interfaces.setdefault(declaration.name, declaration.interface)
+
+
+def contradictions(interfaces: Iterable[Interface]) -> Iterator[str]:
+    """Tell which interfaces the planner would call invalid beside each other, on a machine without links."""
+    nowhere = NsId(1)
+    observed = Observed(own=nowhere, namespaces={}, links={nowhere: {}})
+    desired = Desired({interface.name: interface for interface in interfaces})
+    for name, verdict in sorted(plan(desired, observed, Owner("validate")).verdicts.items()):
+        obstacle = verdict.obstacle
+        if obstacle is not None and obstacle.config_state is ConfigState.INVALID:
+            field = f"{obstacle.field}: " if obstacle.field else ""
+            yield f"{name}: {field}{obstacle.reason}"

@@ -1,0 +1,70 @@
+"""``ifagent watch``: what is so, then every change, one line each."""
+
+from __future__ import annotations
+
+import time
+from contextlib import aclosing
+from pathlib import Path
+from typing import assert_never
+
+import anyio
+import click
+
+from ifagent.cli import logs
+from ifagent.cli.options import json_option, place_options
+from ifagent.cli.places import store_of
+from ifagent.cli.signals import cancel_on_closed_stdout, cancel_on_signal
+from ifagent.cli.words import COLOURS, link
+from ifagent.client.stores import Store
+from ifagent.core.state import Change, ConfigState, StateEvent
+from ifagent.formats.state import encode_event_json
+
+
+@click.command("watch")
+@json_option
+@place_options()
+def command(
+    as_json: bool,  # noqa: FBT001 click passes options by name
+    store: str,
+    label: str,
+    socket: Path | None,
+    log_level: str,
+    log_format: str,
+) -> None:
+    """Follow the states: what is so, then every change, one line each, until interrupted.
+
+    An agent or a store that goes away is waited for.
+    """
+    logs.configure(level=log_level, format=log_format)
+    place = store_of(store=store, label=label, socket=socket)
+    anyio.run(_follow, place, as_json, backend="asyncio")
+
+
+async def _follow(store: Store, as_json: bool) -> None:  # noqa: FBT001 anyio.run passes no keywords
+    async with anyio.create_task_group() as group:
+        await group.start(cancel_on_signal, group.cancel_scope)
+        group.start_soon(cancel_on_closed_stdout, group.cancel_scope)
+        async with store, aclosing(store.watch()) as events:
+            async for event in events:
+                # Flushed a line, so that a program that reads it is never behind.
+                click.echo(encode_event_json(event) if as_json else _in_words(event))
+
+
+def _in_words(event: StateEvent) -> str:
+    moment = time.strftime("%H:%M:%S")
+    if event.state is None:
+        return f"{moment} ({event.missed} intermediate states were left out)"
+    state = event.state
+    what = click.style(f"{state.config_state!s:8}", fg=COLOURS[state.config_state])
+    match event.event:
+        case Change.DELETED:
+            return f"{moment} {event.name}: deleted"
+        case Change.CREATED:
+            begin = f"{moment} {event.name}: {what} new, "
+        case Change.SNAPSHOT | Change.CHANGED | Change.GAP:
+            begin = f"{moment} {event.name}: {what} "
+        case _:
+            assert_never(event.event)
+    if state.config_state is ConfigState.APPLIED:
+        return begin + link(state)
+    return begin + (f"{state.reason} ({link(state)})" if state.if_index else state.reason)

@@ -1,0 +1,62 @@
+"""Interfaces and states in words, for people."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from ifagent.core.interface import AutoTap, Interface, NamespaceRef, NamespaceType, Veth
+from ifagent.core.state import ConfigState, InterfaceState, Status
+
+COLOURS = {
+    ConfigState.APPLIED: "green",
+    ConfigState.PENDING: "yellow",
+    ConfigState.RETRYING: "yellow",
+    ConfigState.FAILED: "red",
+    ConfigState.INVALID: "red",
+}
+
+
+def peer_of(interface: Interface) -> str:
+    """Return the other end's name, or the name that a TAP has before it is adopted."""
+    match interface.kind:
+        case Veth(peer_if_name=peer):
+            return peer
+        case AutoTap(temp_if_name=temporary):
+            return temporary
+        case _:
+            assert_never(interface.kind)
+
+
+def namespace(ref: NamespaceRef) -> str:
+    """Return the reference in words; nothing for the agent's own, the name alone for a named one."""
+    match ref.type:
+        case NamespaceType.OWN:
+            return ""
+        case NamespaceType.NAMED:
+            return ref.reference
+        case _:
+            return str(ref)
+
+
+def link(state: InterfaceState) -> str:
+    """Return what the kernel has, in a few words."""
+    if not state.if_index:
+        return "no link"
+    place = namespace(state.namespace)
+    parts = [
+        f"{state.internal_name} in {place}" if place else state.internal_name,
+        updown(state),
+        f"ifindex {state.if_index}",
+        f"mtu {state.mtu}",
+        *map(str, state.ip_addresses),
+    ]
+    return ", ".join(parts)
+
+
+def updown(state: InterfaceState) -> str:
+    """Return admin and operational status in a word or two."""
+    if not state.if_index:
+        return ""
+    if state.admin_status is not Status.UP:
+        return "down"
+    return "up" if state.oper_status is Status.UP else "up, no carrier"
