@@ -77,4 +77,4 @@ def test_other_namespaces_are_left_alone(running: Lab) -> None:
 def test_names_that_are_no_names_are_refused(running: Lab, name: str) -> None:
     running.put(veth("a", "b", name))
     state = running.until_state("a", "INVALID")
-    assert [error["field"] for error in state["errors"]] == ["namespace"] or "namespace" in state["errors"][0]["field"]
+    assert [error["field"] for error in state["errors"]] == ["namespace.name"]

@@ -101,12 +101,12 @@ MAC = "02:00:00:00:00:0a"
 ADDRESSES = ["10.0.0.1/24", "2001:db8::1/64"]
 
 DRIFT: dict[str, tuple[str, Callable[[dict[str, Any]], bool]]] = {
-    "mtu": ("link set a mtu 1300", lambda link: link["mtu"] == 1400),
-    "mac": ("link set a address 02:00:00:00:00:99", lambda link: link["address"] == MAC),
-    "down": ("link set a down", lambda link: "UP" in link["flags"] and addresses(link) == ADDRESSES),
-    "name": ("link set a name q", bool),
-    "alias": ("link set a alias mine", lambda link: link["ifalias"].endswith("/a")),
-    "group": ("link set a group 7", lambda link: link["group"] != "7"),
+    "mtu": ("link set dev a mtu 1300", lambda link: link["mtu"] == 1400),
+    "mac": ("link set dev a address 02:00:00:00:00:99", lambda link: link["address"] == MAC),
+    "down": ("link set dev a down", lambda link: "UP" in link["flags"] and addresses(link) == ADDRESSES),
+    "name": ("link set dev a name q", bool),
+    "alias": ("link set dev a alias mine", lambda link: link["ifalias"].endswith("/a")),
+    "group": ("link set dev a group 7", lambda link: link["group"] != "7"),
     "address gone": ("addr flush dev a", lambda link: addresses(link) == ADDRESSES),
     "address more": ("addr add 10.9.9.9/8 dev a", lambda link: addresses(link) == ADDRESSES),
 }
@@ -135,7 +135,7 @@ def test_a_link_deleted_again_and_again_comes_back_but_damped(lab: Lab) -> None:
     said = []
     for _ in range(8):
         until(lambda: lab.link("a", space), within=30, what=lab.logs)
-        ip("-n", space, "link", "del", "a", check=False)
+        ip("-n", space, "link", "del", "dev", "a", check=False)
         said.append(lab.state("a"))
     until(lambda: lab.state("a").get("config_state") == "APPLIED" and lab.link("a", space), within=60, what=lab.logs)
     assert lab.state("a")["repairs"] >= 6
