@@ -84,7 +84,7 @@ async def _apply(store: Store, interfaces: list[Interface], wait: float | None) 
     if progress.states:
         for name, state in sorted(progress.states.items()):
             click.echo(f"{name}: {_why(state)}", err=True)
-        raise Failure(f"not applied within {wait:g} s: {', '.join(sorted(progress.states))}")
+        raise Failure(f"not applied: {', '.join(sorted(progress.states))}")
 
 
 class _Progress:

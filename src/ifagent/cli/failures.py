@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from ifagent.errors import AgentBug, IfagentError, InvalidSettings
 
 NOT_SO = 1
 WRONG_USE = 2
+
+RIGHTS = "root, or CAP_NET_ADMIN and CAP_SYS_ADMIN"
 
 
 class Failure(click.ClickException):
@@ -54,7 +57,8 @@ def _end(error: BaseException) -> NoReturn:
         raise error
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        raise Failure(f"{where}{error.strerror or error}") from error
+        hint = "" if where or error.errno != errno.EPERM else f", this needs {RIGHTS}"
+        raise Failure(f"{where}{error.strerror or error}{hint}") from error
     raise (WrongUse if isinstance(error, InvalidSettings) else Failure)(str(error)) from error
 
 

@@ -39,7 +39,7 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
     """Return ``event`` and what belongs to it."""
     given = getattr(record, "ifagent", None)
     if isinstance(given, dict):
-        return given
+        return {"event": given["event"]} | given
     return {"event": record.getMessage(), "logger": record.name}
 
 

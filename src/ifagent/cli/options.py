@@ -48,7 +48,6 @@ def _read_config(ctx: click.Context, _param: click.Parameter, path: Path | None)
     except OSError as error:
         raise InvalidSettings(f"{path}: {error.strerror or error}") from None
     defaults: dict[str, Any] = {}
-    several = {param.name for param in ctx.command.params if param.multiple}
     for key, value in found.items():
         setting = key.replace("-", "_")
         if setting not in SETTINGS:
@@ -58,7 +57,9 @@ def _read_config(ctx: click.Context, _param: click.Parameter, path: Path | None)
         values = value if isinstance(value, list) and setting == "store" else [value]
         if not values or any(isinstance(one, bool | dict | list) for one in values):
             raise InvalidSettings(f"{path}: {key!r} cannot be {value!r}")
-        defaults[setting] = values if setting in several else values[0]
+        defaults[setting] = values[0]
+        if setting == "store":
+            defaults["stores"] = values
     ctx.default_map = defaults
 
 
