@@ -36,6 +36,7 @@ class Outside(Protocol):
     def add_namespace(self, name: str) -> None: ...
     def remove_namespace(self, name: str) -> None: ...
     def disable_ipv6(self, name: str, *, disabled: bool = True) -> None: ...
+    def skip_duplicate_detection(self, name: str) -> None: ...
     def add_bridge(self, name: str, host_name: str) -> None: ...
     def add_veth(self, name: str, host_name: str, peer_name: str, peer_host_name: str) -> None: ...
     def delete_link(self, name: str, host_name: str) -> None: ...
@@ -106,10 +107,12 @@ class Rig:
         """Return the id of a named namespace as the kernel told it."""
         return self.names[named(name)][0]
 
-    async def add_namespaces(self, *names: str) -> None:
-        """Make namespaces, wait until they are told, and attach them."""
+    async def add_namespaces(self, *names: str, detect_duplicates: bool = False) -> None:
+        """Make namespaces and attach them."""
         for name in names:
             assert await self.do(CreateNamespace(named(name), "mark")) == 0
+            if not detect_duplicates:
+                self.outside.skip_duplicate_detection(name)
             await self.attach(name)
 
     async def attach(self, name: str) -> None:
@@ -201,6 +204,9 @@ class SimulatedOutside:
     def add_namespace(self, name: str) -> None:
         self._outside.add_namespace(name)
 
+    def skip_duplicate_detection(self, name: str) -> None:
+        """There is none here: addresses are told at once."""
+
     def add_bridge(self, name: str, host_name: str) -> None:
         self._outside.add_link(name, host_name, kind="bridge")
 
@@ -232,6 +238,10 @@ class LinuxOutside:
 
     def disable_ipv6(self, name: str, *, disabled: bool = True) -> None:
         self._inside(name, "sysctl", "-qw", f"net.ipv6.conf.all.disable_ipv6={int(disabled)}")
+
+    def skip_duplicate_detection(self, name: str) -> None:
+        """Have new links use IPv6 addresses at once; Linux tells of automatic ones only then, 1 to 2 s later else."""
+        self._inside(name, "sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0")
 
     def add_bridge(self, name: str, host_name: str) -> None:
         self._inside(name, "ip", "link", "add", "name", host_name, "type", "bridge")

@@ -13,9 +13,9 @@ pytest_plugins = ["kernel_fixtures"]
 pytestmark = pytest.mark.anyio
 
 
-async def make(rig: Rig, *, up: bool = True) -> Target:
+async def make(rig: Rig, *, up: bool = True, detect_duplicates: bool = False) -> Target:
     """Make a pair from ``a`` to ``b`` and return its end in ``a``, with a known automatic address once it is up."""
-    await rig.add_namespaces("a", "b")
+    await rig.add_namespaces("a", "b", detect_duplicates=detect_duplicates)
     near, far = (VethEnd(rig.id(name), HostName("e0"), MAC.format(i), 1500) for i, name in enumerate("ab", start=1))
     assert await rig.do(CreateVeth(near, far, 0)) == 0
     if up:
@@ -88,8 +88,9 @@ async def test_after_the_primary_the_next_one_added_is_primary(rig: Rig) -> None
     assert found(rig, "10.0.0.1/24").flags & IFA_F_SECONDARY
 
 
-async def test_ipv6_newest_first_within_its_scope(rig: Rig) -> None:
-    e0 = await make(rig)
+@pytest.mark.parametrize("detect_duplicates", [False, True])
+async def test_ipv6_newest_first_within_its_scope(rig: Rig, detect_duplicates: bool) -> None:
+    e0 = await make(rig, detect_duplicates=detect_duplicates)
     await add(
         rig,
         e0,
@@ -195,8 +196,9 @@ async def test_the_peer_going_down_takes_no_address_away(rig: Rig) -> None:
     assert rig.addresses("a", "e0", automatic=True) == before
 
 
-async def test_ipv6_on_a_link_that_is_down_stays_when_it_comes_up(rig: Rig) -> None:
-    e0 = await make(rig, up=False)
+@pytest.mark.parametrize("detect_duplicates", [False, True])
+async def test_ipv6_on_a_link_that_is_down_stays_when_it_comes_up(rig: Rig, detect_duplicates: bool) -> None:
+    e0 = await make(rig, up=False, detect_duplicates=detect_duplicates)
     await add(rig, e0, "2001:db8::1/64", "fe80::5/64", "2001:db8::2/64", "10.0.0.1/24")
     assert rig.addresses("a", "e0") == ["10.0.0.1/24", "2001:db8::2/64", "2001:db8::1/64", "fe80::5/64"]
     for name in "ab":

@@ -31,6 +31,23 @@ async def test_attributes(rig: Rig) -> None:
     assert (link.mac, link.mtu, link.group) == (MAC.format(5), 1400, 17)
 
 
+async def test_a_silent_change_is_seen_at_the_next_look(rig: Rig) -> None:
+    await make(rig)
+    # Linux tells nobody of a new alias or group while the link is down.
+    rig.outside.set_link("a", "e0", alias="somebody's")
+    rig.outside.set_link("a", "e0", group=17)
+    await rig.attach("a")
+    assert (rig.link("a", "e0").alias, rig.link("a", "e0").group) == ("somebody's", 17)
+
+
+async def test_a_silent_change_is_told_with_the_next_one(rig: Rig) -> None:
+    await make(rig)
+    rig.outside.set_link("a", "e0", alias="somebody's")
+    rig.outside.set_link("a", "e0", mtu=1400)
+    await rig.until(lambda: rig.link("a", "e0").mtu == 1400)
+    assert rig.link("a", "e0").alias == "somebody's"
+
+
 async def test_rename(rig: Rig) -> None:
     await make(rig)
     before = rig.link("a", "e0").id

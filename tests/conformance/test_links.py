@@ -356,6 +356,17 @@ async def test_move_with_a_clash(rig: Rig) -> None:
     assert rig.host_names("b") == {"e0", "x", "y"}
 
 
+async def test_a_move_whose_new_name_is_refused_is_half_done(rig: Rig) -> None:
+    await rig.add_namespaces("a", "b")
+    await rig.make_pair(("a", "e0"), ("a", "e1"), up=True)
+    await rig.make_pair(("b", "x"), ("b", "y"))
+    # Linux moves the link under its old name, which is free there, and renames it then.
+    assert await rig.do(MoveLink(rig.target("a", "e0"), rig.id("b"), HostName("x"))) == errno.EEXIST
+    assert rig.host_names("a") == {"e1"}
+    assert rig.host_names("b") == {"e0", "x", "y"}
+    assert not rig.link("b", "e0").up
+
+
 async def test_move_within_one_namespace_is_a_rename(rig: Rig) -> None:
     await rig.add_namespaces("a")
     await rig.make_pair(("a", "e0"), ("a", "e1"), up=True)

@@ -97,6 +97,17 @@ async def test_events_wait_for_a_drain(kernel: SimulatedKernel, rig: Rig) -> Non
     assert rig.events == [], "nothing is told twice"
 
 
+async def test_linux_is_silent_about_alias_and_group_of_a_link_that_is_down(kernel: SimulatedKernel, rig: Rig) -> None:
+    rig.events.clear()
+    kernel.outside.set_link("a", "e0", alias="x", group=5)
+    kernel.drain()
+    assert rig.events == []
+    kernel.outside.set_link("a", "e0", up=True)
+    kernel.outside.set_link("a", "e0", alias="y")
+    kernel.drain()
+    assert (rig.link("a", "e0").alias, rig.link("a", "e0").group) == ("y", 5)
+
+
 async def test_events_come_without_a_drain_too(kernel: SimulatedKernel, rig: Rig) -> None:
     kernel.outside.set_link("a", "e0", mtu=1400)
     await rig.until(lambda: rig.link("a", "e0").mtu == 1400)

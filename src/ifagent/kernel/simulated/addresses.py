@@ -7,6 +7,7 @@ from wide scopes to narrow, newest first in each.
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, IPv6Network
 
 from ifagent.core.interface import IPInterface
@@ -45,9 +46,9 @@ def delete_address(link: WorldLink, interface: IPInterface) -> None:
 
 
 def make_loopback_ipv4(link: WorldLink) -> None:
-    """Give ``lo`` its address, as coming up does when it has none."""
-    if not link.ipv4:
-        link.ipv4.append(Address(IPv4Interface("127.0.0.1/8"), IFA_F_PERMANENT, made_by_kernel=True))
+    """Give ``lo`` its address, as coming up does."""
+    with suppress(Refused):  # it is there already
+        _add_ipv4(link, IPv4Interface("127.0.0.1/8"))
 
 
 def make_automatic_ipv6(link: WorldLink) -> None:

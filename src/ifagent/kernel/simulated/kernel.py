@@ -233,8 +233,10 @@ class SimulatedKernel:
             case CreateVeth(near, far, group):
                 world.add_veth(self._end(near), self._end(far), group)
             case SetLink(target=target):
+                link = self._find(target)
+                self._note(link.id)  # the agent hears of its own changes, told by the world or not
                 world.set_attributes(
-                    self._find(target),
+                    link,
                     mac=operation.mac,
                     mtu=operation.mtu,
                     group=operation.group,

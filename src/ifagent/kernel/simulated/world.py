@@ -109,13 +109,16 @@ class World:
 
     def add_veth(self, near: End, far: End, group: int = 0) -> None:
         """Make a pair."""
-        ends = (far, near)  # the kernel registers the far end first, so it has the lower ifindex
-        for namespace, host_name, mac, mtu in ends:
-            _check_name(namespace, host_name)
-            if mtu and mtu not in ETHERNET_MTU:
-                raise Refused(errno.EINVAL)
+        for _, host_name, mac, mtu in (near, far):
+            _check_length(host_name)
             if mac:
                 _check_mac(mac)
+            if mtu and mtu not in ETHERNET_MTU:
+                raise Refused(errno.EINVAL)
+        _check_free(near[0], near[1])
+        ends = (far, near)  # the kernel registers the far end first, so it has the lower ifindex
+        for namespace, host_name, _, _ in ends:
+            _check_name(namespace, host_name)
         if near[:2] == far[:2]:
             raise Refused(errno.EEXIST)
         links = [
@@ -164,21 +167,32 @@ class World:
         link.host_name = HostName(host_name)
 
     def move(self, link: WorldLink, to: WorldNamespace, host_name: str) -> None:
-        """Move a link: it arrives down and without addresses; within one namespace it is only renamed."""
-        if to is link.namespace:
-            self._rename(link, host_name)
-            self._touched(link)
-            return
-        _check_name(to, host_name)
-        if link.ifindex == LOOPBACK_IFINDEX:
-            raise Refused(errno.EINVAL, "The interface netns is immutable")
+        """Move a link: it arrives down and without addresses; within one namespace it is only renamed.
+
+        The new name is looked at first only if the old one is taken where the link goes. Else the link moves
+        as it is and is renamed then: a name that is refused leaves it moved under its old one.
+        """
+        _check_length(host_name)
+        if to is not link.namespace:
+            if link.ifindex == LOOPBACK_IFINDEX:
+                raise Refused(errno.EINVAL, "The interface netns is immutable")
+            if to.named(link.host_name):
+                _check_name(to, host_name)
+                self._transfer(link, to)
+                link.host_name = HostName(host_name)
+                return
+            self._transfer(link, to)
+        self._rename(link, host_name)
+        self._touched(link)
+
+    def _transfer(self, link: WorldLink, to: WorldNamespace) -> None:
         had_carrier = link.carrier
         self._set_down(link)
         link.ipv4.clear()
         flush_ipv6(link)
         del link.namespace.links[link.ifindex]
         self._changed(link.id)
-        link.namespace, link.ifindex, link.host_name = to, to.free_ifindex(link.ifindex), HostName(host_name)
+        link.namespace, link.ifindex = to, to.free_ifindex(link.ifindex)
         to.links[link.ifindex] = link
         if link.peer is not None and had_carrier:
             _lose_carrier(link, link.peer)
@@ -195,8 +209,12 @@ class World:
         alias: str | None = None,
         up: bool | None = None,
     ) -> None:
-        """Change attributes in the order of ``do_setlink``: what comes before a refusal stays changed."""
-        if len((alias or "").encode()) > MAX_ALIAS_BYTES or len((host_name or "").encode()) > MAX_HOST_NAME_BYTES:
+        """Change attributes in the order of ``do_setlink``: what comes before a refusal stays changed.
+
+        Linux tells nobody of a new group or alias alone while the link is down (``netdev_state_change``).
+        """
+        _check_length(host_name or "")
+        if len((alias or "").encode()) > MAX_ALIAS_BYTES:
             raise Refused(errno.ERANGE, _POLICY)
         try:
             if mac is not None:
@@ -212,7 +230,8 @@ class World:
             if up is not None:
                 (self._set_up if up else self._set_down)(link)
         finally:
-            self._touched(link)
+            if link.up or any(value is not None for value in (mac, mtu, host_name, up)):
+                self._touched(link)
 
     def _set_mtu(self, link: WorldLink, mtu: int) -> None:
         """Change the MTU; below 1280 IPv6 leaves the link, from 1280 on it comes back."""
@@ -304,11 +323,19 @@ def _lose_carrier(*ends: WorldLink) -> None:
 
 def _check_name(namespace: WorldNamespace, host_name: str) -> None:
     """Refuse what ``dev_valid_name`` and the sysctl tree refuse, and a name that is taken."""
-    if len(host_name.encode()) > MAX_HOST_NAME_BYTES:
-        raise Refused(errno.ERANGE, _POLICY)
+    _check_length(host_name)
     bad = any(byte in b"/:" + _SPACES for byte in host_name.encode())
     if bad or host_name in {".", "..", "all", "default"}:
         raise Refused(errno.EINVAL)
+    _check_free(namespace, host_name)
+
+
+def _check_length(host_name: str) -> None:
+    if len(host_name.encode()) > MAX_HOST_NAME_BYTES:
+        raise Refused(errno.ERANGE, _POLICY)
+
+
+def _check_free(namespace: WorldNamespace, host_name: str) -> None:
     if namespace.named(host_name):
         raise Refused(errno.EEXIST)
 
