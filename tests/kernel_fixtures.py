@@ -7,28 +7,12 @@ of the test's own, and taken away after it.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from kernel_rig import LinuxOutside, Rig, SimulatedOutside
+from kernel_rig import Rig, SimulatedOutside, linux_rig
 
 from ifagent.kernel.simulated import SimulatedKernel
-
-
-@asynccontextmanager
-async def linux_rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    """Run the real kernel with namespaces under ``tmp_path``, and take them away afterwards."""
-    from ifagent.kernel.linux import LinuxKernel
-
-    directory = tmp_path / "netns"
-    directory.mkdir()
-    outside = LinuxOutside(directory)
-    try:
-        async with Rig(LinuxKernel(netns_dir=str(directory)), outside) as running:
-            yield running
-    finally:
-        outside.clean_up()
 
 
 @pytest.fixture(params=["simulated", pytest.param("linux", marks=pytest.mark.kernel)])

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from ipaddress import ip_interface
 from pathlib import Path
 from typing import Protocol, Self
@@ -20,6 +20,7 @@ from ifagent.core.interface import HostName, IPInterface, NamespaceRef, named
 from ifagent.core.link import Link, LinkId, NsId
 from ifagent.core.operations import CreateNamespace, CreateVeth, Operation, Outcome, SetLink, Target, VethEnd
 from ifagent.kernel.contract import Kernel
+from ifagent.kernel.linux import LinuxKernel
 from ifagent.kernel.simulated import SimulatedKernel
 
 PATIENCE = 5.0
@@ -302,6 +303,19 @@ class LinuxOutside:
 
     def _inside(self, name: str, *command: str) -> None:
         _run("nsenter", f"--net={self._directory / name}", *command)
+
+
+@asynccontextmanager
+async def linux_rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    """Run the real kernel with namespaces under ``tmp_path``, and take them away afterwards."""
+    directory = tmp_path / "netns"
+    directory.mkdir()
+    outside = LinuxOutside(directory)
+    try:
+        async with Rig(LinuxKernel(netns_dir=str(directory)), outside) as running:
+            yield running
+    finally:
+        outside.clean_up()
 
 
 def _run(*command: str) -> None:

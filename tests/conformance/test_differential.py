@@ -14,8 +14,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from kernel_fixtures import linux_rig
-from kernel_rig import GROUP, IFA_F_SECONDARY, MAC, Rig, SimulatedOutside
+from kernel_rig import GROUP, IFA_F_SECONDARY, MAC, Rig, SimulatedOutside, linux_rig
 
 from ifagent.core.interface import HostName
 from ifagent.core.link import Link, LinkId, OperState
