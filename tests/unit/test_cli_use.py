@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 import pytest
+import structlog
 from click.testing import CliRunner, Result
 
 from ifagent.cli import logs, options
@@ -33,6 +34,7 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     root.handlers[:], root.level = handlers, level
     logging.getLogger("ifagent").setLevel(own)
     logging.raiseExceptions = True
+    structlog.reset_defaults()
 
 
 @pytest.fixture
@@ -327,19 +329,22 @@ def logged(capsys: pytest.CaptureFixture[str], *, level: str, format: str) -> li
     log.warning("an event", text="two words", number=7, empty="")
     logging.getLogger("other").warning("from %s", "elsewhere")
     logging.getLogger("other").info("unheard")
+    structlog.get_logger("ifagent.etcd").info("100 %s", what="by structlog")
     logging.getLogger("other").error("went wrong", exc_info=ValueError("no"))
-    return capsys.readouterr().err.splitlines()
+    output = capsys.readouterr()
+    assert output.out == ""
+    return output.err.splitlines()
 
 
 def test_json_logs(capsys: pytest.CaptureFixture[str]) -> None:
     lines = [json.loads(line) for line in logged(capsys, level="debug", format="json")]
-    assert [line["event"] for line in lines] == ["small", "an event", "from elsewhere", "went wrong"]
+    assert [line["event"] for line in lines] == ["small", "an event", "from elsewhere", "100 %s", "went wrong"]
     moment = lines[1].pop("time")
     assert moment.endswith("+00:00")
     assert lines[1] == {"level": "warning", "event": "an event", "text": "two words", "number": 7, "empty": ""}
     assert list(lines[0]) == ["time", "level", "event"]
     assert lines[2]["logger"] == "other"
-    assert "ValueError: no" in lines[3]["exception"]
+    assert "ValueError: no" in lines[4]["exception"]
 
 
 def test_logs_for_people(capsys: pytest.CaptureFixture[str]) -> None:

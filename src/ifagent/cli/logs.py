@@ -11,10 +11,12 @@ import logging
 import os
 import sys
 import time
+from collections.abc import MutableMapping
 from datetime import UTC, datetime
 from typing import Any
 
 import click
+import structlog
 
 _COLOURS = {"DEBUG": "bright_black", "INFO": "green", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "red"}
 
@@ -29,6 +31,18 @@ def configure(*, level: str, format: str) -> None:  # noqa: A002 the option is c
     logging.getLogger("ifagent").setLevel(level.upper())
     # A pipe for stderr that nobody reads any more is no reason to say so on stderr.
     logging.raiseExceptions = False
+    # A logger of structlog's own would print to stdout, where programs read.
+    structlog.configure(
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=[structlog.stdlib.filter_by_level, _to_record],
+    )
+
+
+def _to_record(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> tuple[tuple[str], dict[str, dict[str, Any]]]:
+    return (str(event["event"]).replace("%", "%%"),), {"extra": {"ifagent": dict(event)}}
 
 
 def _has_colour() -> bool:
