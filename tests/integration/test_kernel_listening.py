@@ -140,8 +140,9 @@ async def test_lost_notifications_are_made_up_for(directory: Path) -> None:
         flaps = [f"link set v{i} {state}" for state in ("up", "down") * 3 for i in range(50)]
         batch(directory, "a", *lines, *flaps, *(f"link del v{i}" for i in range(0, 50, 2)))
         expected = {f"{letter}{i}" for i in range(1, 50, 2) for letter in "vw"}
+        attached = {rig.id("a"), rig.id("b")}
+        await rig.until(lambda: attached <= {e.namespace for e in rig.events if isinstance(e, LinksListed)})
         await rig.until(lambda: rig.host_names("a") == expected)
-        assert {rig.id("a"), rig.id("b")} <= {e.namespace for e in rig.events if isinstance(e, LinksListed)}
         await assert_mirror_is_true(rig, "a", "b")
 
 
@@ -260,6 +261,38 @@ async def test_an_id_used_again_means_the_new_namespace(rig: Rig) -> None:
         assert await rig.do(RemoveNamespace(named(name), id_)) == 0
         assert id_ not in rig.picture
         await rig.until(lambda: rig.host_names("a") == set())
+
+
+async def test_an_id_that_meant_nobody_means_a_namespace_attached_later(rig: Rig) -> None:
+    """Of a new pair only the near end tells the other, and by an id that was asked about before."""
+    await rig.add_namespaces("a", "b")
+    await rig.kernel.detach(rig.id("b"))
+    rig.outside.add_veth("a", "first", "b", "first")
+    await rig.until(lambda: "first" in rig.host_names("a"))
+    rig.outside.set_link("a", "first", up=True)
+    await rig.until(lambda: rig.link("a", "first").up)
+    assert rig.link("a", "first").peer is None
+    await rig.attach("b")
+    await rig.make_pair(("a", "second"), ("b", "second"))
+    for name in ("first", "second"):
+        assert rig.link("a", name).peer == rig.link("b", name).id
+
+
+async def test_an_id_is_asked_about_again_after_a_time_without_listening(rig: Rig) -> None:
+    await rig.add_namespaces("a", "b", "c")
+    await rig.make_pair(("a", "eth0"), ("b", "eth0"))
+    await rig.kernel.detach(rig.id("a"))
+    assert await rig.do(RemoveNamespace(named("b"), rig.id("b"))) == 0
+    rig.outside.add_namespace("d")  # what "a" called "b" is free now, for the next one
+    await rig.until(lambda: named("d") in rig.names)
+    await rig.attach("d")
+    while True:
+        await rig.attach("a")
+        if rig.host_names("a") == set():  # the kernel takes its time to end "b"
+            break
+        await rig.kernel.detach(rig.id("a"))
+    await rig.make_pair(("a", "eth0"), ("d", "eth0"))
+    assert rig.link("a", "eth0").peer == rig.link("d", "eth0").id
 
 
 # The order of addresses

@@ -95,6 +95,20 @@ async def test_a_directory_that_comes_later_is_followed(directory: Path) -> None
             directory.rmdir()
 
 
+async def test_a_mount_alone_is_heard_of(directory: Path) -> None:
+    """The directory says nothing of it, and the file may be older."""
+    directory.mkdir()
+    (directory / "a").touch()
+    async with running(directory) as rig:
+        for number in range(3):
+            (directory / f"link{number}").symlink_to("/proc/self/ns/net")
+            await rig.until(lambda: named(f"link{number}") in rig.names)  # noqa: B023 called at once
+            subprocess.run(["unshare", f"--net={directory / 'a'}", "true"], check=True)
+            await rig.until(lambda: named("a") in rig.names)
+            subprocess.run(["umount", str(directory / "a")], check=True)
+            await rig.until(lambda: named("a") not in rig.names)
+
+
 async def test_a_symbolic_link_is_a_name(directory: Path) -> None:
     directory.mkdir()
     async with running(directory) as rig:

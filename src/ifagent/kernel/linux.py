@@ -194,12 +194,14 @@ class LinuxKernel:
             await anyio.sleep(GATHER)
 
     async def _follow_names(self, running: _Running, watch: NameWatch) -> None:
+        watch.start(lambda: running.renamed.set())  # noqa: PLW0108 the event is another one after each wake
         while True:
-            await anyio.wait_readable(watch)
-            await _off_loop(watch.clear)
+            running.renamed = anyio.Event()
+            await _off_loop(watch.follow)
             await self._list_names(running)
             self.drain()
             await anyio.sleep(PAUSE)
+            await running.renamed.wait()
 
     async def _dispel_doubt(self, running: _Running) -> None:
         """List those namespaces anew of which not everything is known."""
@@ -347,6 +349,7 @@ class _Running:
         self.naming = anyio.Lock()
         self.named: dict[NamespaceRef, tuple[NsId, str]] = {}
         self.names_changed = False
+        self.renamed = anyio.Event()
         self.doubtful: set[NsId] = set()
         self.doubt = anyio.Event()
 

@@ -86,7 +86,6 @@ class Mirror:
         for change in since:
             self._apply(new, namespace, change)
         new.told = {ifindex: self._link(new, LinkId(namespace, ifindex)) for ifindex in new.links}
-        self._touched = {id_: None for id_ in self._touched if id_.namespace != namespace}
         return LinksListed(namespace, dict(new.told))
 
     def drop(self, namespace: NsId) -> None:

@@ -6,8 +6,10 @@ table says nothing. So both are watched, and either one only says: list them aga
 
 from __future__ import annotations
 
+import asyncio
 import os
 import select
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -16,57 +18,76 @@ from asyncinotify import Inotify, Mask, Watch
 
 _MOUNTS: Final = "/proc/self/mountinfo"
 _MASK: Final = Mask.CREATE | Mask.DELETE | Mask.MOVE | Mask.DELETE_SELF | Mask.MOVE_SELF | Mask.ONLYDIR
+_READ_SIZE: Final = 65536
 
 
 class NameWatch:
-    """Readable when something happened in a directory, or to it; the directory need not be there."""
+    """Calls when something happened in a directory, or to it; the directory need not be there."""
 
     def __init__(self, directory: str) -> None:
-        """Begin to watch. Raises ``OSError``."""
+        """Open what is needed, in a worker thread. Raises ``OSError``."""
         self._directory = Path(directory)
         self._watch: Watch | None = None
-        self._inotify = Inotify(sync_timeout=0)
+        self._inotify = Inotify()
         self._mounts = os.open(_MOUNTS, os.O_RDONLY | os.O_CLOEXEC)
         # The mount table is always readable and says "changed" out of band, which an event loop does not
         # ask for; an epoll of its own does, and is readable itself then.
         self._epoll = select.epoll(flags=select.EPOLL_CLOEXEC)
         self._epoll.register(self._mounts, select.EPOLLPRI)
-        self._epoll.register(self._inotify.fd, select.EPOLLIN)
-        self._follow()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
-    def fileno(self) -> int:
-        """Return the descriptor, to wait on."""
-        return self._epoll.fileno()
+    def start(self, wake: Callable[[], None]) -> None:
+        """Have the running loop call ``wake`` from now on, whenever names may have changed.
 
-    def clear(self) -> None:
-        """Take note of what happened so far; whoever lists the names now knows it all."""
-        self._epoll.poll(0)
-        while self._inotify.sync_get() is not None:
-            pass
-        self._follow()
+        The loop is to wait for the mount table all the time: it tells of a change once, to whoever asks, and
+        beginning to wait is asking.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._epoll.fileno(), self._on_mounts, wake)
+        self._loop.add_reader(self._inotify.fd, self._on_files, wake)
+
+    def follow(self) -> None:
+        """Watch the directory, or while it is missing the nearest one above, for it to appear.
+
+        To be called in a worker thread before the names are listed, at the start and after each wake.
+        """
+        while True:
+            path = self._add_watch()
+            # Whatever was made before the watch began is seen now, or was seen above.
+            if path == self._directory or not _nearer(path, self._directory).is_dir():
+                return
 
     def close(self) -> None:
         """Stop watching."""
+        if self._loop is not None:
+            self._loop.remove_reader(self._epoll.fileno())
+            self._loop.remove_reader(self._inotify.fd)
         self._epoll.close()
         self._inotify.close()
         os.close(self._mounts)
 
-    def _follow(self) -> None:
-        """Watch the directory, or while it is missing the nearest one above, for it to appear."""
-        while True:
-            for path in (self._directory, *self._directory.parents):
-                with suppress(OSError):
-                    watch = self._inotify.add_watch(path, _MASK)
-                    break
-            else:
-                return
-            old, self._watch = self._watch, watch
-            if old is not None and old.wd != watch.wd:
-                with suppress(OSError):  # it went with what it watched
-                    self._inotify.rm_watch(old)
-            # Whatever was made before the watch began is seen now, or was seen above.
-            if path == self._directory or not _nearer(path, self._directory).is_dir():
-                return
+    def _on_mounts(self, wake: Callable[[], None]) -> None:
+        self._epoll.poll(0)
+        wake()
+
+    def _on_files(self, wake: Callable[[], None]) -> None:
+        with suppress(BlockingIOError):
+            os.read(self._inotify.fd, _READ_SIZE)  # what happened does not matter
+        wake()
+
+    def _add_watch(self) -> Path:
+        """Watch the directory or the nearest one above that can be watched, and return it."""
+        for path in (self._directory, *self._directory.parents):
+            with suppress(OSError):
+                watch = self._inotify.add_watch(path, _MASK)  # the same again, if it is watched already
+                break
+        else:
+            return self._directory
+        old, self._watch = self._watch, watch
+        if old is not None and old.wd != watch.wd:
+            with suppress(OSError):  # it went with what it watched
+                self._inotify.rm_watch(old)
+        return path
 
 
 def _nearer(ancestor: Path, directory: Path) -> Path:
