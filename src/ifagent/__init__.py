@@ -4,15 +4,45 @@ The public names; see :class:`Agent` first. Sources beside :class:`Memory` are i
 simulated kernel for tests in :mod:`ifagent.kernel.simulated`.
 """
 
-from ifagent.agent import Agent
-from ifagent.core.index import Desired, Observed
-from ifagent.core.interface import AutoTap, Interface, NamespaceRef, NamespaceType, Veth, named
-from ifagent.core.plan import Plan
-from ifagent.core.planner import plan
-from ifagent.core.state import Change, ConfigState, InterfaceState, StateEvent, Status
-from ifagent.errors import IfagentError, InvalidInterface, NotApplied, UnknownInterface
-from ifagent.settings import Settings
-from ifagent.sources.memory import Memory
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ifagent.agent import Agent
+    from ifagent.core.index import Desired, Observed
+    from ifagent.core.interface import AutoTap, Interface, NamespaceRef, NamespaceType, Veth, named
+    from ifagent.core.plan import Plan
+    from ifagent.core.planner import plan
+    from ifagent.core.state import Change, ConfigState, InterfaceState, StateEvent, Status
+    from ifagent.errors import IfagentError, InvalidInterface, NotApplied, UnknownInterface
+    from ifagent.settings import Settings
+    from ifagent.sources.memory import Memory
+
+# Where each name is defined; imported when it is first used, so that no program pays for what it does not use.
+_MODULES = {
+    "Agent": "ifagent.agent",
+    "AutoTap": "ifagent.core.interface",
+    "Change": "ifagent.core.state",
+    "ConfigState": "ifagent.core.state",
+    "Desired": "ifagent.core.index",
+    "IfagentError": "ifagent.errors",
+    "Interface": "ifagent.core.interface",
+    "InterfaceState": "ifagent.core.state",
+    "InvalidInterface": "ifagent.errors",
+    "Memory": "ifagent.sources.memory",
+    "NamespaceRef": "ifagent.core.interface",
+    "NamespaceType": "ifagent.core.interface",
+    "NotApplied": "ifagent.errors",
+    "Observed": "ifagent.core.index",
+    "Plan": "ifagent.core.plan",
+    "Settings": "ifagent.settings",
+    "StateEvent": "ifagent.core.state",
+    "Status": "ifagent.core.state",
+    "UnknownInterface": "ifagent.errors",
+    "Veth": "ifagent.core.interface",
+    "named": "ifagent.core.interface",
+    "plan": "ifagent.core.planner",
+}
 
 __all__ = [
     "Agent",
@@ -38,3 +68,14 @@ __all__ = [
     "named",
     "plan",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

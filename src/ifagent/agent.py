@@ -57,7 +57,8 @@ class Agent:
         if kernel is None:
             from ifagent.kernel.linux import LinuxKernel
 
-            kernel = LinuxKernel(netns_dir=self.settings.netns_dir)
+            mark = Owner(self.settings.label).namespace_mark
+            kernel = LinuxKernel(netns_dir=str(self.settings.netns_dir), mark=mark)
         self._kernel = kernel
         self._declared_here = Memory(name="api")
         self._sources: tuple[Source, ...] = (self._declared_here, *sources)
@@ -101,6 +102,7 @@ class Agent:
         try:
             async with anyio.create_task_group() as group:
                 await group.start(lambda *, task_status: self._kernel.run(self._inbox.put, task_status=task_status))
+                self._index.ipv6_newest_first = self._kernel.ipv6_newest_first
                 for source in self._sources:
                     group.start_soon(source.run, self._inbox.put)
                 group.start_soon(self._look_regularly)

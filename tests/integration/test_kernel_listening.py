@@ -31,7 +31,9 @@ from ifagent.core.operations import (
     VethEnd,
 )
 from ifagent.errors import NamespaceUnavailable
+from ifagent.kernel.lane import Lane
 from ifagent.kernel.linux import LinuxKernel
+from ifagent.kernel.mirror import Listing
 
 pytestmark = [pytest.mark.anyio, pytest.mark.kernel]
 
@@ -53,6 +55,14 @@ async def rig(directory: Path) -> AsyncIterator[Rig]:
 
 def open_files() -> int:
     return len([*Path("/proc/self/fd").iterdir()])
+
+
+async def until_open_files_are(expected: int) -> None:
+    """Wait, since the names are listed in a thread at any time, which takes a file or two."""
+    deadline = time.monotonic() + 5
+    while open_files() != expected:
+        assert time.monotonic() < deadline, (open_files(), expected)
+        await anyio.sleep(0.001)
 
 
 def batch(directory: Path, name: str, *lines: str) -> None:
@@ -82,10 +92,10 @@ async def test_files_are_back_after_200_namespaces(rig: Rig) -> None:
         async with anyio.create_task_group() as tasks:
             for ref in refs:
                 tasks.start_soon(rig.kernel.attach, *rig.names[ref])
-        assert open_files() <= before + 2 * 50
+        await until_open_files_are(before + 2 * 50)
         removed = await rig.execute(*(RemoveNamespace(ref, rig.names[ref][0]) for ref in refs))
         assert {outcome.errno for outcome in removed} == {0}
-    assert open_files() == before
+    await until_open_files_are(before)
     assert rig.picture == {}
 
 
@@ -93,7 +103,7 @@ async def test_files_are_closed_when_listening_ends(directory: Path) -> None:
     before = open_files()
     async with Rig(LinuxKernel(str(directory)), LinuxOutside(directory)) as rig:
         await rig.add_namespaces("a", "b")
-    assert open_files() == before
+    await until_open_files_are(before)
 
 
 async def test_ending_in_the_middle_of_deletions_harms_nothing(directory: Path) -> None:
@@ -105,7 +115,7 @@ async def test_ending_in_the_middle_of_deletions_harms_nothing(directory: Path) 
             tasks.start_soon(rig.kernel.execute, [DeleteLink(rig.target("a", f"v{i}")) for i in range(40)])
             await rig.until(lambda: len(rig.host_names("a")) < 40)
             tasks.cancel_scope.cancel()
-    assert open_files() == before
+    await until_open_files_are(before)
 
 
 async def test_the_loop_runs_on_while_the_kernel_works(rig: Rig) -> None:
@@ -174,6 +184,28 @@ async def test_nothing_is_missed_while_a_namespace_is_attached(rig: Rig, directo
     await assert_mirror_is_true(rig, "a")
 
 
+async def test_what_happens_between_listing_and_knowing_is_not_missed(
+    rig: Rig, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rig.add_namespaces("a")
+    await rig.kernel.detach(rig.id("a"))
+    numbers = itertools.count()
+    real = Lane.look
+
+    def look_too_early(lane: Lane, *, tells_maker: bool) -> Listing:
+        listing = real(lane, tells_maker=tells_maker)
+        number = next(numbers)
+        batch(directory, "a", f"link add v{number} type veth peer name w{number}", f"link set v{number} mtu 1400")
+        return listing
+
+    monkeypatch.setattr(Lane, "look", look_too_early)
+    await rig.attach("a")
+    looks = next(numbers)
+    assert rig.host_names("a") == {f"{letter}{number}" for letter in "vw" for number in range(looks)}
+    assert rig.link("a", "v0").mtu == 1400
+    assert rig.link("a", "v0").peer == rig.link("a", "w0").id
+
+
 async def test_a_namespace_is_attached_by_many_at_once(rig: Rig) -> None:
     await rig.add_namespaces("a")
     await rig.kernel.detach(rig.id("a"))
@@ -182,7 +214,7 @@ async def test_a_namespace_is_attached_by_many_at_once(rig: Rig) -> None:
         for _ in range(5):
             tasks.start_soon(rig.attach, "a")
     assert rig.picture[rig.id("a")].keys() == {1}
-    assert open_files() == before + 2
+    await until_open_files_are(before + 2)
 
 
 async def test_what_is_no_such_namespace_cannot_be_attached(rig: Rig, directory: Path, tmp_path: Path) -> None:
@@ -278,20 +310,29 @@ async def test_an_id_that_meant_nobody_means_a_namespace_attached_later(rig: Rig
         assert rig.link("a", name).peer == rig.link("b", name).id
 
 
+async def test_an_id_of_a_stranger_that_ended_is_asked_about_again(rig: Rig) -> None:
+    await rig.add_namespaces("a", "c")
+    rig.outside.add_namespace("stranger")
+    rig.outside.add_veth("a", "eth0", "stranger", "eth0")
+    await rig.until(lambda: "eth0" in rig.host_names("a"))
+    assert rig.link("a", "eth0").peer is None
+    rig.outside.remove_namespace("stranger")
+    await rig.until(lambda: rig.host_names("a") == set())
+    await rig.make_pair(("a", "eth0"), ("c", "eth0"))
+    assert rig.link("a", "eth0").peer == rig.link("c", "eth0").id
+
+
 async def test_an_id_is_asked_about_again_after_a_time_without_listening(rig: Rig) -> None:
-    await rig.add_namespaces("a", "b", "c")
+    await rig.add_namespaces("a", "b")
     await rig.make_pair(("a", "eth0"), ("b", "eth0"))
     await rig.kernel.detach(rig.id("a"))
     assert await rig.do(RemoveNamespace(named("b"), rig.id("b"))) == 0
-    rig.outside.add_namespace("d")  # what "a" called "b" is free now, for the next one
-    await rig.until(lambda: named("d") in rig.names)
-    await rig.attach("d")
-    while True:
-        await rig.attach("a")
-        if rig.host_names("a") == set():  # the kernel takes its time to end "b"
-            break
-        await rig.kernel.detach(rig.id("a"))
-    await rig.make_pair(("a", "eth0"), ("d", "eth0"))
+    await rig.attach("a")
+    await rig.until(lambda: rig.host_names("a") == set())  # the kernel takes its time to end "b"
+    await rig.kernel.detach(rig.id("a"))
+    await rig.add_namespaces("d")
+    rig.outside.add_veth("a", "eth0", "d", "eth0")  # what "a" called "b" is free for the next one
+    await rig.attach("a")
     assert rig.link("a", "eth0").peer == rig.link("d", "eth0").id
 
 
@@ -358,6 +399,16 @@ async def test_alias_and_group_of_a_link_that_is_down_are_told(rig: Rig) -> None
     link = rig.link("a", "eth0")
     assert (link.alias, link.group, link.up) == ("mine", 7, False)
     await assert_mirror_is_true(rig, "a")
+
+
+async def test_what_a_refused_request_has_done_is_told(rig: Rig) -> None:
+    """The kernel sets the group before it looks at the name, and does not say so."""
+    await rig.add_namespaces("a", "b")
+    await rig.make_pair(("a", "eth0"), ("b", "eth0"))
+    await rig.make_pair(("a", "eth1"), ("b", "eth1"))
+    refused = SetLink(target=rig.target("a", "eth0"), group=9, host_name=HostName("eth1"))
+    assert await rig.do(refused) == errno.EEXIST
+    assert rig.link("a", "eth0").group == 9
 
 
 async def test_a_refusal_carries_the_kernels_own_words(rig: Rig) -> None:

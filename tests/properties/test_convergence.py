@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_interface
+from typing import Any
 
 import anyio
 from anyio.abc import TaskStatus
@@ -18,7 +19,7 @@ from ifagent.core.addresses import in_kernel_order, managed
 from ifagent.core.events import Declaration, Declared, SourceSnapshot
 from ifagent.core.index import Index
 from ifagent.core.interface import Interface, NamespaceRef, Veth, named
-from ifagent.core.link import Link, LinkId, NsId
+from ifagent.core.link import Link, LinkId
 from ifagent.core.operations import (
     AddAddress,
     CreateNamespace,
@@ -59,7 +60,7 @@ FOREIGN_GROUP = 0
 def interfaces(draw: st.DrawFn) -> Interface:
     name = draw(NAMES)
     space = draw(SPACES)
-    addresses = {ip_interface(a).ip: a for a in draw(st.lists(st.sampled_from(ADDRESSES), max_size=4))}
+    addresses = {ip_interface(a).ip: ip_interface(a) for a in draw(st.lists(st.sampled_from(ADDRESSES), max_size=4))}
     return Interface(
         name=name,
         kind=Veth(peer_if_name=draw(NAMES.filter(lambda peer: peer != name))),
@@ -97,7 +98,8 @@ class World:
         for operation in operations:
             if isinstance(operation, DeleteLink | SetLink | MoveLink | AddAddress | DeleteAddress):
                 assert operation.target.ifindex is not None
-                link = links.get(LinkId(NsId(operation.target.namespace), operation.target.ifindex))
+                assert not isinstance(operation.target.namespace, NamespaceRef)
+                link = links.get(LinkId(operation.target.namespace, operation.target.ifindex))
                 if link is not None:
                     assert link.kind == "veth", f"{operation} on {link}"
         return await self.really_execute(operations)
@@ -163,7 +165,7 @@ def _namespace(world: World, name: str, there: bool) -> None:
         pass
 
 
-def _set(**values: object) -> Callable[[World, Link], None]:
+def _set(**values: Any) -> Callable[[World, Link], None]:
     return lambda world, link: world.kernel.outside.set_link(link.id.namespace, link.host_name, **values)
 
 
@@ -255,6 +257,11 @@ async def converge(world: World) -> None:
     raise AssertionError(f"no rest after 300 rounds: {world.hub.states}")
 
 
+def peer_of(interface: Interface) -> str:
+    assert isinstance(interface.kind, Veth)
+    return interface.kind.peer_if_name
+
+
 def check(world: World) -> None:
     """Compare the kernel with what was declared, by other means than the planner's."""
     snapshot = world.kernel.snapshot()
@@ -267,8 +274,8 @@ def check(world: World) -> None:
     }
     wanted: set[str] = set()
     for name, interface in world.index.desired().interfaces.items():
-        peer = world.index.desired().interfaces.get(interface.kind.peer_if_name)
-        if peer is None or peer.kind.peer_if_name != name:
+        peer = world.index.desired().interfaces.get(peer_of(interface))
+        if peer is None or peer_of(peer) != name:
             assert states[name].config_state is not ConfigState.APPLIED
             continue
         for end in (interface, peer):
@@ -278,12 +285,12 @@ def check(world: World) -> None:
         else:
             wanted.add(name)
     failed = {name for name, state in states.items() if state.config_state is ConfigState.FAILED}
-    for name in wanted - failed - {i.kind.peer_if_name for n, i in world.declared.items() if n in failed}:
+    for name in wanted - failed - {peer_of(i) for n, i in world.declared.items() if n in failed}:
         check_realised(world, name)
     held = world.invalid
     for link in world.links():
         if OWNER.owns(link):
-            ends = {OWNER.name_of(end) for end in (link, snapshot.links.get(link.peer)) if end}
+            ends = {OWNER.name_of(end) for end in (link, link.peer and snapshot.links.get(link.peer)) if end}
             assert ends & (world.index.declared.keys() | held), f"left over: {link}"
     before = world.kernel.operations_executed
     planned = plan(world.index.desired(), world.index.observed(), OWNER)
@@ -303,7 +310,7 @@ def check_realised(world: World, name: str) -> None:
     assert (link.group, link.alias) == (OWNER.group, OWNER.alias(name))
     assert managed(link.addresses, interface.ip_addresses) == in_kernel_order(interface.ip_addresses)
     assert link.peer is not None
-    assert OWNER.name_of(snapshot.links[link.peer]) == interface.kind.peer_if_name
+    assert OWNER.name_of(snapshot.links[link.peer]) == peer_of(interface)
     state = world.hub.states[name]
     expected = ConfigState.INVALID if name in world.invalid else ConfigState.APPLIED
     assert state.config_state is expected, state

@@ -46,6 +46,7 @@ def test_link_local_addresses_of_the_kernel_are_managed_only_when_listed() -> No
 
 
 def test_families_are_compared_apart() -> None:
-    mixed = [ip_interface(a) for a in ("fe80::1/64", "2001:db8::1/64", "10.0.0.1/24")]
-    assert [str(a) for a in in_kernel_order(mixed)] == ["10.0.0.1/24", "2001:db8::1/64", "fe80::1/64"]
+    mixed = [ip_interface(a) for a in ("fe80::1/64", "fec0::1/64", "2001:db8::1/64", "10.0.0.1/24", "127.0.0.9/8")]
+    ordered = ["127.0.0.9/8", "10.0.0.1/24", "2001:db8::1/64", "fec0::1/64", "fe80::1/64"]
+    assert [str(a) for a in in_kernel_order(mixed)] == ordered
     assert address_changes(in_kernel_order(mixed), mixed) == AddressChanges()

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+import ifagent.formats.state as formats
 from ifagent.core.interface import Name, NamespaceRef, NamespaceType, named
 from ifagent.core.link import NsId
 from ifagent.core.state import Change, ConfigState, InterfaceState, StateEvent, Status
 from ifagent.errors import FieldError, InvalidState
-from ifagent.formats import state as formats
 
 APPLIED = InterfaceState(
     name=Name("veth1"),

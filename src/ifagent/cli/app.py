@@ -17,6 +17,7 @@ COMMANDS = {
     "states": "Show the state of every interface.",
     "watch": "Follow the states: what is so, then every change.",
     "validate": "Check files of interfaces without using them.",
+    "demo": "Show the agent at work on a small lab, in private namespaces.",
 }
 """Every command with its first sentence: ``ifagent.cli.NAME`` has it as ``command``."""
 

@@ -46,8 +46,13 @@ LIMIT = 10.0
 _INSIDE = "IFAGENT_DEMO_INSIDE"
 
 
-def run_demo() -> None:
-    """Enter private namespaces, then show the agent at work."""
+@click.command("demo")
+def command() -> None:
+    """Show the agent at work on a small lab, in private namespaces.
+
+    Three namespaces joined by veth pairs come up, answer a ping, are changed and healed. Needs no root and
+    leaves nothing behind.
+    """
     if not os.environ.get(_INSIDE):
         _enter_private_namespaces()
     with tempfile.TemporaryDirectory(prefix="ifagent-demo-") as folder:

@@ -81,15 +81,16 @@ async def serve_until_told(
             if socket or os.geteuid() == 0:
                 raise
             log.warning("programs on this machine cannot ask for states", problem=str(error))
-        for store in stores:
-            if store.startswith(ETCD_SCHEME):
-                from ifagent.etcd.address import EtcdAddress
-                from ifagent.outlets.etcd_status import EtcdStatus
-
-                group.start_soon(EtcdStatus(EtcdAddress.parse(store), settings.label).run, agent.states())
         log.info("started", label=settings.label, stores=" ".join(stores))
         try:
             await group.start(agent.run)
+            # Not before: what an earlier agent published is taken back as far as this one does not know it.
+            for store in stores:
+                if store.startswith(ETCD_SCHEME):
+                    from ifagent.etcd.address import EtcdAddress
+                    from ifagent.outlets.etcd_status import EtcdStatus
+
+                    group.start_soon(EtcdStatus(EtcdAddress.parse(store), settings.label).run, agent.states())
             notify("READY=1")
             await anyio.sleep_forever()
         finally:

@@ -8,8 +8,6 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self, assert_never
 
-import structlog
-
 from ifagent.core.events import Declaration
 from ifagent.core.interface import Interface, Name
 from ifagent.core.state import Change, InterfaceState, StateEvent, Status
@@ -20,8 +18,7 @@ from ifagent.etcd.keys import config_prefix, key_of, name_of, status_prefix
 from ifagent.etcd.watcher import Back, Changes, Lost, Snapshot, watch_prefix
 from ifagent.formats import ligato_v1
 from ifagent.formats.state import decode_state
-
-_log = structlog.get_logger(__name__)
+from ifagent.log import log
 
 
 class EtcdStore:
@@ -95,9 +92,9 @@ class EtcdStore:
                             for told in seen.change(key, value.data if value else None):
                                 yield told
                     case Lost(problem):
-                        _log.warning("the store cannot be heard", problem=problem)
+                        log.warning("the store cannot be heard", problem=problem)
                     case Back():
-                        _log.info("the store can be heard again")
+                        log.info("the store can be heard again")
                     case _:
                         assert_never(event)
 
@@ -157,5 +154,5 @@ def _decode(name: Name, data: bytes) -> InterfaceState | None:
     try:
         return decode_state(data)
     except IfagentError as error:
-        _log.warning("a published state cannot be read", name=name, problem=str(error))
+        log.warning("a published state cannot be read", name=name, problem=str(error))
         return None

@@ -1,10 +1,10 @@
 """How the kernel keeps the addresses of one link, and how to get from one list to another.
 
 IPv4: the first address of a subnet (same network, same prefix length) is its *primary*, later ones are
-*secondaries*. The kernel lists the primaries in the order they were added, then the secondaries likewise;
-deleting a primary drops its secondaries (``promote_secondaries`` is off by default). IPv6: addresses of one
-scope are listed newest first, wide scopes before link-local; one address cannot be there twice with different
-prefixes.
+*secondaries*. The kernel lists the primaries in the order they were added, those of 127/8 first, then the
+secondaries likewise; deleting a primary drops its secondaries (``promote_secondaries`` is off by default). IPv6:
+addresses are listed by scope, global, site-local, link-local, within one newest first (some kernels: newest last);
+one address cannot be there twice with different prefixes.
 """
 
 from __future__ import annotations
@@ -44,17 +44,24 @@ def in_kernel_order(wanted: Iterable[IPInterface]) -> tuple[IPInterface, ...]:
     """Return the addresses as a link lists them to which these were given in this order of preference."""
     wanted = tuple(wanted)
     primaries, secondaries = _split([a for a in wanted if isinstance(a, IPv4Interface)])
-    wide, local = _by_scope(wanted)
-    return (*primaries, *secondaries, *wide, *local)
+    ipv6 = [address for scope in _by_scope(wanted) for address in scope]
+    return (*primaries, *secondaries, *ipv6)
 
 
-def address_changes(have: Iterable[IPInterface], wanted: Iterable[IPInterface]) -> AddressChanges:
-    """Return what turns ``have``, in the kernel's order, into ``wanted``; nothing if it is that already."""
+def address_changes(
+    have: Iterable[IPInterface], wanted: Iterable[IPInterface], *, newest_first: bool = True
+) -> AddressChanges:
+    """Return what turns ``have``, in the kernel's order, into ``wanted``; nothing if it is that already.
+
+    ``newest_first`` says how this kernel lists IPv6 addresses of one scope.
+    """
     have, wanted = tuple(have), tuple(wanted)
     if have == in_kernel_order(wanted):
         return AddressChanges()
     ipv4 = _ipv4_changes(*([a for a in side if isinstance(a, IPv4Interface)] for side in (have, wanted)))
-    return sum((_ipv6_changes(*sides) for sides in zip(_by_scope(have), _by_scope(wanted), strict=True)), ipv4)
+    order = -1 if newest_first else 1
+    scopes = zip(_by_scope(have), _by_scope(wanted), strict=True)
+    return sum((_ipv6_changes(has[::order], wants[::order]) for has, wants in scopes), ipv4)
 
 
 def _ipv4_changes(have: Sequence[IPv4Interface], wanted: Sequence[IPv4Interface]) -> AddressChanges:
@@ -76,8 +83,7 @@ def _ipv4_changes(have: Sequence[IPv4Interface], wanted: Sequence[IPv4Interface]
 
 
 def _ipv6_changes(have: Sequence[IPv6Interface], wanted: Sequence[IPv6Interface]) -> AddressChanges:
-    # Newest first: seen from the end of both lists, addresses are appended.
-    have, wanted = have[::-1], wanted[::-1]
+    """Return the changes within one scope; both lists have the oldest address first."""
     stay = _kept(have, wanted)
     leaving = [address for address in have if address not in stay]
     blocked = {address.ip for address in wanted}
@@ -87,17 +93,21 @@ def _ipv6_changes(have: Sequence[IPv6Interface], wanted: Sequence[IPv6Interface]
     )
 
 
-def _split(addresses: Sequence[IPv4Interface]) -> tuple[list[IPv4Interface], list[IPv4Interface]]:
-    """Return primaries and secondaries."""
+def _split(addresses: Iterable[IPv4Interface]) -> tuple[list[IPv4Interface], list[IPv4Interface]]:
+    """Return primaries and secondaries, those of host scope first."""
+    addresses = sorted(addresses, key=lambda address: not address.ip.is_loopback)
     primaries = {address.network: address for address in reversed(addresses)}
     first = set(primaries.values())
     return [a for a in addresses if a in first], [a for a in addresses if a not in first]
 
 
-def _by_scope(addresses: Iterable[IPInterface]) -> tuple[list[IPv6Interface], list[IPv6Interface]]:
-    """Return the IPv6 addresses of wide scope and the link-local ones."""
-    ipv6 = [address for address in addresses if isinstance(address, IPv6Interface)]
-    return [a for a in ipv6 if not a.ip.is_link_local], [a for a in ipv6 if a.ip.is_link_local]
+def _by_scope(addresses: Iterable[IPInterface]) -> tuple[list[IPv6Interface], ...]:
+    """Return the global, the site-local and the link-local IPv6 addresses."""
+    scopes: tuple[list[IPv6Interface], ...] = ([], [], [])
+    for address in addresses:
+        if isinstance(address, IPv6Interface):
+            scopes[2 if address.ip.is_link_local else 1 if address.ip.is_site_local else 0].append(address)
+    return scopes
 
 
 def _kept(have: Sequence[T], wanted: Sequence[T]) -> frozenset[T]:

@@ -18,11 +18,13 @@ class Changes:
     differences: tuple[str, ...] = ()
 
 
-def configure(interface: Interface, target: Target, link: Link, *, mac: str, alias: str, group: int) -> Changes:
+def configure(
+    interface: Interface, target: Target, link: Link, *, mac: str, alias: str, group: int, newest_first: bool = True
+) -> Changes:
     """Return what makes ``link`` as ``interface`` says; nothing where it is so already.
 
     ``target`` is how operations are to name the link. ``mac`` is the wanted MAC, given or by default; ``alias``
-    and ``group`` are the marks of ownership.
+    and ``group`` are the marks of ownership. ``newest_first`` says how the kernel lists IPv6 addresses.
     """
     wanted: dict[str, tuple[object, object]] = {
         "host_name": (link.host_name, interface.host_name),
@@ -41,7 +43,7 @@ def configure(interface: Interface, target: Target, link: Link, *, mac: str, ali
         target = Target(target.namespace, HostName(interface.host_name), target.ifindex)
 
     have = managed(link.addresses, interface.ip_addresses)
-    changes = address_changes(have, interface.ip_addresses)
+    changes = address_changes(have, interface.ip_addresses, newest_first=newest_first)
     operations += [DeleteAddress(target, address) for address in changes.early]
     operations += [AddAddress(target, address) for address in changes.add]
     operations += [DeleteAddress(target, address) for address in changes.late]

@@ -45,12 +45,14 @@ class Observed:
 
     ``namespaces`` tells which namespace a reference leads to; ``links`` has every link of every namespace
     that is listened to, by ifindex. ``unreachable`` says why a namespace that exists cannot be entered.
+    ``ipv6_newest_first`` says how this kernel lists IPv6 addresses of one scope.
     """
 
     own: NsId
     namespaces: Mapping[NamespaceRef, NsId]
     links: Mapping[NsId, Mapping[int, Link]]
     unreachable: Mapping[NsId, str] = field(default_factory=dict)
+    ipv6_newest_first: bool = True
 
     def link(self, id: LinkId | None) -> Link | None:
         """Return the link, ``None`` if there is none or its namespace is not listened to."""
@@ -77,6 +79,7 @@ class Index:
         self.declared: dict[Name, Declaration] = {}
         self.changed: set[Name] = set()
         self.unreachable: dict[NsId, str] = {}
+        self.ipv6_newest_first = True
         self._said: dict[str, dict[Name, Declaration]] = {source: {} for source in self.sources}
         self._interfaces: dict[Name, Interface] = {}
         self._namespaces: dict[NamespaceRef, NsId] = {}
@@ -185,7 +188,7 @@ class Index:
 
     def observed(self) -> Observed:
         """Return what is; a view, valid until the next event is folded."""
-        return Observed(self.own, self._namespaces, self._links, self.unreachable)
+        return Observed(self.own, self._namespaces, self._links, self.unreachable, self.ipv6_newest_first)
 
     def namespace(self, ref: NamespaceRef) -> NsId | None:
         """Return the namespace that a reference leads to."""

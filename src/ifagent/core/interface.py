@@ -52,7 +52,8 @@ def check_host_name(value: str) -> str:
         raise ValueError("a host name cannot be empty")
     if size > MAX_HOST_NAME_BYTES:
         raise ValueError(f"the host name {value!r} has {size} bytes, the kernel takes at most {MAX_HOST_NAME_BYTES}")
-    if any(c in "/:%" or c.isspace() or not c.isprintable() for c in value):
+    # The kernel takes the byte 0xA0 for a space, whatever character it is part of.
+    if any(c in "/:%" or c.isspace() or not c.isprintable() for c in value) or b"\xa0" in value.encode():
         raise ValueError(f"the host name {value!r} has a character that is not allowed (/ : % or white space)")
     if value in _RESERVED_HOST_NAMES:
         raise ValueError(f"the host name {value!r} is reserved")
@@ -110,7 +111,7 @@ def _parse_address(value: object) -> object:
 
 
 def _check_address(value: IPInterface) -> IPInterface:
-    if isinstance(value, IPv6Interface) and value.ip.scope_id is not None:
+    if isinstance(value, IPv6Interface) and value.scope_id is not None:
         raise ValueError(f"{value}: leave out the scope after %, the interface itself is the scope")
     if value.ip.is_unspecified or value.ip.is_multicast:
         raise ValueError(f"{value} cannot be an interface's own address")

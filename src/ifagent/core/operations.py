@@ -116,7 +116,7 @@ class MoveLink:
 
 @dataclass(frozen=True, slots=True)
 class AddAddress:
-    """Give a link one more address; it becomes the last of its family and scope."""
+    """Give a link one more address; where the kernel lists it, see :mod:`ifagent.core.addresses`."""
 
     target: Target
     address: IPInterface

@@ -229,7 +229,15 @@ class _Planner:
     ) -> tuple[str, ...]:
         """Plan what makes ``link`` at ``target`` what ``interface`` says; return the differences in words."""
         alias = self.owner.alias(interface.name)
-        changes = configure(interface, target, link, mac=self._mac(interface), alias=alias, group=self.owner.group)
+        changes = configure(
+            interface,
+            target,
+            link,
+            mac=self._mac(interface),
+            alias=alias,
+            group=self.owner.group,
+            newest_first=self.observed.ipv6_newest_first,
+        )
         for operation in changes.operations:
             self._step(operation, [interface.name], after)
             after = [operation]

@@ -21,8 +21,13 @@ Emit = Callable[[Event], None]
 class Kernel(Protocol):
     """A kernel as the agent uses it. Every method is called on the agent's event loop."""
 
-    own: NsId
-    """The namespace that the agent itself lives in."""
+    @property
+    def own(self) -> NsId:
+        """The namespace that the agent itself lives in."""
+
+    @property
+    def ipv6_newest_first(self) -> bool:
+        """How the kernel lists IPv6 addresses of one scope; known once :meth:`run` has started."""
 
     async def run(self, emit: Emit, *, task_status: TaskStatus[None]) -> None:
         """Listen until cancelled; on the way out every socket and file is closed.
@@ -30,7 +35,8 @@ class Kernel(Protocol):
         Before ``task_status.started()`` it has emitted :class:`NamespacesListed`, and the
         :class:`NamespaceSeen` of the own namespace. Afterwards it emits a :class:`NamespacesListed` whenever
         named namespaces come or go, and a :class:`LinkSeen` for every change of a link or its addresses in
-        the namespaces that are attached. After lost notifications it emits :class:`LinksListed` anew.
+        the namespaces that are attached, as far as the kernel tells: Linux is silent about alias and group of
+        a link that is down. After lost notifications it emits :class:`LinksListed` anew.
         """
 
     async def attach(self, namespace: NsId, path: str) -> None:

@@ -73,6 +73,7 @@ class LinuxKernel:
         when it was killed are removed by :meth:`run`. ``receive_buffer`` is in bytes.
         """
         self.own = NsId(Path(OWN_NAMESPACE_PATH).stat().st_ino)
+        self.ipv6_newest_first = True
         self._directory = netns_dir
         self._mark = mark
         self._receive_buffer = receive_buffer
@@ -90,6 +91,7 @@ class LinuxKernel:
         home = os.open(OWN_NAMESPACE_PATH, os.O_RDONLY | os.O_CLOEXEC)
         try:
             facts = await _off_loop(partial(find_facts, home=home))
+            self.ipv6_newest_first = facts.newest_first
             monitor = Monitor(self.own, home, buffer=self._receive_buffer, facts=facts)
             try:
                 self._running = _Running(emit, home, monitor, tells_maker=facts.tells_maker)

@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator
 from typing import NoReturn
 
 import anyio
-import structlog
 
 from ifagent.core.interface import Name
 from ifagent.core.state import Change, InterfaceState, StateEvent
@@ -23,14 +22,13 @@ from ifagent.etcd.backoff import Backoff
 from ifagent.etcd.client import EtcdClient, EtcdError
 from ifagent.etcd.keys import key_of, status_prefix
 from ifagent.formats.state import encode_state_json
+from ifagent.log import log
 
 INTERVAL = 0.05
 """Least seconds between the beginnings of two transactions; changes are collected meanwhile."""
 
 LAST_WORDS = 1.0
 """Most seconds that the outlet takes, when it is cancelled, to take its states back."""
-
-_log = structlog.get_logger(__name__)
 
 
 class EtcdStatus:
@@ -85,13 +83,13 @@ class EtcdStatus:
             try:
                 await self._begin(client)
                 if lost:
-                    _log.info("states are published again")
+                    log.info("states are published again")
                 lost = False
                 backoff.reset()
                 await self._hold(client)
             except SourceLost as error:
                 if not lost:
-                    _log.warning("states cannot be published", problem=str(error))
+                    log.warning("states cannot be published", problem=str(error))
                 lost = True
                 await anyio.sleep(backoff.next())
 
@@ -145,4 +143,4 @@ class EtcdStatus:
                 try:
                     await client.revoke(self._lease)
                 except SourceLost as error:
-                    _log.info("states were left to their lease", problem=str(error))
+                    log.info("states were left to their lease", problem=str(error))

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from typing import assert_never
 
-import structlog
-
 from ifagent.core.events import Declaration, Declared, Event, SourceHealth, SourceSnapshot
 from ifagent.core.interface import Name
 from ifagent.etcd.address import EtcdAddress
@@ -15,8 +13,7 @@ from ifagent.etcd.client import EtcdClient, Value
 from ifagent.etcd.keys import config_prefix, name_of
 from ifagent.etcd.watcher import Back, Changes, Lost, Snapshot, watch_prefix
 from ifagent.formats import ligato_v1
-
-_log = structlog.get_logger(__name__)
+from ifagent.log import log
 
 
 class EtcdSource:
@@ -50,10 +47,10 @@ class EtcdSource:
                         for key, value in changes:
                             self._declare(key, value, emit)
                     case Lost(problem):
-                        _log.warning("the store cannot be heard", source=self.name, problem=problem)
+                        log.warning("the store cannot be heard", source=self.name, problem=problem)
                         emit(SourceHealth(self.name, problem))
                     case Back():
-                        _log.info("the store can be heard again", source=self.name)
+                        log.info("the store can be heard again", source=self.name)
                         emit(SourceHealth(self.name))
                     case _:
                         assert_never(event)

@@ -102,6 +102,7 @@ class SimulatedKernel:
         self.own: NsId = self._world.own.id
         self.outside = Outside(self._world)
         self.operations_executed = 0
+        self.ipv6_newest_first = True
 
     # The contract
 
