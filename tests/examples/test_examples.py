@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from etcd_server import running
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = {
@@ -38,34 +40,26 @@ def readme_blocks(language: str) -> list[str]:
 
 
 @pytest.mark.kernel
-@pytest.mark.parametrize("number", range(len(readme_blocks("python"))))
-def test_python_in_the_readme(number: int, tmp_path: Path) -> None:
-    script = tmp_path / "readme.py"
-    script.write_text(readme_blocks("python")[number])
-    run(sys.executable, str(script), cwd=tmp_path)
-
-
-@pytest.mark.kernel
 @pytest.mark.etcd
-def test_the_service_in_the_readme(tmp_path: Path) -> None:
-    """Run the shell session of the README with a real etcd, command by command as it stands there."""
-    from etcd_server import running
-
+def test_the_readme(tmp_path: Path) -> None:
+    """Run the README's code as it stands there, the service first, with a real etcd."""
     (session,) = readme_blocks("console")
+    embedded, subscriber = readme_blocks("python")
+    shutil.copy(ROOT / "examples" / "pair.yaml", tmp_path)
     with running(tmp_path) as etcd:
-        commands = [line.removeprefix("$ ") for line in session.splitlines() if line.startswith("$ ")]
-        script = "\n".join(
-            [
-                "set -e",
-                f"export PATH={Path(sys.executable).parent}:$PATH ETCDCTL_API=3",
-                *(c.replace("127.0.0.1:2379", f"127.0.0.1:{etcd.port}") for c in commands),
-                "kill %1; wait %1",
-            ]
-        )
-        printed = run("bash", "-c", f"set -m; {script}", cwd=tmp_path)
-    for line in session.splitlines():
-        if line and not line.startswith("$ "):
-            assert line.strip() in printed.replace("\r", ""), printed
+        for name, text in (("embedded.py", embedded), ("subscriber.py", subscriber)):
+            (tmp_path / name).write_text(text.replace("127.0.0.1:2379", f"127.0.0.1:{etcd.port}"))
+        lines = session.splitlines()
+        commands = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+        commands.insert(-1, f"{sys.executable} subscriber.py")
+        script = ["set -em", f"export PATH={Path(sys.executable).parent}:$PATH", *commands, "kill %1", "wait %1"]
+        text = "\n".join(script).replace("127.0.0.1:2379", f"127.0.0.1:{etcd.port}")
+        printed = run("bash", "-c", text, cwd=tmp_path)
+    for line in lines:
+        assert line.startswith("$ ") or line in printed, printed
+    assert "snapshot web APPLIED" in printed
+    assert "10.0.0.1/24" in printed
+    assert "APPLIED b" in run(sys.executable, str(tmp_path / "embedded.py"))
 
 
 @pytest.mark.kernel

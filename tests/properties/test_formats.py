@@ -24,7 +24,9 @@ from ifagent.formats.pb import interfaces as pb
 letters = st.characters(min_codepoint=33, max_codepoint=0x2FF, categories=("L", "N", "P", "S"))
 names = st.text(letters, min_size=1, max_size=40)
 host_names = st.text(letters, min_size=1, max_size=7).filter(
-    lambda text: not set("/:%") & set(text) and text not in {".", "..", "all", "default", "lo"}
+    lambda text: (
+        not set("/:%") & set(text) and b"\xa0" not in text.encode() and text not in {".", "..", "all", "default", "lo"}
+    )
 )
 macs = st.binary(min_size=6, max_size=6).map(lambda octets: bytes([octets[0] & 0xFC | 2, *octets[1:]]).hex(":"))
 v4 = st.builds(

@@ -371,6 +371,7 @@ def test_help_needs_nothing_but_click() -> None:
         "ifagent.cli",
         "ifagent.cli.app",
         "ifagent.cli.failures",
+        "ifagent.errors",
     }
     assert not {"asyncio", "grpc", "pydantic", "rich", "ruamel", "structlog"} & loaded
 
