@@ -30,7 +30,8 @@ from ifagent.core.operations import DeleteLink, Target
 from ifagent.core.state import ConfigState, InterfaceState, Status
 from ifagent.kernel.requests import encode
 from ifagent.kernel.sockets import RequestSocket
-from ifagent.kernel.syscalls import OWN_NAMESPACE_PATH, inside
+from ifagent.kernel.syscalls import inside
+from ifagent.nsfs import OWN_NAMESPACE_PATH
 from ifagent.settings import Settings
 from ifagent.sources.files import FileSource
 

@@ -14,8 +14,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import anyio
 import anyio.lowlevel
@@ -33,11 +32,14 @@ from ifagent.kernel.jobs import KernelRequest, Step, namespaces_of, plan_jobs
 from ifagent.kernel.lane import Lane
 from ifagent.kernel.monitor import Monitor
 from ifagent.kernel.names import NameWatch
-from ifagent.kernel.namespaces import create_namespace, list_namespaces, remove_left_overs, remove_namespace
+from ifagent.kernel.namespaces import (
+    create_namespace,
+    list_namespaces,
+    remove_left_overs,
+    remove_namespace,
+)
 from ifagent.kernel.requests import encode
-from ifagent.kernel.syscalls import OWN_NAMESPACE_PATH
-
-T = TypeVar("T")
+from ifagent.nsfs import OWN_NAMESPACE_PATH, own_namespace
 
 NETNS_DIRECTORY: Final = "/run/netns"
 """Where ``ip netns`` keeps named namespaces."""
@@ -72,7 +74,7 @@ class LinuxKernel:
         ``netns_dir`` is where named namespaces are. Plain files there that an agent with ``mark`` left behind
         when it was killed are removed by :meth:`run`. ``receive_buffer`` is in bytes.
         """
-        self.own = NsId(Path(OWN_NAMESPACE_PATH).stat().st_ino)
+        self.own = own_namespace()
         self.ipv6_newest_first = True
         self._directory = netns_dir
         self._mark = mark
@@ -90,7 +92,7 @@ class LinuxKernel:
             raise AgentBug("the kernel runs already")
         home = os.open(OWN_NAMESPACE_PATH, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            facts = await _off_loop(partial(find_facts, home=home))
+            facts = await off_loop(partial(find_facts, home=home))
             self.ipv6_newest_first = facts.newest_first
             monitor = Monitor(self.own, home, buffer=self._receive_buffer, facts=facts)
             try:
@@ -111,7 +113,7 @@ class LinuxKernel:
         lane = self._lanes.get(namespace)
         if lane is None:
             with self._using():
-                lane = await _off_loop(partial(Lane.open, namespace, path, home=running.home))
+                lane = await off_loop(partial(Lane.open, namespace, path, home=running.home))
             if self._running is not running:
                 self._close(lane.close)
                 raise NamespaceUnavailable(f"{path}: the kernel is not listened to any more")
@@ -173,10 +175,10 @@ class LinuxKernel:
     # Listening
 
     async def _listen(self, running: _Running, task_status: TaskStatus[None]) -> None:
-        watch = await _off_loop(partial(NameWatch, self._directory))
+        watch = await off_loop(partial(NameWatch, self._directory))
         try:
             if self._mark is not None:
-                await _off_loop(partial(remove_left_overs, self._directory, self._mark))
+                await off_loop(partial(remove_left_overs, self._directory, self._mark))
             await self._list_names(running)
             running.names_changed = True
             self.drain()
@@ -199,7 +201,7 @@ class LinuxKernel:
         watch.start(lambda: running.renamed.set())  # noqa: PLW0108 the event is another one after each wake
         while True:
             running.renamed = anyio.Event()
-            await _off_loop(watch.follow)
+            await off_loop(watch.follow)
             await self._list_names(running)
             self.drain()
             await anyio.sleep(PAUSE)
@@ -219,7 +221,7 @@ class LinuxKernel:
 
     async def _list_names(self, running: _Running) -> None:
         async with running.naming:  # an older listing must not come after a newer one
-            named = await _off_loop(partial(list_namespaces, self._directory))
+            named = await off_loop(partial(list_namespaces, self._directory))
             running.names_changed |= named != running.named
             running.named = named
 
@@ -243,7 +245,7 @@ class LinuxKernel:
                 monitor.record(lane.namespace)
                 with self._using():
                     try:
-                        listing = await _off_loop(partial(lane.look, tells_maker=running.tells_maker))
+                        listing = await off_loop(partial(lane.look, tells_maker=running.tells_maker))
                     except OSError as error:
                         text = f"cannot list the network namespace {lane.namespace}: {error.strerror}"
                         raise NamespaceUnavailable(text) from error
@@ -354,24 +356,6 @@ class _Running:
         self.renamed = anyio.Event()
         self.doubtful: set[NsId] = set()
         self.doubt = anyio.Event()
-
-
-async def _off_loop(work: Callable[[], T], *, limiter: anyio.CapacityLimiter | None = None) -> T:
-    """Do work in a thread and wait for its end whoever cancels, so that no thread uses what is closed."""
-    done: list[T] = []
-    failed: list[Exception] = []
-
-    async def wait() -> None:
-        try:
-            done.append(await anyio.to_thread.run_sync(work, limiter=limiter))
-        except Exception as error:  # noqa: BLE001 raised again below, without the group that a task would put around it
-            failed.append(error)
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(wait)
-    if failed:
-        raise failed[0]
-    return done[0]
 
 
 async def _do(

@@ -29,6 +29,7 @@ class NameWatch:
         self._directory = Path(directory)
         self._watch: Watch | None = None
         self._inotify = Inotify()
+        os.set_blocking(self._inotify.fd, False)
         self._mounts = os.open(_MOUNTS, os.O_RDONLY | os.O_CLOEXEC)
         # The mount table is always readable and says "changed" out of band, which an event loop does not
         # ask for; an epoll of its own does, and is readable itself then.

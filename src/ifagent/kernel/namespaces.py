@@ -27,34 +27,16 @@ from ifagent.kernel.syscalls import (
     MS_BIND,
     MS_REC,
     MS_SHARED,
-    OWN_NAMESPACE_PATH,
     inside_new,
-    is_network_namespace,
     mount,
     mount_thread_namespace,
     unmount,
 )
+from ifagent.nsfs import identify
 
 _DIRECTORY_MODE: Final = 0o755
 _FILE_MODE: Final = 0o444
 _NO_TMPFILE: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL})
-
-
-def identify(path: str) -> NsId | None:
-    """Return the network namespace that a path leads to, ``None`` if it leads to something else or nowhere."""
-    try:
-        # Opening is for nsfs files only: opening any other file may block, or have effects.
-        if Path(path).stat().st_dev != Path(OWN_NAMESPACE_PATH).stat().st_dev:
-            return None
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        return NsId(os.fstat(fd).st_ino) if is_network_namespace(fd) else None
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
 
 
 def open_namespace(namespace: NsId, path: str) -> int:

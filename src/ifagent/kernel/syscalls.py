@@ -10,7 +10,6 @@ import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from fcntl import ioctl
 from functools import cache
 from typing import Final
 
@@ -20,10 +19,6 @@ MS_REC: Final = 0x4000
 MS_SHARED: Final = 0x10_0000
 MNT_DETACH: Final = 0x2
 UMOUNT_NOFOLLOW: Final = 0x8
-NS_GET_NSTYPE: Final = 0xB703
-
-OWN_NAMESPACE_PATH: Final = "/proc/self/ns/net"
-"""The namespace of the process, as its main thread has it."""
 
 _THREAD_NAMESPACE_PATH: Final = "/proc/thread-self/ns/net"
 
@@ -53,11 +48,6 @@ def unmount(target: str) -> None:
 def mount_thread_namespace(target: str) -> None:
     """Give the network namespace that the calling thread is in a name in the file system."""
     mount(_THREAD_NAMESPACE_PATH, target, flags=MS_BIND)
-
-
-def is_network_namespace(fd: int) -> bool:
-    """Tell whether an open nsfs file is a network namespace, not one of another type."""
-    return ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNET
 
 
 @contextmanager
