@@ -39,6 +39,7 @@ from ifagent.kernel.namespaces import (
     remove_namespace,
 )
 from ifagent.kernel.requests import encode
+from ifagent.kernel.threads import off_loop
 from ifagent.nsfs import OWN_NAMESPACE_PATH, own_namespace
 
 NETNS_DIRECTORY: Final = "/run/netns"
