@@ -79,11 +79,17 @@ class SourceHealth:
 
 @dataclass(frozen=True, slots=True)
 class NamespaceSeen:
-    """A reference leads to a namespace, which can be opened at ``path``; ``id`` ``None``: to none."""
+    """A reference leads to a namespace, which can be opened at ``path``; ``id`` ``None``: to none.
+
+    ``problem`` then says why, in a sentence that starts after the reference, such as ``has ended``.
+    ``invalid`` says that it can never lead to one as it is, because it names something else.
+    """
 
     ref: NamespaceRef
     id: NsId | None
     path: str = ""
+    problem: str = ""
+    invalid: bool = False
 
     @property
     def key(self) -> Hashable:
