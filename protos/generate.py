@@ -57,6 +57,9 @@ def generate(folder: Path) -> list[Path]:
         )
         if done.returncode:
             raise GenerationFailed(done.stderr.strip() or f"protoc ended with exit code {done.returncode}")
+        # The compiler leaves the one type out that type checkers then have to guess.
+        pool = out / "message_pool.py"
+        pool.write_text(pool.read_text().replace("_pool = ", "_pool: betterproto2.MessagePool = "))
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(out, folder)
     return generated_files(folder)

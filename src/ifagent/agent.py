@@ -53,7 +53,7 @@ class Agent:
     def __init__(
         self, settings: Settings | None = None, *, sources: Sequence[Source] = (), kernel: Kernel | None = None
     ) -> None:
-        self.settings = settings or Settings()
+        self.settings: Settings = settings or Settings()
         if kernel is None:
             from ifagent.kernel.linux import LinuxKernel
 

@@ -58,7 +58,7 @@ class InvalidInterface(IfagentError):
     def __init__(self, name: str, errors: Iterable[FieldError]) -> None:
         """Keep the name and the field errors; the message joins them."""
         self.name = name
-        self.errors = tuple(errors)
+        self.errors: tuple[FieldError, ...] = tuple(errors)
         super().__init__(f"interface {name!r}: " + "; ".join(map(str, self.errors)))
 
 
@@ -70,7 +70,7 @@ class BrokenFile(IfagentError):
 
     def __init__(self, path: object, text: str, *, line: int = 0) -> None:
         """Keep the place; the message begins with it."""
-        self.path = str(path)
+        self.path: str = str(path)
         self.line = line
         super().__init__(f"{path}: line {line}: {text}" if line else f"{path}: {text}")
 

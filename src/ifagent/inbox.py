@@ -17,7 +17,7 @@ class Inbox:
     """
 
     def __init__(self) -> None:
-        self.sequence = 0
+        self.sequence: int = 0
         self._events: dict[Hashable, Event] = {}
         self._news = anyio.Event()
 

@@ -67,10 +67,10 @@ class Reconciler:
         self.inbox = inbox
         self.hub = hub
         self.owner = owner
-        self.retry = RetryBook()
+        self.retry: RetryBook = RetryBook()
         self._clock = clock
         self.next_time: float | None = None
-        self.covered = 0
+        self.covered: int = 0
         self._drift: dict[Name, str] = {}
         self._take_all_anew = False
         self._complained: set[NsId] = set()

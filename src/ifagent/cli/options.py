@@ -150,4 +150,6 @@ def default_socket(label: str) -> Path:
     return SOCKET_DIRECTORY / f"{label}.sock"
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="For programs.")
+def json_option(command: F) -> F:
+    """Add ``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="For programs.")(command)

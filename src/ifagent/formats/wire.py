@@ -37,7 +37,7 @@ class BrokenMessage(Exception):
 
     def __init__(self, field: str, message: str) -> None:
         """Keep the field's path, empty for the message itself, and what is wrong."""
-        self.error = FieldError(field, message)
+        self.error: FieldError = FieldError(field, message)
         super().__init__(str(self.error))
 
 

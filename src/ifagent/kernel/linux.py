@@ -75,8 +75,8 @@ class LinuxKernel:
         ``netns_dir`` is where named namespaces are. Plain files there that an agent with ``mark`` left behind
         when it was killed are removed by :meth:`run`. ``receive_buffer`` is in bytes.
         """
-        self.own = own_namespace()
-        self.ipv6_newest_first = True
+        self.own: NsId = own_namespace()
+        self.ipv6_newest_first: bool = True
         self._directory = netns_dir
         self._mark = mark
         self._receive_buffer = receive_buffer

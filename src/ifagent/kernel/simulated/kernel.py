@@ -100,9 +100,9 @@ class SimulatedKernel:
         self._failures: list[_Failure] = []
         self._world = World(OWN_PATH, self._note)
         self.own: NsId = self._world.own.id
-        self.outside = Outside(self._world)
-        self.operations_executed = 0
-        self.ipv6_newest_first = True
+        self.outside: Outside = Outside(self._world)
+        self.operations_executed: int = 0
+        self.ipv6_newest_first: bool = True
 
     # The contract
 

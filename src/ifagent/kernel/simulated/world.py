@@ -51,7 +51,7 @@ class World:
         self._changed = changed
         self._last_id = 4026531840
         self._last_mac = 0x02_00_5E_00_00_00
-        self.own = self.add_namespace(own_path)
+        self.own: WorldNamespace = self.add_namespace(own_path)
 
     # Namespaces
 
