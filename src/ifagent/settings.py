@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -23,7 +23,7 @@ def _check_label(value: str) -> str:
 class Settings(BaseModel):
     """What an agent can be told apart from interfaces. Frozen; a bad value raises ``pydantic.ValidationError``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
     label: Annotated[str, AfterValidator(_check_label)] = "vpp1"
     """Names the agent: its keys in the store, its marks in the kernel. ligato's default."""

@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 import pytest
 from world import NS, OWN, OWNER, lo, observed, operations, pair, planned, veth
 
-from ifagent.core.interface import HostName, NamespaceRef, NamespaceType, Veth, named
+from ifagent.core.index import Absence
+from ifagent.core.interface import AutoTap, HostName, Interface, NamespaceRef, NamespaceType, Veth, named
 from ifagent.core.link import Link, LinkId
 from ifagent.core.operations import AddAddress, CreateVeth, DeleteLink, MoveLink, RemoveNamespace, SetLink
 from ifagent.core.plan import Plan, Verdict
@@ -183,9 +184,77 @@ def test_a_broken_pair_is_made_anew() -> None:
     assert all(isinstance(op, DeleteLink | CreateVeth) or step.after for op, step in result.steps.items())
 
 
-def test_references_that_are_not_followed_are_pending_with_a_reason() -> None:
+def test_references_that_lead_nowhere_are_pending_with_a_reason() -> None:
     ref = NamespaceRef(NamespaceType.MICROSERVICE, "web")
     result = planned([replace(A, namespace=ref), B], observed())
     assert obstacle_of(result, "a")[0] is ConfigState.PENDING
     assert not result.steps
     assert result.verdicts["b"] != Verdict()
+
+
+def tap(**fields: Any) -> Interface:
+    return Interface(name="t", kind=AutoTap(temp_if_name="tap0"), enabled=True, **fields)
+
+
+def made_tap(host_name: str = "tap0", ifindex: int = 7, **fields: Any) -> Link:
+    link = Link(id=LinkId(OWN, ifindex), host_name=HostName(host_name), kind="tun", mac="06:00:00:00:00:01", mtu=1500)
+    return replace(link, **fields)
+
+
+def test_a_tap_is_waited_for_and_adopted_in_place() -> None:
+    interface = tap(host_if_name="eth7", mtu=1400)
+    assert obstacle_of(planned([interface], observed()), "t")[0] is ConfigState.PENDING
+    change = find(planned([interface], observed([made_tap()])), SetLink)
+    assert (change.target.ifindex, change.host_name, change.mtu, change.up, change.mac) == (7, "eth7", 1400, True, None)
+    assert change.group is None, "a TAP in the agent's group would be deleted with it"
+    assert change.alias == "ifagent-tap/test/tap0/06:00:00:00:00:01/1500/t"
+
+
+def test_what_is_no_tap_is_not_adopted() -> None:
+    for other in (made_tap(mac=""), made_tap(kind="veth"), made_tap(alias="ifagent-tap/other/a/b/1/c")):
+        result = planned([tap()], observed([other]))
+        assert not result.steps
+        assert "not a TAP that can be adopted" in obstacle_of(result, "t")[1]
+
+
+def test_a_tap_is_marked_before_it_is_moved() -> None:
+    result = planned([tap(namespace=named("ns1"), ip_addresses=("10.0.0.1/24",))], observed([made_tap()]))
+    assert operations(result) == ["SetLink", "MoveLink", "SetLink", "AddAddress"]
+    first = next(iter(next(result.waves())))
+    assert isinstance(first, SetLink)
+    assert first.alias is not None
+
+
+def adopted(**fields: Any) -> Link:
+    return made_tap(alias="ifagent-tap/test/tap0/06:00:00:00:00:01/1500/t", **fields)
+
+
+def test_an_adopted_tap_is_given_back_and_never_deleted() -> None:
+    away = adopted(id=LinkId(NS[named("ns1")], 7), host_name=HostName("eth7"), mtu=1400)
+    result = planned([], observed([away]))
+    assert operations(result) == ["MoveLink", "SetLink"]
+    assert (find(result, MoveLink).to, find(result, MoveLink).host_name) == (OWN, "tap0")
+    assert (find(result, SetLink).mtu, find(result, SetLink).alias) == (1500, "")
+    assert not planned([], observed([away]), complete=False).steps
+    assert not planned([], observed([away]), held=frozenset({"t"})).steps
+
+
+def test_clearing_mtu_and_mac_of_a_tap_brings_its_creators_back() -> None:
+    link = adopted(host_name=HostName("t"), mtu=1400, mac="02:00:00:00:00:02", up=True)
+    change = find(planned([tap()], observed([link])), SetLink)
+    assert (change.mtu, change.mac, change.alias) == (1500, "06:00:00:00:00:01", None)
+
+
+def test_two_that_want_one_tap_do_not_share_it() -> None:
+    rival = replace(tap(), name="u")
+    result = planned([tap(), rival], observed([made_tap()]))
+    assert result.verdicts["t"].obstacle is None
+    assert obstacle_of(result, "u")[0] is ConfigState.PENDING
+
+
+def test_a_reference_that_cannot_lead_to_a_namespace_is_invalid() -> None:
+    ref = NamespaceRef(NamespaceType.FILE, "/tmp/x")
+    absent = {ref: Absence("is not a network namespace", invalid=True)}
+    result = planned([replace(A, namespace=ref), B], replace(observed(), absent=absent))
+    assert obstacle_of(result, "a") == (ConfigState.INVALID, "/tmp/x is not a network namespace")
+    assert not result.steps

@@ -1,17 +1,18 @@
 """Which link belongs to which interface, and who has which place.
 
 A *place* is a namespace and a host name. A link is claimed by the interface that its alias names; failing
-that, a link of ours without a name is claimed by the interface whose place it has. Nothing else is ever
+that, a link of ours without a name is claimed by the interface whose place it has. An AUTO_TAP also claims a TAP
+that nobody has adopted, in the agent's own namespace under the name that its creator gives it. Nothing else is ever
 taken for an interface's link.
 """
 
 from __future__ import annotations
 
 from ifagent.core.index import Desired, Observed
-from ifagent.core.interface import HostName, Interface, Name, NamespaceRef, NamespaceType
+from ifagent.core.interface import AutoTap, HostName, Interface, Name, NamespaceRef, NamespaceType
 from ifagent.core.link import Link, LinkId, NsId
 from ifagent.core.operations import Place, Target
-from ifagent.core.ownership import Owner
+from ifagent.core.ownership import Adoption, Owner
 
 
 class Claims:
@@ -38,7 +39,32 @@ class Claims:
             for place, link in unnamed:
                 if (name := wanted.get(place)) is not None:
                     self.of.setdefault(name, link)
+        self._claim_taps()
         self.by: dict[LinkId, Name] = {link.id: name for name, link in self.of.items()}
+
+    def _claim_taps(self) -> None:
+        self.adopted: dict[LinkId, Adoption] = {}
+        for link in self.at.values():
+            if (adoption := self.owner.adoption(link)) is not None:
+                self.adopted[link.id] = adoption
+                if self.is_tap(adoption.name):
+                    self.of.setdefault(adoption.name, link)
+        taken: set[LinkId] = set()
+        for name in sorted(name for name in self.desired.interfaces if self.is_tap(name) and name not in self.of):
+            found = self.at.get((self.observed.own, self.tap_name(self.desired.interfaces[name])))
+            if found is not None and self.owner.may_adopt(found) and found.id not in taken:
+                taken.add(found.id)
+                self.of[name] = found
+
+    def is_tap(self, name: Name) -> bool:
+        """Tell whether an AUTO_TAP of this name is declared."""
+        interface = self.desired.interfaces.get(name)
+        return interface is not None and isinstance(interface.kind, AutoTap)
+
+    def tap_name(self, interface: Interface) -> HostName:
+        """Return the host name under which an AUTO_TAP's creator makes it."""
+        temporary = interface.kind.temp_if_name if isinstance(interface.kind, AutoTap) else ""
+        return HostName(temporary or interface.host_name)
 
     def _is_place_of(self, place: tuple[NsId, HostName], name: Name) -> bool:
         interface = self.desired.interfaces.get(name)

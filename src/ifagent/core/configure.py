@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ifagent.core.addresses import address_changes, managed
-from ifagent.core.interface import DEFAULT_MTU, HostName, Interface
+from ifagent.core.interface import HostName, Interface
 from ifagent.core.link import Link
 from ifagent.core.operations import AddAddress, DeleteAddress, LinkOperation, SetLink, Target
 
@@ -18,21 +18,30 @@ class Changes:
     differences: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What a link is to have beside what its interface says: MAC and MTU, given or by default, and the marks."""
+
+    mac: str
+    mtu: int
+    alias: str
+    group: int
+
+
 def configure(
-    interface: Interface, target: Target, link: Link, *, mac: str, alias: str, group: int, newest_first: bool = True
+    interface: Interface, target: Target, link: Link, attributes: Attributes, *, newest_first: bool = True
 ) -> Changes:
     """Return what makes ``link`` as ``interface`` says; nothing where it is so already.
 
-    ``target`` is how operations are to name the link. ``mac`` is the wanted MAC, given or by default; ``alias``
-    and ``group`` are the marks of ownership. ``newest_first`` says how the kernel lists IPv6 addresses.
+    ``target`` is how operations are to name the link. ``newest_first`` says how the kernel lists IPv6 addresses.
     """
     wanted: dict[str, tuple[object, object]] = {
         "host_name": (link.host_name, interface.host_name),
-        "mac": (link.mac, mac),
-        "mtu": (link.mtu, interface.mtu or DEFAULT_MTU),
+        "mac": (link.mac, attributes.mac),
+        "mtu": (link.mtu, attributes.mtu),
         "up": (link.up, interface.enabled),
-        "alias": (link.alias, alias),
-        "group": (link.group, group),
+        "alias": (link.alias, attributes.alias),
+        "group": (link.group, attributes.group),
     }
     different = {name: value for name, (has, value) in wanted.items() if has != value}
     differences = [f"{name} is {wanted[name][0]!r}, wanted {value!r}" for name, value in different.items()]

@@ -40,11 +40,20 @@ class Desired:
 
 
 @dataclass(frozen=True, slots=True)
+class Absence:
+    """Why a reference leads to no namespace; ``invalid`` if it never can as it is."""
+
+    problem: str
+    invalid: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """What is, as the planner takes it.
 
     ``namespaces`` tells which namespace a reference leads to; ``links`` has every link of every namespace
-    that is listened to, by ifindex. ``unreachable`` says why a namespace that exists cannot be entered.
+    that is listened to, by ifindex. ``unreachable`` says why a namespace that exists cannot be entered, ``absent``
+    why a reference leads to none.
     ``ipv6_newest_first`` says how this kernel lists IPv6 addresses of one scope.
     """
 
@@ -52,6 +61,7 @@ class Observed:
     namespaces: Mapping[NamespaceRef, NsId]
     links: Mapping[NsId, Mapping[int, Link]]
     unreachable: Mapping[NsId, str] = field(default_factory=dict)
+    absent: Mapping[NamespaceRef, Absence] = field(default_factory=dict)
     ipv6_newest_first: bool = True
 
     def link(self, id: LinkId | None) -> Link | None:
@@ -72,7 +82,7 @@ class Index:
 
     def __init__(self, own: NsId, sources: Sequence[str]) -> None:
         self.own = own
-        self.sources = tuple(sources)
+        self.sources: tuple[str, ...] = tuple(sources)
         self._synced: set[str] = set()
         self._incomplete: set[str] = set()
         self.problems: dict[str, str] = {}
@@ -84,6 +94,7 @@ class Index:
         self._interfaces: dict[Name, Interface] = {}
         self._namespaces: dict[NamespaceRef, NsId] = {}
         self._paths: dict[NamespaceRef, str] = {}
+        self._absent: dict[NamespaceRef, Absence] = {}
         self._links: dict[NsId, dict[int, Link]] = {}
         self._looked_at: set[NsId] = set()
 
@@ -98,6 +109,8 @@ class Index:
                 self.problems[event.source] = event.problem
             case NamespaceSeen():
                 self._see_namespace(event.ref, event.id, event.path)
+                if event.id is None and event.problem:
+                    self._absent[event.ref] = Absence(event.problem, event.invalid)
             case NamespacesListed():
                 self._list_namespaces(event.paths)
             case LinksListed():
@@ -148,6 +161,7 @@ class Index:
             links[id.ifindex] = link
 
     def _see_namespace(self, ref: NamespaceRef, id: NsId | None, path: str = "") -> None:
+        self._absent.pop(ref, None)
         if id is None:
             gone = self._namespaces.pop(ref, None)
             self._paths.pop(ref, None)
@@ -188,7 +202,11 @@ class Index:
 
     def observed(self) -> Observed:
         """Return what is; a view, valid until the next event is folded."""
-        return Observed(self.own, self._namespaces, self._links, self.unreachable, self.ipv6_newest_first)
+        return Observed(self.own, self._namespaces, self._links, self.unreachable, self._absent, self.ipv6_newest_first)
+
+    def references(self) -> frozenset[NamespaceRef]:
+        """Return every reference that a declared interface makes."""
+        return frozenset(interface.namespace for interface in self._interfaces.values())
 
     def namespace(self, ref: NamespaceRef) -> NsId | None:
         """Return the namespace that a reference leads to."""
@@ -208,7 +226,7 @@ class Index:
         These are the agent's own, those that a declared interface refers to, those with links of ours or
         made by us, and each other one until it has been looked at once, for left-overs.
         """
-        wanted_refs = {interface.namespace for interface in self._interfaces.values()}
+        wanted_refs = self.references()
         paths: dict[NsId, str] = {}
         for ref, id in self._namespaces.items():
             if id == self.own or ref in wanted_refs or id not in self._looked_at or self._has_ours(id, owner):
@@ -217,7 +235,9 @@ class Index:
 
     def _has_ours(self, id: NsId, owner: Owner) -> bool:
         links = self._links.get(id, {})
-        return owner.made_namespace(links.get(LOOPBACK_IFINDEX)) or any(map(owner.owns, links.values()))
+        if owner.made_namespace(links.get(LOOPBACK_IFINDEX)):
+            return True
+        return any(owner.owns(link) or owner.adoption(link) for link in links.values())
 
     def take_changed(self) -> Iterable[Name]:
         """Return the names whose declaration changed since the last call."""

@@ -3,7 +3,8 @@
 A link of ours is born in a link group of the agent's own (``IFLA_GROUP``, set atomically by the creating
 request) and gets an alias that names the agent and the interface. So whoever looks at the kernel alone, even
 after a kill at any instant, can tell whose a link is; no file is needed. A namespace that the agent made
-carries its mark as the alias of its ``lo``.
+carries its mark as the alias of its ``lo``. A link that the agent did not make but adopted, a TAP, stays in the
+group it is in, so that it is never deleted; its alias also says what it was before, for the day it is given back.
 """
 
 from __future__ import annotations
@@ -12,11 +13,22 @@ import hashlib
 import zlib
 from dataclasses import dataclass
 
-from ifagent.core.interface import Name
+from ifagent.core.interface import HostName, Name
 from ifagent.core.link import LOOPBACK_IFINDEX, Link
 
 _PREFIX = "ifagent/"
+_ADOPTED = "ifagent-tap/"
 _GROUP_BITS = 28
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """By which interface a link is adopted, and what it was like before."""
+
+    name: Name
+    host_name: HostName
+    mac: str
+    mtu: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +60,24 @@ class Owner:
         """Return the interface that the link's alias names, ``None`` if it is not an alias of this agent."""
         prefix = f"{_PREFIX}{self.label}/"
         return Name(link.alias.removeprefix(prefix)) if link.alias.startswith(prefix) else None
+
+    def adopted_alias(self, name: Name, before: Link | Adoption) -> str:
+        """Return the alias of a TAP that interface ``name`` has adopted, with what it was ``before``."""
+        return f"{_ADOPTED}{self.label}/{before.host_name}/{before.mac}/{before.mtu}/{name}"
+
+    def adoption(self, link: Link) -> Adoption | None:
+        """Return what the alias of a TAP says, ``None`` if this agent has not adopted it."""
+        prefix = f"{_ADOPTED}{self.label}/"
+        if link.kind != "tun" or not link.alias.startswith(prefix):
+            return None
+        parts = link.alias.removeprefix(prefix).split("/", 3)
+        if len(parts) < 4 or not parts[2].isdecimal():
+            return None
+        return Adoption(parts[3], HostName(parts[0]), parts[1], int(parts[2]))
+
+    def may_adopt(self, link: Link) -> bool:
+        """Tell whether a link is a TAP, not a tun for packets without Ethernet, that no agent has adopted."""
+        return link.kind == "tun" and bool(link.mac) and not link.alias.startswith(_ADOPTED)
 
     def owns(self, link: Link) -> bool:
         """Tell whether this agent made the link, and so may delete it."""

@@ -4,14 +4,16 @@ The rules, in words:
 
 1. **Claim.** See :mod:`ifagent.core.claims`.
 2. **Screen.** What cannot be realised by itself is set aside with a reason: a namespace that is not there (a
-   named one is made instead), a kind that is not supported, a place that another interface has.
+   named one is made instead), a place that another interface has.
 3. **Pair.** Two veth ends that name each other are a pair. An end whose partner is missing or names another
-   interface is pending.
+   interface is pending. A TAP that its creator has not made is waited for.
 4. **Keep or doom.** A pair whose links are each other's peers stays, whatever else is wrong with it. So does
    everything of an interface whose value is invalid or whose namespace cannot be seen for now. Every other
-   link of ours is doomed, but only once every source has been heard.
+   link of ours is doomed, but only once every source has been heard. A TAP that was adopted is not ours to
+   delete: it gets back what it was.
 5. **Realise.** A pair without links is created, in one request. A pair with links is corrected in place:
-   moved, renamed, its attributes and addresses set. Nothing is done for what is right already.
+   moved, renamed, its attributes and addresses set; so is a TAP, which is marked before it is moved. Nothing is
+   done for what is right already.
 6. **In the way.** A place that a foreign link has is a conflict, to be resolved by people. A place that a
    link of ours is about to leave is waited for; if several wait for each other in a circle, one pair of them
    is created anew.
@@ -24,9 +26,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from ifagent.core.claims import Claims
-from ifagent.core.configure import configure
-from ifagent.core.index import Desired, Observed
-from ifagent.core.interface import DEFAULT_MTU, AutoTap, Interface, Name, NamespaceRef, NamespaceType
+from ifagent.core.configure import Attributes, configure
+from ifagent.core.index import Absence, Desired, Observed
+from ifagent.core.interface import DEFAULT_MTU, Interface, Name, NamespaceRef, NamespaceType
 from ifagent.core.link import LOOPBACK_IFINDEX, Link, LinkId, NsId
 from ifagent.core.operations import (
     CreateNamespace,
@@ -36,12 +38,14 @@ from ifagent.core.operations import (
     Operation,
     Place,
     RemoveNamespace,
+    SetLink,
     Target,
     VethEnd,
 )
 from ifagent.core.ownership import Owner
 from ifagent.core.plan import Obstacle, Plan, Step, Verdict
 from ifagent.core.state import ConfigState
+from ifagent.core.taps import give_back, tap_attributes, tap_missing
 
 FALLBACK_LINKS = frozenset({"tunl0", "gre0", "gretap0", "erspan0", "sit0", "ip6tnl0", "ip_vti0", "ip6_vti0", "ip6gre0"})
 """Links that the kernel makes by itself in every new namespace when their modules are loaded."""
@@ -73,7 +77,9 @@ class _Planner:
         self.doomed: dict[LinkId, DeleteLink] = {}
 
     def plan(self) -> Plan:
-        pairs = self._pair(self._screen())
+        candidates = self._screen()
+        taps = [interface for name, interface in candidates.items() if self.claims.is_tap(name)]
+        pairs = self._pair({name: i for name, i in candidates.items() if not self.claims.is_tap(name)})
         intact = [pair for pair in pairs if self._is_intact(pair)]
         for pair in self._caught_in_circles(intact):
             intact.remove(pair)
@@ -82,9 +88,12 @@ class _Planner:
         for pair in pairs:
             if pair[0].name in alive:
                 for end in pair:
-                    self._correct(end)
+                    self._correct(end, self._veth_attributes(end))
             else:
                 self._create(pair)
+        for interface in taps:
+            self._adopt(interface)
+        self._give_back()
         self._tidy()
         return Plan(self.steps, self.verdicts)
 
@@ -108,12 +117,9 @@ class _Planner:
 
     def _missing(self, interface: Interface, place: Place) -> Obstacle | None:
         ref = interface.namespace
-        if isinstance(interface.kind, AutoTap):
-            return Obstacle(ConfigState.PENDING, "interfaces of type AUTO_TAP are not realised by this version")
-        if ref.type not in {NamespaceType.OWN, NamespaceType.NAMED}:
-            reason = f"namespace references of type {ref.type} are not followed by this version"
-            return Obstacle(ConfigState.PENDING, reason, (f"namespace {ref}",))
-        if not isinstance(place, NamespaceRef) and place not in self.observed.links:
+        if isinstance(place, NamespaceRef):
+            return None if ref.type is NamespaceType.NAMED else _absent(ref, self.observed.absent.get(ref))
+        if place not in self.observed.links:
             self.sheltered.add(interface.name)
             problem = self.observed.unreachable.get(place, "it is being opened")
             reason = f"namespace {ref} cannot be used yet: {problem}"
@@ -160,6 +166,7 @@ class _Planner:
     def _keep_and_doom(self, intact: Iterable[Pair]) -> None:
         for pair in intact:
             self.kept.update(self.claims.of[end.name].id for end in pair)
+        self.kept.update(link.id for name, link in self.claims.of.items() if self.claims.is_tap(name))
         for name in self.sheltered & self.claims.of.keys():
             link = self.claims.of[name]
             self.kept.update(id for id in (link.id, link.peer) if id)
@@ -187,7 +194,8 @@ class _Planner:
         if obstacles:
             return
         near, far = (
-            VethEnd(self.claims.place(end), end.host_name, self._mac(end), end.mtu or DEFAULT_MTU) for end in pair
+            VethEnd(self.claims.place(end), end.host_name, wants.mac, wants.mtu)
+            for end, wants in ((end, self._veth_attributes(end)) for end in pair)
         )
         create = CreateVeth(near, far, self.owner.group)
         names = [end.name for end in pair]
@@ -198,10 +206,10 @@ class _Planner:
             newborn = Link(
                 id=LinkId(NsId(0), 0), host_name=made.host_name, mac=made.mac, mtu=made.mtu, group=create.group
             )
-            self._configure(end, made.target, newborn, [create])
+            self._configure(end, self._veth_attributes(end), made.target, newborn, [create])
 
-    def _correct(self, interface: Interface) -> None:
-        """Plan what puts one end of an intact pair right."""
+    def _correct(self, interface: Interface, attributes: Attributes) -> None:
+        """Plan what puts the link of an interface right, where it is or by moving it."""
         link = self.claims.of[interface.name]
         place = self.claims.place(interface)
         target, seen = _target(link), link
@@ -215,36 +223,62 @@ class _Planner:
         elif place != link.id.namespace:
             destination = Target(place, interface.host_name)
             move = MoveLink(target, place, interface.host_name)
-            self._step(move, [interface.name], self._prepare(destination, [interface.name]))
+            before = self._prepare(destination, [interface.name])
+            if link.alias != attributes.alias:
+                # The mark goes first: a kill after the move must not leave a link that nobody knows.
+                mark = SetLink(target=target, alias=attributes.alias)
+                self._step(mark, [interface.name])
+                before.append(mark)
+            self._step(move, [interface.name], before)
             # It arrives down and without addresses.
-            target, seen = destination, replace(link, host_name=interface.host_name, up=False, addresses=())
+            target = destination
+            seen = replace(link, host_name=interface.host_name, alias=attributes.alias, up=False, addresses=())
             after, differences = [move], (f"it is not in namespace {interface.namespace}",)
         elif link.host_name != interface.host_name:
             after = self._prepare(Target(place, interface.host_name), [interface.name])
-        differences += self._configure(wanted, target, seen, after)
+        differences += self._configure(wanted, attributes, target, seen, after)
         self.verdicts[interface.name] = Verdict(link.id, obstacle, differences)
 
+    def _adopt(self, interface: Interface) -> None:
+        link = self.claims.of.get(interface.name)
+        if link is None:
+            self._put_aside(interface.name, tap_missing(self.claims, interface))
+        else:
+            self._correct(interface, tap_attributes(self.claims, interface, link))
+
+    def _give_back(self) -> None:
+        if not self.desired.complete:
+            return
+        for id, adoption in self.claims.adopted.items():
+            link = self.observed.link(id)
+            waits = adoption.name in self.sheltered or (
+                self.claims.is_tap(adoption.name) and adoption.name in self.set_aside
+            )
+            if link is None or id in self.claims.by or waits:
+                continue
+            after: list[Operation] = []
+            for operation in give_back(self.claims, link, adoption):
+                self._step(operation, [adoption.name], after)
+                after = [operation]
+
     def _configure(
-        self, interface: Interface, target: Target, link: Link, after: Iterable[Operation]
+        self, interface: Interface, attributes: Attributes, target: Target, link: Link, after: Iterable[Operation]
     ) -> tuple[str, ...]:
         """Plan what makes ``link`` at ``target`` what ``interface`` says; return the differences in words."""
-        alias = self.owner.alias(interface.name)
-        changes = configure(
-            interface,
-            target,
-            link,
-            mac=self._mac(interface),
-            alias=alias,
-            group=self.owner.group,
-            newest_first=self.observed.ipv6_newest_first,
-        )
+        newest_first = self.observed.ipv6_newest_first
+        changes = configure(interface, target, link, attributes, newest_first=newest_first)
         for operation in changes.operations:
             self._step(operation, [interface.name], after)
             after = [operation]
         return changes.differences
 
-    def _mac(self, interface: Interface) -> str:
-        return interface.phys_address or self.owner.default_mac(interface.name)
+    def _veth_attributes(self, interface: Interface) -> Attributes:
+        return Attributes(
+            mac=interface.phys_address or self.owner.default_mac(interface.name),
+            mtu=interface.mtu or DEFAULT_MTU,
+            alias=self.owner.alias(interface.name),
+            group=self.owner.group,
+        )
 
     def _prepare(self, target: Target, names: Iterable[Name]) -> list[Operation]:
         """Return the operations that have to go before a link can take this place."""
@@ -334,6 +368,14 @@ class _Planner:
 
 def _target(link: Link) -> Target:
     return Target(link.id.namespace, link.host_name, link.id.ifindex)
+
+
+def _absent(ref: NamespaceRef, absence: Absence | None) -> Obstacle:
+    """Say why a namespace that cannot be made is not there."""
+    if absence is not None and absence.invalid:
+        return Obstacle(ConfigState.INVALID, f"{ref.reference} {absence.problem}", field="namespace.filepath")
+    reason = f"namespace {ref}: {absence.problem if absence else 'it is being looked for'}"
+    return Obstacle(ConfigState.PENDING, reason, (f"namespace {ref}",))
 
 
 def _peer_name(interface: Interface) -> Name:
