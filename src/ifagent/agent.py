@@ -35,7 +35,7 @@ from ifagent.kernel.contract import Kernel
 from ifagent.log import log
 from ifagent.reconciler import Reconciler
 from ifagent.settings import Settings
-from ifagent.sources.contract import Source
+from ifagent.sources.contract import NamespaceWatcher, Source
 from ifagent.sources.memory import Memory
 from ifagent.stream import StateHub, Subscription
 
@@ -46,12 +46,17 @@ class Agent:
     """Keeps the kernel's interfaces as its sources, and its callers, declare them.
 
     ``sources`` are heard in the order given: where two declare the same name, the first one counts; what is
-    declared through :meth:`configure` counts before all of them. ``kernel`` is the real one unless given.
-    An agent runs once.
+    declared through :meth:`configure` counts before all of them. ``kernel`` is the real one unless given,
+    ``watchers`` those of processes, paths and containers. An agent runs once.
     """
 
     def __init__(
-        self, settings: Settings | None = None, *, sources: Sequence[Source] = (), kernel: Kernel | None = None
+        self,
+        settings: Settings | None = None,
+        *,
+        sources: Sequence[Source] = (),
+        kernel: Kernel | None = None,
+        watchers: Sequence[NamespaceWatcher] = (),
     ) -> None:
         self.settings: Settings = settings or Settings()
         if kernel is None:
@@ -69,7 +74,8 @@ class Agent:
         self._hub = StateHub()
         self._index = Index(kernel.own, names)
         owner = Owner(self.settings.label, _BOOT_ID.read_bytes() + str(kernel.own).encode())
-        self._reconciler = Reconciler(kernel, self._index, self._inbox, self._hub, owner)
+        self._watchers = tuple(watchers)
+        self._reconciler = Reconciler(kernel, self._index, self._inbox, self._hub, owner, self._watchers)
         self._settled = anyio.Event()
         self._running = False
         self._ready = anyio.Event()
@@ -103,7 +109,7 @@ class Agent:
             async with anyio.create_task_group() as group:
                 await group.start(lambda *, task_status: self._kernel.run(self._inbox.put, task_status=task_status))
                 self._index.ipv6_newest_first = self._kernel.ipv6_newest_first
-                for source in self._sources:
+                for source in (*self._watchers, *self._sources):
                     group.start_soon(source.run, self._inbox.put)
                 group.start_soon(self._look_regularly)
                 await self._loop(task_status)

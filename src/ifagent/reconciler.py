@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import anyio
 
+from ifagent.attention import Attention
 from ifagent.core.index import Index
 from ifagent.core.interface import Name, NamespaceRef
 from ifagent.core.link import NsId
@@ -33,17 +34,15 @@ from ifagent.core.planner import plan
 from ifagent.core.report import Findings, deleted, report
 from ifagent.core.retry import Fate, RetryBook, fate
 from ifagent.core.state import ConfigState, InterfaceState
-from ifagent.errors import KernelRefused, NamespaceUnavailable
+from ifagent.errors import KernelRefused
 from ifagent.inbox import Inbox
 from ifagent.kernel.contract import Kernel
 from ifagent.log import log
+from ifagent.sources.contract import NamespaceWatcher
 from ifagent.stream import StateHub
 
 MAX_PASSES = 16
 """Most times one round plans before it publishes what it has; the next round goes on from there."""
-
-OPEN_AGAIN = 1.0
-"""Seconds until a namespace that could not be entered is tried again."""
 
 
 class Reconciler:
@@ -59,6 +58,7 @@ class Reconciler:
         inbox: Inbox,
         hub: StateHub,
         owner: Owner,
+        watchers: Sequence[NamespaceWatcher] = (),
         *,
         clock: Callable[[], float] = anyio.current_time,
     ) -> None:
@@ -73,7 +73,7 @@ class Reconciler:
         self.covered: int = 0
         self._drift: dict[Name, str] = {}
         self._take_all_anew = False
-        self._complained: set[NsId] = set()
+        self._attention = Attention(kernel, index, inbox, owner, watchers)
 
     def look_at_everything(self) -> None:
         """Have the next round look at every namespace anew."""
@@ -85,14 +85,13 @@ class Reconciler:
 
         ``covered`` is then the inbox's sequence number that the published states account for.
         """
-        self._fold()
+        self._attention.fold()
         if self._take_all_anew:
             self._take_all_anew = False
-            await self._look(self.index.attached())
+            await self._attention.look(self.index.attached())
         achieved: set[Operation] = set()
         for count in range(MAX_PASSES):
-            await self._attend()
-            exempt = self._forget_changed()
+            exempt = await self._take_in()
             covered = self.inbox.sequence
             planned = plan(self.index.desired(), self.index.observed(), self.owner)
             self.retry.keep_only(planned.steps)
@@ -100,57 +99,23 @@ class Reconciler:
             self._note_ineffective(planned, achieved)
             if not await self._carry_out(planned, achieved) and not self.inbox:
                 break
-            self._fold()
+            self._attention.fold()
         else:
             self.inbox.wake()
         self.covered = covered
         self._publish(planned)
         self._set_next_time()
 
-    def _fold(self) -> None:
-        self.kernel.drain()
-        for event in self.inbox.drain():
-            self.index.fold(event)
-
-    # Namespaces
-
-    async def _attend(self) -> None:
-        """Open the namespaces that matter, let go of those that do not, until that settles."""
-        while True:
-            wanted = self.index.to_listen(self.owner)
-            for namespace in self.index.attached() - wanted.keys():
-                await self.kernel.detach(namespace)
-            new = wanted.keys() - self.index.attached() - self.index.unreachable.keys()
-            async with anyio.create_task_group() as group:
-                for namespace in new:
-                    group.start_soon(self._attach, namespace, wanted[namespace])
-            for namespace in self.index.unreachable.keys() - wanted.keys():
-                del self.index.unreachable[namespace]
-            if not new and not self.inbox:
-                return
-            self._fold()
-
-    async def _attach(self, namespace: NsId, path: str) -> None:
-        try:
-            await self.kernel.attach(namespace, path)
-        except NamespaceUnavailable as error:
-            self.index.unreachable[namespace] = str(error)
-            if namespace not in self._complained:
-                self._complained.add(namespace)
-                log.warning("cannot enter a namespace", path=path, problem=str(error))
-        else:
-            self._complained.discard(namespace)
-
-    async def _look(self, namespaces: Iterable[NsId]) -> None:
-        """Look at namespaces anew."""
-        paths = self.index.to_listen(self.owner)
-        async with anyio.create_task_group() as group:
-            for namespace in namespaces:
-                if namespace in paths:
-                    group.start_soon(self._attach, namespace, paths[namespace])
-        self._fold()
-
     # What was learnt since the last planning
+
+    async def _take_in(self) -> set[Name]:
+        """Be ready to plan for everything said until now; return the interfaces that a declaration has changed."""
+        exempt = self._forget_changed()
+        await self._attention.attend()
+        while self.index.changed:
+            exempt |= self._forget_changed()
+            await self._attention.attend()
+        return exempt
 
     def _forget_changed(self) -> set[Name]:
         """Clear what stood in the way of changed interfaces; return them and everybody they have to do with."""
@@ -162,6 +127,7 @@ class Reconciler:
                 self.retry.gone(name)
                 self._drift.pop(name, None)
         interfaces = self.index.desired().interfaces
+        self._attention.follow(interfaces[name].namespace for name in changed if name in interfaces)
         return changed | {
             name for name, interface in interfaces.items() if getattr(interface.kind, "peer_if_name", None) in changed
         }
@@ -212,11 +178,11 @@ class Reconciler:
                 self._note_refusal(replace(outcome, operation=operation), planned.steps[operation].names)
                 if fate(outcome.errno) is Fate.STALE:
                     stale |= _namespaces_of(outcome.operation)
-            self._fold()
+            self._attention.fold()
             if any(isinstance(op, CreateNamespace | RemoveNamespace) for op in due):
-                await self._attend()
+                await self._attention.attend()
             if stale:
-                await self._look(stale)
+                await self._attention.look(stale)
         return tried
 
     def _note_refusal(self, outcome: Outcome, names: frozenset[Name]) -> None:
@@ -309,10 +275,7 @@ class Reconciler:
 
     def _set_next_time(self) -> None:
         now = self._clock()
-        times = [self.retry.next_time(now)]
-        if self.index.unreachable:
-            self.index.unreachable.clear()
-            times.append(now + OPEN_AGAIN)
+        times = (self.retry.next_time(now), self._attention.next_time(now))
         self.next_time = min((t for t in times if t is not None), default=None)
 
 

@@ -1,0 +1,100 @@
+"""Which namespaces the agent follows, opens and listens to, kept in step with what is declared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import anyio
+
+from ifagent.core.events import NamespaceSeen
+from ifagent.core.index import Index
+from ifagent.core.interface import NamespaceRef
+from ifagent.core.link import NsId
+from ifagent.core.ownership import Owner
+from ifagent.errors import NamespaceUnavailable
+from ifagent.inbox import Inbox
+from ifagent.kernel.contract import Kernel
+from ifagent.log import log
+from ifagent.sources.contract import NamespaceWatcher
+
+OPEN_AGAIN = 1.0
+"""Seconds until a namespace that could not be entered is tried again."""
+
+
+class Attention:
+    """Tells watchers which references matter, and the kernel which namespaces do. Used by rounds only."""
+
+    def __init__(
+        self, kernel: Kernel, index: Index, inbox: Inbox, owner: Owner, watchers: Sequence[NamespaceWatcher]
+    ) -> None:
+        self._kernel = kernel
+        self._index = index
+        self._inbox = inbox
+        self._owner = owner
+        self._watchers = watchers
+        self._wanted: dict[NamespaceWatcher, frozenset[NamespaceRef]] = dict.fromkeys(watchers, frozenset())
+        self._complained: set[NsId] = set()
+
+    def fold(self) -> None:
+        """Take in everything that has been said until now."""
+        self._kernel.drain()
+        for event in self._inbox.drain():
+            self._index.fold(event)
+
+    def follow(self, anew: Iterable[NamespaceRef] = ()) -> None:
+        """Have the watchers follow what declared interfaces refer to; ``anew`` as if never heard of before."""
+        references = self._index.references()
+        for watcher in self._watchers:
+            wanted = frozenset(ref for ref in references if ref.type in watcher.types)
+            again = wanted & frozenset(anew) & self._wanted[watcher]
+            if wanted == self._wanted[watcher] and not again:
+                continue
+            for ref in (self._wanted[watcher] - wanted) | again:
+                self._index.fold(NamespaceSeen(ref, None))
+            if again:
+                watcher.want(wanted - again)
+            watcher.want(wanted)
+            self._wanted[watcher] = wanted
+
+    async def attend(self) -> None:
+        """Open the namespaces that matter, let go of those that do not, until that settles."""
+        while True:
+            wanted = self._index.to_listen(self._owner)
+            for namespace in self._index.attached() - wanted.keys():
+                await self._kernel.detach(namespace)
+            new = wanted.keys() - self._index.attached() - self._index.unreachable.keys()
+            async with anyio.create_task_group() as group:
+                for namespace in new:
+                    group.start_soon(self._attach, namespace, wanted[namespace])
+            for namespace in self._index.unreachable.keys() - wanted.keys():
+                del self._index.unreachable[namespace]
+            if not new and not self._inbox:
+                return
+            self.fold()
+
+    async def look(self, namespaces: Iterable[NsId]) -> None:
+        """Look at namespaces anew, as far as they are listened to."""
+        paths = self._index.to_listen(self._owner)
+        async with anyio.create_task_group() as group:
+            for namespace in namespaces:
+                if namespace in paths:
+                    group.start_soon(self._attach, namespace, paths[namespace])
+        self.fold()
+
+    async def _attach(self, namespace: NsId, path: str) -> None:
+        try:
+            await self._kernel.attach(namespace, path)
+        except NamespaceUnavailable as error:
+            self._index.unreachable[namespace] = str(error)
+            if namespace not in self._complained:
+                self._complained.add(namespace)
+                log.warning("cannot enter a namespace", path=path, problem=str(error))
+        else:
+            self._complained.discard(namespace)
+
+    def next_time(self, now: float) -> float | None:
+        """Return when namespaces that could not be entered are to be tried again."""
+        if not self._index.unreachable:
+            return None
+        self._index.unreachable.clear()
+        return now + OPEN_AGAIN
