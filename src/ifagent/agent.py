@@ -109,8 +109,9 @@ class Agent:
             async with anyio.create_task_group() as group:
                 await group.start(lambda *, task_status: self._kernel.run(self._inbox.put, task_status=task_status))
                 self._index.ipv6_newest_first = self._kernel.ipv6_newest_first
-                for source in (*self._watchers, *self._sources):
-                    group.start_soon(source.run, self._inbox.put)
+                runs = [source.run for source in self._sources] + [watcher.run for watcher in self._watchers]
+                for run in runs:
+                    group.start_soon(run, self._inbox.put)
                 group.start_soon(self._look_regularly)
                 await self._loop(task_status)
         finally:
