@@ -152,10 +152,8 @@ class Lab:
         return listed & self._namespaces
 
     def links(self, space: str = "") -> dict[str, dict[str, Any]]:
-        """Return the links of a namespace by host name, as ``ip -j -d addr`` tells them."""
-        where = ["-n", space] if space else []
-        text = ip(*where, "-j", "-d", "addr", check=False)
-        return {link["ifname"]: link for link in json.loads(text or "[]") if link.get("ifname", "lo") != "lo"}
+        """Return the links of a namespace by host name."""
+        return links_of(space)
 
     def link(self, host_name: str, space: str = "") -> dict[str, Any]:
         """Return one link, empty if it is not there."""
@@ -171,6 +169,13 @@ class Lab:
             ip("netns", "del", space, check=False)
         for host_name in self.links():
             ip("link", "del", host_name, check=False)
+
+
+def links_of(space: str = "") -> dict[str, dict[str, Any]]:
+    """Return the links of a namespace by host name, as ``ip -j -d addr`` tells them."""
+    where = ["-n", space] if space else []
+    text = ip(*where, "-j", "-d", "addr", check=False)
+    return {link["ifname"]: link for link in json.loads(text or "[]") if link.get("ifname", "lo") != "lo"}
 
 
 def addresses(link: dict[str, Any], *, automatic: bool = False) -> list[str]:
