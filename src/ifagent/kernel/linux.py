@@ -24,10 +24,11 @@ from anyio.abc import TaskStatus
 from ifagent.core.events import LinksListed, NamespaceSeen, NamespacesListed
 from ifagent.core.interface import OWN_NAMESPACE, NamespaceRef, NamespaceType
 from ifagent.core.link import LinkId, NsId
-from ifagent.core.operations import CreateNamespace, Operation, Outcome, RemoveNamespace, SetLink
+from ifagent.core.operations import CreateNamespace, CreateVeth, Operation, Outcome, RemoveNamespace, SetLink
 from ifagent.errors import AgentBug, NamespaceUnavailable
 from ifagent.kernel.contract import Emit
 from ifagent.kernel.facts import find_facts
+from ifagent.kernel.ifindexes import Ifindexes
 from ifagent.kernel.jobs import KernelRequest, Step, namespaces_of, plan_jobs
 from ifagent.kernel.lane import Lane
 from ifagent.kernel.monitor import Monitor
@@ -82,6 +83,7 @@ class LinuxKernel:
         self._receive_buffer = receive_buffer
         self._running: _Running | None = None
         self._lanes: dict[NsId, Lane] = {}
+        self._ifindexes = Ifindexes()
         self._in_use = 0
         self._to_close: list[Callable[[], None]] = []
 
@@ -146,7 +148,9 @@ class LinuxKernel:
             else:
                 requests.append((place, operation))
         fds = {namespace: lane.fd for namespace, lane in self._lanes.items()}
-        encoded = {place: encode(operation, fds=fds) for place, operation in requests}
+        encoded = {
+            place: encode(operation, fds=fds, ifindexes=self._ifindexes_for(operation)) for place, operation in requests
+        }
         jobs: list[Callable[[], dict[int, Outcome]]] = []
         for steps in plan_jobs(requests, width=THREADS):
             lanes = [self._lanes[step.namespace] for step in steps]
@@ -168,6 +172,7 @@ class LinuxKernel:
             running.names_changed = False
             running.emit(NamespacesListed(dict(running.named)))
         for seen in running.monitor.read():
+            self._ifindexes.seen(*seen.id)
             running.emit(seen)
         running.doubtful |= running.monitor.take_doubtful()
         if running.doubtful:
@@ -257,11 +262,14 @@ class LinuxKernel:
                 if not monitor.heard(lane.namespace):
                     break
             listed, seen = monitor.replace(lane.namespace, listing)
+        for ifindex in listed.links or ():
+            self._ifindexes.seen(lane.namespace, ifindex)
         running.emit(listed)
         for each in seen:
             running.emit(each)
 
     def _let_go(self, running: _Running, namespace: NsId) -> None:
+        self._ifindexes.forget(namespace)
         lane = self._lanes.pop(namespace, None)
         if lane is None:
             return
@@ -290,6 +298,11 @@ class LinuxKernel:
         for namespace in half_done & self._lanes.keys():
             with suppress(NamespaceUnavailable):  # let go meanwhile
                 await self._look(running, self._lanes[namespace])
+
+    def _ifindexes_for(self, operation: KernelRequest) -> tuple[int, int]:
+        if not isinstance(operation, CreateVeth):
+            return 0, 0
+        return self._ifindexes.choose(*namespaces_of(operation))
 
     def _unattached(self, operation: KernelRequest) -> Outcome | None:
         """Return the answer to an operation in a namespace that is not attached."""

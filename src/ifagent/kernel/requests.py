@@ -69,15 +69,18 @@ from ifagent.kernel.rtnetlink import (
 _SEQUENCE_OFFSET: Final = 8
 
 
-def encode(operation: CreateVeth | LinkOperation, *, fds: Mapping[NsId, int]) -> bytes:
+def encode(
+    operation: CreateVeth | LinkOperation, *, fds: Mapping[NsId, int], ifindexes: tuple[int, int] = (0, 0)
+) -> bytes:
     """Return one request with sequence number 0, to be sent inside the namespace of the operation's link.
 
-    ``fds`` are open files of the namespaces that the operation names. Raises :class:`AgentBug` for an
+    ``fds`` are open files of the namespaces that the operation names; ``ifindexes`` are those of a new veth's near
+    and far end, zero for the kernel's choice. Raises :class:`AgentBug` for an
     operation that is not resolved: a link without an ifindex, a namespace that is not in ``fds``.
     """
     match operation:
         case CreateVeth():
-            return _create_veth(operation, fds)
+            return _create_veth(operation, fds, ifindexes)
         case SetLink():
             return _set_link(operation)
         case MoveLink(target=target, to=to, host_name=host_name):
@@ -137,18 +140,18 @@ def set_sequence(requests: bytearray, offset: int, sequence: int) -> None:
     U32.pack_into(requests, offset + _SEQUENCE_OFFSET, sequence)
 
 
-def _create_veth(operation: CreateVeth, fds: Mapping[NsId, int]) -> bytes:
-    def end(veth_end: VethEnd) -> bytes:
-        body = bytes(IFINFO.size) + _string(IFLA_IFNAME, veth_end.host_name)
+def _create_veth(operation: CreateVeth, fds: Mapping[NsId, int], ifindexes: tuple[int, int]) -> bytes:
+    def end(veth_end: VethEnd, ifindex: int) -> bytes:
+        body = IFINFO.pack(0, 0, ifindex, 0, 0) + _string(IFLA_IFNAME, veth_end.host_name)
         body += _attribute(IFLA_NET_NS_FD, U32.pack(_fd(veth_end.namespace, fds)))
         body += _attribute(IFLA_GROUP, U32.pack(operation.group))
         if veth_end.mac:
             body += _attribute(IFLA_ADDRESS, _mac(veth_end.mac))
         return body + _attribute(IFLA_MTU, U32.pack(veth_end.mtu)) if veth_end.mtu else body
 
-    data = _attribute(IFLA_INFO_DATA, _attribute(VETH_INFO_PEER, end(operation.far)))
+    data = _attribute(IFLA_INFO_DATA, _attribute(VETH_INFO_PEER, end(operation.far, ifindexes[1])))
     info = _attribute(IFLA_LINKINFO, _string(IFLA_INFO_KIND, "veth") + data)
-    return _request(RTM_NEWLINK, end(operation.near) + info, flags=NLM_F_CREATE | NLM_F_EXCL)
+    return _request(RTM_NEWLINK, end(operation.near, ifindexes[0]) + info, flags=NLM_F_CREATE | NLM_F_EXCL)
 
 
 def _set_link(operation: SetLink) -> bytes:

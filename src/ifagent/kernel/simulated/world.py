@@ -115,7 +115,9 @@ class World:
                 _check_mac(mac)
             if mtu and mtu not in ETHERNET_MTU:
                 raise Refused(errno.EINVAL)
-        _check_free(near[0], near[1])
+        if near[0] is far[0]:
+            # Otherwise the agent's kernel side names ifindexes, and Linux looks for those first, not for the name.
+            _check_free(near[0], near[1])
         ends = (far, near)  # the kernel registers the far end first, so it has the lower ifindex
         for namespace, host_name, _, _ in ends:
             _check_name(namespace, host_name)

@@ -1,0 +1,40 @@
+"""Which ifindexes the two ends of a new veth get.
+
+Left alone, the kernel counts in every namespace for itself, so the ends of a pair between two young namespaces
+often have the same ifindex. It then takes the end for a link that is its own lower one, and tells of its operstate
+up to a second late. Chosen here, they are never the same. Like the kernel's own choice they only go up while a
+namespace is listened to, so that an ifindex does not soon come to mean another link.
+"""
+
+from __future__ import annotations
+
+from ifagent.core.link import LOOPBACK_IFINDEX, NsId
+
+
+class Ifindexes:
+    """Remembers the highest ifindex of every namespace that is listened to."""
+
+    def __init__(self) -> None:
+        self._highest: dict[NsId, int] = {}
+
+    def seen(self, namespace: NsId, ifindex: int) -> None:
+        """Note that a link has, or had, this ifindex."""
+        self._highest[namespace] = max(ifindex, self._highest.get(namespace, LOOPBACK_IFINDEX))
+
+    def forget(self, namespace: NsId) -> None:
+        """Forget a namespace."""
+        self._highest.pop(namespace, None)
+
+    def choose(self, near: NsId, far: NsId) -> tuple[int, int]:
+        """Return ifindexes for both ends of a pair; zeros leave the choice to the kernel.
+
+        Another program may take one of them first: the kernel then refuses with ``EBUSY`` or ``EEXIST``.
+        """
+        if near == far:
+            return 0, 0
+        first = self._highest.get(near, LOOPBACK_IFINDEX) + 1
+        second = self._highest.get(far, LOOPBACK_IFINDEX) + 1
+        second += first == second
+        self.seen(near, first)
+        self.seen(far, second)
+        return first, second
