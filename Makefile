@@ -22,10 +22,11 @@ test: .venv/installed-nox system-packages
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "nox>=2025.5,<2027"
 	@touch $@
 
-# The tests need a real etcd and the ip command. As root they are installed, else one line says what to run.
-PACKAGES := etcd-server etcd-client iproute2 iputils-ping
+# The tests need a real etcd, a real docker daemon and the ip command. As root they are installed, else one line says what to run.
+PACKAGES := etcd-server etcd-client iproute2 iputils-ping docker.io busybox-static
 system-packages:
-	@if command -v etcd && command -v etcdctl && command -v ip && command -v ping; then :; \
+	@if command -v etcd && command -v etcdctl && command -v ip && command -v ping \
+		&& command -v dockerd && command -v busybox; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get; then \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qq -y --no-install-recommends $(PACKAGES); \
 	else \

@@ -9,7 +9,17 @@ import nox
 nox.needs_version = ">=2025.5"
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["lint", "types", "protos", "unit", "properties", "conformance", "integration", "examples"]
+nox.options.sessions = [
+    "lint",
+    "types",
+    "protos",
+    "unit",
+    "properties",
+    "conformance",
+    "integration",
+    "docker",
+    "examples",
+]
 
 CODE = ("src", "tests", "examples", "benchmarks", "noxfile.py", "protos")
 PROJECT = nox.project.load_toml("pyproject.toml")
@@ -78,6 +88,12 @@ def conformance(session: nox.Session) -> None:
 def integration(session: nox.Session) -> None:
     """Test the whole on the real kernel with a real etcd."""
     pytest(session, "tests/integration")
+
+
+@nox.session
+def docker(session: nox.Session) -> None:
+    """Test with containers of a real docker daemon."""
+    pytest(session, "tests/docker")
 
 
 @nox.session

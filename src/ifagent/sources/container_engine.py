@@ -1,0 +1,298 @@
+"""The HTTP side of a container engine, docker or podman: what it says on its unix socket, read with suspicion.
+
+The API is docker's, without a version in the path, so that every engine answers in its own; podman serves the same
+paths. What is asked for: ``/events``, ``/containers/json``, ``/containers/<id>/json`` and ``/_ping``
+(docs.docker.com/reference/api/engine).
+
+Two kinds of trouble: :class:`ifagent.errors.SourceLost` ends the connection, :class:`BadAnswer` is about one
+question and leaves the connection usable.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import anyio
+from aiohttp import (
+    ClientConnectorError,
+    ClientError,
+    ClientPayloadError,
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+    ServerDisconnectedError,
+    UnixConnector,
+)
+
+from ifagent.errors import SourceLost
+
+MAX_ANSWER: Final = 64 * 2**20
+"""Most bytes of one answer; ten thousand containers are listed in 20 MiB."""
+
+MAX_EVENT: Final = 4 * 2**20
+"""Most bytes of one event: it carries all labels of its container."""
+
+_CONNECT: Final = 5.0
+"""Seconds within which a socket must take a connection."""
+
+_OVERLAP: Final = 1_000_000_000
+"""Nanoseconds that events are asked for again: the clock may have been set back by that much."""
+
+_ID: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]*")
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
+
+
+class BadAnswer(Exception):
+    """The engine answered a question with an error, or with something that is no answer."""
+
+
+class _NotThere(BadAnswer):
+    """What was asked for does not exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One container as the engine describes it.
+
+    ``label`` is its microservice label, empty without one. ``pid`` is that of its first process as the engine
+    counts, 0 while the container does not run. ``started`` is when it was started last.
+    """
+
+    id: str
+    label: str
+    pid: int
+    started: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """Something happened to a container at ``time`` (Unix time in ns, 0 if unknown).
+
+    ``id`` is empty for an event that could not be read: it may have been about any container.
+    """
+
+    id: str = ""
+    time: int = 0
+
+
+def default_sockets() -> tuple[Path, ...]:
+    """Return where engines may be: what ``DOCKER_HOST`` names if that is a unix socket, else the usual places."""
+    scheme, _, path = os.environ.get("DOCKER_HOST", "").partition("://")
+    if scheme == "unix" and path:
+        return (Path(path),)
+    return Path("/var/run/docker.sock"), Path("/run/podman/podman.sock")
+
+
+class Engine:
+    """One container engine, as an asynchronous context manager; entering does not connect yet.
+
+    ``variable`` is the environment variable that carries a container's microservice label, ``container_label``
+    the container label that does where the variable is not set. All coroutines raise :class:`SourceLost` when
+    the engine cannot be reached or breaks off.
+    """
+
+    def __init__(self, socket: Path, *, variable: str, container_label: str) -> None:
+        self._socket = str(socket)
+        self._variable = variable
+        self._container_label = container_label
+
+    async def __aenter__(self) -> Self:
+        """Prepare for questions."""
+        self._session = ClientSession(
+            "http://localhost",
+            # Without a limit: a question that is never answered must not keep others from being asked.
+            connector=UnixConnector(path=self._socket, limit=0),
+            timeout=ClientTimeout(total=None, sock_connect=_CONNECT),
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close every connection."""
+        with anyio.CancelScope(shield=True):
+            await self._session.close()
+
+    async def ping(self) -> None:
+        """Return when the engine has shown that it lives."""
+        async with self._get("/_ping"):
+            pass
+
+    async def running(self) -> list[str]:
+        """Return the ids of all containers that run."""
+        try:
+            return _ids(await self._ask("/containers/json"))
+        except BadAnswer as error:
+            raise SourceLost(self._socket, f"the list of containers: {error}") from error
+
+    async def inspect(self, id: str) -> Container | None:
+        """Return a container as it is now, ``None`` if it is not there. Raises :class:`BadAnswer`.
+
+        Takes as long as the engine does: docker answers once nothing else is being done to the container.
+        """
+        try:
+            answer = await self._ask(f"/containers/{id}/json")
+        except _NotThere:
+            return None
+        return self._container(id, answer)
+
+    @asynccontextmanager
+    async def events(self, *, after: int) -> AsyncGenerator[EventStream, None]:
+        """Have the events of containers, from ``after`` on (Unix time in ns, not later than now), without a gap.
+
+        Docker answers before it subscribes: what happens in between would be lost without ``after``.
+        """
+        since = max(0, after - _OVERLAP)
+        # No finer filter: podman calls the same events otherwise.
+        query = {"since": f"{since // 10**9}.{since % 10**9:09}", "filters": json.dumps({"type": ["container"]})}
+        async with self._get("/events", **query) as response:
+            if response.status != 200:
+                raise SourceLost(self._socket, f"the events: {_status(response)}")
+            yield EventStream(response, self._socket)
+
+    @asynccontextmanager
+    async def _get(self, path: str, **query: str) -> AsyncGenerator[ClientResponse, None]:
+        """Ask, and have the answer's head; its body is there to be read inside."""
+        with _breaking_off(self._socket):
+            response = await self._session.get(path, params=query)
+        try:
+            yield response
+        finally:
+            response.close()
+
+    async def _ask(self, path: str) -> Any:
+        """Return the decoded answer."""
+        body = bytearray()
+        async with self._get(path) as response:
+            while chunk := await _read(response, self._socket):
+                body += chunk
+                if len(body) > MAX_ANSWER:
+                    raise BadAnswer(f"more than {MAX_ANSWER} bytes")
+        if response.status != 200:
+            raise (_NotThere if response.status == 404 else BadAnswer)(_status(response))
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise BadAnswer("not JSON") from error
+
+    def _container(self, id: str, answer: Any) -> Container:
+        """Read an answer to ``inspect``."""
+        match answer:
+            case {"State": {"Pid": int(pid), **state}, "Config": {**config}} if not isinstance(pid, bool):
+                started = _time(state.get("StartedAt"))
+                return Container(id, self._label(config), pid if 0 < pid < 2**31 else 0, started)
+        raise BadAnswer("not the description of a container")
+
+    def _label(self, config: dict[Any, Any]) -> str:
+        environment, labels = config.get("Env"), config.get("Labels")
+        found = ""
+        for entry in environment if isinstance(environment, list) else ():
+            # A variable that is set twice has the later value.
+            if isinstance(entry, str) and entry.partition("=")[0] == self._variable:
+                found = entry.partition("=")[2]
+        if not found and isinstance(labels, dict):
+            found = str(labels.get(self._container_label, ""))
+        return found
+
+
+class EventStream:
+    """The events of one connection."""
+
+    def __init__(self, response: ClientResponse, socket: str) -> None:
+        self._response = response
+        self._socket = socket
+        self._rest = b""
+
+    async def next(self) -> list[Happened]:
+        """Wait for more to happen, and return it oldest first. Raises :class:`SourceLost` when the stream ends."""
+        while chunk := await _read(self._response, self._socket):
+            *lines, self._rest = (self._rest + chunk).split(b"\n")
+            if len(self._rest) > MAX_EVENT:
+                # What follows of this event cannot be read, and says so then.
+                self._rest = b""
+            happened = [event for line in lines if line.strip() and (event := _event(line))]
+            if happened:
+                return happened
+        raise SourceLost(self._socket, "the engine ended the events")
+
+
+async def _read(response: ClientResponse, socket: str) -> bytes:
+    """Return the next bytes of an answer, empty at its end."""
+    with _breaking_off(socket):
+        return await response.content.readany()
+
+
+@contextmanager
+def _breaking_off(socket: str) -> Generator[None, None, None]:
+    """Raise :class:`SourceLost` where a connection cannot be made or kept."""
+    try:
+        yield
+    except (ClientError, OSError) as error:
+        raise SourceLost(socket, _in_words(error)) from error
+
+
+def _event(line: bytes) -> Happened | None:
+    """Read an event; ``None`` if nothing of interest happened."""
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        return Happened()
+    match event:
+        case {"Type": str(kind)} if kind != "container":
+            return None
+        # Names of commands follow a colon, so look at the beginning; health checks come every few seconds.
+        case {"Action": str(action)} if action.startswith(("exec", "health_status")):
+            return None
+        case {"Actor": {"ID": str(id)}} if _ID.fullmatch(id):
+            time = event.get("timeNano")
+            return Happened(id, time if isinstance(time, int) else 0)
+    return Happened()
+
+
+def _ids(answer: Any) -> list[str]:
+    """Read an answer to the question which containers there are."""
+    if not isinstance(answer, list):
+        raise BadAnswer("not a list")
+    ids = []
+    for entry in answer:
+        match entry:
+            case {"Id": str(id)} if _ID.fullmatch(id):
+                ids.append(id)
+            case _:
+                raise BadAnswer("an entry without an id")
+    return ids
+
+
+def _time(value: Any) -> datetime:
+    """Read a time such as ``2026-11-23T18:38:10.115321465Z``, to the microsecond."""
+    try:
+        time = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return _NEVER
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _status(response: ClientResponse) -> str:
+    return f"{response.status} {response.reason or ''}".rstrip()
+
+
+def _in_words(error: Exception) -> str:
+    """Say in a few words why a connection could not be made or kept."""
+    match error:
+        case ServerDisconnectedError() | ClientPayloadError() | ConnectionResetError():
+            return "the connection broke off"
+        case ClientConnectorError():
+            return error.os_error.strerror or str(error.os_error)
+        case TimeoutError():
+            return f"no connection within {_CONNECT:g} s"
+        case _:
+            return str(error) or type(error).__name__

@@ -1,0 +1,327 @@
+"""Following one container engine: which processes live in the containers with the labels that are wanted.
+
+What the engine tells in events only says "look again"; a look is an ``inspect``, and the only thing believed. The
+rules:
+
+* The events are subscribed to before the containers are listed, at every connection anew, so there is no gap.
+* A look at a container waits for no other: docker answers for some of them late.
+* A process is held by a pidfd as soon as its number is known, and counts only when the engine names the same number
+  once more after that. Its end is noticed by the pidfd, before the engine tells.
+* What was found stands while the engine is away: containers may outlive it. Their end is noticed all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import anyio
+from anyio.abc import TaskGroup
+
+from ifagent.core.link import NsId
+from ifagent.errors import SourceLost
+from ifagent.log import log
+from ifagent.nsfs import namespace_at
+from ifagent.sources.container_engine import BadAnswer, Container, Engine
+
+FIRST_WAIT: Final = 0.05
+"""Seconds before an engine that was lost is tried again; doubles up to :data:`LONGEST_WAIT`."""
+
+LONGEST_WAIT: Final = 1.0
+"""Most seconds between two attempts to reach an engine."""
+
+QUIET: Final = 5.0
+"""Seconds after which an engine is asked for a sign of life, and within which it must give one."""
+
+PATIENCE: Final = 1.0
+"""Seconds that an engine is given to answer for a container, or to notice that one has ended."""
+
+OWN_PROC: Final = Path("/proc")
+
+_MOST_LOOKS: Final = 32
+
+
+class Process:
+    """The first process of a container that runs; ``ended`` is called when it is seen to end.
+
+    ``namespace`` is its network namespace, to be opened at ``path``; ``None`` if ``problem`` is in the way.
+    ``confirmed`` says that the engine named its number after it was held.
+    """
+
+    def __init__(self, container: Container, proc_root: Path, ended: Callable[[], None]) -> None:
+        self.container = container
+        self.confirmed = False
+        self.path = str(proc_root / str(container.pid) / "ns" / "net")
+        # Numbers under another /proc are those of another pid namespace, where nothing can be held.
+        self._fd = _hold(container.pid) if proc_root == OWN_PROC else None
+        if self._fd is not None:
+            asyncio.get_running_loop().add_reader(self._fd, ended)
+        self.namespace, self.problem = _identify(self.path)
+
+    @property
+    def started(self) -> tuple[datetime, str]:
+        """Sorts processes by when they were started."""
+        return self.container.started, self.container.id
+
+    @property
+    def stale(self) -> bool:
+        """Whether it is gone without having been seen to end."""
+        return self._fd is None and _identify(self.path)[0] != self.namespace
+
+    def close(self) -> None:
+        """Let go of it."""
+        if self._fd is not None:
+            asyncio.get_running_loop().remove_reader(self._fd)
+            os.close(self._fd)
+            self._fd = None
+
+
+class Follower:
+    """Follows the engine at ``socket``; ``tell`` is called with a label when what is known of it changes.
+
+    ``problem`` says why the engine cannot be heard, empty if it can be, ``None`` before that is known. When it
+    changes ``tell`` is called with an empty label, for all.
+    """
+
+    def __init__(
+        self, engine: Callable[[], Engine], socket: Path, *, proc_root: Path, tell: Callable[[str], None]
+    ) -> None:
+        self.socket = socket
+        self.problem: str | None = None
+        self._engine = engine
+        self._proc_root = proc_root
+        self._tell = tell
+        self._wanted: frozenset[str] = frozenset()
+        self._containers: dict[str, Container] = {}
+        self._by_label: defaultdict[str, set[str]] = defaultdict(set)
+        self._processes: dict[str, Process] = {}
+        self._looks: dict[str, anyio.Event] = {}
+        self._looking: tuple[Engine, TaskGroup] | None = None
+        self._look_done = anyio.Event()
+        self._limit = anyio.CapacityLimiter(_MOST_LOOKS)
+        self._listed = False
+        self._last = 0
+
+    # What is known
+
+    def processes(self, label: str) -> Iterator[Process]:
+        """Yield the processes of the containers with this label that run."""
+        for id in self._by_label.get(label, ()):
+            process = self._processes.get(id)
+            if process and process.confirmed:
+                yield process
+
+    def undecided(self, label: str) -> bool:
+        """Tell whether a container with this label is being looked at, or may be."""
+        return self.problem is None or any(id in self._looks for id in self._by_label.get(label, ()))
+
+    def want(self, labels: frozenset[str]) -> None:
+        """Follow the containers with these labels, and no others."""
+        before, self._wanted = self._wanted, labels
+        for id in self._with_labels(before - labels):
+            self._let_go(id)
+        for id in self._with_labels(labels - before):
+            self._look_at(id)
+
+    def forget(self) -> None:
+        """Let go of everything."""
+        for id in list(self._containers):
+            self._gone(id)
+        self.problem = None
+
+    def _with_labels(self, labels: Iterable[str]) -> list[str]:
+        return [id for label in labels for id in self._by_label.get(label, ())]
+
+    def _know(self, container: Container) -> None:
+        self._containers[container.id] = container
+        if container.label:
+            self._by_label[container.label].add(container.id)
+
+    def _gone(self, id: str) -> None:
+        self._let_go(id)
+        container = self._containers.pop(id, None)
+        if container and container.label:
+            self._by_label[container.label].discard(id)
+            if not self._by_label[container.label]:
+                del self._by_label[container.label]
+
+    def _let_go(self, id: str) -> None:
+        if process := self._processes.pop(id, None):
+            process.close()
+
+    # The connection
+
+    async def run(self) -> None:
+        """Follow until cancelled, whatever happens to the engine."""
+        wait = FIRST_WAIT
+        while True:
+            self._listed, began = False, time.monotonic()
+            try:
+                await self._connect()
+            except* SourceLost as errors:
+                self._lost(_first(errors))
+            if self._listed and time.monotonic() - began > LONGEST_WAIT:
+                wait = FIRST_WAIT
+            await anyio.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT)
+
+    def _lost(self, error: SourceLost) -> None:
+        """Note that a connection ended, or that none could be made: only that is told, as most are back at once."""
+        problem = str(error).removeprefix(f"{error.source}: ")
+        if self._listed:
+            log.info("the connection to the container engine ended", socket=str(self.socket), problem=problem)
+            return
+        if problem != self.problem:
+            log.warning("the container engine cannot be reached", socket=str(self.socket), problem=problem)
+        self.problem = problem
+        for id in [id for id, process in self._processes.items() if process.stale]:
+            self._let_go(id)
+        self._tell("")
+
+    async def _connect(self) -> None:
+        """Follow the engine as long as one connection lasts. Its end is a :class:`SourceLost`, in a group."""
+        # The clock may have been set back since.
+        after = min(self._last or time.time_ns(), time.time_ns())
+        try:
+            async with self._engine() as engine, anyio.create_task_group() as group:
+                group.start_soon(self._check_alive, engine)
+                async with engine.events(after=after) as events:
+                    self._looking = engine, group
+                    await self._list(engine)
+                    while True:
+                        for happened in await events.next():
+                            self._last = max(self._last, happened.time)
+                            if happened.id:
+                                self._look_at(happened.id)
+                            else:
+                                await self._list(engine)
+        finally:
+            self._looking = None
+            self._looks.clear()
+
+    async def _check_alive(self, engine: Engine) -> None:
+        """Raise :class:`SourceLost` when the engine keeps its connections and does nothing any more."""
+        while True:
+            await anyio.sleep(QUIET)
+            try:
+                with anyio.fail_after(QUIET):
+                    await engine.ping()
+            except TimeoutError:
+                raise SourceLost(str(self.socket), f"no sign of life for {QUIET:g} s") from None
+
+    async def _list(self, engine: Engine) -> None:
+        """Look at every container there is."""
+        running = await engine.running()
+        for id in self._containers.keys() - set(running):
+            self._gone(id)
+        for id in running:
+            self._look_at(id)
+        with anyio.move_on_after(PATIENCE):
+            while self._looks:
+                self._look_done = anyio.Event()
+                await self._look_done.wait()
+        if self.problem:
+            log.info("the container engine can be reached", socket=str(self.socket))
+        self._listed, self.problem = True, ""
+        self._tell("")
+
+    # A look
+
+    def _look_at(self, id: str) -> None:
+        """Look at a container now, or again when the look that is under way is done."""
+        if id in self._looks:
+            self._looks[id].set()
+        elif self._looking:
+            engine, group = self._looking
+            self._looks[id] = anyio.Event()
+            group.start_soon(self._look, engine, id)
+
+    async def _look(self, engine: Engine, id: str) -> None:
+        known = self._containers.get(id)
+        while True:
+            news = self._looks[id] = anyio.Event()
+            try:
+                await self._follow(engine, id, news)
+            except BadAnswer as error:
+                log.warning("a container cannot be inspected", container=id, problem=str(error))
+                self._gone(id)
+            known = self._containers.get(id, known)
+            if not news.is_set():
+                break
+        del self._looks[id]
+        self._look_done.set()
+        if known and known.label:
+            self._tell(known.label)
+
+    async def _follow(self, engine: Engine, id: str, news: anyio.Event) -> None:
+        """Bring what is known of a container up to date; ``news`` is set when it has to be looked at again."""
+        container = await self._inspect(engine, id)
+        while container:
+            self._know(container)
+            if not container.pid or container.label not in self._wanted:
+                self._let_go(id)
+                return
+            process = self._process(container)
+            if process.confirmed:
+                return
+            if process.namespace is None:
+                # Most likely it has just ended, and the engine is about to say so.
+                with anyio.move_on_after(PATIENCE):
+                    await news.wait()
+            again = await self._inspect(engine, id)
+            if again == container:
+                # Meanwhile it may have ended, or not be wanted any more.
+                process.confirmed = self._processes.get(id) is process
+                return
+            container = again
+        self._gone(id)
+
+    async def _inspect(self, engine: Engine, id: str) -> Container | None:
+        async with self._limit:
+            return await engine.inspect(id)
+
+    def _process(self, container: Container) -> Process:
+        """Return the process of a container that runs, held if that is possible."""
+        known = self._processes.get(container.id)
+        if known and known.container == container and known.namespace is not None:
+            return known
+        self._let_go(container.id)
+        process = Process(container, self._proc_root, lambda: self._ended(container))
+        self._processes[container.id] = process
+        return process
+
+    def _ended(self, container: Container) -> None:
+        self._let_go(container.id)
+        self._tell(container.label)
+
+
+def _hold(pid: int) -> int | None:
+    """Return a pidfd, ``None`` where that cannot be had."""
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    except OSError as error:
+        log.warning("the end of a container is learnt from its engine only", pid=pid, problem=str(error))
+        return None
+
+
+def _identify(path: str) -> tuple[NsId | None, str]:
+    """Return the namespace at a path, or what is in the way."""
+    try:
+        id = namespace_at(path)
+    except OSError as error:
+        return None, f"{path}: {error.strerror}"
+    return id, "" if id else f"{path}: not a network namespace"
+
+
+def _first(errors: BaseExceptionGroup[SourceLost]) -> SourceLost:
+    """Return one error of a group."""
+    first = errors.exceptions[0]
+    return first if isinstance(first, SourceLost) else _first(first)
