@@ -1,9 +1,18 @@
-"""Which network namespace a path leads to: every namespace is a file of the kernel's own file system, nsfs."""
+"""Which network namespace a path leads to, and the one safe way into it.
+
+Every namespace is a file of the kernel's own file system, nsfs. A thread that enters a namespace does nothing else
+until it is home again. If the way home is barred, the thread would go on working in the wrong namespace, so the
+process ends.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from fcntl import ioctl
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +21,7 @@ from ifagent.core.link import NsId
 OWN_NAMESPACE_PATH: Final = "/proc/self/ns/net"
 """The namespace of the process, as its main thread has it."""
 
+_THREAD_NAMESPACE_PATH: Final = "/proc/thread-self/ns/net"
 _NS_GET_NSTYPE: Final = 0xB703
 _CLONE_NEWNET: Final = 0x4000_0000
 
@@ -27,21 +37,64 @@ def own_namespace() -> NsId:
 
 def identify(path: str) -> NsId | None:
     """Return the network namespace that a path leads to, ``None`` if it leads to something else or nowhere."""
-    try:
-        # Opening is for nsfs files only: opening any other file may block, or have effects.
-        if Path(path).stat().st_dev != Path(OWN_NAMESPACE_PATH).stat().st_dev:
-            return None
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+    with suppress(OSError):
+        return namespace_at(path)
+    return None
+
+
+def namespace_at(path: str) -> NsId | None:
+    """Return the network namespace that a path leads to, ``None`` if it leads to something else.
+
+    Raises ``OSError`` if it leads nowhere, or to a namespace that may not be opened.
+    """
+    # Opening is for nsfs files only: opening any other file may block, or have effects.
+    if Path(path).stat().st_dev != Path(OWN_NAMESPACE_PATH).stat().st_dev:
         return None
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return NsId(os.fstat(fd).st_ino) if _is_network_namespace(fd) else None
-    except OSError:
-        return None
     finally:
         os.close(fd)
+
+
+@contextmanager
+def inside(path: str) -> Iterator[None]:
+    """Have the calling thread in the network namespace at ``path``, then back where it was. Raises ``OSError``."""
+    home = os.open(_THREAD_NAMESPACE_PATH, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _enter(namespace)
+        finally:
+            os.close(namespace)
+        try:
+            yield
+        finally:
+            _go_home(home)
+    finally:
+        os.close(home)
 
 
 def _is_network_namespace(fd: int) -> bool:
     """Tell whether an open nsfs file is a network namespace, not one of another type."""
     return ioctl(fd, _NS_GET_NSTYPE) == _CLONE_NEWNET
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _enter(namespace: int) -> None:
+    # os.setns exists from Python 3.12.
+    if _libc().setns(ctypes.c_int(namespace), ctypes.c_int(_CLONE_NEWNET)):
+        number = ctypes.get_errno()
+        raise OSError(number, f"setns: {os.strerror(number)}")
+
+
+def _go_home(home: int) -> None:
+    try:
+        _enter(home)
+    except OSError as error:
+        os.write(2, f"ifagent: cannot return to the own network namespace: {error}\n".encode())
+        os.abort()

@@ -1,0 +1,147 @@
+"""Hearing of every process that starts: the kernel's process connector (``linux/cn_proc.h``).
+
+It speaks only in the initial network namespace, to somebody in the initial user and pid namespace: a request from
+elsewhere is refused, or not answered at all. A process that lives in another network namespace makes its
+socket in the initial one.
+
+A message is a ``nlmsghdr`` (16 bytes), a ``cn_msg`` (20) and a ``proc_event``: what happened, on which CPU, when
+(16), and then thread and process ids in pairs.
+"""
+
+from __future__ import annotations
+
+import errno
+import secrets
+import socket
+import struct
+from contextlib import suppress
+from typing import Final
+
+from ifagent.nsfs import inside
+
+_NETLINK_CONNECTOR: Final = 11
+_CN_IDX_PROC: Final = 1
+_LISTEN: Final = 1
+_IGNORE: Final = 2
+_ACK: Final = 0
+_FORK: Final = 0x1
+_EXEC: Final = 0x2
+
+_NLMSGHDR: Final = struct.Struct("=IHHII")
+_CN_MSG: Final = struct.Struct("=IIIIHH")
+_WHAT: Final = struct.Struct("=I")
+_IDS: Final = struct.Struct("=IIII")
+_CN_AT: Final = _NLMSGHDR.size
+_WHAT_AT: Final = _CN_AT + _CN_MSG.size
+_IDS_AT: Final = _WHAT_AT + 16
+_NLMSG_DONE: Final = 3
+
+_RECEIVE_BUFFER: Final = 1 << 20
+_BATCH: Final = 1000
+
+_INITIAL_NAMESPACES: Final = ("/proc/1/ns/net", "/proc/2/ns/net")
+"""Where the initial network namespace is found: with init, and with the first kernel thread, should init be closed."""
+
+
+class Connector:
+    """Tells which processes have started or executed another program since it was made."""
+
+    def __init__(self) -> None:
+        """Begin to listen; may enter another network namespace, so to be called in a worker thread.
+
+        Raises ``OSError`` where the connector cannot be had.
+        """
+        self._socket = _open()
+
+    def fileno(self) -> int:
+        """Return the file that is readable when there is news."""
+        return self._socket.fileno()
+
+    def read(self) -> set[int] | None:
+        """Return the process ids that the news names, ``None`` if news was lost. Never blocks."""
+        pids: set[int] = set()
+        try:
+            for _ in range(_BATCH):
+                message, sender = self._socket.recvfrom(512)
+                if sender[0] == 0:  # the kernel
+                    pids.update(named_pids(message))
+        except BlockingIOError:
+            pass
+        except OSError:  # ENOBUFS: too much of it at a time
+            return None
+        return pids
+
+    def close(self) -> None:
+        """Stop listening."""
+        with suppress(OSError):
+            _send(self._socket, _IGNORE)  # the kernel does not count us out when the socket closes
+        self._socket.close()
+
+
+def named_pids(message: bytes) -> tuple[int, ...]:
+    """Return the processes that a message says have started, or forked, or executed another program."""
+    if len(message) < _IDS_AT + _IDS.size:
+        return ()
+    (what,) = _WHAT.unpack_from(message, _WHAT_AT)
+    _, first, second_thread, second = _IDS.unpack_from(message, _IDS_AT)
+    if what == _EXEC:
+        return (first,)
+    if what == _FORK and second == second_thread:  # else a thread
+        return (first, second)
+    return ()
+
+
+def _open() -> socket.socket:
+    try:
+        return _listen()
+    except ConnectionRefusedError as error:
+        refused: OSError = error
+    for path in _INITIAL_NAMESPACES:
+        try:
+            with inside(path):
+                return _listen()
+        except OSError as error:
+            refused = error
+    raise refused
+
+
+def _listen() -> socket.socket:
+    listening = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, _NETLINK_CONNECTOR)
+    try:
+        listening.settimeout(0)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        listening.bind((0, _CN_IDX_PROC))
+        mark = _send(listening, _LISTEN)
+        _expect_acknowledgement(listening, mark)
+        # From Linux 6.6 on only what is asked for is told; before, this is not understood, and nothing happens.
+        _send(listening, _LISTEN, only=_FORK | _EXEC)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def _send(connector: socket.socket, operation: int, *, only: int | None = None) -> int:
+    """Send a request, for all events or ``only`` those; return its mark, one less than that of its answer."""
+    mark = secrets.randbelow(1 << 31)
+    data = struct.pack("=I", operation) if only is None else struct.pack("=II", operation, only)
+    request = _CN_MSG.pack(_CN_IDX_PROC, _CN_IDX_PROC, 0, mark, len(data), 0) + data
+    header = _NLMSGHDR.pack(_NLMSGHDR.size + len(request), _NLMSG_DONE, 0, 0, 0)
+    connector.send(header + request)
+    return mark
+
+
+def _expect_acknowledgement(connector: socket.socket, mark: int) -> None:
+    """Find the answer, which is there once a request is sent, among the news that came before it."""
+    while True:
+        try:
+            message = connector.recv(512)
+        except BlockingIOError:
+            raise OSError(errno.EPERM, "the process connector does not answer in this pid or user namespace") from None
+        _, _, _, acknowledged, _, _ = _CN_MSG.unpack_from(message, _CN_AT)
+        (what,) = _WHAT.unpack_from(message, _WHAT_AT)
+        if what == _ACK and acknowledged == mark + 1:
+            (failure,) = struct.unpack_from("=I", message, _IDS_AT)
+            if failure:
+                raise OSError(failure, "the process connector refused to speak")
+            return

@@ -1,0 +1,84 @@
+"""A watcher of namespaces as a test has it: running, with what it said last of each reference."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import anyio
+
+from ifagent.core.events import Event, NamespaceSeen
+from ifagent.core.interface import NamespaceRef, NamespaceType
+from ifagent.sources.contract import NamespaceWatcher
+
+AT_ONCE = 5.0
+"""How long a test waits for what is to happen; far beyond what it takes."""
+
+
+class Watched:
+    """Wants things of a watcher, and keeps what it says."""
+
+    def __init__(self, watcher: NamespaceWatcher, kind: NamespaceType) -> None:
+        self.watcher = watcher
+        self.said: list[NamespaceSeen] = []
+        self._kind = kind
+        self._news = anyio.Event()
+
+    def __call__(self, event: Event) -> None:
+        assert isinstance(event, NamespaceSeen)
+        self.said.append(event)
+        self._news.set()
+
+    def ref(self, reference: object) -> NamespaceRef:
+        return NamespaceRef(self._kind, str(reference))
+
+    def want(self, *references: object) -> None:
+        self.watcher.want(frozenset(map(self.ref, references)))
+
+    def of(self, reference: object) -> list[NamespaceSeen]:
+        """Return all that was said of a reference."""
+        return [event for event in self.said if event.ref == self.ref(reference)]
+
+    def last(self, reference: object) -> NamespaceSeen | None:
+        return next(reversed(self.of(reference)), None)
+
+    def where(self, reference: object) -> int | None:
+        """Return the namespace that a reference leads to."""
+        last = self.last(reference)
+        return last.id if last else None
+
+    def problem(self, reference: object) -> str:
+        last = self.last(reference)
+        return last.problem if last else ""
+
+    async def until(self, condition: Callable[[], object], *, within: float = AT_ONCE) -> None:
+        """Wait for something that only what the watcher says can make true."""
+        with anyio.move_on_after(within):
+            while not condition():
+                self._news = anyio.Event()
+                await self._news.wait()
+        assert condition(), f"not so; what was said: {self.said[-5:]}"
+
+    async def until_said(self, reference: object, problem: str) -> None:
+        await self.until(lambda: self.problem(reference) == problem)
+
+    async def until_at(self, reference: object, namespace: int) -> None:
+        await self.until(lambda: self.where(reference) == namespace)
+
+
+@asynccontextmanager
+async def watching(watcher: NamespaceWatcher, kind: NamespaceType) -> AsyncIterator[Watched]:
+    """Run a watcher."""
+    watched = Watched(watcher, kind)
+    async with anyio.create_task_group() as group:
+        group.start_soon(watcher.run, watched)
+        yield watched
+        group.cancel_scope.cancel()
+
+
+async def until_true(condition: Callable[[], object], *, within: float = AT_ONCE) -> None:
+    """Wait for something that nobody tells of."""
+    with anyio.move_on_after(within):
+        while not condition():
+            await anyio.sleep(0.002)
+    assert condition()
