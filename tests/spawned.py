@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -129,9 +130,9 @@ def free_pid() -> int:
 
 
 def open_files() -> list[str]:
-    """Return what the process has open, for comparing."""
+    """Return what the process has open, without numbers, for comparing."""
     found = []
     for entry in Path("/proc/self/fd").iterdir():
         with suppress(FileNotFoundError):
-            found.append(str(entry.readlink()).split(":")[0])
+            found.append(re.sub(r"\d+", "", str(entry.readlink())))
     return sorted(found)

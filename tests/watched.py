@@ -59,6 +59,10 @@ class Watched:
                 await self._news.wait()
         assert condition(), f"not so; what was said: {self.said[-5:]}"
 
+    async def until_count(self, count: int) -> None:
+        await self.until(lambda: len(self.said) >= count)
+        assert len(self.said) == count
+
     async def until_said(self, reference: object, problem: str) -> None:
         await self.until(lambda: self.problem(reference) == problem)
 

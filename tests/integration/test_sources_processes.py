@@ -69,6 +69,10 @@ def hearing_or_not(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
     return False
 
 
+def sockets_open() -> int:
+    return sum(file.startswith("socket") for file in open_files())
+
+
 async def until_moved(watched: Watched, pid: int) -> None:
     await watched.until(lambda: watched.where(pid) not in {None, own_namespace()})
     assert watched.where(pid) == space_of(pid)
@@ -180,7 +184,7 @@ async def test_the_connector_is_open_only_while_somebody_is_waited_for(
 ) -> None:
     pid = free_pid()
     async with running() as watched:
-        sockets = open_files().count("socket")
+        sockets = sockets_open()
         for _ in range(2):
             watched.want(pid)
             await watched.until_said(pid, "is not running")
@@ -188,11 +192,11 @@ async def test_the_connector_is_open_only_while_somebody_is_waited_for(
                 await until_moved(watched, pid)
                 watched.want(pid, os.getpid())
                 await watched.until_at(os.getpid(), own_namespace())
-                await until_true(lambda: (open_files().count("socket") > sockets) is hearing_or_not)
+                await until_true(lambda: (sockets_open() > sockets) is hearing_or_not)
                 watched.want(pid)
-                await until_true(lambda: open_files().count("socket") == sockets)
+                await until_true(lambda: sockets_open() == sockets)
             await watched.until_said(pid, "has ended")
-            assert open_files().count("socket") == sockets
+            assert sockets_open() == sockets
             watched.want()
 
 
