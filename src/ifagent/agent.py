@@ -29,7 +29,7 @@ from ifagent.core.index import Index
 from ifagent.core.interface import Interface, Name
 from ifagent.core.ownership import Owner
 from ifagent.core.state import ConfigState, InterfaceState
-from ifagent.errors import InvalidSettings, NotApplied, UnknownInterface
+from ifagent.errors import AgentEnded, InvalidSettings, NotApplied, UnknownInterface
 from ifagent.inbox import Inbox
 from ifagent.kernel.contract import Kernel
 from ifagent.log import log
@@ -78,6 +78,7 @@ class Agent:
         self._reconciler = Reconciler(kernel, self._index, self._inbox, self._hub, owner, self._watchers)
         self._settled = anyio.Event()
         self._running = False
+        self._ended = False
         self._ready = anyio.Event()
 
     @classmethod
@@ -115,7 +116,10 @@ class Agent:
                 group.start_soon(self._look_regularly)
                 await self._loop(task_status)
         finally:
+            self._ended = True
             self._hub.close()
+            self._settled.set()
+            self._ready.set()
 
     async def _loop(self, task_status: TaskStatus[None]) -> None:
         while True:
@@ -138,11 +142,16 @@ class Agent:
     async def configure(self, interface: Interface) -> InterfaceState:
         """Declare an interface, or declare it anew; return its state once that has been acted on.
 
-        The state may be any: ``PENDING`` while something is missing is an answer, not an error.
+        The state may be any: ``PENDING`` while something is missing is an answer, not an error. Raises
+        :class:`AgentEnded` if the agent does not run, and :class:`UnknownInterface` if another task deletes the
+        interface before it was acted on.
         """
         self._declared_here.set(interface)
         await self._settle()
-        return self._hub.states[interface.name]
+        state = self._hub.states.get(interface.name)
+        if state is None:  # somebody else has taken it back meanwhile
+            raise UnknownInterface(interface.name)
+        return state
 
     async def modify(self, name: Name, **changes: Any) -> InterfaceState:
         """Change some fields of an interface that was declared with :meth:`configure`; return its new state.
@@ -176,10 +185,15 @@ class Agent:
     async def _settle(self) -> None:
         """Wait for the end of a round that covers everything said until now."""
         if not self._running:
-            raise RuntimeError("the agent does not run")
+            raise AgentEnded("the agent does not run yet")
         sequence = self._inbox.put_marker()
         while self._reconciler.covered < sequence:
+            self._check_running()
             await self._settled.wait()
+
+    def _check_running(self) -> None:
+        if self._ended:
+            raise AgentEnded("the agent has ended")
 
     # Watching
 
@@ -200,8 +214,9 @@ class Agent:
         return dict(self._index.declared)
 
     async def wait_ready(self) -> None:
-        """Wait until every source has synced and the first round is done."""
+        """Wait until every source has synced and the first round is done; raises :class:`AgentEnded`."""
         await self._ready.wait()
+        self._check_running()
 
     async def wait_for(
         self,
@@ -212,12 +227,14 @@ class Agent:
     ) -> InterfaceState:
         """Wait until an interface is applied, or with ``applied=False`` until it is not; return its state.
 
-        ``timeout`` is in seconds. Raises :class:`NotApplied`, which says why, when it has passed.
+        ``timeout`` is in seconds. Raises :class:`NotApplied`, which says why, when it has passed, and
+        :class:`AgentEnded` when the agent has ended.
         """
         with anyio.move_on_after(timeout):
             while True:
                 state = self._hub.states.get(name)
                 if state is not None and (state.config_state is ConfigState.APPLIED) is applied:
                     return state
+                self._check_running()
                 await self._hub.wait_changed()
         raise NotApplied(name, self._hub.states.get(name))

@@ -20,6 +20,9 @@ from ifagent.sources.contract import NamespaceWatcher
 OPEN_AGAIN = 1.0
 """Seconds until a namespace that could not be entered is tried again."""
 
+AT_A_TIME = 64
+"""Most namespaces that are opened before those that turn out not to matter are closed."""
+
 
 class Attention:
     """Tells watchers which references matter, and the kernel which namespaces do. Used by rounds only."""
@@ -64,13 +67,19 @@ class Attention:
                 await self._kernel.detach(namespace)
             new = wanted.keys() - self._index.attached() - self._index.unreachable.keys()
             async with anyio.create_task_group() as group:
-                for namespace in new:
+                # A few at a time: those that are only looked at once are let go of before the next are opened.
+                for namespace in sorted(new)[:AT_A_TIME]:
                     group.start_soon(self._attach, namespace, wanted[namespace])
             for namespace in self._index.unreachable.keys() - wanted.keys():
                 del self._index.unreachable[namespace]
             if not new and not self._inbox:
                 return
             self.fold()
+
+    async def look_at_everything(self) -> None:
+        """Look anew at which namespaces there are, and at all that are listened to."""
+        await self._kernel.relist()
+        await self.look(self._index.attached())
 
     async def look(self, namespaces: Iterable[NsId]) -> None:
         """Look at namespaces anew, as far as they are listened to."""

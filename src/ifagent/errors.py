@@ -8,6 +8,7 @@
     ├── InvalidState          their fault: a published state that cannot be read
     ├── InvalidSettings       their fault: an option that cannot be used
     ├── UnknownInterface      their fault: a name that was never declared
+    ├── AgentEnded            their fault: a call to an agent that does not run
     ├── NotApplied            the world: a wait ended before the interface was applied
     ├── KernelRefused         the world: the kernel answered a request with an errno
     ├── NamespaceUnavailable  the world: a namespace went away, or may not be entered
@@ -90,6 +91,10 @@ class UnknownInterface(IfagentError):
         """Keep the name."""
         self.name = name
         super().__init__(f"no interface {name!r} is declared here")
+
+
+class AgentEnded(IfagentError):
+    """The agent does not run, or no longer: nobody would ever act on the call."""
 
 
 class NotApplied(IfagentError):

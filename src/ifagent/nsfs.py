@@ -8,9 +8,10 @@ process ends.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from fcntl import ioctl
 from functools import cache
 from pathlib import Path
@@ -26,6 +27,12 @@ _NS_GET_NSTYPE: Final = 0xB703
 _CLONE_NEWNET: Final = 0x4000_0000
 
 
+NOWHERE: Final = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ESRCH, errno.ENXIO, errno.ENAMETOOLONG}
+)
+"""What the kernel says of a path that leads nowhere one may go. Anything else leaves the question open."""
+
+
 def own_namespace() -> NsId:
     """Return the network namespace of the process."""
     fd = os.open(OWN_NAMESPACE_PATH, os.O_RDONLY | os.O_CLOEXEC)
@@ -36,10 +43,16 @@ def own_namespace() -> NsId:
 
 
 def identify(path: str) -> NsId | None:
-    """Return the network namespace that a path leads to, ``None`` if it leads to something else or nowhere."""
-    with suppress(OSError):
+    """Return the network namespace that a path leads to, ``None`` if it leads to something else or nowhere.
+
+    Raises ``OSError`` where it cannot be told, as when the process may open no more files.
+    """
+    try:
         return namespace_at(path)
-    return None
+    except OSError as error:
+        if error.errno not in NOWHERE:
+            raise
+        return None
 
 
 def namespace_at(path: str) -> NsId | None:

@@ -33,7 +33,7 @@ from ifagent.core.plan import Plan, Verdict
 from ifagent.core.planner import plan
 from ifagent.core.report import Findings, deleted, report
 from ifagent.core.retry import Fate, RetryBook, fate
-from ifagent.core.state import ConfigState, InterfaceState
+from ifagent.core.state import InterfaceState
 from ifagent.errors import KernelRefused
 from ifagent.inbox import Inbox
 from ifagent.kernel.contract import Kernel
@@ -72,6 +72,7 @@ class Reconciler:
         self.next_time: float | None = None
         self.covered: int = 0
         self._drift: dict[Name, str] = {}
+        self._fulfilled: set[Name] = set()
         self._take_all_anew = False
         self._attention = Attention(kernel, index, inbox, owner, watchers)
 
@@ -85,26 +86,27 @@ class Reconciler:
 
         ``covered`` is then the inbox's sequence number that the published states account for.
         """
-        self._attention.fold()
-        if self._take_all_anew:
-            self._take_all_anew = False
-            await self._attention.look(self.index.attached())
         achieved: set[Operation] = set()
-        for count in range(MAX_PASSES):
+        for _ in range(MAX_PASSES):
+            self._attention.fold()
+            if self._take_all_anew:
+                self._take_all_anew = False
+                await self._attention.look_at_everything()
             exempt = await self._take_in()
-            covered = self.inbox.sequence
+            covered, planned_at = self.inbox.sequence, self._clock()
             planned = plan(self.index.desired(), self.index.observed(), self.owner)
             self.retry.keep_only(planned.steps)
-            self._note_drift(planned, exempt, first=count == 0)
+            self._note_drift(planned, exempt)
             self._note_ineffective(planned, achieved)
             if not await self._carry_out(planned, achieved) and not self.inbox:
                 break
-            self._attention.fold()
         else:
             self.inbox.wake()
         self.covered = covered
         self._publish(planned)
-        self._set_next_time()
+        # What has come due since the plan was made was not tried: that time is still to come.
+        times = (self.retry.next_time(planned_at), self._attention.next_time(planned_at))
+        self.next_time = min((t for t in times if t is not None), default=None)
 
     # What was learnt since the last planning
 
@@ -132,20 +134,19 @@ class Reconciler:
             name for name, interface in interfaces.items() if getattr(interface.kind, "peer_if_name", None) in changed
         }
 
-    def _note_drift(self, planned: Plan, exempt: set[Name], *, first: bool) -> None:
+    def _note_drift(self, planned: Plan, exempt: set[Name]) -> None:
         """Note every interface that was as declared and no longer is, though nobody declared otherwise."""
         for name, verdict in planned.verdicts.items():
-            before = self.hub.states.get(name)
-            if before is None or not verdict.differences or name in exempt:
-                continue
-            text = "; ".join(verdict.differences)
-            if before.config_state is ConfigState.APPLIED and first:
-                self._drift[name] = text
-                self.retry.drifted(name, self._clock())
-                log.info("drift", interface=name, different=text)
-            elif name in self._drift and verdict.link is None:
-                # A link that dies goes down and loses its addresses first; this is the whole of it.
-                self._drift[name] = text
+            if verdict.differences and name not in exempt:
+                text = "; ".join(verdict.differences)
+                if name in self._fulfilled:
+                    self._drift[name] = text
+                    self.retry.drifted(name, self._clock())
+                    log.info("drift", interface=name, different=text)
+                elif name in self._drift and verdict.link is None:
+                    # A link that dies goes down and loses its addresses first; this is the whole of it.
+                    self._drift[name] = text
+        self._fulfilled = {name for name, verdict in planned.verdicts.items() if verdict.fulfilled}
 
     def _note_ineffective(self, planned: Plan, achieved: set[Operation]) -> None:
         """Do not repeat within a round what the kernel accepted without effect."""
@@ -243,13 +244,14 @@ class Reconciler:
         leaving = {name for step in planned.steps.values() for name in step.names} - self.index.declared.keys()
         now, clock = self._clock(), time.time()
         changed: dict[Name, InterfaceState] = {}
-        for name in self.index.declared.keys() | leaving:
+        # What was declared anew since the plan was made is told after the next one.
+        for name in (self.index.declared.keys() | leaving) - self.index.changed:
             before = self.hub.states.get(name)
             state = report(self._findings(name, planned, now, clock), before)
             if state is not before:
                 changed[name] = state
                 _log_state(before, state)
-        gone = self.hub.states.keys() - self.index.declared.keys() - leaving
+        gone = self.hub.states.keys() - self.index.declared.keys() - leaving - self.index.changed
         self.hub.publish(changed, {name: deleted(self.hub.states[name], clock) for name in gone})
         for name in gone:
             log.info("deleted", interface=name)
@@ -272,11 +274,6 @@ class Reconciler:
             now=now,
             clock=clock,
         )
-
-    def _set_next_time(self) -> None:
-        now = self._clock()
-        times = (self.retry.next_time(now), self._attention.next_time(now))
-        self.next_time = min((t for t in times if t is not None), default=None)
 
 
 def _namespaces_of(operation: Operation) -> set[NsId]:

@@ -84,11 +84,14 @@ class StateHub:
         self.states: dict[Name, InterfaceState] = {}
         self._readers: weakref.WeakSet[Subscription] = weakref.WeakSet()
         self._changed = anyio.Event()
+        self._closed = False
 
     def subscribe(self, wanted: Filter | None = None) -> Subscription:
         """Return a new subscription; it lives as long as somebody holds it."""
         subscription = Subscription(self.states, wanted)
         self._readers.add(subscription)
+        if self._closed:
+            subscription.close()
         return subscription
 
     def publish(self, changed: Mapping[Name, InterfaceState], deleted: Mapping[Name, InterfaceState]) -> None:
@@ -110,6 +113,8 @@ class StateHub:
         await self._changed.wait()
 
     def close(self) -> None:
-        """End every subscription."""
+        """End every subscription, and those to come after their snapshot."""
+        self._closed = True
+        self._changed.set()
         for reader in self._readers:
             reader.close()

@@ -36,8 +36,8 @@ class AddressChanges:
 
 
 def managed(addresses: Iterable[Address], wanted: Sequence[IPInterface]) -> tuple[IPInterface, ...]:
-    """Return the addresses the agent answers for: all but automatic fe80 ones that nobody listed."""
-    return tuple(a.interface for a in addresses if not a.made_by_kernel or a.interface in wanted)
+    """Return the addresses that can be as wanted: no automatic fe80 ones that nobody listed, none with a peer."""
+    return tuple(a.interface for a in addresses if a.peer is None and (not a.made_by_kernel or a.interface in wanted))
 
 
 def in_kernel_order(wanted: Iterable[IPInterface]) -> tuple[IPInterface, ...]:

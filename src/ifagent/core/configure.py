@@ -12,9 +12,14 @@ from ifagent.core.operations import AddAddress, DeleteAddress, LinkOperation, Se
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Operations in the order they have to be carried out, and what was different, in words."""
+    """What to do, and what was different, in words.
 
-    operations: tuple[LinkOperation, ...] = ()
+    ``attributes`` come first. Then the chains of ``addresses``, one per family, each in its order: what is
+    refused in one family does not hold up the other.
+    """
+
+    attributes: tuple[SetLink, ...] = ()
+    addresses: tuple[tuple[LinkOperation, ...], ...] = ()
     differences: tuple[str, ...] = ()
 
 
@@ -45,20 +50,25 @@ def configure(
     }
     different = {name: value for name, (has, value) in wanted.items() if has != value}
     differences = [f"{name} is {wanted[name][0]!r}, wanted {value!r}" for name, value in different.items()]
-    operations: list[LinkOperation] = []
-    if different:
-        operations.append(SetLink(target=target, **different))  # type: ignore[arg-type]  # fields by name
+    change = (SetLink(target=target, **different),) if different else ()  # type: ignore[arg-type]  # fields by name
     if "host_name" in different and target.ifindex is not None:
         target = Target(target.namespace, HostName(interface.host_name), target.ifindex)
 
     have = managed(link.addresses, interface.ip_addresses)
     changes = address_changes(have, interface.ip_addresses, newest_first=newest_first)
-    operations += [DeleteAddress(target, address) for address in changes.early]
-    operations += [AddAddress(target, address) for address in changes.add]
-    operations += [DeleteAddress(target, address) for address in changes.late]
+    pointed = [address for address in link.addresses if address.peer is not None]
+    chains: list[list[LinkOperation]] = [
+        [
+            *(DeleteAddress(target, address) for address in changes.early if address.version == version),
+            *(AddAddress(target, address) for address in changes.add if address.version == version),
+            *(DeleteAddress(target, address) for address in changes.late if address.version == version),
+            *(DeleteAddress(target, a.interface, a.peer) for a in pointed if a.interface.version == version),
+        ]
+        for version in (4, 6)
+    ]
     differences += [f"address {address} is missing" for address in changes.add if address not in have]
     differences += [
         f"address {address} is {'not in its place' if address in interface.ip_addresses else 'not wanted'}"
-        for address in (*changes.early, *changes.late)
+        for address in (*changes.early, *changes.late, *(f"{a.interface} peer {a.peer}" for a in pointed))
     ]
-    return Changes(tuple(operations), tuple(differences))
+    return Changes(change, tuple(tuple(chain) for chain in chains if chain), tuple(differences))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple, NewType
 
 from ifagent.core.interface import HostName, IPInterface
@@ -36,11 +37,16 @@ class LinkId(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One address on a link. ``flags`` are ``IFA_F_*``; ``made_by_kernel`` is true for automatic fe80 addresses."""
+    """One address on a link.
+
+    ``flags`` are ``IFA_F_*``; ``made_by_kernel`` is true for automatic fe80 addresses. ``peer`` is the other end's
+    address where that was given (``ip addr add ADDRESS peer PEER``): the agent makes no such addresses.
+    """
 
     interface: IPInterface
     flags: int = 0
     made_by_kernel: bool = False
+    peer: IPv4Address | IPv6Address | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

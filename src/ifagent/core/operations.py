@@ -8,6 +8,7 @@ operation before it makes the link; the same holds for namespaces (see :class:`T
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 
 from ifagent.core.interface import HostName, IPInterface, NamespaceRef
 from ifagent.core.link import NsId
@@ -128,10 +129,11 @@ class AddAddress:
 
 @dataclass(frozen=True, slots=True)
 class DeleteAddress:
-    """Take one address off a link."""
+    """Take one address off a link; ``peer`` is the other end's where the address has one."""
 
     target: Target
     address: IPInterface
+    peer: IPv4Address | IPv6Address | None = None
 
     def __str__(self) -> str:
         """Say what it does."""

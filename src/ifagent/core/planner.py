@@ -184,7 +184,7 @@ class _Planner:
     # Rule 5
 
     def _create(self, pair: Pair) -> None:
-        obstacles = {end.name: obstacle for end in pair if (obstacle := self._in_the_way(end))}
+        obstacles = {end.name: o for end in pair if (o := self._kept_for_another(end) or self._in_the_way(end))}
         for end, other in (pair, pair[::-1]):
             obstacle = obstacles.get(end.name)
             if obstacle is None and obstacles:
@@ -200,7 +200,7 @@ class _Planner:
         create = CreateVeth(near, far, self.owner.group)
         names = [end.name for end in pair]
         after = [self._prepare(made.target, names) for made in (near, far)]
-        after += [[self.doomed[link.id]] for name in names if (link := self.claims.of.get(name))]
+        after += [[doom] for name in names if (link := self.claims.of.get(name)) and (doom := self.doomed.get(link.id))]
         self._step(create, names, (operation for operations in after for operation in operations))
         for end, made in zip(pair, (near, far), strict=True):
             newborn = Link(
@@ -267,9 +267,14 @@ class _Planner:
         """Plan what makes ``link`` at ``target`` what ``interface`` says; return the differences in words."""
         newest_first = self.observed.ipv6_newest_first
         changes = configure(interface, target, link, attributes, newest_first=newest_first)
-        for operation in changes.operations:
-            self._step(operation, [interface.name], after)
-            after = [operation]
+        for change in changes.attributes:
+            self._step(change, [interface.name], after)
+            after = [change]
+        for chain in changes.addresses:
+            before = after
+            for operation in chain:
+                self._step(operation, [interface.name], before)
+                before = [operation]
         return changes.differences
 
     def _veth_attributes(self, interface: Interface) -> Attributes:
@@ -316,6 +321,15 @@ class _Planner:
                 f"rename or remove it, or choose another host_if_name",
             )
         return None
+
+    def _kept_for_another(self, interface: Interface) -> Obstacle | None:
+        """Return why an interface whose pair is to be made anew must wait: its link is the peer of a sheltered one."""
+        own = self.claims.of.get(interface.name)
+        if own is None or own.id not in self.kept:
+            return None
+        rival = self.claims.by.get(own.peer, "") if own.peer else ""
+        reason = f"its link is still the other end of interface {rival}, whose value is invalid"
+        return Obstacle(ConfigState.PENDING, reason, (f"interface {rival}",))
 
     def _leaver(self, occupant: Link) -> Interface | None:
         """Return the interface whose link this is, if that has to go to another place."""

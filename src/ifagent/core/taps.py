@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ifagent.core.addresses import managed
 from ifagent.core.claims import Claims
 from ifagent.core.configure import Attributes
 from ifagent.core.interface import Interface
@@ -50,7 +49,7 @@ def give_back(claims: Claims, link: Link, before: Adoption) -> list[Operation]:
         operations.append(MoveLink(here, own, home.host_name))
         here = home
     else:
-        operations += [DeleteAddress(here, address) for address in managed(link.addresses, ())]
+        operations += [DeleteAddress(here, a.interface, a.peer) for a in link.addresses if not a.made_by_kernel]
     operations.append(
         SetLink(
             target=here,

@@ -46,6 +46,9 @@ class Kernel(Protocol):
         longer leads to ``namespace`` or may not be entered.
         """
 
+    async def relist(self) -> None:
+        """Look anew which named namespaces there are, and emit :class:`NamespacesListed` if that has changed."""
+
     async def detach(self, namespace: NsId) -> None:
         """Stop listening and let go of the namespace; emits :class:`LinksListed` with ``None``. Idempotent."""
 

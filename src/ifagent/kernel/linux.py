@@ -41,6 +41,7 @@ from ifagent.kernel.namespaces import (
 )
 from ifagent.kernel.requests import encode
 from ifagent.kernel.threads import off_loop
+from ifagent.log import log
 from ifagent.nsfs import OWN_NAMESPACE_PATH, own_namespace
 
 NETNS_DIRECTORY: Final = "/run/netns"
@@ -116,7 +117,7 @@ class LinuxKernel:
         lane = self._lanes.get(namespace)
         if lane is None:
             with self._using():
-                lane = await off_loop(partial(Lane.open, namespace, path, home=running.home))
+                lane = await off_loop(partial(Lane.open, namespace, path, home=running.home), undo=Lane.close)
             if self._running is not running:
                 self._close(lane.close)
                 raise NamespaceUnavailable(f"{path}: the kernel is not listened to any more")
@@ -126,6 +127,11 @@ class LinuxKernel:
             else:
                 self._listen_to(running, lane, path)
         await self._look(running, lane)
+
+    async def relist(self) -> None:
+        """List the names anew."""
+        await self._list_names(self._require_running())
+        self.drain()
 
     async def detach(self, namespace: NsId) -> None:
         """Close a namespace."""
@@ -181,7 +187,7 @@ class LinuxKernel:
     # Listening
 
     async def _listen(self, running: _Running, task_status: TaskStatus[None]) -> None:
-        watch = await off_loop(partial(NameWatch, self._directory))
+        watch = await off_loop(partial(NameWatch, self._directory), undo=NameWatch.close)
         try:
             if self._mark is not None:
                 await off_loop(partial(remove_left_overs, self._directory, self._mark))
@@ -218,16 +224,28 @@ class LinuxKernel:
         while True:
             await running.doubt.wait()
             running.doubt = anyio.Event()
+            again: set[NsId] = set()
             while running.doubtful:
                 lane = self._lanes.get(running.doubtful.pop())
                 if lane is not None:
-                    with suppress(NamespaceUnavailable):  # let go meanwhile
+                    try:
                         await self._look(running, lane)
+                    except NamespaceUnavailable:
+                        if self._lanes.get(lane.namespace) is lane:  # not let go, but it could not be listed
+                            again.add(lane.namespace)
             await anyio.sleep(PAUSE)
+            running.doubtful |= again
+            if again:
+                running.doubt.set()
 
     async def _list_names(self, running: _Running) -> None:
         async with running.naming:  # an older listing must not come after a newer one
-            named = await off_loop(partial(list_namespaces, self._directory))
+            try:
+                named = await off_loop(partial(list_namespaces, self._directory))
+            except OSError as error:
+                # What was there is there, as far as one can tell; the next look may tell more.
+                log.warning("named namespaces cannot be listed", directory=self._directory, problem=error.strerror)
+                return
             running.names_changed |= named != running.named
             running.named = named
 

@@ -7,7 +7,7 @@ thousands may arrive at once. Whatever the bytes are, nothing but :class:`Malfor
 from __future__ import annotations
 
 from collections.abc import Container
-from ipaddress import IPv4Interface, IPv6Interface
+from ipaddress import IPv4Interface, IPv6Interface, ip_address
 from typing import Final, NamedTuple
 
 from ifagent.core.interface import HostName
@@ -228,7 +228,8 @@ def parse_address(data: bytes, message: Message, *, tells_maker: bool = True) ->
     automatic = any(attributes.get(IFA_PROTO, b""))
     if not tells_maker:
         automatic = family == AF_INET6 and interface.ip.is_link_local and prefix == 64
-    return AddressMessage(ifindex, family, Address(interface, flags, automatic), int.from_bytes(far), scope)
+    peer = None if far == local else ip_address(far)
+    return AddressMessage(ifindex, family, Address(interface, flags, automatic, peer), int.from_bytes(far), scope)
 
 
 def parse_nsid(data: bytes, message: Message) -> NsIdMessage:

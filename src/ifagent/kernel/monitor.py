@@ -136,6 +136,7 @@ class Monitor:
         unsure = self._mirror.take_unsure()
         if self._overrun:
             self._overrun = False
+            self._relative.clear()  # what was lost may have been about ids
             unsure |= {self._own, *self._nsids}
         return unsure
 

@@ -52,11 +52,12 @@ class NameWatch:
 
         To be called in a worker thread before the names are listed, at the start and after each wake.
         """
-        while True:
-            path = self._add_watch()
+        before: Path | None = None
+        while (path := self._add_watch()) not in {self._directory, before}:
             # Whatever was made before the watch began is seen now, or was seen above.
-            if path == self._directory or not _nearer(path, self._directory).is_dir():
+            if not _nearer(path, self._directory).is_dir():
                 return
+            before = path  # and if it is no nearer next time, it cannot be: there may be no more watches
 
     def close(self) -> None:
         """Stop watching."""

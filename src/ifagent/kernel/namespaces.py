@@ -32,7 +32,7 @@ from ifagent.kernel.syscalls import (
     mount_thread_namespace,
     unmount,
 )
-from ifagent.nsfs import identify
+from ifagent.nsfs import NOWHERE, identify
 
 _DIRECTORY_MODE: Final = 0o755
 _FILE_MODE: Final = 0o444
@@ -41,9 +41,9 @@ _NO_TMPFILE: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, er
 
 def open_namespace(namespace: NsId, path: str) -> int:
     """Open a namespace's file. Raises :class:`NamespaceUnavailable` if ``path`` does not lead to it."""
-    if identify(path) != namespace:
-        raise NamespaceUnavailable(f"{path} is not the network namespace {namespace}")
     try:
+        if identify(path) != namespace:
+            raise NamespaceUnavailable(f"{path} is not the network namespace {namespace}")
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise NamespaceUnavailable(f"{path}: {error.strerror}") from error
@@ -54,10 +54,15 @@ def open_namespace(namespace: NsId, path: str) -> int:
 
 
 def list_namespaces(directory: str) -> dict[NamespaceRef, tuple[NsId, str]]:
-    """Return the named namespaces in a directory with their paths; none if there is no such directory."""
+    """Return the named namespaces in a directory with their paths; none if there is no such directory.
+
+    Raises ``OSError`` where it cannot be told, as when the process may open no more files.
+    """
     try:
         paths = sorted(Path(directory).iterdir())
-    except OSError:
+    except OSError as error:
+        if error.errno not in NOWHERE:
+            raise
         return {}
     found = {}
     for path in paths:

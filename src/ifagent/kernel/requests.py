@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address
 from typing import Final, assert_never
 
 from ifagent.core.interface import HostName, IPInterface
@@ -89,8 +89,8 @@ def encode(
             return _request(RTM_NEWLINK, body)
         case AddAddress(target=target, address=address):
             return _request(RTM_NEWADDR, _address(target, address), flags=NLM_F_CREATE | NLM_F_EXCL)
-        case DeleteAddress(target=target, address=address):
-            return _request(RTM_DELADDR, _address(target, address))
+        case DeleteAddress(target=target, address=address, peer=peer):
+            return _request(RTM_DELADDR, _address(target, address, peer))
         case DeleteLink(target=target):
             return _request(RTM_DELLINK, IFINFO.pack(0, 0, _ifindex(target), 0, 0))
         case _:
@@ -171,13 +171,13 @@ def _set_link(operation: SetLink) -> bytes:
     return _request(RTM_NEWLINK, body)
 
 
-def _address(target: Target, address: IPInterface) -> bytes:
+def _address(target: Target, address: IPInterface, peer: IPv4Address | IPv6Address | None = None) -> bytes:
     """Return what adds or deletes an address: no broadcast address, the scope as ``ip address`` chooses it."""
     ipv4 = isinstance(address, IPv4Interface)
     scope = RT_SCOPE_HOST if ipv4 and address.ip.is_loopback else 0
     family = AF_INET if ipv4 else AF_INET6
     body = IFADDR.pack(family, address.network.prefixlen, 0, scope, _ifindex(target))
-    return body + _attribute(IFA_LOCAL, address.packed) + _attribute(IFA_ADDRESS, address.packed)
+    return body + _attribute(IFA_LOCAL, address.packed) + _attribute(IFA_ADDRESS, (peer or address).packed)
 
 
 def _request(kind: int, body: bytes, *, flags: int = 0) -> bytes:

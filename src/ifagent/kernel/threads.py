@@ -11,8 +11,11 @@ import anyio.to_thread
 T = TypeVar("T")
 
 
-async def off_loop(work: Callable[[], T]) -> T:
-    """Do work in a thread and wait for its end whoever cancels, so that no thread uses what is closed."""
+async def off_loop(work: Callable[[], T], *, undo: Callable[[T], None] | None = None) -> T:
+    """Do work in a thread and wait for its end whoever cancels, so that no thread uses what is closed.
+
+    ``undo`` is done with the result if the wait was cancelled, and so nobody will have it.
+    """
     done: list[T] = []
     failed: list[Exception] = []
 
@@ -22,8 +25,13 @@ async def off_loop(work: Callable[[], T]) -> T:
         except Exception as error:  # noqa: BLE001 raised again below, without the group that a task would put around it
             failed.append(error)
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(wait)
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+    except BaseException:
+        if done and undo is not None:
+            undo(done[0])
+        raise
     if failed:
         raise failed[0]
     return done[0]

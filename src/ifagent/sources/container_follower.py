@@ -16,7 +16,7 @@ import asyncio
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -105,29 +105,43 @@ class Follower:
         self._looking: tuple[Engine, TaskGroup] | None = None
         self._look_done = anyio.Event()
         self._limit = anyio.CapacityLimiter(_MOST_LOOKS)
+        self._undecided: set[str] = set()
+        self._listing = False
         self._listed = False
         self._last = 0
 
     # What is known
 
     def processes(self, label: str) -> Iterator[Process]:
-        """Yield the processes of the containers with this label that run."""
+        """Yield the processes of the containers with this label that run, once all of them are known."""
+        if self.problem is None or label in self._undecided:
+            return
         for id in self._by_label.get(label, ()):
             process = self._processes.get(id)
             if process and process.confirmed:
                 yield process
 
     def undecided(self, label: str) -> bool:
-        """Tell whether a container with this label is being looked at, or may be."""
-        return self.problem is None or any(id in self._looks for id in self._by_label.get(label, ()))
+        """Tell whether something is about to be known for the first time of this label."""
+        return label in self._undecided or (not self.problem and (self.problem is None or not self._looking))
 
     def want(self, labels: frozenset[str]) -> None:
         """Follow the containers with these labels, and no others."""
         before, self._wanted = self._wanted, labels
         for id in self._with_labels(before - labels):
             self._let_go(id)
-        for id in self._with_labels(labels - before):
-            self._look_at(id)
+        added = {label for label in labels - before if label in self._by_label}
+        self._undecided &= labels
+        if added and self._looking:
+            self._undecided |= added
+            self._looking[1].start_soon(self._decide, added)
+
+    async def _decide(self, labels: set[str]) -> None:
+        """Get to know of labels that are wanted from now on."""
+        await self._look_at_all(self._with_labels(labels))
+        self._undecided -= labels
+        for label in labels:
+            self._tell(label)
 
     def forget(self) -> None:
         """Let go of everything."""
@@ -202,8 +216,9 @@ class Follower:
                             else:
                                 await self._list(engine)
         finally:
-            self._looking = None
+            self._looking, self._listing = None, False
             self._looks.clear()
+            self._undecided.clear()
 
     async def _check_alive(self, engine: Engine) -> None:
         """Raise :class:`SourceLost` when the engine keeps its connections and does nothing any more."""
@@ -220,15 +235,11 @@ class Follower:
         running = await engine.running()
         for id in self._containers.keys() - set(running):
             self._gone(id)
-        for id in running:
-            self._look_at(id)
-        with anyio.move_on_after(PATIENCE):
-            while self._looks:
-                self._look_done = anyio.Event()
-                await self._look_done.wait()
+        self._listing = True
+        await self._look_at_all(running)
         if self.problem:
             log.info("the container engine can be reached", socket=str(self.socket))
-        self._listed, self.problem = True, ""
+        self._listing, self._listed, self.problem = False, True, ""
         self._tell("")
 
     # A look
@@ -241,6 +252,14 @@ class Follower:
             engine, group = self._looking
             self._looks[id] = anyio.Event()
             group.start_soon(self._look, engine, id)
+
+    async def _look_at_all(self, ids: Collection[str]) -> None:
+        """Look at containers, and wait until that is done, or takes too long."""
+        for id in ids:
+            self._look_at(id)
+        with anyio.move_on_after(PATIENCE):
+            while not self._looks.keys().isdisjoint(ids):
+                await self._look_done.wait()
 
     async def _look(self, engine: Engine, id: str) -> None:
         known = self._containers.get(id)
@@ -256,7 +275,9 @@ class Follower:
                 break
         del self._looks[id]
         self._look_done.set()
-        if known and known.label:
+        self._look_done = anyio.Event()
+        # What is said of a whole list must not depend on the order of looks.
+        if known and known.label and not self._listing:
             self._tell(known.label)
 
     async def _follow(self, engine: Engine, id: str, news: anyio.Event) -> None:
