@@ -15,10 +15,12 @@ lost message are all the same ordinary round.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import anyio
@@ -37,6 +39,7 @@ from ifagent.reconciler import Reconciler
 from ifagent.settings import Settings
 from ifagent.sources.contract import NamespaceWatcher, Source
 from ifagent.sources.memory import Memory
+from ifagent.statistics import SourceStatistics, Statistics
 from ifagent.stream import StateHub, Subscription
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -106,6 +109,7 @@ class Agent:
         if self._running:
             raise RuntimeError("an agent runs once; make another one")
         self._running = True
+        self._reconciler.counters.moves()
         try:
             async with anyio.create_task_group() as group:
                 await group.start(lambda *, task_status: self._kernel.run(self._inbox.put, task_status=task_status))
@@ -123,7 +127,9 @@ class Agent:
 
     async def _loop(self, task_status: TaskStatus[None]) -> None:
         while True:
+            self._reconciler.counters.rests()
             await self._inbox.wait(self._reconciler.next_time)
+            self._reconciler.counters.moves()
             await self._reconciler.round()
             if self._index.synced and not self._ready.is_set():
                 log.info("ready", interfaces=len(self._index.declared), label=self.settings.label)
@@ -146,6 +152,7 @@ class Agent:
         :class:`AgentEnded` if the agent does not run, and :class:`UnknownInterface` if another task deletes the
         interface before it was acted on.
         """
+        self._check_running()
         self._declared_here.set(interface)
         await self._settle()
         state = self._hub.states.get(interface.name)
@@ -168,6 +175,7 @@ class Agent:
 
         An interface that is not declared here, or already gone, is no error.
         """
+        self._check_running()
         self._declared_here.remove(name)
         await self._settle()
 
@@ -176,6 +184,7 @@ class Agent:
 
         With ``interfaces``, exactly these are declared here from now on. What is right already is not touched.
         """
+        self._check_running()
         if interfaces is not None:
             self._declared_here.replace(interfaces)
         self._reconciler.look_at_everything()
@@ -184,16 +193,14 @@ class Agent:
 
     async def _settle(self) -> None:
         """Wait for the end of a round that covers everything said until now."""
-        if not self._running:
-            raise AgentEnded("the agent does not run yet")
         sequence = self._inbox.put_marker()
         while self._reconciler.covered < sequence:
             self._check_running()
             await self._settled.wait()
 
     def _check_running(self) -> None:
-        if self._ended:
-            raise AgentEnded("the agent has ended")
+        if self._ended or not self._running:
+            raise AgentEnded("the agent has ended" if self._ended else "the agent does not run yet")
 
     # Watching
 
@@ -212,6 +219,27 @@ class Agent:
     def declarations(self) -> dict[Name, Declaration]:
         """Return everything that is declared, by name."""
         return dict(self._index.declared)
+
+    def statistics(self) -> Statistics:
+        """Return what has been counted and how the agent is now; later changes are not seen in it."""
+        counters, unheard = self._reconciler.counters, self._index.unheard
+        states = Counter(state.config_state for state in self._hub.states.values())
+        return Statistics(
+            ready=self._ready.is_set() and not self._ended,
+            ended=self._ended,
+            rounds=counters.rounds,
+            operations=MappingProxyType(dict(counters.operations)),
+            reaction=counters.histogram(),
+            stalled_for=counters.stalled_for,
+            inbox=len(self._inbox),
+            namespaces=len(self._index.attached()),
+            subscribers=self._hub.readers,
+            interfaces=MappingProxyType({state: states[state] for state in ConfigState}),
+            sources=tuple(
+                SourceStatistics(name=name, synced=name not in unheard, problem=self._index.problems.get(name, ""))
+                for name in self._index.sources
+            ),
+        )
 
     async def wait_ready(self) -> None:
         """Wait until every source has synced and the first round is done; raises :class:`AgentEnded`."""
@@ -235,6 +263,7 @@ class Agent:
                 state = self._hub.states.get(name)
                 if state is not None and (state.config_state is ConfigState.APPLIED) is applied:
                     return state
-                self._check_running()
+                if self._ended:
+                    raise AgentEnded("the agent has ended")
                 await self._hub.wait_changed()
         raise NotApplied(name, self._hub.states.get(name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Hashable
 
 import anyio
@@ -13,17 +14,21 @@ from ifagent.core.events import Event
 class Inbox:
     """Collects events between rounds; its size is bounded by the number of keys.
 
-    ``sequence`` counts the events ever put, so that a caller can tell when its own has been dealt with.
+    ``sequence`` counts the events ever put, so that a caller can tell when its own has been dealt with. ``oldest`` is
+    the monotonic time at which the first event since the last :meth:`take_oldest` was put.
     """
 
     def __init__(self) -> None:
         self.sequence: int = 0
+        self.oldest: float | None = None
         self._events: dict[Hashable, Event] = {}
         self._news = anyio.Event()
 
     def put(self, event: Event) -> None:
         """Say something; the newest statement about a key replaces an older one."""
         self.sequence += 1
+        if self.oldest is None:
+            self.oldest = time.monotonic()
         self._events.pop(event.key, None)
         self._events[event.key] = event
         self._news.set()
@@ -44,8 +49,13 @@ class Inbox:
         self._events.clear()
         return events
 
-    def __bool__(self) -> bool:
-        return bool(self._events)
+    def take_oldest(self) -> float | None:
+        """Return ``oldest`` and begin anew."""
+        oldest, self.oldest = self.oldest, None
+        return oldest
+
+    def __len__(self) -> int:
+        return len(self._events)
 
     async def wait(self, until: float | None) -> None:
         """Wait until something is said, or until a time of :func:`anyio.current_time`."""

@@ -39,6 +39,7 @@ from ifagent.inbox import Inbox
 from ifagent.kernel.contract import Kernel
 from ifagent.log import log
 from ifagent.sources.contract import NamespaceWatcher
+from ifagent.statistics import Counters
 from ifagent.stream import StateHub
 
 MAX_PASSES = 16
@@ -68,6 +69,7 @@ class Reconciler:
         self.hub = hub
         self.owner = owner
         self.retry: RetryBook = RetryBook()
+        self.counters: Counters = Counters()
         self._clock = clock
         self.next_time: float | None = None
         self.covered: int = 0
@@ -94,6 +96,7 @@ class Reconciler:
                 await self._attention.look_at_everything()
             exempt = await self._take_in()
             covered, planned_at = self.inbox.sequence, self._clock()
+            self.counters.since = self.inbox.take_oldest()
             planned = plan(self.index.desired(), self.index.observed(), self.owner)
             self.retry.keep_only(planned.steps)
             self._note_drift(planned, exempt)
@@ -104,6 +107,7 @@ class Reconciler:
             self.inbox.wake()
         self.covered = covered
         self._publish(planned)
+        self.counters.rounds += 1
         # What has come due since the plan was made was not tried: that time is still to come.
         times = (self.retry.next_time(planned_at), self._attention.next_time(planned_at))
         self.next_time = min((t for t in times if t is not None), default=None)
@@ -168,6 +172,7 @@ class Reconciler:
                 break
             tried = True
             outcomes = await self._execute(due)
+            self.counters.wave(due, outcomes)
             stale: set[NsId] = set()
             for operation, outcome in zip(due, outcomes, strict=True):
                 if outcome.errno == 0:

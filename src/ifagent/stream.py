@@ -86,6 +86,11 @@ class StateHub:
         self._changed = anyio.Event()
         self._closed = False
 
+    @property
+    def readers(self) -> int:
+        """How many subscriptions there are."""
+        return len(self._readers)
+
     def subscribe(self, wanted: Filter | None = None) -> Subscription:
         """Return a new subscription; it lives as long as somebody holds it."""
         subscription = Subscription(self.states, wanted)

@@ -195,6 +195,11 @@ class Index:
         """True once every configured source has said what it has at least once."""
         return self._synced.issuperset(self.sources)
 
+    @property
+    def unheard(self) -> tuple[str, ...]:
+        """The sources that have not said yet what they have, in their order."""
+        return tuple(source for source in self.sources if source not in self._synced)
+
     def desired(self) -> Desired:
         """Return what is to be; a view, valid until the next event is folded."""
         held = frozenset(self.declared.keys() - self._interfaces.keys())

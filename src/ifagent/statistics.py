@@ -1,0 +1,147 @@
+"""What the agent counts: plain attributes that its loop adds to, and snapshots of them for everybody else.
+
+Counting costs the loop a few dictionary look-ups a wave. Nothing is computed before somebody asks, see
+:meth:`ifagent.Agent.statistics`.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from errno import errorcode
+from typing import get_args
+
+from ifagent.core.operations import Operation, Outcome
+from ifagent.core.state import ConfigState
+
+OK = "ok"
+"""The result of an operation that the kernel has carried out; others are errno names such as ``EBUSY``."""
+
+REACTION_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Upper bounds of the buckets of :attr:`Statistics.reaction`, in seconds."""
+
+STALL = 60.0
+"""Seconds without progress after which a round is taken to hang; one wave is far quicker than that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """How values are spread: ``counts`` has one number for each of ``bounds``, and one for what is above.
+
+    A value equal to a bound counts there; the counts are not cumulative.
+    """
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    sum: float
+
+    @property
+    def count(self) -> int:
+        """How many values there are."""
+        return sum(self.counts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceStatistics:
+    """How one source is: whether it has said what it has, and what keeps it from being heard, if anything does."""
+
+    name: str
+    synced: bool
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """What an agent has counted since it was made, and how it is at this moment.
+
+    ``ready`` is true from when every source has synced and the first round is done, until the agent has ended.
+    ``rounds`` counts finished rounds. ``operations`` counts what the kernel was asked for, by kind (``create_veth``, ``set_link``,
+    ``add_address``, ...) and result: ``ok`` or the name of an errno. ``reaction`` has one value in seconds for every
+    operation that news led to: from when the oldest event that its plan took in was said, until its wave was done.
+    What is only tried again has no value there.
+
+    ``stalled_for`` is for how many seconds the round in progress has not moved, 0 while the agent waits for
+    something to happen. ``inbox`` is the number of events that wait for a round, ``namespaces`` how many are open,
+    ``subscribers`` how many read states. ``interfaces`` has a number for every config state. ``sources`` are in the
+    order in which they count.
+    """
+
+    ready: bool
+    ended: bool
+    rounds: int
+    operations: Mapping[tuple[str, str], int]
+    reaction: Histogram
+    stalled_for: float
+    inbox: int
+    namespaces: int
+    subscribers: int
+    interfaces: Mapping[ConfigState, int]
+    sources: tuple[SourceStatistics, ...]
+
+    @property
+    def alive(self) -> bool:
+        """Whether the loop turns: it has not ended, and no round is without progress for longer than :data:`STALL`."""
+        return not self.ended and self.stalled_for <= STALL
+
+    @property
+    def refused(self) -> int:
+        """How many operations the kernel has refused."""
+        return sum(count for (_kind, result), count in self.operations.items() if result != OK)
+
+
+@dataclass(slots=True)
+class Counters:
+    """What the loop adds to.
+
+    ``since`` is when the oldest event behind the present plan was said, ``moved`` when the round in progress last
+    moved, both monotonic; ``None`` while there is no such event, or nothing to do.
+    """
+
+    rounds: int = 0
+    operations: dict[tuple[str, str], int] = field(default_factory=dict)
+    reaction: list[int] = field(default_factory=lambda: [0] * (len(REACTION_BOUNDS) + 1))
+    reaction_sum: float = 0.0
+    since: float | None = None
+    moved: float | None = None
+
+    def moves(self) -> None:
+        """Note that something is being done."""
+        self.moved = time.monotonic()
+
+    def rests(self) -> None:
+        """Note that there is nothing to do any more."""
+        self.moved = None
+
+    def wave(self, operations: Sequence[Operation], outcomes: Sequence[Outcome]) -> None:
+        """Count one wave that is done."""
+        now = time.monotonic()
+        self.moved = now
+        for operation, outcome in zip(operations, outcomes, strict=True):
+            key = (kind_of(operation), errorcode.get(outcome.errno, str(outcome.errno)) if outcome.errno else OK)
+            self.operations[key] = self.operations.get(key, 0) + 1
+        if self.since is not None:
+            seconds = now - self.since
+            self.reaction[bisect_left(REACTION_BOUNDS, seconds)] += len(operations)
+            self.reaction_sum += seconds * len(operations)
+
+    @property
+    def stalled_for(self) -> float:
+        """For how many seconds the round in progress has not moved, 0 between rounds."""
+        return 0.0 if self.moved is None else time.monotonic() - self.moved
+
+    def histogram(self) -> Histogram:
+        """Return the reaction times as they are now."""
+        return Histogram(REACTION_BOUNDS, tuple(self.reaction), self.reaction_sum)
+
+
+_KINDS: dict[type[Operation], str] = {
+    kind: re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower() for kind in get_args(Operation)
+}
+
+
+def kind_of(operation: Operation) -> str:
+    """Return an operation's kind in statistics, such as ``create_veth``."""
+    return _KINDS[type(operation)]
