@@ -153,6 +153,7 @@ class Agent:
         interface before it was acted on.
         """
         self._check_running()
+        self._check_running()
         self._declared_here.set(interface)
         await self._settle()
         state = self._hub.states.get(interface.name)
@@ -176,6 +177,7 @@ class Agent:
         An interface that is not declared here, or already gone, is no error.
         """
         self._check_running()
+        self._check_running()
         self._declared_here.remove(name)
         await self._settle()
 
@@ -184,6 +186,7 @@ class Agent:
 
         With ``interfaces``, exactly these are declared here from now on. What is right already is not touched.
         """
+        self._check_running()
         self._check_running()
         if interfaces is not None:
             self._declared_here.replace(interfaces)

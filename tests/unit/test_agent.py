@@ -1,0 +1,248 @@
+"""The agent as its callers see it, on the simulated kernel."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Mapping
+from ipaddress import ip_interface
+
+import anyio
+import pytest
+from world import veth
+
+from ifagent import Agent, ConfigState, Interface, InterfaceState, Memory, NotApplied, UnknownInterface
+from ifagent.core.events import Declaration, Declared, Event, SourceSnapshot
+from ifagent.core.operations import CreateVeth
+from ifagent.errors import AgentEnded, FieldError, InvalidSettings
+from ifagent.kernel.simulated import SimulatedKernel
+
+pytestmark = pytest.mark.anyio
+
+A, B = veth("a", "b", enabled=True), veth("b", "a", enabled=True)
+BROKEN = (FieldError("", "not JSON"),)
+
+
+class Scripted:
+    """A source that says what a test has it say."""
+
+    name = "scripted"
+
+    def __init__(self, *declarations: Declaration) -> None:
+        self._first = {declaration.name: declaration for declaration in declarations}
+
+    def say(self, name: str, declaration: Declaration | None) -> None:
+        self._emit(Declared(self.name, name, declaration))
+
+    async def run(self, emit: Callable[[Event], None]) -> None:
+        self._emit = emit
+        emit(SourceSnapshot(self.name, self._first))
+        await anyio.sleep_forever()
+
+
+def state_of(agent: Agent, name: str) -> InterfaceState:
+    state = agent.state(name)
+    assert state is not None
+    return state
+
+
+async def test_configure_modify_delete_resync() -> None:
+    kernel = SimulatedKernel()
+    async with Agent.open(kernel=kernel) as agent:
+        assert (await agent.configure(A)).config_state is ConfigState.PENDING
+        assert (await agent.configure(B)).config_state is ConfigState.APPLIED
+        assert (await agent.modify("a", mtu=1400)).mtu == 1400
+        with pytest.raises(UnknownInterface):
+            await agent.modify("never", mtu=1400)
+        writes = kernel.operations_executed
+        assert set(await agent.resync()) == {"a", "b"}
+        assert kernel.operations_executed == writes, "a resync of what is right wrote something"
+        await agent.delete("a")
+        assert agent.state("a") is None
+        assert state_of(agent, "b").missing == ("interface a",)
+        assert await agent.resync([]) == {}
+    assert not kernel.snapshot().links_in("").keys() - {"lo"}
+
+
+async def test_waiting_tells_why_not() -> None:
+    async with Agent.open(kernel=SimulatedKernel(), sources=[Memory([A])]) as agent:
+        with pytest.raises(NotApplied, match="its peer b is not declared"):
+            await agent.wait_for("a", timeout=0.01)
+        with pytest.raises(NotApplied, match="does not know it"):
+            await agent.wait_for("x", timeout=0.01)
+        await agent.configure(B)
+        assert (await agent.wait_for("a", timeout=5)).if_index
+
+
+async def test_sources_of_one_name_are_refused_and_the_first_source_counts() -> None:
+    with pytest.raises(InvalidSettings, match="different names"):
+        Agent(kernel=SimulatedKernel(), sources=[Memory(), Memory()])
+    rival = veth("a", "b", mtu=1400)
+    sources = [Memory([A, B], name="first"), Memory([rival], name="second")]
+    async with Agent.open(kernel=SimulatedKernel(), sources=sources) as agent:
+        assert state_of(agent, "a").mtu == 1500
+
+
+async def test_calls_to_an_agent_that_has_ended_say_so() -> None:
+    agent = Agent(kernel=SimulatedKernel())
+    with pytest.raises(AgentEnded):
+        await agent.configure(A)
+    waited = []
+    async with anyio.create_task_group() as outside:
+
+        async def wait() -> None:
+            with pytest.raises(AgentEnded):
+                await agent.wait_for("a")
+            waited.append(True)
+
+        outside.start_soon(wait)
+        async with anyio.create_task_group() as group:
+            await group.start(agent.run)
+            group.cancel_scope.cancel()
+    assert waited
+    with anyio.fail_after(1):
+        for call in (agent.configure(A), agent.delete("a"), agent.resync(), agent.wait_for("a")):
+            with pytest.raises(AgentEnded):
+                await call
+        assert [event async for event in agent.states()] == []
+
+
+async def test_a_link_kept_for_an_invalid_interface_is_not_torn_away() -> None:
+    source = Scripted(*(Declaration(name=i.name, interface=i) for i in (A, B)))
+    kernel = SimulatedKernel()
+    async with Agent.open(kernel=kernel, sources=[source]):
+        pass
+    kept = kernel.snapshot().link("", "b").id
+    other = Scripted(
+        Declaration(name="a", errors=BROKEN),
+        *(Declaration(name=i.name, interface=i) for i in (veth("b", "c"), veth("c", "b"))),
+    )
+    async with Agent.open(kernel=kernel, sources=[other]) as agent:
+        assert state_of(agent, "b").config_state is ConfigState.PENDING
+        assert kernel.snapshot().link("", "b").id == kept
+        other.say("a", None)
+        await agent.wait_for("b", timeout=5)
+        await agent.wait_for("c", timeout=5)
+
+
+async def test_nothing_is_told_of_what_was_not_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = SimulatedKernel()
+    memory = Memory()
+    wrong: list[str] = []
+    async with Agent.open(kernel=kernel, sources=[memory]) as agent:
+        publish = agent._hub.publish
+
+        def check(changed: Mapping[str, InterfaceState], deleted: Mapping[str, InterfaceState]) -> None:
+            there = kernel.snapshot().links_in("")
+            wrong.extend(n for n, s in changed.items() if s.config_state is ConfigState.APPLIED and n not in there)
+            publish(changed, deleted)
+
+        monkeypatch.setattr(agent._hub, "publish", check)
+        for number in range(300):
+            memory.set(veth(f"a{number}", f"b{number}"))
+            memory.set(veth(f"b{number}", f"a{number}"))
+            await anyio.lowlevel.checkpoint()
+            await anyio.lowlevel.checkpoint()
+        await agent.wait_for("b299", timeout=20)
+    assert not wrong
+
+
+async def test_a_retry_that_comes_due_while_states_are_told_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = SimulatedKernel()
+    kernel.fail_next(CreateVeth, errno.EBUSY)
+    async with Agent.open(kernel=kernel) as agent:
+        late = iter([0.15])
+        clock = agent._reconciler._clock
+        shift = 0.0
+
+        def publish(changed: Mapping[str, InterfaceState], deleted: Mapping[str, InterfaceState]) -> None:
+            nonlocal shift
+            shift += next(late, 0.0) if changed else 0.0
+            agent._hub.__class__.publish(agent._hub, changed, deleted)
+
+        monkeypatch.setattr(agent._hub, "publish", publish)
+        monkeypatch.setattr(agent._reconciler, "_clock", lambda: clock() + shift)
+        agent._declared_here.set(A)
+        await agent.configure(B)
+        await agent.wait_for("a", timeout=5)
+
+
+async def test_a_resync_asked_for_during_a_round_looks_before_it_returns(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = SimulatedKernel()
+    async with Agent.open(kernel=kernel) as agent:
+        looks, started, go = [], anyio.Event(), anyio.Event()
+        attach, execute = kernel.attach, kernel.execute
+
+        async def counted(namespace: object, path: str) -> None:
+            looks.append(namespace)
+            await attach(namespace, path)  # type: ignore[arg-type]
+
+        async def held(operations: object) -> object:
+            started.set()
+            await go.wait()
+            return await execute(operations)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(kernel, "attach", counted)
+        monkeypatch.setattr(kernel, "execute", held)
+        agent._declared_here.set(A)
+        agent._declared_here.set(B)
+        await started.wait()
+        async with anyio.create_task_group() as group:
+            group.start_soon(agent.resync)
+            await anyio.lowlevel.checkpoint()
+            go.set()
+        assert looks
+
+
+async def test_drift_during_a_round_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = SimulatedKernel()
+    async with Agent.open(kernel=kernel) as agent:
+        await agent.resync([A, B])
+        execute = kernel.execute
+
+        async def interfering(operations: object) -> object:
+            monkeypatch.setattr(kernel, "execute", execute)
+            kernel.outside.set_link("", "a", mtu=1234)
+            return await execute(operations)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(kernel, "execute", interfering)
+        await agent.resync([A, B, veth("c", "d"), veth("d", "c")])
+        state = state_of(agent, "a")
+        assert (state.mtu, state.repairs, state.last_drift) == (1500, 1, "mtu is 1234, wanted 1500")
+
+
+async def test_one_family_does_not_hold_up_the_other() -> None:
+    kernel = SimulatedKernel()
+    kernel.outside.disable_ipv6("")
+
+    def with_addresses(*listed: str) -> Interface:
+        return veth("a", "b", enabled=True, ip_addresses=tuple(map(ip_interface, listed)))
+
+    async with Agent.open(kernel=kernel) as agent:
+        await agent.configure(B)
+        state = await agent.configure(with_addresses("10.0.0.1/24", "2001:db8::1/64"))
+        assert state.config_state is ConfigState.FAILED
+        assert "2001:db8::1/64" in state.reason
+        state = await agent.configure(with_addresses("10.0.1.1/24", "2001:db8::1/64"))
+        assert [str(address) for address in state.ip_addresses] == ["10.0.1.1/24"]
+
+
+async def test_deleted_by_another_task_before_it_was_acted_on() -> None:
+    async with Agent.open(kernel=SimulatedKernel()) as agent, anyio.create_task_group() as group:
+
+        async def configure() -> None:
+            with pytest.raises(UnknownInterface):
+                await agent.configure(A)
+
+        group.start_soon(configure)
+        group.start_soon(agent.delete, "a")
+
+
+async def test_nothing_waits_in_the_loop() -> None:
+    from blockbuster import blockbuster_ctx
+
+    agent = Agent(kernel=SimulatedKernel(), sources=[Memory([A, B])])
+    with blockbuster_ctx():
+        async with anyio.create_task_group() as group:
+            await group.start(agent.run)
+            await agent.wait_for("a", timeout=5)
+            group.cancel_scope.cancel()
