@@ -58,10 +58,10 @@ class Statistics:
     """What an agent has counted since it was made, and how it is at this moment.
 
     ``ready`` is true from when every source has synced and the first round is done, until the agent has ended.
-    ``rounds`` counts finished rounds. ``operations`` counts what the kernel was asked for, by kind (``create_veth``, ``set_link``,
-    ``add_address``, ...) and result: ``ok`` or the name of an errno. ``reaction`` has one value in seconds for every
-    operation that news led to: from when the oldest event that its plan took in was said, until its wave was done.
-    What is only tried again has no value there.
+    ``rounds`` counts finished rounds. ``operations`` counts what the kernel was asked for, by kind (``create_veth``,
+    ``set_link``, ``add_address``, ...) and result: ``ok`` or the name of an errno. ``reaction`` has one value in
+    seconds for every operation that news led to: from when the oldest event that its plan took in was said, until
+    its wave was done. What is only tried again has no value there.
 
     ``stalled_for`` is for how many seconds the round in progress has not moved, 0 while the agent waits for
     something to happen. ``inbox`` is the number of events that wait for a round, ``namespaces`` how many are open,
