@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -21,12 +22,14 @@ class Watched:
     def __init__(self, watcher: NamespaceWatcher, kind: NamespaceType) -> None:
         self.watcher = watcher
         self.said: list[NamespaceSeen] = []
+        self._by_ref: defaultdict[NamespaceRef, list[NamespaceSeen]] = defaultdict(list)
         self._kind = kind
         self._news = anyio.Event()
 
     def __call__(self, event: Event) -> None:
         assert isinstance(event, NamespaceSeen)
         self.said.append(event)
+        self._by_ref[event.ref].append(event)
         self._news.set()
 
     def ref(self, reference: object) -> NamespaceRef:
@@ -37,7 +40,7 @@ class Watched:
 
     def of(self, reference: object) -> list[NamespaceSeen]:
         """Return all that was said of a reference."""
-        return [event for event in self.said if event.ref == self.ref(reference)]
+        return list(self._by_ref[self.ref(reference)])
 
     def last(self, reference: object) -> NamespaceSeen | None:
         return next(reversed(self.of(reference)), None)

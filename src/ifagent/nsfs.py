@@ -61,7 +61,7 @@ def namespace_at(path: str) -> NsId | None:
     Raises ``OSError`` if it leads nowhere, or to a namespace that may not be opened.
     """
     # Opening is for nsfs files only: opening any other file may block, or have effects.
-    if Path(path).stat().st_dev != Path(OWN_NAMESPACE_PATH).stat().st_dev:
+    if Path(path).stat().st_dev != _nsfs():
         return None
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -91,6 +91,12 @@ def inside(path: str) -> Iterator[None]:
 def _is_network_namespace(fd: int) -> bool:
     """Tell whether an open nsfs file is a network namespace, not one of another type."""
     return ioctl(fd, _NS_GET_NSTYPE) == _CLONE_NEWNET
+
+
+@cache
+def _nsfs() -> int:
+    """Return the device number of nsfs; there is one, as long as the kernel runs."""
+    return Path(OWN_NAMESPACE_PATH).stat().st_dev
 
 
 @cache

@@ -179,6 +179,25 @@ async def test_a_process_that_enters_another_namespace_later_is_followed() -> No
             await until_moved(watched, process.pid)
 
 
+@pytest.mark.usefixtures("hearing_or_not")
+async def test_a_process_on_its_way_elsewhere_is_not_said_to_be_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "GRACE", 3600)
+    with (
+        Spawned(*SLEEP) as ended,
+        Spawned(*OWN_SPACE, *SLEEP) as elsewhere,
+        Spawned(*READ_THEN, *OWN_SPACE, *SLEEP) as process,
+    ):
+        await until_true(lambda: elsewhere.space != own_namespace())
+        async with running() as watched:
+            watched.want(ended.pid, elsewhere.pid, process.pid)
+            await until_moved(watched, elsewhere.pid)
+            ended.kill()
+            await watched.until_said(ended.pid, "has ended")
+            process.tell()
+            await until_moved(watched, process.pid)
+            assert len(watched.said) == 3
+
+
 async def test_the_connector_is_open_only_while_somebody_is_waited_for(
     hearing_or_not: bool, spawned_as: type[SpawnedAs]
 ) -> None:

@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from asyncinotify import Inotify, Mask, Watch
@@ -43,6 +43,17 @@ class Way:
     problem: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What several walks find in common: the watch on a directory, and where a place leads as a symbolic link.
+
+    For walks that follow each other at once, for both may be different the next time.
+    """
+
+    watches: dict[str, int | OSError] = field(default_factory=dict)
+    targets: dict[str, str | None] = field(default_factory=dict)
+
+
 class Directories:
     """Tells which paths to look at again."""
 
@@ -69,12 +80,8 @@ class Directories:
             self._loop.remove_reader(self._inotify.fd)
         self._inotify.close()
 
-    def walk(self, path: str, watches: dict[str, int | OSError]) -> Way:
-        """Watch every directory on the way to a path.
-
-        To be called in a worker thread, before the path is looked at. ``watches`` has what one round of walks
-        has watched already; it is to be empty at the first, for a directory may be another one the next time.
-        """
+    def walk(self, path: str, known: Round) -> Way:
+        """Watch every directory on the way to a path; to be called in a worker thread, before the path is looked at."""
         steps: set[Step] = set()
         todo = path.split("/")[::-1]
         place, links, problem = "/", 0, ""
@@ -85,7 +92,7 @@ class Directories:
             if name == "..":
                 place = _above(place)
                 continue
-            match self._watch(place, watches):
+            match self._watch(place, known.watches):
                 case OSError(errno=number) if number in _NO_DIRECTORY:
                     break
                 case OSError() as error:
@@ -93,7 +100,9 @@ class Directories:
                 case watch:
                     steps.add((watch, name))
             place = f"{place.rstrip('/')}/{name}"
-            target = _target_of(place)
+            if place not in known.targets:
+                known.targets[place] = _target_of(place)
+            target = known.targets[place]
             if target is None or _MAGIC.fullmatch(target):
                 continue
             links += 1

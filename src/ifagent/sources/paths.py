@@ -32,7 +32,7 @@ from ifagent.core.interface import NamespaceRef, NamespaceType
 from ifagent.log import log
 from ifagent.mounts import MountWatch
 from ifagent.nsfs import namespace_at
-from ifagent.sources.directories import Directories, Step, Way
+from ifagent.sources.directories import Directories, Round, Step, Way
 
 SETTLE: Final = 0.01
 """Seconds that news is collected."""
@@ -217,8 +217,8 @@ class PathWatcher:
 
 def _look_at(refs: Iterable[NamespaceRef], directories: Directories) -> list[_Look]:
     """Look at several paths, in a worker thread; what changes after a path was looked at is told."""
-    watches: dict[str, int | OSError] = {}
-    return [_look_at_one(ref, directories.walk(ref.reference, watches)) for ref in refs]
+    known = Round()
+    return [_look_at_one(ref, directories.walk(ref.reference, known)) for ref in refs]
 
 
 def _look_at_one(ref: NamespaceRef, way: Way) -> _Look:

@@ -37,7 +37,13 @@ from ifagent.nsfs import namespace_at, own_namespace
 from ifagent.sources.connector import Connector
 
 SETTLE: Final = 0.01
-"""Seconds that news is collected; most programs that get a namespace of their own have it by then."""
+"""Seconds that news is collected."""
+
+GRACE: Final = 0.2
+"""Seconds that a process is given to leave the agent's own namespace before it is said to be there.
+
+Whoever starts a program in another namespace starts it in this one, and nothing should be configured here meanwhile.
+"""
 
 INTERVAL: Final = 0.5
 """Seconds between two looks at what nothing tells of."""
@@ -55,7 +61,8 @@ class _Process:
 
     ``file`` holds on to it: a pidfd, or its directory where ``proc_root`` is of another pid namespace; ``None``
     while there is none, and when it has ended. ``settled`` says that its namespace is known and not the agent's,
-    ``failed`` that the last look found no answer, and nothing will tell when there is one.
+    ``failed`` that the last look found no answer, and nothing will tell when there is one. ``patience`` ends the
+    time it is given after it was first seen in the agent's own namespace.
     """
 
     ref: NamespaceRef
@@ -63,6 +70,7 @@ class _Process:
     ended: bool = False
     settled: bool = False
     failed: bool = False
+    patience: float | None = None
     said: NamespaceSeen | None = None
 
     @property
@@ -132,7 +140,7 @@ class ProcessWatcher:
             await self._news.wait()
             await anyio.sleep(SETTLE)
             return
-        self._due.update(process for process in unheard if process.ref in self._processes)
+        self._due.update(unheard)
 
     def _is_unheard(self, process: _Process) -> bool:
         if not self._has_pidfds:
@@ -147,7 +155,9 @@ class ProcessWatcher:
     async def _look_at_due(self) -> None:
         count = 0
         while self._due:
-            self._look(self._due.pop())
+            process = self._due.pop()
+            if self._processes.get(process.ref) is process:
+                self._look(process)
             count += 1
             if count % _BATCH == 0:
                 await checkpoint()
@@ -179,8 +189,17 @@ class ProcessWatcher:
             self._end(process)
             return
         process.failed = id is None
+        if id == self._own and self._may_be_leaving(process):
+            return
         process.settled = id not in {None, self._own}
         self._say(process, NamespaceSeen(process.ref, id, path if id else "", problem))
+
+    def _may_be_leaving(self, process: _Process) -> bool:
+        loop = asyncio.get_running_loop()
+        if process.patience is None:
+            process.patience = loop.time() + GRACE
+            loop.call_at(process.patience, self._look_again, [process])
+        return loop.time() < process.patience
 
     def _hold(self, pid: int) -> int:
         if self._has_pidfds:
@@ -227,7 +246,7 @@ class ProcessWatcher:
                 self._blind = True
                 self._complain(error)
                 return
-            asyncio.get_running_loop().add_reader(self._connector.fileno(), self._hear, self._connector)
+            self._listen(self._connector)
             # Whatever happened before it was open is seen now.
             self._look_again(self._processes.values())
 
@@ -236,10 +255,17 @@ class ProcessWatcher:
             self._complained = True
             log.warning("processes that start are found at an interval only", seconds=INTERVAL, problem=str(error))
 
+    def _listen(self, connector: Connector) -> None:
+        if connector is self._connector:
+            asyncio.get_running_loop().add_reader(connector.fileno(), self._hear, connector)
+
     def _hear(self, connector: Connector) -> None:
         named = connector.read()
-        processes = self._processes.values()
-        self._look_again(p for p in processes if named is None or p.pid in named)
+        self._look_again(p for p in self._processes.values() if named is None or p.pid in named)
+        # Others may start thousands of processes a second: being woken for each costs more than reading of it.
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(connector.fileno())
+        loop.call_later(SETTLE, self._listen, connector)
 
     def _look_again(self, processes: Iterable[_Process]) -> None:
         due = {process for process in processes if process.waiting}
