@@ -153,7 +153,6 @@ class Agent:
         interface before it was acted on.
         """
         self._check_running()
-        self._check_running()
         self._declared_here.set(interface)
         await self._settle()
         state = self._hub.states.get(interface.name)
@@ -177,7 +176,6 @@ class Agent:
         An interface that is not declared here, or already gone, is no error.
         """
         self._check_running()
-        self._check_running()
         self._declared_here.remove(name)
         await self._settle()
 
@@ -186,7 +184,6 @@ class Agent:
 
         With ``interfaces``, exactly these are declared here from now on. What is right already is not touched.
         """
-        self._check_running()
         self._check_running()
         if interfaces is not None:
             self._declared_here.replace(interfaces)
@@ -210,6 +207,10 @@ class Agent:
     def state(self, name: Name) -> InterfaceState | None:
         """Return the newest state of an interface, ``None`` if it is not known."""
         return self._hub.states.get(name)
+
+    def current_states(self) -> dict[Name, InterfaceState]:
+        """Return the newest state of every interface, by name."""
+        return dict(self._hub.states)
 
     def states(self, *, name: Name | None = None) -> Subscription:
         """Return an asynchronous iterator over a snapshot of all states, then every change, without a gap.
