@@ -393,13 +393,14 @@ async def test_a_daemon_is_connected_to_only_while_something_is_wanted(docker: D
     async with following(docker) as watched:
         await do(docker.run)
         assert open_files() == before
-        for _ in range(3):
+        expected = []
+        for _ in range(5):
             watched.want("web")
-            await until_last(watched, at(box))
+            expected.append(at(box))
+            await watched.until(lambda: watched.of("web") == expected)
             assert len(open_files()) > len(before)
             watched.want()
             await until_true(lambda: open_files() == before)
-            watched.said.clear()
 
 
 async def test_a_container_that_is_not_wanted_any_more_is_let_go_of(docker: DockerEngine) -> None:

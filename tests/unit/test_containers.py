@@ -574,6 +574,27 @@ async def test_nobody_is_asked_before_something_is_wanted(engine: FakeEngine) ->
         await watched.until(lambda: len(watched.said) == 2)
 
 
+async def test_wanting_and_not_wanting_may_come_at_any_moment(engine: FakeEngine) -> None:
+    engine.containers |= {"a": described(), "b": described(label="db")}
+    async with following(engine) as watched:
+        for turns in range(60):
+            watched.want("web")
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            watched.want()
+            for _ in range(turns % 7):
+                await asyncio.sleep(0)
+            watched.want("db")
+            watched.want("web", "db")
+            for _ in range(turns % 5):
+                await asyncio.sleep(0)
+            watched.want()
+        said = len(watched.said)
+        watched.want("web", "db")
+        await watched.until(lambda: {e.ref.reference for e in watched.said[said:] if e.id} == {"web", "db"})
+        assert engine.asked.count("events") > 5
+
+
 async def test_what_is_wanted_in_one_go_is_not_listed_for_again(engine: FakeEngine) -> None:
     engine.containers |= {f"c{number}": described(label=f"s{number}") for number in range(200)}
     async with following(engine) as watched:

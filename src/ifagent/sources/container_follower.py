@@ -28,7 +28,7 @@ from ifagent.core.link import NsId
 from ifagent.errors import SourceLost
 from ifagent.log import log
 from ifagent.nsfs import namespace_at
-from ifagent.sources.container_engine import BadAnswer, Container, Engine
+from ifagent.sources.container_engine import BadAnswer, Container, Engine, EventStream
 
 FIRST_WAIT: Final = 0.05
 """Seconds before an engine that was lost is tried again; doubles up to :data:`LONGEST_WAIT`."""
@@ -205,20 +205,27 @@ class Follower:
         try:
             async with self._engine() as engine, anyio.create_task_group() as group:
                 group.start_soon(self._check_alive, engine)
-                async with engine.events(after=after) as events:
-                    self._looking = engine, group
-                    await self._list(engine)
-                    while True:
-                        for happened in await events.next():
-                            self._last = max(self._last, happened.time)
-                            if happened.id:
-                                self._look_at(happened.id)
-                            else:
-                                await self._list(engine)
+                try:
+                    async with engine.events(after=after) as events:
+                        self._looking = engine, group
+                        await self._hear(engine, events)
+                finally:
+                    # A group that is being left takes no more tasks.
+                    self._looking = None
         finally:
-            self._looking, self._listing = None, False
+            self._listing = False
             self._looks.clear()
             self._undecided.clear()
+
+    async def _hear(self, engine: Engine, events: EventStream) -> None:
+        await self._list(engine)
+        while True:
+            for happened in await events.next():
+                self._last = max(self._last, happened.time)
+                if happened.id:
+                    self._look_at(happened.id)
+                else:
+                    await self._list(engine)
 
     async def _check_alive(self, engine: Engine) -> None:
         """Raise :class:`SourceLost` when the engine keeps its connections and does nothing any more."""
