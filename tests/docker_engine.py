@@ -60,7 +60,10 @@ class DockerEngine:
         self.socket = self.folder / "docker.sock"
         self._group = f"ifagent-test-{uuid.uuid4().hex[:8]}"
         self._hierarchies = _hierarchies()
-        self._processes = next(h for h in self._hierarchies if h.name in {"pids", "cgroup"}) / self._group
+        # Each of them has every process; this one is there in version 1, and is left alone by everybody.
+        ours = next((h for h in self._hierarchies if h.name == "pids"), self._hierarchies[0])
+        self._processes = ours / self._group
+        self._environment: dict[str, str] = {}
         self._daemon: subprocess.Popen[bytes] | None = None
 
     # The daemon
@@ -69,28 +72,34 @@ class DockerEngine:
         """Start the daemon, and wait until it answers."""
         group = self._processes / "daemon"
         group.mkdir(parents=True, exist_ok=True)
-        (self.folder / "daemon.json").write_text("{}")
-        # Left by a daemon that was killed, it would name the number of another process one day.
-        (self.folder / "exec/containerd/containerd.pid").unlink(missing_ok=True)
+        command = self._command()
         with (self.folder / "log").open("ab") as log:
             self._daemon = subprocess.Popen(
-                [
-                    # Into the control group first, so that whatever the daemon starts is there as well.
-                    *("/bin/sh", "-c", 'echo $$ >"$0" && exec "$@"', str(group / "cgroup.procs"), "dockerd"),
-                    *("--host", f"unix://{self.socket}", "--pidfile", str(self.folder / "dockerd.pid")),
-                    *("--data-root", str(self.folder / "data"), "--exec-root", str(self.folder / "exec")),
-                    *("--config-file", str(self.folder / "daemon.json"), "--cgroup-parent", f"/{self._group}"),
-                    *("--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"),
-                    *("--ip-masq=false", "--userland-proxy=false", "--storage-driver=overlay2"),
-                    f"--live-restore={str(self.live_restore).lower()}",
-                ],
+                # Into the control group first, so that whatever the daemon starts is there as well.
+                ["/bin/sh", "-c", 'echo $$ >"$0" && exec "$@"', str(group / "cgroup.procs"), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env={key: value for key, value in os.environ.items() if not key.startswith(("DOCKER", "CONTAINER"))}
+                | self._environment,
             )
         _until(self._answers, within=READY, what=self.log)
         if not self._ask("GET", "/images/json"):
             self._ask("POST", f"/images/create?fromSrc=-&repo={IMAGE}", body=_image())
+
+    def _command(self) -> list[str]:
+        """Return the command that is the daemon."""
+        (self.folder / "daemon.json").write_text("{}")
+        # Left by a daemon that was killed, it would name the number of another process one day.
+        (self.folder / "exec/containerd/containerd.pid").unlink(missing_ok=True)
+        return [
+            *("dockerd", "--host", f"unix://{self.socket}", "--pidfile", str(self.folder / "dockerd.pid")),
+            *("--data-root", str(self.folder / "data"), "--exec-root", str(self.folder / "exec")),
+            *("--config-file", str(self.folder / "daemon.json"), "--cgroup-parent", f"/{self._group}"),
+            *("--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"),
+            *("--ip-masq=false", "--userland-proxy=false", "--storage-driver=overlay2"),
+            f"--live-restore={str(self.live_restore).lower()}",
+        ]
 
     def stop(self) -> None:
         """End the daemon as it is meant to be; containers end with it, unless ``live_restore`` is set."""
@@ -191,6 +200,7 @@ class DockerEngine:
             "Labels": dict(labels or {}),
             "HostConfig": {
                 "NetworkMode": network,
+                "CgroupParent": f"/{self._group}",
                 "Memory": memory,
                 "MemorySwap": memory,
                 "RestartPolicy": {"Name": restart},
@@ -251,6 +261,21 @@ class DockerEngine:
             except OSError:
                 continue
         return found
+
+
+class PodmanEngine(DockerEngine):
+    """One podman service, which answers as docker does; only what the tests of podman need works."""
+
+    def _command(self) -> list[str]:
+        settings = self.folder / "containers.conf"
+        # Podman would raise the limits of its containers, which takes more than the rights of root in a sandbox.
+        settings.write_text('[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]\n')
+        self._environment = {"CONTAINERS_CONF": str(settings)}
+        return [
+            *("podman", "--root", str(self.folder / "data"), "--runroot", str(self.folder / "exec")),
+            *("--tmpdir", str(self.folder / "tmp"), "--cgroup-manager=cgroupfs", "--events-backend=file"),
+            *("--runtime=runc", "--storage-driver=vfs", "system", "service", "--time=0", f"unix://{self.socket}"),
+        ]
 
 
 class Box:
@@ -398,25 +423,41 @@ def _until(condition: Callable[[], Any], *, within: float = 10.0, what: Callable
         time.sleep(0.01)
 
 
-def why_not() -> str:
-    """Say why a docker daemon cannot be had here, empty if it can."""
-    if not (shutil.which("dockerd") and shutil.which("busybox")):
-        return "docker is not installed: apt-get install docker.io busybox-static"
+def _why_not() -> str:
+    """Say why a container engine cannot be had here, empty if it can."""
+    if not shutil.which("busybox"):
+        return "busybox is not installed: apt-get install busybox-static"
     if os.getuid() or Path("/proc/self/uid_map").read_text().split() != ["0", "0", str(2**32 - 1)]:
-        return "a docker daemon needs root"
+        return "a container engine needs root"
     if not any(os.access(hierarchy, os.W_OK) for hierarchy in _hierarchies()):
-        return "a docker daemon needs to make control groups"
+        return "a container engine needs to make control groups"
     return ""
 
 
 @contextmanager
-def running(*, live_restore: bool = False, start: bool = True) -> Iterator[DockerEngine]:
+def running(*, start: bool = True) -> Iterator[DockerEngine]:
     """Have a docker daemon, and take everything away after it. Skips the test without one, but fails it in CI."""
-    if missing := why_not():
+    missing = _why_not() if shutil.which("dockerd") else "docker is not installed: apt-get install docker.io"
+    if missing:
         if os.environ.get("CI"):
             pytest.fail(missing)
         pytest.skip(missing)
-    engine = DockerEngine(live_restore=live_restore)
+    with _cleaned_up(DockerEngine(), start=start) as engine:
+        yield engine
+
+
+@contextmanager
+def running_podman() -> Iterator[DockerEngine]:
+    """Have podman, and take everything away after it. Skips the test where there is none."""
+    missing = _why_not() if shutil.which("podman") and shutil.which("runc") else "podman with runc is not installed"
+    if missing:
+        pytest.skip(missing)
+    with _cleaned_up(PodmanEngine(), start=True) as engine:
+        yield engine
+
+
+@contextmanager
+def _cleaned_up(engine: DockerEngine, *, start: bool) -> Iterator[DockerEngine]:
     try:
         if start:
             engine.start()
