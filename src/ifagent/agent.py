@@ -49,8 +49,9 @@ class Agent:
     """Keeps the kernel's interfaces as its sources, and its callers, declare them.
 
     ``sources`` are heard in the order given: where two declare the same name, the first one counts; what is
-    declared through :meth:`configure` counts before all of them. ``kernel`` is the real one unless given,
-    ``watchers`` those of processes, paths and containers. An agent runs once.
+    declared through :meth:`configure` counts before all of them. ``kernel`` is the real one unless given.
+    ``watchers`` find the namespaces of processes, paths and containers; unless given, there are those that the
+    settings describe on the real kernel, and none on another. An agent runs once.
     """
 
     def __init__(
@@ -59,9 +60,11 @@ class Agent:
         *,
         sources: Sequence[Source] = (),
         kernel: Kernel | None = None,
-        watchers: Sequence[NamespaceWatcher] = (),
+        watchers: Sequence[NamespaceWatcher] | None = None,
     ) -> None:
         self.settings: Settings = settings or Settings()
+        if watchers is None:
+            watchers = _watchers(self.settings) if kernel is None else ()
         if kernel is None:
             from ifagent.kernel.linux import LinuxKernel
 
@@ -271,3 +274,18 @@ class Agent:
                     raise AgentEnded("the agent has ended")
                 await self._hub.wait_changed()
         raise NotApplied(name, self._hub.states.get(name))
+
+
+def _watchers(settings: Settings) -> tuple[NamespaceWatcher, ...]:
+    """Return what finds the namespaces of processes, paths and containers."""
+    from ifagent.sources.containers import ContainerWatcher
+    from ifagent.sources.paths import PathWatcher
+    from ifagent.sources.processes import ProcessWatcher
+
+    return (
+        ProcessWatcher(settings.proc_root),
+        PathWatcher(),
+        ContainerWatcher(
+            settings.container_sockets, variable=settings.microservice_variable, proc_root=settings.proc_root
+        ),
+    )

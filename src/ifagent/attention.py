@@ -52,7 +52,9 @@ class Attention:
             again = wanted & frozenset(anew) & self._wanted[watcher]
             if wanted == self._wanted[watcher] and not again:
                 continue
-            for ref in (self._wanted[watcher] - wanted) | again:
+            for ref in self._wanted[watcher] - wanted:
+                self._index.release(ref)
+            for ref in again:
                 self._index.fold(NamespaceSeen(ref, None))
             if again:
                 watcher.want(wanted - again)

@@ -31,5 +31,14 @@ class Settings(BaseModel):
     netns_dir: Path = Path("/run/netns")
     """Where named namespaces are."""
 
+    proc_root: Path = Path("/proc")
+    """Where the host's processes are, for an agent in a pid namespace of its own."""
+
+    container_sockets: tuple[Path, ...] | None = None
+    """Unix sockets of container engines; ``None``: ``DOCKER_HOST``, or those of docker and podman."""
+
+    microservice_variable: Annotated[str, Field(min_length=1)] = "MICROSERVICE_LABEL"
+    """The environment variable inside a container whose value is its microservice label."""
+
     full_look_interval: Annotated[float, Field(gt=0)] = 1800.0
     """Seconds between two complete looks at the kernel; what is missed otherwise is found then."""

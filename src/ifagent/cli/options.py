@@ -17,8 +17,22 @@ DEFAULT_STORE = "etcd://127.0.0.1:2379"
 DEFAULT_LABEL = "vpp1"
 SOCKET_DIRECTORY = Path("/run/ifagent")
 
-SETTINGS = ("store", "label", "socket", "log_level", "log_format", "netns_dir", "full_look_interval")
+SETTINGS = (
+    "store",
+    "label",
+    "socket",
+    "log_level",
+    "log_format",
+    "netns_dir",
+    "full_look_interval",
+    "proc_root",
+    "container_socket",
+    "microservice_variable",
+)
 """What a TOML file may set; ``-`` and ``_`` are the same."""
+
+SEVERAL = {"store": "stores", "container_socket": "container_sockets"}
+"""What may be a list there, and the parameter that takes it."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -54,12 +68,12 @@ def _read_config(ctx: click.Context, _param: click.Parameter, path: Path | None)
             close = get_close_matches(setting, SETTINGS, n=1)
             hint = f", is {close[0]!r} meant?" if close else f"; there are {', '.join(SETTINGS)}"
             raise InvalidSettings(f"{path}: unknown setting {key!r}{hint}")
-        values = value if isinstance(value, list) and setting == "store" else [value]
+        values = value if isinstance(value, list) and setting in SEVERAL else [value]
         if not values or any(isinstance(one, bool | dict | list) for one in values):
             raise InvalidSettings(f"{path}: {key!r} cannot be {value!r}")
         defaults[setting] = values[0]
-        if setting == "store":
-            defaults["stores"] = values
+        if setting in SEVERAL:
+            defaults[SEVERAL[setting]] = values
     ctx.default_map = defaults
 
 

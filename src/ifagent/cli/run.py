@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,6 +37,32 @@ from ifagent.sources.contract import Source
     help="Where named network namespaces are.",
 )
 @click.option(
+    "--proc-root",
+    type=click.Path(path_type=Path),
+    default="/proc",
+    envvar="IFAGENT_PROC_ROOT",
+    show_envvar=True,
+    show_default=True,
+    help="Where the host's processes are, for an agent in a pid namespace of its own.",
+)
+@click.option(
+    "--container-socket",
+    "container_sockets",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    envvar="IFAGENT_CONTAINER_SOCKET",
+    show_envvar=True,
+    help="A container engine's unix socket; may be given several times.  [default: DOCKER_HOST, or docker and podman]",
+)
+@click.option(
+    "--microservice-variable",
+    default="MICROSERVICE_LABEL",
+    envvar="IFAGENT_MICROSERVICE_VARIABLE",
+    show_envvar=True,
+    show_default=True,
+    help="The variable in a container's environment whose value is its microservice label.",
+)
+@click.option(
     "--full-look-interval",
     type=float,
     default=1800.0,
@@ -46,12 +73,16 @@ from ifagent.sources.contract import Source
     help="Time between two complete looks at the kernel.",
 )
 def command(
+    *,
     stores: tuple[str, ...],
     label: str,
     socket: Path | None,
     log_level: str,
     log_format: str,
     netns_dir: Path,
+    proc_root: Path,
+    container_sockets: tuple[Path, ...],
+    microservice_variable: str,
     full_look_interval: float,
 ) -> None:
     """Keep the interfaces of this machine as they are declared.
@@ -60,8 +91,22 @@ def command(
     with an etcd store, to etcd.
     """
     logs.configure(level=log_level, format=log_format)
-    settings = make_settings(label=label, netns_dir=netns_dir, full_look_interval=full_look_interval)
+    settings = make_settings(
+        label=label,
+        netns_dir=netns_dir,
+        full_look_interval=full_look_interval,
+        proc_root=proc_root,
+        container_sockets=container_sockets or None,
+        microservice_variable=microservice_variable,
+    )
+    _raise_file_limit()
     anyio.run(serve_until_told, settings, stores, socket, backend="asyncio")
+
+
+def _raise_file_limit() -> None:
+    """Allow as many open files as the process may: two for every namespace in use, and one for every process."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def serve_until_told(

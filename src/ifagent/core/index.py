@@ -97,6 +97,7 @@ class Index:
         self._absent: dict[NamespaceRef, Absence] = {}
         self._links: dict[NsId, dict[int, Link]] = {}
         self._looked_at: set[NsId] = set()
+        self._lingering: dict[NsId, str] = {}
 
     def fold(self, event: Event) -> None:
         """Take in one event."""
@@ -213,6 +214,16 @@ class Index:
         """Return every reference that a declared interface makes."""
         return frozenset(interface.namespace for interface in self._interfaces.values())
 
+    def release(self, ref: NamespaceRef) -> None:
+        """Forget where a reference leads that nobody makes any more.
+
+        Its namespace is listened to until nothing of ours is left in it.
+        """
+        id, path = self._namespaces.get(ref), self._paths.get(ref, "")
+        self._see_namespace(ref, None)
+        if id is not None and id in self._links and id not in self._namespaces.values():
+            self._lingering[id] = path
+
     def namespace(self, ref: NamespaceRef) -> NsId | None:
         """Return the namespace that a reference leads to."""
         return self._namespaces.get(ref)
@@ -236,7 +247,8 @@ class Index:
         for ref, id in self._namespaces.items():
             if id == self.own or ref in wanted_refs or id not in self._looked_at or self._has_ours(id, owner):
                 paths.setdefault(id, self._paths[ref])
-        return paths
+        self._lingering = {id: path for id, path in self._lingering.items() if self._has_ours(id, owner)}
+        return self._lingering | paths
 
     def _has_ours(self, id: NsId, owner: Owner) -> bool:
         links = self._links.get(id, {})

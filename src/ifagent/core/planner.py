@@ -118,7 +118,12 @@ class _Planner:
     def _missing(self, interface: Interface, place: Place) -> Obstacle | None:
         ref = interface.namespace
         if isinstance(place, NamespaceRef):
-            return None if ref.type is NamespaceType.NAMED else _absent(ref, self.observed.absent.get(ref))
+            if ref.type is NamespaceType.NAMED:
+                return None
+            absence = self.observed.absent.get(ref)
+            if absence is None:  # it may be there
+                self.sheltered.add(interface.name)
+            return _absent(ref, absence)
         if place not in self.observed.links:
             self.sheltered.add(interface.name)
             problem = self.observed.unreachable.get(place, "it is being opened")

@@ -20,7 +20,7 @@ from ifagent.kernel.mirror import Listing
 from ifagent.kernel.namespaces import open_namespace
 from ifagent.kernel.requests import dump_addresses, dump_links
 from ifagent.kernel.sockets import RequestSocket
-from ifagent.kernel.syscalls import inside
+from ifagent.kernel.syscalls import inside, open_thread_namespace
 
 
 class Lane:
@@ -37,13 +37,20 @@ class Lane:
     @classmethod
     def open(cls, namespace: NsId, path: str, *, home: int) -> Lane:
         """Open a namespace. Raises :class:`NamespaceUnavailable` if ``path`` does not lead to it."""
-        fd = open_namespace(namespace, path)
+        found = open_namespace(namespace, path)
         try:
-            with inside(fd, home=home):
-                socket = RequestSocket()
+            with inside(found, home=home):
+                # Opened anew from inside: a file opened at a mount point would keep that from being unmounted.
+                fd = open_thread_namespace()
+                try:
+                    socket = RequestSocket()
+                except OSError:
+                    os.close(fd)
+                    raise
         except OSError as error:
-            os.close(fd)
             raise NamespaceUnavailable(f"{path}: cannot work in this namespace: {error.strerror}") from error
+        finally:
+            os.close(found)
         return cls(namespace, fd=fd, home=home, socket=socket)
 
     def close(self) -> None:

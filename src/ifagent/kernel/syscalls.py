@@ -50,6 +50,11 @@ def mount_thread_namespace(target: str) -> None:
     mount(_THREAD_NAMESPACE_PATH, target, flags=MS_BIND)
 
 
+def open_thread_namespace() -> int:
+    """Open the network namespace that the calling thread is in. Raises ``OSError``."""
+    return os.open(_THREAD_NAMESPACE_PATH, os.O_RDONLY | os.O_CLOEXEC)
+
+
 @contextmanager
 def inside(namespace: int, *, home: int) -> Iterator[None]:
     """Have the calling thread in the namespace of the open file ``namespace``, then back in ``home``."""
