@@ -25,6 +25,15 @@ COMMITTED = PROTOS.parent / "src" / "ifagent" / "formats" / "pb"
 OPTIONS = "pydantic_dataclasses,client_generation=none"
 RUFF_SETTINGS = 'line-length = 120\ntarget-version = "py311"\n'
 
+CORRECTIONS = {
+    # The compiler leaves the one type out that type checkers then have to guess.
+    "_pool = ": "_pool: betterproto2.MessagePool = ",
+    # pydantic warns of a validator of the whole that is written as a class method.
+    "def check_oneof(cls, values):\n        return cls._validate_field_groups(values)": (
+        'def check_oneof(self) -> "typing.Self":\n        return self._validate_field_groups(self)'
+    ),
+}
+
 
 class GenerationFailed(Exception):
     """The compiler refused; the message is what it said."""
@@ -57,12 +66,17 @@ def generate(folder: Path) -> list[Path]:
         )
         if done.returncode:
             raise GenerationFailed(done.stderr.strip() or f"protoc ended with exit code {done.returncode}")
-        # The compiler leaves the one type out that type checkers then have to guess.
-        pool = out / "message_pool.py"
-        pool.write_text(pool.read_text().replace("_pool = ", "_pool: betterproto2.MessagePool = "))
+        for path in out.rglob("*.py"):
+            path.write_text(_corrected(path.read_text()))
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(out, folder)
     return generated_files(folder)
+
+
+def _corrected(code: str) -> str:
+    for wrong, right in CORRECTIONS.items():
+        code = code.replace(wrong, right)
+    return code
 
 
 def generated_files(folder: Path) -> list[Path]:

@@ -163,6 +163,8 @@ def test_every_field_of_the_message_is_read() -> None:
         mtu=1500,
         host_if_name="h",
         namespace=named("n"),
+        link_only=True,
+        vrf_master_interface="red",
     )
     message = pb.LinuxInterfacesInterface.parse(ligato_v1.encode_binary(full))
     for name in names(message) - {"name", "type", "veth", "tap"}:

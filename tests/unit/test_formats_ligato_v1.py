@@ -156,11 +156,11 @@ def test_wrong_mtu(mtu: object) -> None:
     assert list(errors(value(mtu=mtu))) == ["mtu"]
 
 
-@pytest.mark.parametrize("number", [7, 2, -1, "DUMMY", "", 0.5, True, [], {}])
+@pytest.mark.parametrize("number", [7, 6, -1, "BRIDGE", "", 0.5, True, [], {}])
 def test_unknown_type_names_the_known_ones(number: object) -> None:
     told = errors(value(type=number))
     assert list(told) == ["type"]
-    assert "0 (VETH), 1 (AUTO_TAP)" in told["type"]
+    assert "0 (VETH), 1 (AUTO_TAP), 2 (LOOPBACK), 3 (EXISTING), 4 (VRF_DEVICE), 5 (DUMMY)" in told["type"]
 
 
 @pytest.mark.parametrize("addresses", ["10.0.0.1/24", 7, True, {"0": "10.0.0.1/24"}])

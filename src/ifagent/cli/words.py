@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from ifagent.core.interface import AutoTap, Interface, NamespaceRef, NamespaceType, Veth
+from ifagent.core.interface import (
+    AutoTap,
+    Existing,
+    Interface,
+    Loopback,
+    NamespaceRef,
+    NamespaceType,
+    Unsupported,
+    Veth,
+)
 from ifagent.core.state import ConfigState, InterfaceState, Status
 
 COLOURS = {
@@ -17,12 +26,14 @@ COLOURS = {
 
 
 def peer_of(interface: Interface) -> str:
-    """Return the other end's name, or the name that a TAP has before it is adopted."""
+    """Return the other end's name, or the name that a TAP has before it is adopted; others have neither."""
     match interface.kind:
         case Veth(peer_if_name=peer):
             return peer
         case AutoTap(temp_if_name=temporary):
             return temporary
+        case Loopback() | Existing() | Unsupported():
+            return ""
         case _:
             assert_never(interface.kind)
 

@@ -1,8 +1,8 @@
 """Desired: what a user declares.
 
 An :class:`Interface` is validated when it is made and never changes afterwards; whoever holds one may
-rely on every rule below. Field names are those of the ligato v1.4.1 message ``LinuxInterfaces.Interface``,
-so that a value means the same in etcd, in a file and in Python.
+rely on every rule below. Field names are those of the ligato v1.4.1 message ``LinuxInterfaces.Interface``, and
+for what came later those of ligato v3, so that a value means the same in etcd, in a file and in Python.
 """
 
 from __future__ import annotations
@@ -12,7 +12,15 @@ from enum import StrEnum
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from typing import Annotated, Any, Literal, NewType, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
@@ -38,15 +46,24 @@ MAX_ADDRESSES = 256
 ETHERNET_MTU = range(68, 65536)
 """MTUs that the kernel's veth and TAP drivers take (``IFLA_MIN_MTU`` and ``IFLA_MAX_MTU``), in bytes."""
 
+ANY_MTU = range(68, 2**31)
+"""MTUs that are left to the kernel to judge, on links of kinds whose limits are not known here, in bytes."""
+
 DEFAULT_MTU = 1500
 """The MTU that the kernel gives a new veth or TAP, in bytes."""
 
-_RESERVED_HOST_NAMES = frozenset({".", "..", "all", "default", "lo"})
+LOOPBACK_NAME = "lo"
+"""The host name of the loopback link, in every namespace."""
+
+_RESERVED_HOST_NAMES = frozenset({".", "..", "all", "default", LOOPBACK_NAME})
 _MAC = re.compile(r"[0-9a-f]{12}")
 
 
-def check_host_name(value: str) -> str:
-    """Return ``value`` if the kernel can name a link so, else raise ``ValueError`` with the rule."""
+def check_host_name(value: str, *, loopback: bool = False) -> str:
+    """Return ``value`` if the kernel can name a link so, else raise ``ValueError`` with the rule.
+
+    ``loopback`` says that it may be the name of the loopback link.
+    """
     size = len(value.encode())
     if not value:
         raise ValueError("a host name cannot be empty")
@@ -55,13 +72,19 @@ def check_host_name(value: str) -> str:
     # The kernel takes the byte 0xA0 for a space, whatever character it is part of.
     if any(c in "/:%" or c.isspace() or not c.isprintable() for c in value) or b"\xa0" in value.encode():
         raise ValueError(f"the host name {value!r} has a character that is not allowed (/ : % or white space)")
-    if value in _RESERVED_HOST_NAMES:
+    if value in _RESERVED_HOST_NAMES and not (loopback and value == LOOPBACK_NAME):
         raise ValueError(f"the host name {value!r} is reserved")
     return value
 
 
-def _check_given_host_name(value: str) -> str:
-    return check_host_name(value) if value else ""
+def _check_given_host_name(value: str, info: ValidationInfo) -> str:
+    match info.data.get("kind"):
+        case Loopback() if value not in {"", LOOPBACK_NAME}:
+            raise ValueError(f"the loopback link is called {LOOPBACK_NAME!r}, leave it out")
+        case Loopback() | Existing():
+            return check_host_name(value, loopback=True) if value else ""
+        case _:
+            return check_host_name(value) if value else ""
 
 
 def _wrong(field: str, message: str) -> PydanticCustomError:
@@ -93,9 +116,15 @@ def _check_mac(value: str) -> str:
     return octets.hex(":")
 
 
-def _check_mtu(value: int) -> int:
-    if value and value not in ETHERNET_MTU:
-        raise ValueError(f"{value} is out of range, use {ETHERNET_MTU.start} to {ETHERNET_MTU.stop - 1} bytes or 0")
+def _check_given_name(value: str) -> str:
+    return _check_name(value) if value else ""
+
+
+def _check_mtu(value: int, info: ValidationInfo) -> int:
+    kind = info.data.get("kind")
+    allowed = ANY_MTU if isinstance(kind, Loopback | Existing | Unsupported) else ETHERNET_MTU
+    if value and value not in allowed:
+        raise ValueError(f"{value} is out of range, use {allowed.start} to {allowed.stop - 1} bytes or 0")
     return value
 
 
@@ -189,11 +218,17 @@ def named(name: str) -> NamespaceRef:
     return NamespaceRef(NamespaceType.NAMED, name)
 
 
+Offloading = Literal["default", "enabled", "disabled"]
+"""Whether the kernel computes checksums later, or never, for one direction; the default is as ``enabled``."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Veth:
     """One end of a virtual Ethernet pair; the pair exists while both ends name each other."""
 
     peer_if_name: Annotated[str, AfterValidator(_check_name)]
+    rx_checksum_offloading: Offloading = "default"
+    tx_checksum_offloading: Offloading = "default"
     type: Literal["veth"] = "veth"
 
 
@@ -208,7 +243,47 @@ class AutoTap:
     type: Literal["tap"] = "tap"
 
 
-Kind = Veth | AutoTap
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loopback:
+    """The link ``lo`` of a namespace, which is always there and is never made, renamed, moved or deleted.
+
+    The interface's host name is ``lo`` whatever its name. There is one in every namespace, so a namespace can
+    have one interface of this kind.
+    """
+
+    type: Literal["loopback"] = "loopback"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Existing:
+    """A link that somebody else makes: waited for under its host name, never made, renamed, moved or deleted.
+
+    What is done with it depends on the interface's ``link_only`` and ``ip_addresses``, as ligato v3 has it:
+
+    ============= ================ ==========================================================================
+    ``link_only`` ``ip_addresses`` meaning
+    ============= ================ ==========================================================================
+    false         none             wait for the link; it is to have no addresses: those from others are taken off
+    false         some             wait for the link; it is to have these addresses and no others
+    true          none             wait for the link; whatever addresses it has are none of our business
+    true          some             wait for the link, and for somebody else to give it these addresses
+    ============= ================ ==========================================================================
+
+    ligato v3 manages nothing else of such a link: neither admin state, MTU nor MAC. It also wants it in its own
+    namespace, which is not asked for here.
+    """
+
+    type: Literal["existing"] = "existing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsupported:
+    """A kind that ligato v3 has and the agent cannot realise yet; ``type`` says which."""
+
+    type: Literal["vrf_device", "dummy"]
+
+
+Kind = Veth | AutoTap | Loopback | Existing | Unsupported
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,7 +292,9 @@ class Interface:
 
     ``mtu`` is in bytes, 0 for the kind's default. ``phys_address`` is a MAC in any usual spelling, kept as
     ``d2:74:8c:12:67:d2``, empty for the default. ``ip_addresses`` are in the order the kernel is to list
-    them; without a prefix length an address is a host's (/32 or /128). Making an interface that breaks a
+    them; without a prefix length an address is a host's (/32 or /128). ``link_only`` says that the MAC and the
+    addresses are somebody else's business; see also :class:`Existing`. ``vrf_master_interface`` is the logical
+    name of the VRF device that the link is to be a port of, empty for none. Making an interface that breaks a
     rule raises ``pydantic.ValidationError``.
     """
 
@@ -232,12 +309,14 @@ class Interface:
     mtu: Annotated[int, Field(strict=True), AfterValidator(_check_mtu)] = 0
     host_if_name: Annotated[str, AfterValidator(_check_given_host_name)] = ""
     namespace: NamespaceRef = OWN_NAMESPACE
+    link_only: bool = False
+    vrf_master_interface: Annotated[str, AfterValidator(_check_given_name)] = ""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if not self.host_if_name:
+        if not self.host_if_name and not isinstance(self.kind, Loopback):
             try:
-                check_host_name(self.name)
+                check_host_name(self.name, loopback=isinstance(self.kind, Existing))
             except ValueError as error:
                 raise _wrong("host_if_name", f"{error}; the name cannot serve as host name, set one") from None
         if isinstance(self.kind, Veth) and self.kind.peer_if_name == self.name:
@@ -246,8 +325,8 @@ class Interface:
 
     @property
     def host_name(self) -> HostName:
-        """The wanted host name: ``host_if_name``, or the logical name where that is empty."""
-        return HostName(self.host_if_name or self.name)
+        """The wanted host name: ``host_if_name``, or the logical name where that is empty; ``lo`` for a loopback."""
+        return HostName(LOOPBACK_NAME if isinstance(self.kind, Loopback) else self.host_if_name or self.name)
 
 
 _ADAPTER = TypeAdapter(Interface)

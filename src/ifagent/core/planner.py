@@ -46,6 +46,7 @@ from ifagent.core.ownership import Owner
 from ifagent.core.plan import Obstacle, Plan, Step, Verdict
 from ifagent.core.state import ConfigState
 from ifagent.core.taps import give_back, tap_attributes, tap_missing
+from ifagent.core.unrealised import unrealised_kind, unrealised_wish
 
 FALLBACK_LINKS = frozenset({"tunl0", "gre0", "gretap0", "erspan0", "sit0", "ip6tnl0", "ip_vti0", "ip6_vti0", "ip6gre0"})
 """Links that the kernel makes by itself in every new namespace when their modules are loaded."""
@@ -117,6 +118,11 @@ class _Planner:
 
     def _missing(self, interface: Interface, place: Place) -> Obstacle | None:
         ref = interface.namespace
+        if reason := unrealised_kind(interface):
+            return Obstacle(ConfigState.PENDING, reason)
+        if reason := unrealised_wish(interface):
+            self.sheltered.add(interface.name)
+            return Obstacle(ConfigState.PENDING, reason)
         if isinstance(place, NamespaceRef):
             if ref.type is NamespaceType.NAMED:
                 return None

@@ -1,20 +1,21 @@
 """From plain values, such as a JSON or YAML parser makes, to an interface.
 
-Here the *types* of the values are put right, or complained of, and the shape of the v1.4.1 message becomes that
-of the model; :func:`ifagent.core.interface.parse_interface` then checks what the values *mean*. The errors of
-both come out together.
+Here the *types* of the values are put right, or complained of; a family of messages says in a :class:`Reader` of
+its own how its shape becomes that of the model; :func:`ifagent.core.interface.parse_interface` then checks what the
+values *mean*. The errors of all come out together.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, TypeVar, assert_never
+from typing import Any, ClassVar, TypeVar
 
 from ifagent.core.interface import MAX_ADDRESSES, Interface, parse_interface
 from ifagent.errors import FieldError, InvalidInterface
-from ifagent.formats.numbers import NAMESPACE_FIELDS, InterfaceType, NamespaceNumber
+from ifagent.formats.numbers import OFFLOADINGS, OffloadingNumber
 
 MAX_TOLD = 20
 """Most errors, and most warnings, told of one value."""
@@ -50,29 +51,7 @@ class JsonObject:
         return self._pairs
 
 
-def read_interface(fields: object, *, name: str | None, warnings: Iterable[str] = ()) -> Decoded:
-    """Make an interface from an object in the shape of the v1.4.1 message.
-
-    The value must say ``name``, unless that is ``None``. ``warnings`` come before those found here. Raises
-    :class:`InvalidInterface`, and nothing else, with every error that could be found.
-    """
-    if not isinstance(fields, Mapping | JsonObject):
-        raise InvalidInterface(name or "", [FieldError("", f"an interface is an object, not {_type_of(fields)}")])
-    reader = _Reader(warnings)
-    found = reader.members(fields, "", _INTERFACE) or {}
-    plain = reader.interface(found, name)
-    called = name if name is not None else reader.called
-    try:
-        interface = parse_interface(called, plain)
-    except InvalidInterface as error:
-        told = [_in_wire_words(each, reader.namespace_field) for each in error.errors]
-        raise InvalidInterface(called, _limited(reader.errors + told)) from None
-    if reader.errors:
-        raise InvalidInterface(called, _limited(reader.errors))
-    return Decoded(interface, _first(reader.warnings))
-
-
-def _spellings(*names: str) -> dict[str, str]:
+def spellings(*names: str) -> dict[str, str]:
     """Map a field's spellings to its name: snake_case and camelCase; other cases are looked up in lower case."""
     table: dict[str, str] = {}
     for name in names:
@@ -82,39 +61,64 @@ def _spellings(*names: str) -> dict[str, str]:
     return table
 
 
-_INTERFACE = _spellings(
-    "name",
-    "description",
-    "type",
-    "enabled",
-    "ip_addresses",
-    "phys_address",
-    "mtu",
-    "host_if_name",
-    "namespace",
-    "veth",
-    "tap",
-)
-_NAMESPACE = _spellings("type", "pid", "microservice", "name", "filepath")
-_VETH = _spellings("peer_if_name")
-_TAP = _spellings("temp_if_name")
-_OBJECTS = frozenset({"namespace", "veth", "tap"})
+_VETH = spellings("peer_if_name", "rx_checksum_offloading", "tx_checksum_offloading")
+
+HARMLESS = {"type": "tap"}
+"""A kind that the model has no complaints of, in place of one that is wrong."""
+
+OWN = {"type": "own"}
+"""The agent's own namespace, as the model takes it."""
 
 
-class _Reader:
+class Reader(ABC):
     """Reads the fields of one value and collects what is wrong with them.
 
     A field in error is left out of the result, or replaced by something harmless where the model requires it,
-    so that the model can still check the others.
+    so that the model can still check the others. A subclass knows the shape of one message.
     """
 
+    known: ClassVar[Mapping[str, str]]
+    """The spellings of the message's fields."""
+
     def __init__(self, warnings: Iterable[str]) -> None:
+        """Begin with warnings that were found before."""
         self.errors: list[FieldError] = []
         self.warnings = list(warnings)
         self.called = ""
         self.namespace_field = "namespace"
 
+    @classmethod
+    def read(cls, fields: object, *, name: str | None, warnings: Iterable[str] = ()) -> Decoded:
+        """Make an interface from an object in the shape of the message.
+
+        The value must say ``name``, unless that is ``None``. ``warnings`` come before those found here. Raises
+        :class:`InvalidInterface`, and nothing else, with every error that could be found.
+        """
+        if not isinstance(fields, Mapping | JsonObject):
+            raise InvalidInterface(name or "", [FieldError("", f"an interface is an object, not {_type_of(fields)}")])
+        reader = cls(warnings)
+        found = reader.members(fields, "", cls.known) or {}
+        plain = reader.interface(found, name)
+        called = name if name is not None else reader.called
+        try:
+            interface = parse_interface(called, plain)
+        except InvalidInterface as error:
+            told = [_in_wire_words(each, reader.namespace_field) for each in error.errors]
+            raise InvalidInterface(called, _limited(reader.errors + told)) from None
+        if reader.errors:
+            raise InvalidInterface(called, _limited(reader.errors))
+        return Decoded(interface, _first(reader.warnings))
+
+    @abstractmethod
+    def kind(self, found: dict[str, Any]) -> dict[str, Any]:
+        """Make the model's ``kind`` from the message's fields."""
+
+    @abstractmethod
+    def namespace(self, found: dict[str, Any]) -> dict[str, Any]:
+        """Make the model's ``namespace``; ``namespace_field`` is then what the model's complaints are about."""
+
     def wrong(self, field: str, message: str) -> None:
+        """Complain of a field."""
         self.errors.append(FieldError(field, message))
 
     def interface(self, found: dict[str, Any], name: str | None) -> dict[str, Any]:
@@ -124,11 +128,12 @@ class _Reader:
             "kind": self.kind(found),
             "namespace": self.namespace(found),
         }
-        for key in ("description", "phys_address", "host_if_name"):
+        for key in ("description", "phys_address", "host_if_name", "vrf_master_interface"):
             if key in found:
                 plain[key] = self.text(found, key, "") or ""
-        if "enabled" in found:
-            plain["enabled"] = self.flag(found["enabled"], "enabled")
+        for key in ("enabled", "link_only"):
+            if key in found:
+                plain[key] = self.flag(found[key], key)
         if "mtu" in found:
             plain["mtu"] = self.number(found["mtu"], "mtu", "a number of bytes, such as 1500") or 0
         if "ip_addresses" in found:
@@ -136,6 +141,7 @@ class _Reader:
         return plain
 
     def name(self, found: dict[str, Any], expected: str | None) -> str:
+        """Read the name, which must be the expected one."""
         given = self.text(found, "name", "")
         self.called = given or ""
         if given == "":
@@ -144,56 +150,26 @@ class _Reader:
             self.wrong("name", f"{_show(given)} is not the name in the key, {_show(expected)}")
         return given or "x"
 
-    def kind(self, found: dict[str, Any]) -> dict[str, Any]:
-        harmless = {"type": "tap"}
-        number = self.choice(found.get("type", 0), "type", InterfaceType)
-        match number:
-            case None:
-                return harmless
-            case InterfaceType.VETH:
-                self.unused(found, "tap", "type is 0 (VETH)")
-                veth = self.members(found.get("veth"), "veth", _VETH)
-                peer = self.text(veth, "peer_if_name", "veth") if veth is not None else None
-                if peer == "":
-                    hint = ", or type 1 (AUTO_TAP) for a TAP" if "tap" in found else ""
-                    self.wrong("veth.peer_if_name", f"is required: the name of the interface at the other end{hint}")
-                return {"type": "veth", "peer_if_name": peer} if peer else harmless
-            case InterfaceType.AUTO_TAP:
-                self.unused(found, "veth", "type is 1 (AUTO_TAP)")
-                tap = self.members(found.get("tap"), "tap", _TAP)
-                return {"type": "tap", "temp_if_name": self.text(tap or {}, "temp_if_name", "tap") or ""}
-            case _:
-                assert_never(number)
-
-    def namespace(self, found: dict[str, Any]) -> dict[str, Any]:
-        own = {"type": "own"}
-        fields = self.members(found.get("namespace"), "namespace", _NAMESPACE)
-        if not fields:
-            return own
-        number = self.choice(fields.get("type", 0), "namespace.type", NamespaceNumber)
-        if number is None:
-            return own
-        meaning, field = NAMESPACE_FIELDS[number]
-        for other in fields:
-            if other not in {"type", field}:
-                self.unused(fields, other, f"namespace.type is {number:d} ({number.name})", path="namespace")
-        self.namespace_field = f"namespace.{field}"
-        if number is NamespaceNumber.PID_REF_NS:
-            pid = self.number(fields.get("pid", 0), "namespace.pid", "a process id")
-            return {"type": meaning, "reference": str(pid)} if pid else own
-        reference = self.text(fields, field, "namespace")
-        if reference is None:
-            return own
-        # No container has the empty label, but a value that forgets it does not mean the agent's own namespace.
-        if not reference and number is not NamespaceNumber.MICROSERVICE_REF_NS:
-            return own
-        return {"type": meaning, "reference": reference}
+    def veth(self, found: dict[str, Any], *, hint: str = "") -> dict[str, Any]:
+        """Make the kind of a veth; ``hint`` is said where it has no peer."""
+        veth = self.members(found.get("veth"), "veth", _VETH)
+        if veth is None:
+            return HARMLESS
+        plain: dict[str, Any] = {"type": "veth", "peer_if_name": self.text(veth, "peer_if_name", "veth")}
+        if plain["peer_if_name"] == "":
+            self.wrong("veth.peer_if_name", f"is required: the name of the interface at the other end{hint}")
+        for key in ("rx_checksum_offloading", "tx_checksum_offloading"):
+            number = self.choice(veth.get(key, 0), f"veth.{key}", OffloadingNumber)
+            if number is not None:
+                plain[key] = OFFLOADINGS[number]
+        return plain if plain["peer_if_name"] else HARMLESS
 
     def unused(self, fields: dict[str, Any], key: str, why: str, *, path: str = "") -> None:
+        """Warn of a field that is there and has no meaning."""
         if fields.get(key):
             self.warnings.append(f"{_join(path, key)} is ignored, because {why}")
 
-    def members(self, value: object, path: str, known: dict[str, str]) -> dict[str, Any] | None:
+    def members(self, value: object, path: str, known: Mapping[str, str]) -> dict[str, Any] | None:
         """Give an object's fields their right names, without those that are null; ``None`` if it is none."""
         found: dict[str, Any] = {}
         if value is None:
@@ -207,16 +183,15 @@ class _Reader:
                 self.warnings.append(f"unknown field {_join(path, _show(key))} is ignored")
             elif field is not None:
                 if name in found:
-                    self.repeated(name, path)
+                    self._repeated(_join(path, name), found[name], field)
                 found[name] = field
         return found
 
-    def repeated(self, name: str, path: str) -> None:
-        where = _join(path, name)
-        if name in _OBJECTS and not path:
-            self.wrong(where, "is there twice")
+    def _repeated(self, path: str, *values: object) -> None:
+        if any(isinstance(value, Mapping | JsonObject) for value in values):
+            self.wrong(path, "is there twice")
         else:
-            self.warnings.append(f"{where} is there twice, the last one counts")
+            self.warnings.append(f"{path} is there twice, the last one counts")
 
     def text(self, fields: dict[str, Any], key: str, path: str) -> str | None:
         """Read a string, empty where there is none; ``None`` if it is wrong, which has been told then."""
@@ -230,12 +205,14 @@ class _Reader:
         return None
 
     def flag(self, value: object, path: str) -> bool:
+        """Read a boolean."""
         if isinstance(value, bool):
             return value
         self.wrong(path, f"must be true or false, not {_show(value)}")
         return False
 
     def number(self, value: object, path: str, meaning: str) -> int | None:
+        """Read a whole number; ``meaning`` completes the sentence of what it must be."""
         number = _whole(value)
         if number is None:
             self.wrong(path, f"must be {meaning}, not {_show(value)}")
@@ -253,6 +230,7 @@ class _Reader:
         return None
 
     def addresses(self, value: object) -> list[Any]:
+        """Read the list of addresses; the model looks at each of them."""
         if not isinstance(value, list | tuple):
             self.wrong("ip_addresses", f'must be a list such as ["192.168.22.1/24"], not {_type_of(value)}')
         elif len(value) > MAX_ADDRESSES:

@@ -12,11 +12,12 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from ifagent.core.events import Declaration
 from ifagent.core.interface import Name
 from ifagent.errors import BrokenFile, InvalidInterface
+from ifagent.formats.codec import parse_json
 from ifagent.formats.fields import JsonObject
 from ifagent.formats.ligato_v1 import decode_fields
 from ifagent.formats.yaml import BrokenYaml, read_yaml
@@ -159,20 +160,13 @@ def _parse_json(path: Path, text: str) -> object:
     if not text.strip():
         return None
     try:
-        return _JSON.decode(text)
+        return parse_json(text)
     except json.JSONDecodeError as error:
         raise BrokenFile(path, f"column {error.colno}: is not JSON: {error.msg}", line=error.lineno) from None
     except RecursionError:
         raise BrokenFile(path, "is nested too deeply") from None
     except ValueError as error:
         raise BrokenFile(path, f"has something that cannot be used: {error}") from None
-
-
-def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number of JSON")
-
-
-_JSON = json.JSONDecoder(object_pairs_hook=JsonObject, parse_constant=_refuse_constant)
 
 
 def _items(path: Path, document: object) -> Sequence[object]:

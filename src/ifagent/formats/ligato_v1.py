@@ -3,36 +3,44 @@
 Source: message ``LinuxInterfaces.Interface`` in ``protos/ligato/v1/interfaces.proto``. v1.4.1 stores it as
 Go's ``encoding/json`` does: snake_case keys, enums as numbers, zero values left out. What is read here is a
 superset: keys in any case and in camelCase, enums by name, whole numbers written as ``"1500"`` or ``1500.0``,
-and the binary form of the message. What is written is what v1.4.1 can read.
+and the binary form of the message. What is written is what v1.4.1 can read; kinds and fields that it does not
+know have numbers that it ignores.
 
 Whatever the bytes, nothing comes out but an interface or :class:`InvalidInterface`.
 """
 
 from __future__ import annotations
 
-import json
-from typing import Any, NoReturn, assert_never
-
-import betterproto2
+from typing import Any, assert_never
 
 from ifagent.core.events import Declaration
-from ifagent.core.interface import AutoTap, Interface, Name, NamespaceRef, NamespaceType, Veth
-from ifagent.errors import InvalidInterface
-from ifagent.formats import wire
-from ifagent.formats.fields import Decoded, JsonObject, read_interface
-from ifagent.formats.numbers import NAMESPACE_NUMBERS, InterfaceType
+from ifagent.core.interface import (
+    AutoTap,
+    Existing,
+    Interface,
+    Loopback,
+    NamespaceRef,
+    NamespaceType,
+    Unsupported,
+    Veth,
+)
+from ifagent.formats import codec
+from ifagent.formats.codec import MAX_VALUE_BYTES, Message
+from ifagent.formats.fields import HARMLESS, OWN, Decoded, Reader, spellings
+from ifagent.formats.numbers import (
+    KIND_NUMBERS,
+    KIND_WORDS,
+    NAMESPACE_FIELDS,
+    NAMESPACE_NUMBERS,
+    OFFLOADING_NUMBERS,
+    InterfaceType,
+    NamespaceNumber,
+)
 from ifagent.formats.pb import interfaces as pb
 
 __all__ = ["MAX_VALUE_BYTES", "Decoded", "declare", "decode", "decode_fields", "encode", "encode_binary"]
 
-MAX_VALUE_BYTES = 64 * 1024
-"""Longest value that is looked at; the longest valid interface needs less."""
-
-_WHITE_SPACE = b" \t\r\n"
-_JSON_START = (b"{", b"[")
-_ONLY_JSON = (*_JSON_START, b" ", b"\t", b"\r")
-
-_NESTED: dict[str, type[betterproto2.Message]] = {
+_NESTED: dict[str, Message] = {
     "namespace": pb.LinuxInterfacesInterfaceNamespace,
     "veth": pb.LinuxInterfacesInterfaceVeth,
     "tap": pb.LinuxInterfacesInterfaceTap,
@@ -44,11 +52,7 @@ def decode(value: bytes, *, name: str) -> Decoded:
 
     Raises :class:`InvalidInterface` for ``name``, and nothing else, with every error that could be found.
     """
-    try:
-        fields, warnings = _load(value)
-    except wire.BrokenMessage as broken:
-        raise InvalidInterface(name, [broken.error]) from None
-    return read_interface(fields, name=name, warnings=warnings)
+    return codec.decode(value, name=name, reader=_Reader, message=pb.LinuxInterfacesInterface, nested=_NESTED)
 
 
 def decode_fields(fields: object, *, name: str | None) -> Decoded:
@@ -58,129 +62,125 @@ def decode_fields(fields: object, *, name: str | None) -> Decoded:
     ``ipaddress`` objects, and enums members of :mod:`ifagent.formats.numbers`. Raises
     :class:`InvalidInterface`, and nothing else.
     """
-    return read_interface(fields, name=name)
+    return _Reader.read(fields, name=name)
 
 
 def declare(value: bytes, *, name: str, revision: int) -> Declaration:
     """Read a value as :func:`decode` does; what is wrong with it goes into the declaration. Never raises."""
-    try:
-        decoded = decode(value, name=name)
-    except InvalidInterface as error:
-        return Declaration(name=Name(name), errors=error.errors, revision=revision)
-    return Declaration(name=Name(name), interface=decoded.interface, warnings=decoded.warnings, revision=revision)
+    return codec.declare(decode, value, name=name, revision=revision)
 
 
 def encode(interface: Interface) -> bytes:
     """Write an interface as v1.4.1 does: JSON in the order of the field numbers, without zero values."""
-    return json.dumps(_plain(interface), ensure_ascii=False, separators=(",", ":")).encode()
+    return codec.dump_json(_plain(interface))
 
 
 def encode_binary(interface: Interface) -> bytes:
     """Write an interface as the binary message, in the order of the field numbers, without zero values."""
-    fields = _plain(interface)
-    for key, message in _NESTED.items():
-        if key in fields:
-            fields[key] = message(**fields[key])
-    return bytes(pb.LinuxInterfacesInterface(**fields))
+    return codec.dump_message(_plain(interface), message=pb.LinuxInterfacesInterface, nested=_NESTED)
+
+
+class _Reader(Reader):
+    """The shape of the message ``LinuxInterfaces.Interface``."""
+
+    known = spellings(
+        "name",
+        "description",
+        "type",
+        "enabled",
+        "ip_addresses",
+        "phys_address",
+        "mtu",
+        "host_if_name",
+        "namespace",
+        "veth",
+        "tap",
+        "link_only",
+        "vrf_master_interface",
+    )
+    _NAMESPACE = spellings("type", "pid", "microservice", "name", "filepath")
+    _TAP = spellings("temp_if_name")
+
+    def kind(self, found: dict[str, Any]) -> dict[str, Any]:
+        number = self.choice(found.get("type", 0), "type", InterfaceType)
+        if number is None:
+            return HARMLESS
+        for key, meant in (("veth", InterfaceType.VETH), ("tap", InterfaceType.AUTO_TAP)):
+            if number is not meant:
+                self.unused(found, key, f"type is {number:d} ({number.name})")
+        match number:
+            case InterfaceType.VETH:
+                return self.veth(found, hint=", or type 1 (AUTO_TAP) for a TAP" if "tap" in found else "")
+            case InterfaceType.AUTO_TAP:
+                tap = self.members(found.get("tap"), "tap", self._TAP)
+                return {"type": "tap", "temp_if_name": self.text(tap or {}, "temp_if_name", "tap") or ""}
+            case _:
+                return {"type": KIND_WORDS[number]}
+
+    def namespace(self, found: dict[str, Any]) -> dict[str, Any]:
+        fields = self.members(found.get("namespace"), "namespace", self._NAMESPACE)
+        if not fields:
+            return OWN
+        number = self.choice(fields.get("type", 0), "namespace.type", NamespaceNumber)
+        if number is None:
+            return OWN
+        meaning, field = NAMESPACE_FIELDS[number]
+        for other in fields:
+            if other not in {"type", field}:
+                self.unused(fields, other, f"namespace.type is {number:d} ({number.name})", path="namespace")
+        self.namespace_field = f"namespace.{field}"
+        if number is NamespaceNumber.PID_REF_NS:
+            pid = self.number(fields.get("pid", 0), "namespace.pid", "a process id")
+            return {"type": meaning, "reference": str(pid)} if pid else OWN
+        reference = self.text(fields, field, "namespace")
+        if reference is None:
+            return OWN
+        # No container has the empty label, but a value that forgets it does not mean the agent's own namespace.
+        if not reference and number is not NamespaceNumber.MICROSERVICE_REF_NS:
+            return OWN
+        return {"type": meaning, "reference": reference}
 
 
 def _plain_namespace(ref: NamespaceRef) -> dict[str, Any]:
-    """Make the fields of the message ``Namespace``, without zero values: none for the agent's own."""
+    """Make the fields of the message ``Namespace``: none for the agent's own."""
     if ref.type is NamespaceType.OWN:
         return {}
     number, field = NAMESPACE_NUMBERS[ref.type]
     reference = int(ref.reference) if ref.type is NamespaceType.PID else ref.reference
-    return {"type": int(number), field: reference} if number else {field: reference}
+    return {"type": number, field: reference}
 
 
 def _plain(interface: Interface) -> dict[str, Any]:
     """Make the fields of the message ``Interface`` in the order of their numbers, without zero values."""
-    veth, tap = {}, {}
+    link: dict[str, Any] = {}
     match interface.kind:
-        case Veth(peer_if_name=peer):
-            number = InterfaceType.VETH
-            veth = {"peer_if_name": peer}
+        case Veth(peer_if_name=peer, rx_checksum_offloading=rx, tx_checksum_offloading=tx):
+            link = {
+                "veth": {
+                    "peer_if_name": peer,
+                    "rx_checksum_offloading": OFFLOADING_NUMBERS[rx],
+                    "tx_checksum_offloading": OFFLOADING_NUMBERS[tx],
+                }
+            }
         case AutoTap(temp_if_name=temporary):
-            number = InterfaceType.AUTO_TAP
-            tap = {"temp_if_name": temporary} if temporary else {}
+            link = {"tap": {"temp_if_name": temporary}}
+        case Loopback() | Existing() | Unsupported():
+            pass
         case _:
             assert_never(interface.kind)
-    fields = {
-        "name": interface.name,
-        "description": interface.description,
-        "type": int(number),
-        "enabled": interface.enabled,
-        "ip_addresses": [str(address) for address in interface.ip_addresses],
-        "phys_address": interface.phys_address,
-        "mtu": interface.mtu,
-        "host_if_name": interface.host_if_name,
-        "namespace": _plain_namespace(interface.namespace),
-        "veth": veth,
-        "tap": tap,
-    }
-    return {key: value for key, value in fields.items() if value}
-
-
-def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number of JSON")
-
-
-_JSON = json.JSONDecoder(object_pairs_hook=JsonObject, parse_constant=_refuse_constant)
-
-
-def _load(value: bytes) -> tuple[object, list[str]]:
-    """Parse either form into plain fields and warnings; raises :class:`wire.BrokenMessage`."""
-    if len(value) > MAX_VALUE_BYTES:
-        raise wire.BrokenMessage("", f"the value has {len(value)} bytes, at most {MAX_VALUE_BYTES} are read")
-    stripped = value.strip(_WHITE_SPACE)
-    if not stripped:
-        raise wire.BrokenMessage("", "the value is empty, it must be a JSON object or a protobuf message")
-    # A line feed may begin both: it is white space, and the tag of a message's first field, the name.
-    may_be_message = value[:1] not in _ONLY_JSON
-    if may_be_message and not stripped.startswith(_JSON_START):
-        return _load_message(value)
-    try:
-        return _load_json(stripped), []
-    except wire.BrokenMessage as broken_json:
-        if not may_be_message:
-            raise
-        try:
-            return _load_message(value)
-        except wire.BrokenMessage:
-            raise broken_json from None
-
-
-def _load_json(text: bytes) -> object:
-    try:
-        return _JSON.decode(text.decode())
-    except UnicodeDecodeError as error:
-        problem = f"is not UTF-8: {error.reason} at byte {error.start}"
-    except json.JSONDecodeError as error:
-        problem = f"is not JSON: {error.msg} in line {error.lineno}, column {error.colno}"
-    except RecursionError:
-        problem = "is nested too deeply"
-    except ValueError as error:
-        problem = f"has something that cannot be used: {error}"
-    raise wire.BrokenMessage("", f"the value {problem}")
-
-
-def _load_message(value: bytes) -> tuple[object, list[str]]:
-    try:
-        message, unknown = wire.parse(value, pb.LinuxInterfacesInterface, nested=_NESTED)
-    except wire.BrokenMessage as broken:
-        if broken.error.field.startswith("#") or not broken.error.field:
-            # Nothing of an interface was recognised, most likely it is some other text.
-            problem = f"the value is neither a JSON object nor a protobuf message: {broken}"
-            raise wire.BrokenMessage("", problem) from None
-        raise
-    return _message_fields(message), [f"unknown field {path} is ignored" for path in unknown]
-
-
-def _message_fields(message: betterproto2.Message) -> dict[str, Any]:
-    """Make the object that JSON would have, without zero values."""
-    found = {}
-    for name in wire.field_names(message):
-        value = getattr(message, name)
-        if value:
-            found[name] = _message_fields(value) if isinstance(value, betterproto2.Message) else value
-    return found
+    return codec.without_zeros(
+        {
+            "name": interface.name,
+            "description": interface.description,
+            "type": KIND_NUMBERS[interface.kind.type],
+            "enabled": interface.enabled,
+            "ip_addresses": [str(address) for address in interface.ip_addresses],
+            "phys_address": interface.phys_address,
+            "mtu": interface.mtu,
+            "host_if_name": interface.host_if_name,
+            "namespace": _plain_namespace(interface.namespace),
+            **link,
+            "link_only": interface.link_only,
+            "vrf_master_interface": interface.vrf_master_interface,
+        }
+    )

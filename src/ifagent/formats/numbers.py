@@ -1,6 +1,7 @@
-"""The enum numbers of the ligato v1.4.1 messages, in one place.
+"""The enum numbers of the ligato messages, in one place; what the kinds are called in a state.
 
-Source: ``protos/ligato/v1/interfaces.proto``. New members get numbers that v1.4.1 does not know: kinds from 2 up.
+Sources: ``protos/ligato/v1/interfaces.proto``, whose new members have numbers that v1.4.1 does not know (kinds from
+2 up), and ``protos/ligato/v3/interface.proto`` and ``namespace.proto``.
 """
 
 from __future__ import annotations
@@ -8,18 +9,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import IntEnum
 
-from ifagent.core.interface import NamespaceType
+from ifagent.core.interface import NamespaceType, Offloading
 
 
 class InterfaceType(IntEnum):
-    """``LinuxInterfaces.InterfaceType``."""
+    """``LinuxInterfaces.InterfaceType`` of v1."""
 
     VETH = 0
     AUTO_TAP = 1
+    LOOPBACK = 2
+    EXISTING = 3
+    VRF_DEVICE = 4
+    DUMMY = 5
 
 
 class NamespaceNumber(IntEnum):
-    """``LinuxInterfaces.Interface.Namespace.NamespaceType``."""
+    """``LinuxInterfaces.Interface.Namespace.NamespaceType`` of v1."""
 
     PID_REF_NS = 0
     MICROSERVICE_REF_NS = 1
@@ -27,15 +32,80 @@ class NamespaceNumber(IntEnum):
     FILE_REF_NS = 3
 
 
+class LinkType(IntEnum):
+    """``Interface.Type`` of v3, without 0 (``UNDEFINED``), which is as if nothing was said."""
+
+    VETH = 1
+    TAP_TO_VPP = 2
+    LOOPBACK = 3
+    EXISTING = 4
+    VRF_DEVICE = 5
+    DUMMY = 6
+
+
+class ReferenceNumber(IntEnum):
+    """``NetNamespace.ReferenceType`` of v3, without 0 (``UNDEFINED``)."""
+
+    NSID = 1
+    PID = 2
+    FD = 3
+    MICROSERVICE = 4
+
+
+class OffloadingNumber(IntEnum):
+    """``VethLink.ChecksumOffloading`` of v3, and of our v1 messages; also read without the prefix."""
+
+    CHKSM_OFFLOAD_DEFAULT = 0
+    CHKSM_OFFLOAD_ENABLED = 1
+    CHKSM_OFFLOAD_DISABLED = 2
+    DEFAULT = CHKSM_OFFLOAD_DEFAULT
+    ENABLED = CHKSM_OFFLOAD_ENABLED
+    DISABLED = CHKSM_OFFLOAD_DISABLED
+
+
+KIND_NUMBERS: Mapping[str, InterfaceType] = {
+    "veth": InterfaceType.VETH,
+    "tap": InterfaceType.AUTO_TAP,
+    "loopback": InterfaceType.LOOPBACK,
+    "existing": InterfaceType.EXISTING,
+    "vrf_device": InterfaceType.VRF_DEVICE,
+    "dummy": InterfaceType.DUMMY,
+}
+"""The ``type`` of each kind of the model, and of a state, as v1 has it."""
+
+KIND_WORDS: Mapping[InterfaceType, str] = {number: word for word, number in KIND_NUMBERS.items()}
+"""The other way round."""
+
 NAMESPACE_FIELDS: Mapping[NamespaceNumber, tuple[NamespaceType, str]] = {
     NamespaceNumber.PID_REF_NS: (NamespaceType.PID, "pid"),
     NamespaceNumber.MICROSERVICE_REF_NS: (NamespaceType.MICROSERVICE, "microservice"),
     NamespaceNumber.NAMED_NS: (NamespaceType.NAMED, "name"),
     NamespaceNumber.FILE_REF_NS: (NamespaceType.FILE, "filepath"),
 }
-"""What each number means, and the field of the message ``Namespace`` that holds the reference."""
+"""What each number of v1 means, and the field of the message ``Namespace`` that holds the reference."""
 
 NAMESPACE_NUMBERS: Mapping[NamespaceType, tuple[NamespaceNumber, str]] = {
     meaning: (number, field) for number, (meaning, field) in NAMESPACE_FIELDS.items()
 }
 """The other way round; the agent's own namespace has no number, it is said by saying nothing."""
+
+REFERENCES: Mapping[ReferenceNumber, NamespaceType] = {
+    ReferenceNumber.NSID: NamespaceType.NAMED,
+    ReferenceNumber.PID: NamespaceType.PID,
+    ReferenceNumber.FD: NamespaceType.FILE,
+    ReferenceNumber.MICROSERVICE: NamespaceType.MICROSERVICE,
+}
+"""What each number of v3 means."""
+
+REFERENCE_NUMBERS: Mapping[NamespaceType, ReferenceNumber] = {meaning: number for number, meaning in REFERENCES.items()}
+"""The other way round; the agent's own namespace is said by saying nothing."""
+
+OFFLOADINGS: Mapping[OffloadingNumber, Offloading] = {
+    OffloadingNumber.DEFAULT: "default",
+    OffloadingNumber.ENABLED: "enabled",
+    OffloadingNumber.DISABLED: "disabled",
+}
+"""What each number means in the model."""
+
+OFFLOADING_NUMBERS: Mapping[Offloading, OffloadingNumber] = {word: number for number, word in OFFLOADINGS.items()}
+"""The other way round."""

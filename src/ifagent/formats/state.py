@@ -17,10 +17,15 @@ from ifagent.core.interface import NamespaceRef, NamespaceType
 from ifagent.core.link import NsId
 from ifagent.core.state import InterfaceState, StateEvent
 from ifagent.errors import InvalidState
-from ifagent.formats.numbers import NAMESPACE_FIELDS, NAMESPACE_NUMBERS, InterfaceType, NamespaceNumber
+from ifagent.formats.numbers import (
+    KIND_NUMBERS,
+    KIND_WORDS,
+    NAMESPACE_FIELDS,
+    NAMESPACE_NUMBERS,
+    InterfaceType,
+    NamespaceNumber,
+)
 
-_TYPE_NUMBERS = {"veth": InterfaceType.VETH, "tap": InterfaceType.AUTO_TAP}
-_TYPE_WORDS = {number: word for word, number in _TYPE_NUMBERS.items()}
 T = TypeVar("T")
 _STATE = TypeAdapter(InterfaceState)
 _EVENT = TypeAdapter(StateEvent)
@@ -36,7 +41,7 @@ def encode_state(state: InterfaceState) -> dict[str, object]:
     always: dict[str, object] = {
         "name": state.name,
         "internal_name": state.internal_name,
-        "type": int(_TYPE_NUMBERS[state.type]),
+        "type": int(KIND_NUMBERS[state.type]),
         "if_index": state.if_index,
         "admin_status": int(state.admin_status),
         "oper_status": int(state.oper_status),
@@ -121,7 +126,7 @@ def _state_fields(fields: object) -> dict[str, Any]:
         raise InvalidState("a state is an object")
     plain = dict(fields)
     try:
-        plain["type"] = _TYPE_WORDS[InterfaceType(plain.get("type", InterfaceType.VETH))]
+        plain["type"] = KIND_WORDS[InterfaceType(plain.get("type", InterfaceType.VETH))]
     except ValueError:
         raise InvalidState(f"unknown type of interface: {plain['type']!r}") from None
     namespace = plain.pop("namespace", None) or {}

@@ -45,8 +45,8 @@ def parse(value: bytes, message: type[M], *, nested: Mapping[str, type[betterpro
     """Decode ``value``; returns the message and the paths of unknown fields, such as ``namespace.#7``.
 
     ``nested`` has the class of every field that is itself a message; they have none in turn. A field that
-    is there more than once counts as its last one, but a nested message must not be. Raises
-    :class:`BrokenMessage`.
+    is there more than once counts as its last one, but a nested message must not be, nor two members of one
+    ``oneof``. Raises :class:`BrokenMessage`.
     """
     unknown: list[str] = []
     _check(value, message, nested, path="", unknown=unknown)
@@ -55,7 +55,7 @@ def parse(value: bytes, message: type[M], *, nested: Mapping[str, type[betterpro
 
 def field_names(message: betterproto2.Message) -> list[str]:
     """List a message's fields in the order of their numbers."""
-    return [name for _, (name, _) in sorted(_fields(type(message)).items())]
+    return [name for _, (name, _, _) in sorted(_fields(type(message)).items())]
 
 
 def _check(
@@ -67,7 +67,7 @@ def _check(
     unknown: list[str],
 ) -> None:
     known = _fields(message)
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     position = count = 0
     while position < len(value):
         count += 1
@@ -77,7 +77,7 @@ def _check(
         number, wire_type = tag >> 3, tag & 7
         if not 0 < number <= _MAX_FIELD_NUMBER:
             raise BrokenMessage(path, f"is no protobuf message: {number} is no field number")
-        field, proto_type = known.get(number, (f"#{number}", ""))
+        field, proto_type, group = known.get(number, (f"#{number}", "", ""))
         where = f"{path}.{field}" if path else field
         start, position = _payload(value, position, wire_type, where)
         if not proto_type:
@@ -90,18 +90,19 @@ def _check(
         if proto_type == betterproto2.TYPE_STRING:
             _check_text(value[start:position], where)
         if proto_type == betterproto2.TYPE_MESSAGE:
-            if field in seen:
-                raise BrokenMessage(where, "is there twice")
-            seen.add(field)
+            if group in seen:
+                other = seen[group]
+                raise BrokenMessage(where, "is there twice" if other == field else f"cannot be there beside {other}")
+            seen[group] = field
             _check(value[start:position], nested[field], {}, path=where, unknown=unknown)
 
 
 @cache
-def _fields(message: type[betterproto2.Message]) -> dict[int, tuple[str, str]]:
-    """Name and protobuf type of every field, by number."""
+def _fields(message: type[betterproto2.Message]) -> dict[int, tuple[str, str, str]]:
+    """Name, protobuf type and ``oneof`` (or the name again) of every field, by number."""
     # Generated messages are dataclasses, which their base class does not tell a type checker.
     metadata = {field.name: betterproto2.FieldMetadata.get(field) for field in dataclasses.fields(cast("Any", message))}
-    return {data.number: (name, data.proto_type) for name, data in metadata.items()}
+    return {data.number: (name, data.proto_type, data.group or name) for name, data in metadata.items()}
 
 
 def _payload(value: bytes, position: int, wire_type: int, where: str) -> tuple[int, int]:

@@ -11,6 +11,7 @@ __all__ = (
     "LinuxInterfacesInterfaceTap",
     "LinuxInterfacesInterfaceType",
     "LinuxInterfacesInterfaceVeth",
+    "LinuxInterfacesInterfaceVethChecksumOffloading",
 )
 
 import typing
@@ -47,10 +48,29 @@ class LinuxInterfacesInterfaceNamespaceNamespaceType(betterproto2.Enum):
     """
 
 
+class LinuxInterfacesInterfaceVethChecksumOffloading(betterproto2.Enum):
+    CHKSM_OFFLOAD_DEFAULT = 0
+
+    CHKSM_OFFLOAD_ENABLED = 1
+
+    CHKSM_OFFLOAD_DISABLED = 2
+
+
 class LinuxInterfacesInterfaceType(betterproto2.Enum):
     VETH = 0
 
     AUTO_TAP = 1
+
+    LOOPBACK = 2
+    """
+    from here on ifagent's own, with the meaning that ligato v3 gives them
+    """
+
+    EXISTING = 3
+
+    VRF_DEVICE = 4
+
+    DUMMY = 5
 
 
 @dataclass(eq=False, repr=False, config={"extra": "forbid"})
@@ -114,6 +134,18 @@ class LinuxInterfacesInterface(betterproto2.Message):
 
     tap: "LinuxInterfacesInterfaceTap | None" = betterproto2.field(11, betterproto2.TYPE_MESSAGE, optional=True)
 
+    link_only: "bool" = betterproto2.field(20, betterproto2.TYPE_BOOL)
+    """
+    MAC and IP addresses are set by somebody else
+    """
+
+    vrf_master_interface: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = (
+        betterproto2.field(21, betterproto2.TYPE_STRING)
+    )
+    """
+    the logical name of a VRF_DEVICE
+    """
+
 
 default_message_pool.register_message("interfaces", "LinuxInterfaces.Interface", LinuxInterfacesInterface)
 
@@ -165,6 +197,14 @@ class LinuxInterfacesInterfaceVeth(betterproto2.Message):
     """
     the logical name of the other end
     """
+
+    rx_checksum_offloading: "LinuxInterfacesInterfaceVethChecksumOffloading" = betterproto2.field(
+        20, betterproto2.TYPE_ENUM, default_factory=lambda: LinuxInterfacesInterfaceVethChecksumOffloading(0)
+    )
+
+    tx_checksum_offloading: "LinuxInterfacesInterfaceVethChecksumOffloading" = betterproto2.field(
+        21, betterproto2.TYPE_ENUM, default_factory=lambda: LinuxInterfacesInterfaceVethChecksumOffloading(0)
+    )
 
 
 default_message_pool.register_message("interfaces", "LinuxInterfaces.Interface.Veth", LinuxInterfacesInterfaceVeth)
