@@ -12,7 +12,8 @@ from etcd_server import EtcdServer, free_port, proxy_to, until
 from ifagent.errors import SourceLost
 from ifagent.etcd import client as client_module
 from ifagent.etcd.address import Endpoint, EtcdAddress
-from ifagent.etcd.client import EtcdClient, EtcdError
+from ifagent.etcd.client import EtcdClient
+from ifagent.etcd.words import EtcdError
 
 pytest_plugins = ["etcd_fixtures"]
 pytestmark = [pytest.mark.anyio, pytest.mark.etcd]
@@ -141,7 +142,7 @@ async def test_every_endpoint_is_tried(etcd: EtcdServer) -> None:
     dead = (Endpoint("127.0.0.1", free_port()), Endpoint("nowhere.invalid"), Endpoint("::1", free_port()))
     async with EtcdClient(EtcdAddress(endpoints=(*dead, *etcd.address.endpoints))) as client:
         assert await client.get(b"nothing") is None
-        assert client.member.endpoint == etcd.address.endpoints[0]
+        assert client.cluster.member.endpoint == etcd.address.endpoints[0]
 
 
 async def test_a_store_that_does_not_answer_is_told_in_time(etcd: EtcdServer) -> None:

@@ -13,8 +13,9 @@ from etcd_server import EtcdServer, TcpProxy, proxy_to, until
 
 from ifagent.etcd import watcher
 from ifagent.etcd.address import EtcdAddress
-from ifagent.etcd.client import EtcdClient, EtcdError
+from ifagent.etcd.client import EtcdClient
 from ifagent.etcd.watcher import Back, Changes, FragmentJoiner, Lost, Snapshot, WatchEvent, watch_prefix
+from ifagent.etcd.words import EtcdError
 
 pytest_plugins = ["etcd_fixtures"]
 pytestmark = [pytest.mark.anyio, pytest.mark.etcd]

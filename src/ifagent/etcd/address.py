@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
 from typing import Self
 
 from ifagent.errors import InvalidSettings
+from ifagent.etcd.access import Access
 
 DEFAULT_PORT = 2379
 """The port that etcd serves its clients on."""
 
 SCHEME = "etcd://"
+TLS_SCHEME = "etcds://"
 
 _ENDPOINT = re.compile(
     r"(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<host>[a-z0-9_](?:[a-z0-9_.-]{0,252}[a-z0-9_.])?))(?::(?P<port>[0-9]{1,5}))?",
@@ -45,29 +47,36 @@ class Endpoint:
 class EtcdAddress:
     """Everything it takes to reach one cluster; equal addresses reach it in the same way.
 
-    ``endpoints`` are its members in the order they are tried, at least one. ``timeout`` is how many
-    seconds one request may take.
+    ``endpoints`` are its members in the order they are tried, at least one; with ``tls`` they are spoken to
+    over TLS. ``access`` is what they ask for. ``timeout`` is how many seconds one request may take.
     """
 
     endpoints: tuple[Endpoint, ...]
+    tls: bool = False
+    access: Access = field(default_factory=Access)
     timeout: float = 5.0
 
     @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read ``etcd://host:port[,host:port]``; the port may be left out, IPv6 needs brackets.
+    def parse(cls, text: str, *, access: Access | None = None) -> Self:
+        """Read ``etcd://host:port[,host:port]``, or ``etcds://...`` for TLS.
 
-        Raises :class:`InvalidSettings`; its message never repeats user names or passwords.
+        The port may be left out, IPv6 needs brackets. Raises :class:`InvalidSettings`; its message never repeats
+        user names or passwords.
         """
-        if not text.startswith(SCHEME):
+        access = access or Access()
+        tls = text.startswith(TLS_SCHEME)
+        if not tls and not text.startswith(SCHEME):
             raise InvalidSettings(f"an etcd address starts with {SCHEME}, as in {SCHEME}127.0.0.1:{DEFAULT_PORT}")
         if "@" in text:
-            raise InvalidSettings(f"an address {SCHEME}... takes no user or password")
-        members = text.removeprefix(SCHEME).removesuffix("/").split(",")
-        return cls(endpoints=tuple(dict.fromkeys(map(_parse_endpoint, members))))
+            raise InvalidSettings("the address of etcd takes no user or password, there are options for them")
+        if access.has_certificates and not tls:
+            raise InvalidSettings(f"there are certificates for etcd, but {text} is without TLS: write {TLS_SCHEME}...")
+        members = text.removeprefix(TLS_SCHEME if tls else SCHEME).removesuffix("/").split(",")
+        return cls(endpoints=tuple(dict.fromkeys(map(_parse_endpoint, members))), tls=tls, access=access)
 
     def __str__(self) -> str:
         """Write the form that :meth:`parse` reads."""
-        return SCHEME + ",".join(map(str, self.endpoints))
+        return (TLS_SCHEME if self.tls else SCHEME) + ",".join(map(str, self.endpoints))
 
 
 def _parse_endpoint(text: str) -> Endpoint:

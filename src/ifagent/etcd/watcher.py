@@ -28,7 +28,9 @@ from aetcd import rpc
 
 from ifagent.errors import SourceLost
 from ifagent.etcd.backoff import Backoff
-from ifagent.etcd.client import EtcdClient, EtcdError, Position, Value, guarded, in_words, prefix_end
+from ifagent.etcd.client import EtcdClient, Position, Value, prefix_end
+from ifagent.etcd.cluster import Route, guarded
+from ifagent.etcd.words import EtcdError, in_words
 
 QUIET = 3.0
 """Seconds of silence after which the server is asked for a sign of life, and within which it must give one."""
@@ -120,28 +122,36 @@ class WatchStream:
     """
 
     def __init__(self, client: EtcdClient, prefix: bytes, *, after: int) -> None:
-        self._client = client
-        self._prefix = prefix
-        self._after = after
-        self._member = client.member
+        self._cluster = client.cluster
+        self._create = rpc.WatchCreateRequest(
+            key=prefix, range_end=prefix_end(prefix), start_revision=after + 1, fragment=True
+        )
+        self._route: Route
         self._call: Any = None
         self._reading: asyncio.Task[Any] | None = None
         self._joiner = FragmentJoiner()
 
     async def __aenter__(self) -> Self:
-        """Create the watch and wait until the server has accepted it."""
-        create = rpc.WatchCreateRequest(
-            key=self._prefix, range_end=prefix_end(self._prefix), start_revision=self._after + 1, fragment=True
-        )
-        self._call = self._client.open_watch(self._member)
+        """Create the watch and wait until the server has accepted it; with a new token if it refuses the old one."""
+        route = await self._cluster.route()
         try:
-            await self._write(rpc.WatchRequest(create_request=create))
+            await self._open(route)
+        except EtcdError as error:
+            if not self._cluster.renew(route, error):
+                raise
+            await self._open(await self._cluster.route())
+        return self
+
+    async def _open(self, route: Route) -> None:
+        self._route = route
+        self._call = route.member.watch.Watch(metadata=route.metadata)
+        try:
+            await self._write(rpc.WatchRequest(create_request=self._create))
             while not (await self._receive()).created:
                 pass
         except BaseException:
             await self._close()
             raise
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -172,8 +182,8 @@ class WatchStream:
                     return answer
                 asked = False
             elif asked:
-                self._client.avoid(self._member)
-                raise EtcdError(f"{self._member.endpoint}: no sign of life for {2 * QUIET:g} s")
+                self._cluster.avoid(self._route.member)
+                raise EtcdError(f"{self._route.member.endpoint}: no sign of life for {2 * QUIET:g} s")
             else:
                 asked = True
                 await self._write(rpc.WatchRequest(progress_request=rpc.WatchProgressRequest()))
@@ -185,18 +195,20 @@ class WatchStream:
         except (asyncio.CancelledError, asyncio.InvalidStateError, grpc.aio.UsageError):
             answer = grpc.aio.EOF
         except grpc.RpcError as error:
-            raise self._client.failed(self._member, error) from error
+            raise self._cluster.failed(self._route.member, error) from error
         if answer is grpc.aio.EOF:
-            self._client.avoid(self._member)
-            raise EtcdError(f"{self._member.endpoint}: the server ended the watch")
+            self._cluster.avoid(self._route.member)
+            raise EtcdError(f"{self._route.member.endpoint}: the server ended the watch")
         return answer
 
     def _refused(self, answer: Any) -> Exception:
         """Say why the server ended the watch. A refused creation has ``created`` set as well."""
         if answer.compact_revision:
             return Compacted()
-        self._client.avoid(self._member)
-        return EtcdError(f"{self._member.endpoint}: {in_words(answer.cancel_reason) or 'the server ended the watch'}")
+        self._cluster.avoid(self._route.member)
+        return EtcdError(
+            f"{self._route.member.endpoint}: {in_words(answer.cancel_reason) or 'the server ended the watch'}"
+        )
 
     async def _write(self, request: Any) -> None:
         """Send a request; a connection that takes nothing any more is an error."""
@@ -204,18 +216,19 @@ class WatchStream:
             async with asyncio.timeout(QUIET):
                 await guarded(self._call.write(request))
         except grpc.RpcError as error:
-            raise self._client.failed(self._member, error) from error
+            raise self._cluster.failed(self._route.member, error) from error
         except (TimeoutError, asyncio.InvalidStateError, grpc.aio.UsageError) as error:
-            self._client.avoid(self._member)
-            raise EtcdError(f"{self._member.endpoint}: the connection takes no requests") from error
+            self._cluster.avoid(self._route.member)
+            raise EtcdError(f"{self._route.member.endpoint}: the connection takes no requests") from error
 
     async def _close(self) -> None:
-        self._client.end(self._call)
+        self._cluster.end(self._call)
         if self._reading is not None:
             with anyio.CancelScope(shield=True):
                 await asyncio.wait({self._reading}, timeout=1)
             if not (self._reading.cancel() or self._reading.cancelled()):
                 self._reading.exception()  # asked for, or asyncio complains that nobody did
+            self._reading = None
 
 
 class FragmentJoiner:

@@ -19,8 +19,9 @@ from ifagent.core.state import Change, InterfaceState, StateEvent
 from ifagent.errors import SourceLost
 from ifagent.etcd.address import EtcdAddress
 from ifagent.etcd.backoff import Backoff
-from ifagent.etcd.client import EtcdClient, EtcdError
+from ifagent.etcd.client import EtcdClient
 from ifagent.etcd.keys import key_of, status_prefix
+from ifagent.etcd.words import EtcdError
 from ifagent.formats.state import encode_state_json
 from ifagent.log import log
 

@@ -1,0 +1,50 @@
+"""What is wrong with the store, in words for people."""
+
+from __future__ import annotations
+
+from ifagent.errors import SourceLost
+
+SOURCE = "etcd"
+"""What errors call the store."""
+
+_BAD_TOKEN = ("invalid auth token", "revision of auth store is old", "user name is empty")
+"""How etcd says that a new token would help: it has expired or is unknown, is older than the rights, is missing."""
+
+_SIGNS = (
+    ("certificate has expired", "the server's certificate has expired"),
+    ("CERTIFICATE_VERIFY_FAILED", "the server's certificate is not signed by an authority that is trusted"),
+    ("Hostname Verification", "the server's certificate is for another host"),
+    ("security handshaker", "the certificates or the key cannot be used"),
+    ("Unwrap failed", "the server does not accept the client's certificate, or misses one"),
+    ("Handshake read failed", "the server does not speak TLS, or broke off"),
+    ("onnection refused", "connection refused"),
+    ("onnection reset", "connection reset"),
+    ("ocket closed", "the connection was closed"),
+    ("ame not found", "the host name cannot be resolved"),
+    ("ddress lookup failed", "the host name cannot be resolved"),
+    ("nternal error from Core", "the connection was closed"),
+    ("ping timeout", "no sign of life"),
+    ("imeout occurred", "no connection in time"),
+)
+
+
+class EtcdError(SourceLost):
+    """A request failed; ``code`` is the name of grpc's status, such as ``OUT_OF_RANGE``."""
+
+    def __init__(self, text: str, code: str = "") -> None:
+        """Keep the status."""
+        self.code = code
+        super().__init__(SOURCE, text)
+
+    @property
+    def bad_token(self) -> bool:
+        """True if the request was refused for its token, so that authenticating anew may help."""
+        return str(self).endswith(_BAD_TOKEN)
+
+
+def in_words(details: str) -> str:
+    """Shorten the chain of reasons that grpc or etcd gives to what a person can use."""
+    for sign, words in _SIGNS:
+        if sign in details:
+            return words
+    return details.rpartition(" desc = ")[2].partition("\n")[0][:200]
