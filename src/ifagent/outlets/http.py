@@ -104,7 +104,7 @@ class HttpServer:
         app.router.add_get("/livez", self._livez)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
-        app.router.add_get("/states", self._states)
+        app.router.add_get("/states", self._states, allow_head=False)
         app.router.add_get("/states/watch", self._watch, allow_head=False)
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=FAREWELL_TIME)
         await runner.setup()
