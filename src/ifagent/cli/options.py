@@ -28,11 +28,16 @@ SETTINGS = (
     "proc_root",
     "container_socket",
     "microservice_variable",
+    "http",
+    "http_public",
 )
 """What a TOML file may set; ``-`` and ``_`` are the same."""
 
 SEVERAL = {"store": "stores", "container_socket": "container_sockets"}
 """What may be a list there, and the parameter that takes it."""
+
+FLAGS = ("http_public",)
+"""What is true or false there."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -69,7 +74,8 @@ def _read_config(ctx: click.Context, _param: click.Parameter, path: Path | None)
             hint = f", is {close[0]!r} meant?" if close else f"; there are {', '.join(SETTINGS)}"
             raise InvalidSettings(f"{path}: unknown setting {key!r}{hint}")
         values = value if isinstance(value, list) and setting in SEVERAL else [value]
-        if not values or any(isinstance(one, bool | dict | list) for one in values):
+        refused = dict | list if setting in FLAGS else bool | dict | list
+        if not values or any(isinstance(one, refused) for one in values):
             raise InvalidSettings(f"{path}: {key!r} cannot be {value!r}")
         defaults[setting] = values[0]
         if setting in SEVERAL:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import click
@@ -15,7 +17,7 @@ from ifagent.cli import logs
 from ifagent.cli.options import default_socket, place_options
 from ifagent.cli.places import check_label, make_settings
 from ifagent.cli.signals import cancel_on_signal
-from ifagent.cli.systemd import notify
+from ifagent.cli.systemd import keep_informed, notify
 from ifagent.client.stores import ETCD_SCHEME, FILE_SCHEME, file_path
 from ifagent.errors import InvalidSettings
 from ifagent.kernel.contract import Kernel
@@ -23,6 +25,9 @@ from ifagent.log import log
 from ifagent.outlets.local import LocalSocket
 from ifagent.settings import Settings
 from ifagent.sources.contract import Source
+
+if TYPE_CHECKING:
+    from ifagent.outlets.http import HttpServer
 
 
 @click.command("run")
@@ -72,6 +77,20 @@ from ifagent.sources.contract import Source
     metavar="SECONDS",
     help="Time between two complete looks at the kernel.",
 )
+@click.option(
+    "--http",
+    envvar="IFAGENT_HTTP",
+    show_envvar=True,
+    metavar="IP:PORT",
+    help="Answer HTTP there: probes, metrics and states. Off unless given; loopback only, such as 127.0.0.1:9100.",
+)
+@click.option(
+    "--http-public",
+    is_flag=True,
+    envvar="IFAGENT_HTTP_PUBLIC",
+    show_envvar=True,
+    help="Allow --http where other machines can reach it: there is no password.",
+)
 def command(
     *,
     stores: tuple[str, ...],
@@ -84,6 +103,8 @@ def command(
     container_sockets: tuple[Path, ...],
     microservice_variable: str,
     full_look_interval: float,
+    http: str | None,
+    http_public: bool,
 ) -> None:
     """Keep the interfaces of this machine as they are declared.
 
@@ -100,7 +121,8 @@ def command(
         microservice_variable=microservice_variable,
     )
     _raise_file_limit()
-    anyio.run(serve_until_told, settings, stores, socket, backend="asyncio")
+    serve = partial(serve_until_told, settings, stores, socket, http=http, http_public=http_public)
+    anyio.run(serve, backend="asyncio")
 
 
 def _raise_file_limit() -> None:
@@ -110,7 +132,13 @@ def _raise_file_limit() -> None:
 
 
 async def serve_until_told(
-    settings: Settings, stores: Sequence[str], socket: Path | None = None, kernel: Kernel | None = None
+    settings: Settings,
+    stores: Sequence[str],
+    socket: Path | None = None,
+    kernel: Kernel | None = None,
+    *,
+    http: str | None = None,
+    http_public: bool = False,
 ) -> None:
     """Run an agent with its outlets until SIGTERM or SIGINT.
 
@@ -118,6 +146,7 @@ async def serve_until_told(
     """
     check_label(settings.label)
     agent = Agent(settings, sources=[_open_source(store, settings.label) for store in stores], kernel=kernel)
+    server = _http_server(agent, http, public=http_public) if http else None
     async with anyio.create_task_group() as group:
         await group.start(cancel_on_signal, group.cancel_scope)
         try:
@@ -126,6 +155,9 @@ async def serve_until_told(
             if socket or os.geteuid() == 0:
                 raise
             log.warning("programs on this machine cannot ask for states", problem=str(error))
+        if server is not None:
+            await group.start(server.run)
+        group.start_soon(keep_informed, agent.statistics)
         log.info("started", label=settings.label, stores=" ".join(stores))
         try:
             await group.start(agent.run)
@@ -141,6 +173,12 @@ async def serve_until_told(
         finally:
             notify("STOPPING=1")
             log.info("stopping, the interfaces stay as they are")
+
+
+def _http_server(agent: Agent, address: str, *, public: bool) -> HttpServer:
+    from ifagent.outlets.http import HttpServer
+
+    return HttpServer(agent, address, public=public)
 
 
 def _open_source(store: str, label: str) -> Source:
