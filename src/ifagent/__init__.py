@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ifagent.agent import Agent
     from ifagent.core.index import Desired, Observed
-    from ifagent.core.interface import AutoTap, Interface, NamespaceRef, NamespaceType, Veth, named
+    from ifagent.core.interface import (
+        AutoTap,
+        Existing,
+        Interface,
+        Loopback,
+        NamespaceRef,
+        NamespaceType,
+        Unsupported,
+        Veth,
+        named,
+    )
     from ifagent.core.plan import Plan
     from ifagent.core.planner import plan
     from ifagent.core.state import Change, ConfigState, InterfaceState, StateEvent, Status
@@ -25,10 +35,12 @@ _MODULES = {
     "Change": "ifagent.core.state",
     "ConfigState": "ifagent.core.state",
     "Desired": "ifagent.core.index",
+    "Existing": "ifagent.core.interface",
     "IfagentError": "ifagent.errors",
     "Interface": "ifagent.core.interface",
     "InterfaceState": "ifagent.core.state",
     "InvalidInterface": "ifagent.errors",
+    "Loopback": "ifagent.core.interface",
     "Memory": "ifagent.sources.memory",
     "NamespaceRef": "ifagent.core.interface",
     "NamespaceType": "ifagent.core.interface",
@@ -39,6 +51,7 @@ _MODULES = {
     "StateEvent": "ifagent.core.state",
     "Status": "ifagent.core.state",
     "UnknownInterface": "ifagent.errors",
+    "Unsupported": "ifagent.core.interface",
     "Veth": "ifagent.core.interface",
     "named": "ifagent.core.interface",
     "plan": "ifagent.core.planner",
@@ -50,10 +63,12 @@ __all__ = [
     "Change",
     "ConfigState",
     "Desired",
+    "Existing",
     "IfagentError",
     "Interface",
     "InterfaceState",
     "InvalidInterface",
+    "Loopback",
     "Memory",
     "NamespaceRef",
     "NamespaceType",
@@ -64,6 +79,7 @@ __all__ = [
     "StateEvent",
     "Status",
     "UnknownInterface",
+    "Unsupported",
     "Veth",
     "named",
     "plan",

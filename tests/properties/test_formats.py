@@ -5,21 +5,38 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_interface
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import betterproto2
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ifagent.core import interface as model
-from ifagent.core.interface import AutoTap, Interface, IPInterface, Name, NamespaceRef, NamespaceType, Veth
+from ifagent.core.events import Declaration
+from ifagent.core.interface import (
+    AutoTap,
+    Existing,
+    Interface,
+    IPInterface,
+    Loopback,
+    Name,
+    NamespaceRef,
+    NamespaceType,
+    Unsupported,
+    Veth,
+)
 from ifagent.core.link import NsId
 from ifagent.core.state import Change, ConfigState, InterfaceState, StateEvent, Status
 from ifagent.errors import FieldError, InvalidInterface, InvalidState
-from ifagent.formats import ligato_v1, state, wire
-from ifagent.formats.pb import interfaces as pb
+from ifagent.formats import ligato_v1, ligato_v3, state, wire
+from ifagent.formats.fields import Decoded
+from ifagent.formats.numbers import KIND_NUMBERS
+from ifagent.formats.pb import interfaces as pb1
+from ifagent.formats.pb.ligato.linux import interfaces as pb3
 
 letters = st.characters(min_codepoint=33, max_codepoint=0x2FF, categories=("L", "N", "P", "S"))
 names = st.text(letters, min_size=1, max_size=40)
@@ -47,26 +64,56 @@ namespaces = st.one_of(
     st.builds(NamespaceRef, st.just(NamespaceType.FILE), names.map(lambda n: f"/run/{n.replace('..', '')}")),
     st.builds(NamespaceRef, st.just(NamespaceType.MICROSERVICE), names),
 )
-kinds = st.builds(Veth, peer_if_name=names.map("p".__add__)) | st.builds(AutoTap, temp_if_name=st.just("") | host_names)
-interfaces = st.builds(
-    Interface,
-    name=names.filter(lambda name: not name.startswith("p")),
-    kind=kinds,
-    description=st.text(max_size=50),
-    enabled=st.booleans(),
-    ip_addresses=addresses,
-    phys_address=st.just("") | macs,
-    mtu=st.just(0) | st.sampled_from([68, 1500, 65535]),
-    host_if_name=host_names,
-    namespace=namespaces,
+offloading = st.sampled_from(["default", "enabled", "disabled"])
+kinds = st.one_of(
+    st.builds(
+        Veth,
+        peer_if_name=names.map("p".__add__),
+        rx_checksum_offloading=offloading,
+        tx_checksum_offloading=offloading,
+    ),
+    st.builds(AutoTap, temp_if_name=st.just("") | host_names),
+    st.just(Loopback()),
+    st.just(Existing()),
+    st.builds(Unsupported, type=st.sampled_from(["vrf_device", "dummy"])),
 )
+
+
+def interfaces_of(kind: model.Kind) -> st.SearchStrategy[Interface]:
+    """Draw interfaces of one kind, with the host names and MTUs that it may have."""
+    mtus = [68, 1500, 65535]
+    given_names = host_names
+    match kind:
+        case Loopback():
+            given_names = st.sampled_from(["", "lo"])
+            mtus.append(65536)
+        case Existing():
+            given_names = host_names | st.just("lo")
+            mtus.append(2**31 - 1)
+    return st.builds(
+        Interface,
+        name=names.filter(lambda name: not name.startswith("p")),
+        kind=st.just(kind),
+        description=st.text(max_size=50),
+        enabled=st.booleans(),
+        ip_addresses=addresses,
+        phys_address=st.just("") | macs,
+        mtu=st.just(0) | st.sampled_from(mtus),
+        host_if_name=given_names,
+        namespace=namespaces,
+        link_only=st.booleans(),
+        vrf_master_interface=st.just("") | names,
+    )
+
+
+interfaces = kinds.flatmap(interfaces_of)
 counts = st.integers(0, 2**53)
 texts = st.text(max_size=30)
 states = st.builds(
     InterfaceState,
     name=names.map(Name),
     config_state=st.sampled_from(ConfigState),
-    type=st.sampled_from(["veth", "tap"]),
+    type=st.sampled_from(sorted(KIND_NUMBERS)),
     reason=texts,
     missing=st.lists(texts, max_size=3).map(tuple),
     errors=st.lists(st.builds(FieldError, texts, texts), max_size=3).map(tuple),
@@ -97,14 +144,54 @@ anything = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
 )
-nested_keys = st.sampled_from(["type", "pid", "microservice", "name", "filepath", "peer_if_name", "temp_if_name", "x"])
-keys = st.sampled_from([*wire.field_names(pb.LinuxInterfacesInterface()), "Name", "hostIfName", "x"])
+nested_keys = st.sampled_from(
+    [
+        *("type", "pid", "microservice", "name", "filepath", "reference", "peer_if_name", "rxChecksumOffloading"),
+        *("temp_if_name", "vpp_tap_if_name", "routing_table", "x"),
+    ]
+)
+keys = st.sampled_from(
+    sorted({*wire.field_names(pb1.LinuxInterfacesInterface()), *wire.field_names(pb3.Interface()), "hostIfName", "x"})
+)
 values = anything | st.dictionaries(nested_keys, anything, max_size=3)
 
 
-def refused_or_read(value: bytes, name: str) -> Interface | None:
+class Family(NamedTuple):
+    """One family of values; ``keeps`` is what is left of an interface that was written."""
+
+    decode: Callable[..., Decoded]
+    declare: Callable[..., Declaration]
+    encode: Callable[[Interface], bytes]
+    encode_binary: Callable[[Interface], bytes]
+    keeps: Callable[[Interface], Interface]
+    least: dict[str, Any]
+    least_message: bytes
+
+
+V1 = Family(
+    ligato_v1.decode,
+    ligato_v1.declare,
+    ligato_v1.encode,
+    ligato_v1.encode_binary,
+    lambda interface: interface,
+    {"name": "a", "veth": {"peer_if_name": "b"}},
+    b"\x0a\x01a\x52\x03\x0a\x01b",
+)
+V3 = Family(
+    ligato_v3.decode,
+    ligato_v3.declare,
+    ligato_v3.encode,
+    ligato_v3.encode_binary,
+    lambda interface: dataclasses.replace(interface, description=""),
+    {"name": "a", "type": "VETH", "veth": {"peer_if_name": "b"}},
+    b"\x0a\x01a\x10\x01\xa2\x01\x03\x0a\x01b",
+)
+families = pytest.mark.parametrize("family", [V1, V3], ids=["v1", "v3"])
+
+
+def refused_or_read(family: Family, value: bytes, name: str) -> Interface | None:
     """Decode, and check that what is said of it is usable."""
-    declaration = ligato_v1.declare(value, name=name, revision=1)
+    declaration = family.declare(value, name=name, revision=1)
     assert (declaration.interface is None) == bool(declaration.errors)
     for error in declaration.errors:
         assert error.message
@@ -116,23 +203,30 @@ def refused_or_read(value: bytes, name: str) -> Interface | None:
     return declaration.interface
 
 
+@families
 @given(interfaces)
-def test_json_round_trip(interface: Interface) -> None:
-    value = ligato_v1.encode(interface)
-    assert ligato_v1.decode(value, name=interface.name) == ligato_v1.Decoded(interface)
-    assert ligato_v1.decode_fields(json.loads(value), name=None) == ligato_v1.Decoded(interface)
+def test_json_round_trip(family: Family, interface: Interface) -> None:
+    value = family.encode(interface)
+    assert family.decode(value, name=interface.name) == Decoded(family.keeps(interface))
     assert all(json.loads(value).values()), "zero values are left out"
 
 
 @given(interfaces)
-def test_binary_round_trip(interface: Interface) -> None:
-    value = ligato_v1.encode_binary(interface)
-    assert ligato_v1.decode(value, name=interface.name) == ligato_v1.Decoded(interface)
+def test_fields_round_trip(interface: Interface) -> None:
+    assert ligato_v1.decode_fields(json.loads(ligato_v1.encode(interface)), name=None) == Decoded(interface)
+
+
+@families
+@given(interfaces)
+def test_binary_round_trip(family: Family, interface: Interface) -> None:
+    value = family.encode_binary(interface)
+    assert family.decode(value, name=interface.name) == Decoded(family.keeps(interface))
     assert len(value) <= ligato_v1.MAX_VALUE_BYTES
 
 
+@families
 @given(interfaces, st.randoms(use_true_random=False))
-def test_spelling_of_keys_does_not_matter(interface: Interface, random: Random) -> None:
+def test_spelling_of_keys_does_not_matter(family: Family, interface: Interface, random: Random) -> None:
     def respell(fields: dict[str, Any]) -> dict[str, Any]:
         return {spell(key): respell(value) if isinstance(value, dict) else value for key, value in fields.items()}
 
@@ -141,24 +235,26 @@ def test_spelling_of_keys_does_not_matter(interface: Interface, random: Random) 
         key = random.choice([key, first + "".join(map(str.capitalize, rest))])
         return "".join(random.choice([letter, letter.upper(), letter.lower()]) for letter in key)
 
-    value = json.dumps(respell(json.loads(ligato_v1.encode(interface)))).encode()
-    assert ligato_v1.decode(value, name=interface.name) == ligato_v1.Decoded(interface)
+    value = json.dumps(respell(json.loads(family.encode(interface)))).encode()
+    assert family.decode(value, name=interface.name) == Decoded(family.keeps(interface))
 
 
+@families
 @given(st.binary(max_size=200), st.text(max_size=10))
 @example(b"[" * 60_000, "a")
 @example(b"\n", "a")
 @example(b"\x0a\x01a\x48\x01", "a")
-def test_any_bytes_are_refused_or_read(value: bytes, name: str) -> None:
-    refused_or_read(value, name)
+def test_any_bytes_are_refused_or_read(family: Family, value: bytes, name: str) -> None:
+    refused_or_read(family, value, name)
 
 
+@families
 @given(st.dictionaries(keys, values, max_size=8), st.booleans())
-def test_any_json_is_refused_or_read(fields: dict[str, Any], complete: bool) -> None:
+def test_any_json_is_refused_or_read(family: Family, fields: dict[str, Any], complete: bool) -> None:
     if complete:
-        fields = {"name": "a", "veth": {"peer_if_name": "b"}} | fields
+        fields = family.least | fields
     for value in (json.dumps(fields), json.dumps(fields, ensure_ascii=False)):
-        refused_or_read(value.encode(errors="surrogatepass"), "a")
+        refused_or_read(family, value.encode(errors="surrogatepass"), "a")
     with contextlib.suppress(InvalidInterface):
         ligato_v1.decode_fields(fields, name=None)
 
@@ -169,28 +265,31 @@ def test_any_object_is_refused_or_read(fields: object) -> None:
         ligato_v1.decode_fields(fields, name=None)
 
 
+@families
 @given(interfaces, st.data())
-def test_damaged_values_are_refused_or_read(interface: Interface, data: st.DataObject) -> None:
-    encode = data.draw(st.sampled_from([ligato_v1.encode, ligato_v1.encode_binary]))
+def test_damaged_values_are_refused_or_read(family: Family, interface: Interface, data: st.DataObject) -> None:
+    encode = data.draw(st.sampled_from([family.encode, family.encode_binary]))
     value = bytearray(encode(interface))
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(value)))
         value[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
-    refused_or_read(bytes(value), interface.name)
+    refused_or_read(family, bytes(value), interface.name)
 
 
+@families
 @given(interfaces, st.data())
-def test_no_cut_message_is_taken_for_a_longer_one(interface: Interface, data: st.DataObject) -> None:
-    value = ligato_v1.encode_binary(interface)
+def test_no_cut_message_is_taken_for_a_longer_one(family: Family, interface: Interface, data: st.DataObject) -> None:
+    value = family.encode_binary(interface)
     end = data.draw(st.integers(0, len(value) - 1))
-    read = refused_or_read(value[:end], interface.name)
+    read = refused_or_read(family, value[:end], interface.name)
     # Only a cut between two fields can be read, and then it says exactly what is left.
-    assert read is None or ligato_v1.encode_binary(read) == value[:end]
+    assert read is None or family.encode_binary(read) == value[:end]
 
 
-@given(st.lists(st.tuples(st.integers(1, 20), st.sampled_from([0, 1, 2, 5]), st.binary(max_size=9)), max_size=8))
-def test_any_well_formed_message_is_refused_or_read(fields: list[tuple[int, int, bytes]]) -> None:
-    value = bytearray(b"\x0a\x01a\x52\x03\x0a\x01b")
+@families
+@given(st.lists(st.tuples(st.integers(1, 23), st.sampled_from([0, 1, 2, 5]), st.binary(max_size=9)), max_size=8))
+def test_any_well_formed_message_is_refused_or_read(family: Family, fields: list[tuple[int, int, bytes]]) -> None:
+    value = bytearray(family.least_message)
     for number, wire_type, content in fields:
         value += betterproto2.encode_varint(number << 3 | wire_type)
         match wire_type:
@@ -200,7 +299,7 @@ def test_any_well_formed_message_is_refused_or_read(fields: list[tuple[int, int,
                 value += betterproto2.encode_varint(len(content)) + content
             case _:
                 value += content.ljust(8, b"x")[: 8 if wire_type == 1 else 4]
-    refused_or_read(bytes(value), "a")
+    refused_or_read(family, bytes(value), "a")
 
 
 @given(states)

@@ -3,7 +3,17 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from ifagent.core.interface import Interface, NamespaceRef, NamespaceType, Veth, check_host_name
+from ifagent.core.interface import (
+    Existing,
+    Interface,
+    Kind,
+    Loopback,
+    NamespaceRef,
+    NamespaceType,
+    Unsupported,
+    Veth,
+    check_host_name,
+)
 
 
 @pytest.mark.parametrize("name", ["eth0", "a" * 15, "é", "veth.10", "x@y"])
@@ -44,3 +54,35 @@ def test_values_are_normalised() -> None:
 def test_references_that_lead_nowhere(kind: str, reference: str) -> None:
     with pytest.raises(ValidationError):
         NamespaceRef(NamespaceType(kind), reference)
+
+
+def test_the_loopback_is_never_called_otherwise() -> None:
+    assert Interface(name="a name that no link has", kind=Loopback()).host_name == "lo"
+    assert Interface(name="a", kind=Loopback(), host_if_name="lo").host_name == "lo"
+    with pytest.raises(ValidationError, match="called 'lo'"):
+        Interface(name="a", kind=Loopback(), host_if_name="eth0")
+
+
+def test_an_existing_link_may_be_the_loopback() -> None:
+    assert Interface(name="lo", kind=Existing()).host_name == "lo"
+    assert Interface(name="a", kind=Existing(), host_if_name="lo").host_name == "lo"
+    assert Interface(name="a", kind=Existing()).host_name == "a"
+
+
+@pytest.mark.parametrize("kind", [Unsupported(type="dummy"), Veth(peer_if_name="b")])
+def test_others_may_not_be_called_lo(kind: Kind) -> None:
+    with pytest.raises(ValidationError, match="is reserved"):
+        Interface(name="a", kind=kind, host_if_name="lo")
+    with pytest.raises(ValidationError, match="is reserved"):
+        Interface(name="lo", kind=kind)
+
+
+@pytest.mark.parametrize("kind", [Loopback(), Existing(), Unsupported(type="vrf_device")])
+def test_large_mtus_of_kinds_that_have_them(kind: Kind) -> None:
+    assert Interface(name="a", kind=kind, mtu=65575).mtu == 65575
+
+
+@pytest.mark.parametrize(("kind", "mtu"), [(Veth(peer_if_name="b"), 65536), (Existing(), 2**31), (Loopback(), 67)])
+def test_mtus_out_of_range(kind: Kind, mtu: int) -> None:
+    with pytest.raises(ValidationError, match="out of range"):
+        Interface(name="a", kind=kind, mtu=mtu)

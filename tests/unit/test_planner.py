@@ -7,7 +7,16 @@ import pytest
 from world import NS, OWN, OWNER, lo, observed, operations, pair, planned, veth
 
 from ifagent.core.index import Absence
-from ifagent.core.interface import AutoTap, HostName, Interface, NamespaceRef, NamespaceType, Veth, named
+from ifagent.core.interface import (
+    AutoTap,
+    HostName,
+    Interface,
+    NamespaceRef,
+    NamespaceType,
+    Unsupported,
+    Veth,
+    named,
+)
 from ifagent.core.link import Link, LinkId
 from ifagent.core.operations import AddAddress, CreateVeth, DeleteLink, MoveLink, RemoveNamespace, SetLink
 from ifagent.core.plan import Plan, Verdict
@@ -258,3 +267,43 @@ def test_a_reference_that_cannot_lead_to_a_namespace_is_invalid() -> None:
     result = planned([replace(A, namespace=ref), B], replace(observed(), absent=absent))
     assert obstacle_of(result, "a") == (ConfigState.INVALID, "/tmp/x is not a network namespace")
     assert not result.steps
+
+
+@pytest.mark.parametrize("type_", ["vrf_device", "dummy"])
+def test_kinds_that_are_not_supported_wait(type_: Any) -> None:
+    result = planned([Interface(name="x", kind=Unsupported(type=type_), namespace=named("ns9"))], observed())
+    assert not result.steps
+    reason = f"kind not supported yet: interfaces of type {type_.upper()} are not realised by this version"
+    assert obstacle_of(result, "x") == (ConfigState.PENDING, reason)
+
+
+def test_a_pair_whose_end_becomes_something_else_goes() -> None:
+    other = replace(A, kind=Unsupported(type="dummy"))
+    result = planned([other, B], observed(pair(A, B)))
+    assert operations(result) == ["DeleteLink"]
+    assert "kind not supported yet" in obstacle_of(result, "b")[1]
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"kind": Veth(peer_if_name="b", rx_checksum_offloading="disabled")},
+        {"kind": Veth(peer_if_name="b", tx_checksum_offloading="disabled")},
+        {"link_only": True},
+        {"vrf_master_interface": "red"},
+    ],
+)
+def test_what_cannot_be_done_for_an_interface_is_said_and_nothing_is_touched(wish: dict[str, Any]) -> None:
+    asked = replace(A, **wish)
+    for world in (observed(), observed(pair(A, B))):
+        result = planned([asked, B], world)
+        assert not result.steps
+        assert obstacle_of(result, "a")[0] is ConfigState.PENDING
+        assert "not supported yet" in obstacle_of(result, "a")[1]
+
+
+def test_checksum_offloading_is_enabled_by_default() -> None:
+    asked = replace(A, kind=Veth(peer_if_name="b", rx_checksum_offloading="enabled", tx_checksum_offloading="enabled"))
+    result = planned([asked, B], observed(pair(A, B)))
+    assert not result.steps
+    assert all(verdict.fulfilled for verdict in result.verdicts.values())

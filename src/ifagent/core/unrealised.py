@@ -26,4 +26,4 @@ def unrealised_wish(interface: Interface) -> str:
         and "disabled" in {interface.kind.rx_checksum_offloading, interface.kind.tx_checksum_offloading},
     }
     asked = [wish for wish, is_asked in wishes.items() if is_asked]
-    return f"{' and '.join(asked)} not supported yet by this version" if asked else ""
+    return f"not supported yet by this version: {' and '.join(asked)}" if asked else ""
