@@ -82,9 +82,16 @@ class Statistics:
     sources: tuple[SourceStatistics, ...]
 
     @property
+    def trouble(self) -> str:
+        """Why the loop does not turn, empty while it does: it has ended, or a round has not moved for :data:`STALL`."""
+        if self.ended:
+            return "the agent has ended"
+        return f"a round has not moved for {self.stalled_for:.0f} s" if self.stalled_for > STALL else ""
+
+    @property
     def alive(self) -> bool:
-        """Whether the loop turns: it has not ended, and no round is without progress for longer than :data:`STALL`."""
-        return not self.ended and self.stalled_for <= STALL
+        """Whether the loop turns, see ``trouble``."""
+        return not self.trouble
 
     @property
     def refused(self) -> int:

@@ -55,8 +55,8 @@ def watchdog_interval() -> float | None:
 
 def summary(now: Statistics) -> str:
     """Say in one line how the agent is: what it waits for, or how many interfaces are in which state."""
-    if not now.alive:
-        return f"a round has not moved for {now.stalled_for:.0f} s"
+    if now.trouble:
+        return now.trouble
     if not now.ready:
         waiting = [_with_problem(source.name, source.problem) for source in now.sources if not source.synced]
         return f"waiting for {', '.join(waiting)}" if waiting else "first round"

@@ -139,10 +139,7 @@ class HttpServer:
 
     async def _livez(self, _request: web.Request) -> web.Response:
         now = self._agent.statistics()
-        if now.alive:
-            return _text("alive")
-        why = "the agent has ended" if now.ended else f"a round has not moved for {now.stalled_for:.0f} s"
-        return _text(why, status=503)
+        return _text(now.trouble or "alive", status=200 if now.alive else 503)
 
     async def _readyz(self, _request: web.Request) -> web.Response:
         now = self._agent.statistics()
@@ -150,7 +147,7 @@ class HttpServer:
         lines += [f"{source.name}: has not been heard yet" for source in now.sources if not source.synced]
         lines += [f"{source.name}: {source.problem}" for source in now.sources if source.problem]
         if not now.ready and len(lines) == 1:
-            lines.append("the agent has ended" if now.ended else "the first round is not done")
+            lines.append(now.trouble or "the first round is not done")
         return _text("\n".join(lines), status=200 if now.ready else 503)
 
     async def _metrics(self, request: web.Request) -> web.Response:
