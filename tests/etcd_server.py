@@ -15,13 +15,15 @@ import struct
 import subprocess
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from certificates import Certificates
 
 from ifagent.etcd.address import EtcdAddress
 
@@ -35,30 +37,60 @@ def free_port() -> int:
 
 
 class EtcdServer:
-    """One etcd on loopback with its data under ``folder``; blocks, so use a thread inside a coroutine."""
+    """One etcd on loopback with its data under ``folder``; blocks, so use a thread inside a coroutine.
 
-    def __init__(self, folder: Path) -> None:
+    ``options`` go to etcd as they are. With ``certificates`` it speaks TLS, and with ``asks`` wants one of the client.
+    ``hosts`` are the addresses that it listens on, all with one port.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        certificates: Certificates | None = None,
+        asks: bool = False,
+        hosts: Sequence[str] = ("127.0.0.1",),
+    ) -> None:
         self.folder = folder
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.address = EtcdAddress.parse(f"etcd://127.0.0.1:{self.port}")
+        self.url = f"{'https' if certificates else 'http'}://127.0.0.1:{self.port}"
+        self.address = EtcdAddress.parse(f"etcd{'s' if certificates else ''}://127.0.0.1:{self.port}")
+        self._health = f"http://127.0.0.1:{free_port()}"
+        self._peer = f"http://127.0.0.1:{free_port()}"
+        self.name = folder.name
+        self.cluster: Sequence[EtcdServer] = (self,)
+        self._listen = ",".join(self.url.replace("127.0.0.1", host) for host in hosts)
+        self._options = [*options]
+        self.ctl_options: tuple[str, ...] = ()
+        if certificates:
+            mine, ca = certificates.issue("server", "127.0.0.1"), certificates.ca
+            self._options += [f"--cert-file={mine.cert}", f"--key-file={mine.key}", f"--trusted-ca-file={ca}"]
+            self._options += ["--client-cert-auth"] if asks else []
+            admin = certificates.issue("root", common_name="root")
+            self.ctl_options = (f"--cacert={ca}", f"--cert={admin.cert}", f"--key={admin.key}")
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        peer = f"http://127.0.0.1:{free_port()}"
+    def start(self, *, wait: bool = True) -> None:
         data = self.folder / "data"
+        members = ",".join(f"{one.name}={one._peer}" for one in self.cluster)
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *("etcd", "--name=test", f"--data-dir={data}", "--logger=zap", "--log-level=warn"),
-                    *(f"--listen-client-urls={self.url}", f"--advertise-client-urls={self.url}"),
-                    *(f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}"),
-                    *(f"--initial-cluster=test={peer}", "--heartbeat-interval=50", "--election-timeout=500"),
+                    *("etcd", f"--name={self.name}", f"--data-dir={data}", "--logger=zap", "--log-level=warn"),
+                    *(f"--listen-client-urls={self._listen}", f"--advertise-client-urls={self.url}"),
+                    *(f"--listen-peer-urls={self._peer}", f"--initial-advertise-peer-urls={self._peer}"),
+                    *(f"--initial-cluster={members}", "--heartbeat-interval=50", "--election-timeout=500"),
+                    *(f"--listen-metrics-urls={self._health}", *self._options),
                 ],
                 stdout=log,
                 stderr=log,
                 env=_environment(),
             )
+        if wait:
+            self.wait()
+
+    def wait(self) -> None:
+        assert self._process
         deadline = time.monotonic() + READY
         while not self._healthy():
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -69,7 +101,7 @@ class EtcdServer:
     def _healthy(self) -> bool:
         try:
             with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
-                f"{self.url}/health", timeout=1
+                f"{self._health}/health", timeout=1
             ) as answer:
                 return bool(json.load(answer)["health"] == "true")
         except OSError:
@@ -106,7 +138,7 @@ class EtcdServer:
 
     def ctl(self, *words: str, given: bytes = b"") -> str:
         done = subprocess.run(
-            ["etcdctl", f"--endpoints={self.url}", *words],
+            ["etcdctl", f"--endpoints={self.url}", *self.ctl_options, *words],
             input=given,
             capture_output=True,
             env={**_environment(), "ETCDCTL_API": "3"},
@@ -142,6 +174,10 @@ class TcpProxy:
     @property
     def address(self) -> EtcdAddress:
         return EtcdAddress.parse(f"etcd://127.0.0.1:{self.port}")
+
+    def before(self, address: EtcdAddress) -> EtcdAddress:
+        """Return an address that leads through this proxy, everything else being the same."""
+        return replace(address, endpoints=self.address.endpoints)
 
     async def accept(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
@@ -217,16 +253,42 @@ async def until(condition: Callable[[], Any], *, within: float = 10.0) -> None:
     assert not scope.cancelled_caught, "waited in vain"
 
 
-@contextmanager
-def running(folder: Path) -> Iterator[EtcdServer]:
+def need_etcd() -> None:
+    """Skip a test where there is no etcd; in CI that is a failure."""
     if not (shutil.which("etcd") and shutil.which("etcdctl")):
         missing = "etcd is not installed: apt-get install etcd-server etcd-client"
         if os.environ.get("CI"):
             pytest.fail(missing)
         pytest.skip(missing)
-    server = EtcdServer(folder)
+
+
+@contextmanager
+def running(folder: Path, *options: str, **settings: Any) -> Iterator[EtcdServer]:
+    """Have one etcd, see :class:`EtcdServer`."""
+    need_etcd()
+    server = EtcdServer(folder, *options, **settings)
     server.start()
     try:
         yield server
     finally:
         server.kill()
+
+
+@contextmanager
+def running_cluster(folder: Path, size: int = 3) -> Iterator[Sequence[EtcdServer]]:
+    """Have a cluster of several members."""
+    need_etcd()
+    servers = []
+    for number in range(size):
+        (folder / f"m{number}").mkdir()
+        servers.append(EtcdServer(folder / f"m{number}"))
+    for server in servers:
+        server.cluster = servers
+        server.start(wait=False)
+    try:
+        for server in servers:
+            server.wait()
+        yield servers
+    finally:
+        for server in servers:
+            server.kill()

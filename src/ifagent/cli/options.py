@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from ifagent.cli.etcd_options import ETCD_SETTINGS, etcd_options
 from ifagent.errors import InvalidSettings
 
 DEFAULT_STORE = "etcd://127.0.0.1:2379"
@@ -30,6 +31,7 @@ SETTINGS = (
     "microservice_variable",
     "http",
     "http_public",
+    *ETCD_SETTINGS,
 )
 """What a TOML file may set; ``-`` and ``_`` are the same."""
 
@@ -49,7 +51,7 @@ class StoreType(click.types.StringParamType):
 
     def split_envvar_value(self, rv: str) -> Sequence[str]:
         """Split where a new address begins: a path may have white space in it."""
-        return [part for part in re.split(r"\s+(?=(?:etcd|file):)", rv.strip()) if part]
+        return [part for part in re.split(r"\s+(?=(?:etcds?|file):)", rv.strip()) if part]
 
 
 def _first_store(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
@@ -108,7 +110,8 @@ def _store(*, several: bool) -> Callable[[F], F]:
         show_envvar=True,
         show_default=True,
         metavar="STORE",
-        help="Where interfaces are declared: etcd://HOST:PORT[,HOST:PORT] or file:PATH (a file or a directory)."
+        help="Where interfaces are declared: etcd://HOST:PORT[,HOST:PORT], etcds:// for TLS, or file:PATH (a file "
+        "or a directory)."
         + (" May be given several times; the first one counts before the others." if several else ""),
     )
 
@@ -152,13 +155,13 @@ _log_format = click.option(
 
 
 def place_options(*, several: bool = False) -> Callable[[F], F]:
-    """Add --store, --label, --socket, --config and the two of logging.
+    """Add --store, --label, --socket, those of :mod:`ifagent.cli.etcd_options`, --config and the two of logging.
 
     With ``several`` the command gets ``stores``, a tuple, else ``store``, the first.
     """
 
     def decorate(command: F) -> F:
-        for option in (_log_format, _log_level, _config, _socket, _label, _store(several=several)):
+        for option in (_log_format, _log_level, _config, etcd_options, _socket, _label, _store(several=several)):
             command = option(command)
         return command
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from ifagent.cli.etcd_options import etcd_access
 from ifagent.cli.options import default_socket
-from ifagent.client.stores import Store, open_store
+from ifagent.client.stores import Store, is_etcd, open_store
 from ifagent.errors import InvalidSettings
 from ifagent.settings import Settings
 
@@ -30,4 +31,5 @@ def check_label(label: str) -> str:
 
 def store_of(*, store: str, label: str, socket: Path | None) -> Store:
     """Return the store that the options mean. Raises :class:`InvalidSettings`."""
-    return open_store(store, label=check_label(label), socket=socket or default_socket(label))
+    access = etcd_access() if is_etcd(store) else None
+    return open_store(store, label=check_label(label), socket=socket or default_socket(label), access=access)

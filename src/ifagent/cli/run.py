@@ -14,12 +14,14 @@ import click
 
 from ifagent.agent import Agent
 from ifagent.cli import logs
+from ifagent.cli.etcd_options import etcd_access
 from ifagent.cli.options import default_socket, place_options
 from ifagent.cli.places import check_label, make_settings
 from ifagent.cli.signals import cancel_on_signal
 from ifagent.cli.systemd import keep_informed, notify
-from ifagent.client.stores import ETCD_SCHEME, FILE_SCHEME, file_path
+from ifagent.client.stores import FILE_SCHEME, file_path, is_etcd, no_store
 from ifagent.errors import InvalidSettings
+from ifagent.etcd.access import Access
 from ifagent.kernel.contract import Kernel
 from ifagent.log import log
 from ifagent.outlets.local import LocalSocket
@@ -121,7 +123,8 @@ def command(
         microservice_variable=microservice_variable,
     )
     _raise_file_limit()
-    serve = partial(serve_until_told, settings, stores, socket, http=http, http_public=http_public)
+    access = etcd_access() if any(map(is_etcd, stores)) else None
+    serve = partial(serve_until_told, settings, stores, socket, access=access, http=http, http_public=http_public)
     anyio.run(serve, backend="asyncio")
 
 
@@ -137,15 +140,17 @@ async def serve_until_told(
     socket: Path | None = None,
     kernel: Kernel | None = None,
     *,
+    access: Access | None = None,
     http: str | None = None,
     http_public: bool = False,
 ) -> None:
     """Run an agent with its outlets until SIGTERM or SIGINT.
 
-    ``socket`` ``None`` is the default one, which an agent without root's rights may do without.
+    ``socket`` ``None`` is the default one, which an agent without root's rights may do without. ``access`` is what
+    the stores in etcd ask for.
     """
     check_label(settings.label)
-    agent = Agent(settings, sources=[_open_source(store, settings.label) for store in stores], kernel=kernel)
+    agent = Agent(settings, sources=[_open_source(store, settings.label, access) for store in stores], kernel=kernel)
     server = _http_server(agent, http, public=http_public) if http else None
     async with anyio.create_task_group() as group:
         await group.start(cancel_on_signal, group.cancel_scope)
@@ -163,11 +168,12 @@ async def serve_until_told(
             await group.start(agent.run)
             # Not before: what an earlier agent published is taken back as far as this one does not know it.
             for store in stores:
-                if store.startswith(ETCD_SCHEME):
+                if is_etcd(store):
                     from ifagent.etcd.address import EtcdAddress
                     from ifagent.outlets.etcd_status import EtcdStatus
 
-                    group.start_soon(EtcdStatus(EtcdAddress.parse(store), settings.label).run, agent.states())
+                    address = EtcdAddress.parse(store, access=access)
+                    group.start_soon(EtcdStatus(address, settings.label).run, agent.states())
             notify("READY=1")
             await anyio.sleep_forever()
         finally:
@@ -181,14 +187,14 @@ def _http_server(agent: Agent, address: str, *, public: bool) -> HttpServer:
     return HttpServer(agent, address, public=public)
 
 
-def _open_source(store: str, label: str) -> Source:
+def _open_source(store: str, label: str, access: Access | None) -> Source:
     if store.startswith(FILE_SCHEME):
         from ifagent.sources.files import FileSource
 
         return FileSource(file_path(store), name=store)
-    if store.startswith(ETCD_SCHEME):
+    if is_etcd(store):
         from ifagent.etcd.address import EtcdAddress
         from ifagent.sources.etcd import EtcdSource
 
-        return EtcdSource(EtcdAddress.parse(store), label, name=store)
-    raise InvalidSettings(f"{store!r} is no store, write {ETCD_SCHEME}HOST:PORT or {FILE_SCHEME}PATH")
+        return EtcdSource(EtcdAddress.parse(store, access=access), label, name=store)
+    raise no_store(store)

@@ -11,9 +11,11 @@ from ifagent.core.events import Declaration
 from ifagent.core.interface import Interface, Name
 from ifagent.core.state import InterfaceState, StateEvent
 from ifagent.errors import InvalidSettings
+from ifagent.etcd.access import Access
 
 FILE_SCHEME = "file:"
 ETCD_SCHEME = "etcd://"
+ETCD_TLS_SCHEME = "etcds://"
 
 
 class Store(Protocol):
@@ -46,6 +48,17 @@ class Store(Protocol):
         """Yield every state the agent tells now, then each change, without end."""
 
 
+def is_etcd(url: str) -> bool:
+    """Tell whether a store is in etcd."""
+    return url.startswith((ETCD_SCHEME, ETCD_TLS_SCHEME))
+
+
+def no_store(url: str) -> InvalidSettings:
+    """Return the error for an address that is none; it does not repeat what may have a password in it."""
+    what = "this" if "@" in url else repr(url)
+    return InvalidSettings(f"{what} is no store, write {ETCD_SCHEME}HOST:PORT or {FILE_SCHEME}PATH")
+
+
 def file_path(url: str) -> Path:
     """Return the path in ``file:PATH``; relative ones and ``file:///PATH`` are taken too.
 
@@ -62,19 +75,19 @@ def file_path(url: str) -> Path:
     return Path(path)
 
 
-def open_store(url: str, *, label: str, socket: Path | str) -> Store:
-    """Return the store at ``etcd://host:port[,host:port]`` or ``file:PATH`` for the agent called ``label``.
+def open_store(url: str, *, label: str, socket: Path | str, access: Access | None = None) -> Store:
+    """Return the store at ``etcd[s]://host:port[,host:port]`` or ``file:PATH`` for the agent called ``label``.
 
-    ``socket`` is the agent's, which a store of files needs for states. Nothing is connected before it is
-    needed. Raises :class:`InvalidSettings` for an address or label that cannot be used.
+    ``socket`` is the agent's, which a store of files needs for states; ``access`` is what etcd asks for. Nothing
+    is connected before it is needed. Raises :class:`InvalidSettings` for an address or label that cannot be used.
     """
     if url.startswith(FILE_SCHEME):
         from ifagent.client.files import FileStore
 
         return FileStore(file_path(url), socket=socket)
-    if url.startswith(ETCD_SCHEME):
+    if is_etcd(url):
         from ifagent.client.etcd import EtcdStore
         from ifagent.etcd.address import EtcdAddress
 
-        return EtcdStore(EtcdAddress.parse(url), label)
-    raise InvalidSettings(f"{url!r} is no store, write {ETCD_SCHEME}HOST:PORT or {FILE_SCHEME}PATH")
+        return EtcdStore(EtcdAddress.parse(url, access=access), label)
+    raise no_store(url)
