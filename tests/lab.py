@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,11 +49,13 @@ class Lab:
 
     # The agent
 
-    def start_agent(self, *options: str, label: str = "", ready: bool = True) -> subprocess.Popen[bytes]:
-        """Start an agent, and wait until it says that it is ready."""
+    def start_agent(
+        self, *options: str, label: str = "", ready: bool = True, under: Sequence[str] = ()
+    ) -> subprocess.Popen[bytes]:
+        """Start an agent, by the command ``under`` if there is one, and wait until it says that it is ready."""
         log = self.folder / f"agent-{len(self._agents)}.log"
         command = [
-            *(sys.executable, "-m", "ifagent", "run", "--label", label or self.label),
+            *(*under, sys.executable, "-m", "ifagent", "run", "--label", label or self.label),
             *("--store", str(self.etcd.address), "--socket", str(self.folder / f"{len(self._agents)}.sock")),
             *("--log-format", "json", "--log-level", "debug", *options),
         ]

@@ -142,3 +142,41 @@ def test_two_hundred_namespaces_come_and_go_and_no_file_stays_open(running: Lab)
     running.etcd.ctl("del", "--prefix", running.key(""))
     until(lambda: not running.spaces() and not running.states(), within=30, what=running.logs)
     until(lambda: open_files() <= before, what=lambda: f"{open_files()} files, {before} before")
+
+
+def ring(lab: Lab, count: int) -> list[dict[str, Any]]:
+    """Return the values of pairs that join so many namespaces, two by two."""
+    spaces = [lab.space(f"n{number}") for number in range(count)]
+    return [
+        value
+        for number in range(0, count, 2)
+        for value in (
+            veth(f"a{number}", f"b{number}", spaces[number]),
+            veth(f"b{number}", f"a{number}", spaces[number + 1]),
+        )
+    ]
+
+
+@pytest.mark.timeout(240)
+def test_a_thousand_namespaces_with_the_usual_limit_of_files(lab: Lab) -> None:
+    values = ring(lab, 1000)
+    lab.put(*values)
+    agent = lab.start_agent(under=["prlimit", "--nofile=1024:8192"])
+    lab.until_applied(*(value["name"] for value in values))
+    assert sum(1 for _ in Path(f"/proc/{agent.pid}/fd").iterdir()) > 2000
+    lab.etcd.ctl("del", "--prefix", lab.key(""))
+    until(lambda: not lab.spaces() and not lab.states(), within=60, what=lab.logs)
+
+
+def test_more_namespaces_than_the_process_may_open(lab: Lab) -> None:
+    values = ring(lab, 100)
+    lab.put(*values)
+    agent = lab.start_agent(under=["prlimit", "--nofile=120:120"])
+    names = [value["name"] for value in values]
+    reasons = until(
+        lambda: [s["reason"] for s in lab.states().values() if "open files" in s.get("reason", "")], what=lab.logs
+    )
+    assert reasons
+    assert agent.poll() is None
+    lab.delete(*names[30:])
+    lab.until_applied(*names[:30])
