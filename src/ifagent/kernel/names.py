@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import select
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +15,8 @@ from typing import Final
 
 from asyncinotify import Inotify, Mask, Watch
 
-_MOUNTS: Final = "/proc/self/mountinfo"
+from ifagent.mounts import MountWatch
+
 _MASK: Final = Mask.CREATE | Mask.DELETE | Mask.MOVE | Mask.DELETE_SELF | Mask.MOVE_SELF | Mask.ONLYDIR
 _READ_SIZE: Final = 65536
 
@@ -30,21 +30,13 @@ class NameWatch:
         self._watch: Watch | None = None
         self._inotify = Inotify()
         os.set_blocking(self._inotify.fd, False)
-        self._mounts = os.open(_MOUNTS, os.O_RDONLY | os.O_CLOEXEC)
-        # The mount table is always readable and says "changed" out of band, which an event loop does not
-        # ask for; an epoll of its own does, and is readable itself then.
-        self._epoll = select.epoll(flags=select.EPOLL_CLOEXEC)
-        self._epoll.register(self._mounts, select.EPOLLPRI)
+        self._mounts = MountWatch()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self, wake: Callable[[], None]) -> None:
-        """Have the running loop call ``wake`` from now on, whenever names may have changed.
-
-        The loop is to wait for the mount table all the time: it tells of a change once, to whoever asks, and
-        beginning to wait is asking.
-        """
+        """Have the running loop call ``wake`` from now on, whenever names may have changed."""
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._epoll.fileno(), self._on_mounts, wake)
+        self._mounts.start(wake)
         self._loop.add_reader(self._inotify.fd, self._on_files, wake)
 
     def follow(self) -> None:
@@ -62,15 +54,9 @@ class NameWatch:
     def close(self) -> None:
         """Stop watching."""
         if self._loop is not None:
-            self._loop.remove_reader(self._epoll.fileno())
             self._loop.remove_reader(self._inotify.fd)
-        self._epoll.close()
         self._inotify.close()
-        os.close(self._mounts)
-
-    def _on_mounts(self, wake: Callable[[], None]) -> None:
-        self._epoll.poll(0)
-        wake()
+        self._mounts.close()
 
     def _on_files(self, wake: Callable[[], None]) -> None:
         with suppress(BlockingIOError):
