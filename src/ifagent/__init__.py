@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ifagent.errors import IfagentError, InvalidInterface, NotApplied, UnknownInterface
     from ifagent.settings import Settings
     from ifagent.sources.memory import Memory
+    from ifagent.statistics import Statistics
 
 # Where each name is defined; imported when it is first used, so that no program pays for what it does not use.
 _MODULES = {
@@ -49,6 +50,7 @@ _MODULES = {
     "Plan": "ifagent.core.plan",
     "Settings": "ifagent.settings",
     "StateEvent": "ifagent.core.state",
+    "Statistics": "ifagent.statistics",
     "Status": "ifagent.core.state",
     "UnknownInterface": "ifagent.errors",
     "Unsupported": "ifagent.core.interface",
@@ -77,6 +79,7 @@ __all__ = [
     "Plan",
     "Settings",
     "StateEvent",
+    "Statistics",
     "Status",
     "UnknownInterface",
     "Unsupported",

@@ -88,7 +88,6 @@ class HttpServer:
         self._host, self._port = parse_address(address, public=public)
         self._registry = new_registry(agent.statistics)
         self._watchers: set[anyio.CancelScope] = set()
-        self._runner: web.AppRunner | None = None
 
     @property
     def port(self) -> int:
@@ -100,13 +99,9 @@ class HttpServer:
 
         Raises :class:`InvalidSettings` if it cannot listen there.
         """
-        app = web.Application()
-        app.router.add_get("/livez", self._livez)
-        app.router.add_get("/readyz", self._readyz)
-        app.router.add_get("/metrics", self._metrics)
-        app.router.add_get("/states", self._states, allow_head=False)
-        app.router.add_get("/states/watch", self._watch, allow_head=False)
-        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=FAREWELL_TIME)
+        runner = web.AppRunner(
+            self._application(), access_log=None, handler_cancellation=True, shutdown_timeout=FAREWELL_TIME
+        )
         await runner.setup()
         try:
             server = await self._listen(runner)
@@ -120,6 +115,15 @@ class HttpServer:
                 scope.cancel()
             with anyio.CancelScope(shield=True):
                 await runner.cleanup()
+
+    def _application(self) -> web.Application:
+        app = web.Application()
+        app.router.add_get("/livez", self._livez)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/metrics", self._metrics)
+        app.router.add_get("/states", self._states, allow_head=False)
+        app.router.add_get("/states/watch", self._watch, allow_head=False)
+        return app
 
     async def _listen(self, runner: web.AppRunner) -> asyncio.Server:
         connections = runner.server
