@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from ifagent.core.addresses import in_kernel_order, managed
 from ifagent.core.events import Declaration, Declared, SourceSnapshot
 from ifagent.core.index import Index
-from ifagent.core.interface import Interface, NamespaceRef, Veth, named
+from ifagent.core.interface import AutoTap, Interface, NamespaceRef, Veth, named
 from ifagent.core.link import Link, LinkId
 from ifagent.core.operations import (
     AddAddress,
@@ -63,7 +63,11 @@ def interfaces(draw: st.DrawFn) -> Interface:
     addresses = {ip_interface(a).ip: ip_interface(a) for a in draw(st.lists(st.sampled_from(ADDRESSES), max_size=4))}
     return Interface(
         name=name,
-        kind=Veth(peer_if_name=draw(NAMES.filter(lambda peer: peer != name))),
+        kind=draw(
+            st.builds(Veth, peer_if_name=NAMES.filter(lambda peer: peer != name))
+            | st.builds(Veth, peer_if_name=NAMES.filter(lambda peer: peer != name))
+            | st.builds(AutoTap, temp_if_name=st.sampled_from(["", "tap0"]))
+        ),
         enabled=draw(st.booleans()),
         mtu=draw(st.sampled_from([0, 1280, 1400, 9000])),
         phys_address=draw(st.sampled_from(["", "02:00:00:00:00:0a"])),
@@ -101,7 +105,8 @@ class World:
                 assert not isinstance(operation.target.namespace, NamespaceRef)
                 link = links.get(LinkId(operation.target.namespace, operation.target.ifindex))
                 if link is not None:
-                    assert link.kind == "veth", f"{operation} on {link}"
+                    kinds = {"veth"} if isinstance(operation, DeleteLink) else {"veth", "tun"}
+                    assert link.kind in kinds, f"{operation} on {link}"
         return await self.really_execute(operations)
 
     async def listen(self, *, task_status: TaskStatus[None]) -> None:
@@ -153,6 +158,11 @@ def _interfere(world: World, number: int, change: Callable[[World, Link], None])
 def _add_foreign(world: World, space: str, host_name: str) -> None:
     with suppress(KernelRefused):
         world.kernel.outside.add_link(space or world.kernel.own, host_name)
+
+
+def _add_tap(world: World, host_name: str) -> None:
+    with suppress(KernelRefused):
+        world.kernel.outside.add_link(world.kernel.own, host_name, kind="tun")
 
 
 def _namespace(world: World, name: str, there: bool) -> None:
@@ -216,6 +226,7 @@ ACTIONS = st.one_of(
     act(_interfere, st.integers(0, 30), CHANGES),
     act(_interfere, st.integers(0, 30), CHANGES),
     act(_add_foreign, SPACES, st.sampled_from(["a", "x", "y"])),
+    act(_add_tap, st.sampled_from(["tap0", "a", "x"])),
     act(_namespace, st.sampled_from(["n1", "n2", "other"]), st.booleans()),
 )
 
@@ -257,9 +268,8 @@ async def converge(world: World) -> None:
     raise AssertionError(f"no rest after 300 rounds: {world.hub.states}")
 
 
-def peer_of(interface: Interface) -> str:
-    assert isinstance(interface.kind, Veth)
-    return interface.kind.peer_if_name
+def peer_of(interface: Interface) -> str | None:
+    return interface.kind.peer_if_name if isinstance(interface.kind, Veth) else None
 
 
 def check(world: World) -> None:
@@ -274,7 +284,10 @@ def check(world: World) -> None:
     }
     wanted: set[str] = set()
     for name, interface in world.index.desired().interfaces.items():
-        peer = world.index.desired().interfaces.get(peer_of(interface))
+        if isinstance(interface.kind, AutoTap):
+            check_tap(world, interface)
+            continue
+        peer = world.index.desired().interfaces.get(peer_of(interface) or "")
         if peer is None or peer_of(peer) != name:
             assert states[name].config_state is not ConfigState.APPLIED
             continue
@@ -292,12 +305,32 @@ def check(world: World) -> None:
         if OWNER.owns(link):
             ends = {OWNER.name_of(end) for end in (link, link.peer and snapshot.links.get(link.peer)) if end}
             assert ends & (world.index.declared.keys() | held), f"left over: {link}"
+    for link in world.links():
+        adoption = OWNER.adoption(link)
+        if adoption is not None and adoption.name not in held:
+            declared = world.index.desired().interfaces.get(adoption.name)
+            assert declared is not None, f"not given back: {link}"
+            assert isinstance(declared.kind, AutoTap), f"not given back: {link}"
     before = world.kernel.operations_executed
     planned = plan(world.index.desired(), world.index.observed(), OWNER)
     now = world.now
     first = next(iter(planned.waves()), ())
     assert not [op for op in first if world.reconciler.retry.may_try(op, planned.steps[op].names, now)]
     assert before == world.kernel.operations_executed
+
+
+def check_tap(world: World, interface: Interface) -> None:
+    """An applied TAP is as declared; what is not declared has been given back."""
+    snapshot, state = world.kernel.snapshot(), world.hub.states[interface.name]
+    if state.config_state is not ConfigState.APPLIED:
+        return
+    link = snapshot.link(interface.namespace.reference or snapshot.own, interface.host_name)
+    adoption = OWNER.adoption(link)
+    assert adoption is not None
+    assert adoption.name == interface.name
+    assert (link.up, link.mtu) == (interface.enabled, interface.mtu or adoption.mtu)
+    assert link.mac == (interface.phys_address or adoption.mac)
+    assert managed(link.addresses, interface.ip_addresses) == in_kernel_order(interface.ip_addresses)
 
 
 def check_realised(world: World, name: str) -> None:
