@@ -323,6 +323,21 @@ async def test_a_process_is_looked_for_where_the_settings_say(engine: FakeEngine
         assert watched.said[0].path == f"/proc/self/root{OWN}"
 
 
+async def test_a_process_that_ended_before_the_engine_knows_is_not_made_a_problem(
+    engine: FakeEngine, child: subprocess.Popen[bytes]
+) -> None:
+    child.kill()
+    child.wait()
+    engine.containers["a"] = described(pid=child.pid)
+    async with following(engine) as watched:
+        watched.want("web")
+        await until_true(lambda: "a" in engine.asked)
+        engine.containers["a"] = described(pid=0)
+        await engine.happen("die", "a")
+        await watched.until_said("web", NOT_RUNNING)
+        assert len(watched.said) == 1
+
+
 # Events
 
 
@@ -461,6 +476,58 @@ async def test_a_connection_that_ends_is_made_again_and_not_talked_about(engine:
         engine.containers["b"] = described(label="db")
         await until_own(watched, "db")
         assert [event.problem for event in watched.said] in (["", NOT_RUNNING, ""], [NOT_RUNNING, "", ""])
+
+
+async def test_what_is_not_there_after_the_connection_was_lost_has_ended(engine: FakeEngine) -> None:
+    engine.containers["a"] = described()
+    async with following(engine) as watched:
+        watched.want("web")
+        await until_own(watched)
+        del engine.containers["a"]
+        await engine.streams[-1].write_eof()
+        await watched.until_said("web", NOT_RUNNING)
+        assert len(watched.said) == 2
+
+
+async def test_what_is_said_of_a_list_does_not_depend_on_the_order_of_answers(
+    engine: FakeEngine, child: subprocess.Popen[bytes]
+) -> None:
+    async def late() -> web.StreamResponse:
+        await until_true(lambda: engine.asked.count("old") == 2)
+        await asyncio.sleep(0.02)
+        return web.json_response(described())
+
+    engine.containers |= {"new": None, "old": described(pid=child.pid, started="2026-11-23T18:38:09Z")}
+    engine.inspect["new"] = late
+    await engine.stop()
+    async with following(engine) as watched:
+        watched.want("web")
+        await watched.until(lambda: "Connection refused" in watched.problem("web"))
+        await engine.start()
+        await watched.until(lambda: watched.where("web"))
+        assert [event.path for event in watched.said] == ["", OWN]
+
+
+async def test_what_starts_while_containers_are_listed_is_kept(engine: FakeEngine) -> None:
+    listed = asyncio.Event()
+
+    async def slow() -> web.StreamResponse:
+        await listed.wait()
+        return web.json_response([])
+
+    engine.containers["a"] = described(pid=0)
+    async with following(engine) as watched:
+        watched.want("web")
+        await watched.until_said("web", NOT_RUNNING)
+        engine.list = slow
+        await engine.say(b"nonsense\n")
+        await until_true(lambda: engine.asked.count("list") == 2)
+        engine.containers["a"] = described()
+        await engine.happen("start", "a")
+        await until_true(lambda: engine.asked.count("a") >= 3)
+        listed.set()
+        await until_own(watched)
+        assert len(watched.said) == 2
 
 
 @pytest.mark.parametrize("status", [204, 301, 400, 500])

@@ -106,7 +106,7 @@ class Follower:
         self._look_done = anyio.Event()
         self._limit = anyio.CapacityLimiter(_MOST_LOOKS)
         self._undecided: set[str] = set()
-        self._listing = False
+        self._listing = self._list_again = False
         self._listed = False
         self._last = 0
 
@@ -208,7 +208,8 @@ class Follower:
                 try:
                     async with engine.events(after=after) as events:
                         self._looking = engine, group
-                        await self._hear(engine, events)
+                        self._look_around()
+                        await self._hear(events)
                 finally:
                     # A group that is being left takes no more tasks.
                     self._looking = None
@@ -217,15 +218,15 @@ class Follower:
             self._looks.clear()
             self._undecided.clear()
 
-    async def _hear(self, engine: Engine, events: EventStream) -> None:
-        await self._list(engine)
+    async def _hear(self, events: EventStream) -> None:
+        """Look wherever something happens."""
         while True:
             for happened in await events.next():
                 self._last = max(self._last, happened.time)
                 if happened.id:
                     self._look_at(happened.id)
                 else:
-                    await self._list(engine)
+                    self._look_around()
 
     async def _check_alive(self, engine: Engine) -> None:
         """Raise :class:`SourceLost` when the engine keeps its connections and does nothing any more."""
@@ -237,19 +238,27 @@ class Follower:
             except TimeoutError:
                 raise SourceLost(str(self.socket), f"no sign of life for {QUIET:g} s") from None
 
+    # Looks
+
+    def _look_around(self) -> None:
+        """Look at every container there is, now or again when that is done."""
+        if self._listing:
+            self._list_again = True
+        elif self._looking:
+            engine, group = self._looking
+            self._listing = True
+            group.start_soon(self._list, engine)
+
     async def _list(self, engine: Engine) -> None:
-        """Look at every container there is."""
-        running = await engine.running()
-        for id in self._containers.keys() - set(running):
-            self._gone(id)
-        self._listing = True
-        await self._look_at_all(running)
+        self._list_again = True
+        while self._list_again:
+            self._list_again = False
+            running = await engine.running()
+            await self._look_at_all({*self._containers, *running})
         if self.problem:
             log.info("the container engine can be reached", socket=str(self.socket))
         self._listing, self._listed, self.problem = False, True, ""
         self._tell("")
-
-    # A look
 
     def _look_at(self, id: str) -> None:
         """Look at a container now, or again when the look that is under way is done."""
@@ -304,8 +313,8 @@ class Follower:
                     await news.wait()
             again = await self._inspect(engine, id)
             if again == container:
-                # Meanwhile it may have ended, or not be wanted any more.
-                process.confirmed = self._processes.get(id) is process
+                # If it has ended meanwhile, or is not wanted any more, it is no longer among the processes.
+                process.confirmed = True
                 return
             container = again
         self._gone(id)
