@@ -64,8 +64,8 @@ class EtcdServer:
         self.ctl_options: tuple[str, ...] = ()
         if certificates:
             mine, ca = certificates.issue("server", "127.0.0.1"), certificates.ca
-            self._options += [f"--cert-file={mine.cert}", f"--key-file={mine.key}", f"--trusted-ca-file={ca}"]
-            self._options += ["--client-cert-auth"] if asks else []
+            self._options += [f"--cert-file={mine.cert}", f"--key-file={mine.key}"]
+            self._options += ["--client-cert-auth", f"--trusted-ca-file={ca}"] if asks else []
             admin = certificates.issue("root", common_name="root")
             self.ctl_options = (f"--cacert={ca}", f"--cert={admin.cert}", f"--key={admin.key}")
         self._process: subprocess.Popen[bytes] | None = None
