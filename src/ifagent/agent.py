@@ -28,7 +28,7 @@ from anyio.abc import TaskStatus
 
 from ifagent.core.events import Declaration
 from ifagent.core.index import Index
-from ifagent.core.interface import Interface, Name
+from ifagent.core.interface import Interface, Name, NamespaceRef
 from ifagent.core.ownership import Owner
 from ifagent.core.state import ConfigState, InterfaceState
 from ifagent.errors import AgentEnded, InvalidSettings, NotApplied, UnknownInterface
@@ -40,7 +40,7 @@ from ifagent.settings import Settings
 from ifagent.sources.contract import NamespaceWatcher, Source
 from ifagent.sources.memory import Memory
 from ifagent.statistics import SourceStatistics, Statistics
-from ifagent.stream import StateHub, Subscription
+from ifagent.stream import StateHub, Subscription, Wanted
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -215,13 +215,22 @@ class Agent:
         """Return the newest state of every interface, by name."""
         return dict(self._hub.states)
 
-    def states(self, *, name: Name | None = None) -> Subscription:
+    def states(
+        self,
+        *,
+        name: Name | None = None,
+        names: Iterable[Name] | None = None,
+        namespace: NamespaceRef | None = None,
+        kind: str | None = None,
+    ) -> Subscription:
         """Return an asynchronous iterator over a snapshot of all states, then every change, without a gap.
 
-        ``name`` restricts it to one interface. It ends when the agent does. A reader that is slow misses
-        intermediate states only and is told how many; it slows nobody.
+        ``name`` and ``names`` restrict it to these interfaces, ``namespace`` to those declared to be there, ``kind``
+        to those of one kind, such as ``veth`` (:attr:`InterfaceState.type`); given together, all must be so. A state
+        that stops to match is told as deleted, one that begins to as created. The iterator ends when the agent
+        does. A reader that is slow misses intermediate states only and is told how many; it slows nobody.
         """
-        return self._hub.subscribe(None if name is None else lambda state: state.name == name)
+        return self._hub.subscribe(Wanted.of(name=name, names=names, namespace=namespace, kind=kind))
 
     def declarations(self) -> dict[Name, Declaration]:
         """Return everything that is declared, by name."""

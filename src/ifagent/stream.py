@@ -1,125 +1,323 @@
 """The state stream: one publisher, any number of readers, none of which can slow the others.
 
-Every reader has a place for one unread event per interface. A reader that is slow finds the newest state
-there, and is told by a ``gap`` how many older ones it missed; memory is bounded by the number of interfaces.
+Publishing appends to a log that all readers with the same wishes share; each reader goes through it at its own
+pace. Of every interface the log has only the newest state in force: a reader that is slow finds that one, and
+is told by a ``gap`` how many before it were left out. Publishing costs the same however many readers there are,
+and memory is bounded by the number of interfaces (and a little for each reader).
 """
 
 from __future__ import annotations
 
+import asyncio
 import weakref
-from collections.abc import Callable, Mapping
+from bisect import bisect_left, bisect_right
+from collections import deque
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Self
 
-import anyio
+from ifagent.core.interface import Name, NamespaceRef
+from ifagent.core.state import Change, InterfaceState, StateEvent, Status
 
-from ifagent.core.interface import Name
-from ifagent.core.state import Change, InterfaceState, StateEvent
+WAKE_AT_ONCE = 16
+"""Readers woken in one turn of the event loop, so that the agent has its turns while thousands are woken."""
 
-Filter = Callable[[InterfaceState], bool]
+_SPARE = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which states a reader wants: those that match everything that is not ``None``.
+
+    ``kind`` is an :attr:`InterfaceState.type` such as ``veth``; ``namespace`` is compared as it was declared.
+    """
+
+    names: frozenset[Name] | None = None
+    namespace: NamespaceRef | None = None
+    kind: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        name: Name | None = None,
+        names: Iterable[Name] | None = None,
+        namespace: NamespaceRef | None = None,
+        kind: str | None = None,
+    ) -> Self:
+        """Make one; with both ``name`` and ``names``, all of them are wanted."""
+        chosen = (
+            None if name is None and names is None else frozenset([*(names or ()), *([] if name is None else [name])])
+        )
+        return cls(names=chosen, namespace=namespace, kind=kind)
+
+    def matches(self, state: InterfaceState) -> bool:
+        """Tell whether a state is wanted."""
+        return (
+            (self.names is None or state.name in self.names)
+            and (self.namespace is None or state.namespace == self.namespace)
+            and (self.kind is None or state.type == self.kind)
+        )
+
+    def registered_under(self) -> tuple[Hashable, ...]:
+        """Return where to register: every state that matches has one of these among :func:`_keys_of`."""
+        if self.names is not None:
+            return tuple(("name", name) for name in self.names)
+        return (("kind", self.kind),) if self.namespace is None else (self.namespace,)
+
+
+EVERYTHING = Wanted()
+
+
+def _keys_of(state: InterfaceState) -> tuple[Hashable, ...]:
+    return ("name", state.name), ("kind", state.type), state.namespace
+
+
+@dataclass(slots=True, eq=False)
+class _Record:
+    """One publication. ``since`` is the position from which on readers may know of the interface."""
+
+    position: int
+    name: Name
+    state: InterfaceState
+    deleted: bool
+    since: int
+
+
+class _Log:
+    """What is published for one :class:`Wanted`, oldest first. Positions count publications, from 1."""
+
+    def __init__(self, wanted: Wanted, waker: _Waker, states: Iterable[InterfaceState] = ()) -> None:
+        self.wanted = wanted
+        self.position = 0
+        self.closed = False
+        self.readers: weakref.WeakSet[Subscription] = weakref.WeakSet()
+        self._records: list[_Record] = []
+        self._newest: dict[Name, _Record] = {}
+        self._compact_at = _SPARE
+        self._waiting: dict[asyncio.Future[None], None] = {}
+        self._waker = waker
+        for state in states:
+            self.append(state.name, state)
+
+    def append(self, name: Name, state: InterfaceState, *, deleted: bool = False) -> None:
+        """Publish a state, or the last state of what is no more."""
+        self.position += 1
+        before = self._newest.get(name)
+        record = _Record(self.position, name, state, deleted, before.since if before else self.position)
+        self._newest[name] = record
+        self._records.append(record)
+        if len(self._records) >= self._compact_at:
+            self._compact()
+
+    def after(self, position: int) -> Iterator[_Record]:
+        """Yield what was published after ``position`` and is still in force, oldest first."""
+        start = bisect_right(self._records, position, key=_position)
+        for index in range(start, len(self._records)):
+            record = self._records[index]
+            if self._newest.get(record.name) is record:
+                yield record
+
+    def wake(self) -> None:
+        """Have the readers that wait go on."""
+        if self._waiting:
+            waiting, self._waiting = self._waiting, {}
+            self._waker.wake(waiting)
+
+    async def news(self) -> None:
+        """Wait for the next :meth:`wake`."""
+        waiting = self._waiting
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting[future] = None
+        try:
+            await future
+        finally:
+            waiting.pop(future, None)
+
+    def _compact(self) -> None:
+        """Drop what is no longer in force, and deletions that nobody who knew the interface has still to hear."""
+        if any(record.deleted for record in self._newest.values()):
+            cursors = sorted({reader.cursor for reader in self.readers})
+            for record in [record for record in self._newest.values() if record.deleted]:
+                first = bisect_left(cursors, record.since)
+                if first == len(cursors) or cursors[first] >= record.position:
+                    del self._newest[record.name]
+        self._records = sorted(self._newest.values(), key=_position)
+        # As much work as there is now is spread over as many publications to come.
+        self._compact_at = 2 * len(self._records) + len(self.readers) // 8 + _SPARE
+
+
+def _position(record: _Record) -> int:
+    return record.position
 
 
 class Subscription:
     """An asynchronous iterator of :class:`StateEvent`: a snapshot first, then every change, without end.
 
-    ``seq`` starts at 1 and grows by one with every event given out.
+    ``seq`` starts at 1 and grows by one with every event given out. Every state published since the beginning is
+    either given out or counted in a ``gap``. A reader may be cancelled at any moment without a loss.
     """
 
-    def __init__(self, snapshot: Mapping[Name, InterfaceState], wanted: Filter | None) -> None:
-        self._wanted = wanted
-        self._unread: dict[Name, tuple[Change, InterfaceState]] = {}
+    def __init__(self, log: _Log) -> None:
+        self.cursor = 0
+        self._log = log
+        self._start = log.position
         self._told: set[Name] = set()
-        self._missed = 0
         self._seq = 0
-        self._closed = False
-        self._news = anyio.Event()
-        for name, state in snapshot.items():
-            self._put(Change.SNAPSHOT, name, state)
-
-    def _put(self, change: Change, name: Name, state: InterfaceState) -> None:
-        if self._wanted is not None and not self._wanted(state):
-            return
-        if name in self._unread:
-            self._missed += 1
-            del self._unread[name]
-            if change is Change.DELETED and name not in self._told:
-                return  # the reader never heard of it
-        self._unread[name] = (change, state)
-        self._news.set()
-
-    def close(self) -> None:
-        """End the iteration after the events that are there already."""
-        self._closed = True
-        self._news.set()
+        log.readers.add(self)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> StateEvent:
         """Wait for the next event; raises ``StopAsyncIteration`` when the agent has ended."""
-        while not self._unread:
-            if self._closed:
+        while (event := self._next()) is None:
+            if self._log.closed:
                 raise StopAsyncIteration
-            self._news = anyio.Event()
-            await self._news.wait()
-        self._seq += 1
-        if self._missed:
-            missed, self._missed = self._missed, 0
-            return StateEvent(seq=self._seq, event=Change.GAP, name="", missed=missed)
-        name = next(iter(self._unread))
-        change, state = self._unread.pop(name)
-        if change is Change.DELETED:
-            self._told.discard(name)
-        elif change is not Change.SNAPSHOT:
-            change = Change.CHANGED if name in self._told else Change.CREATED
-            self._told.add(name)
+            await self._log.news()
+        return event
+
+    def _next(self) -> StateEvent | None:
+        for record in self._log.after(self.cursor):
+            if not record.deleted or record.name in self._told:
+                return self._gap(before=record.position) or self._tell(record)
+        return self._gap(before=self._log.position + 1)
+
+    def _gap(self, *, before: int) -> StateEvent | None:
+        """Go to just before a position; return an event if that leaves out states newer than the snapshot."""
+        missed = before - 1 - max(self.cursor, self._start)
+        self.cursor = before - 1
+        if missed <= 0:
+            return None
+        return self._event(Change.GAP, "", missed=missed)
+
+    def _tell(self, record: _Record) -> StateEvent:
+        self.cursor = record.position
+        if record.deleted:
+            self._told.discard(record.name)
+            return self._event(Change.DELETED, record.name, record.state)
+        if record.position <= self._start:
+            change = Change.SNAPSHOT
         else:
-            self._told.add(name)
-        return StateEvent(seq=self._seq, event=change, name=name, state=state)
+            change = Change.CHANGED if record.name in self._told else Change.CREATED
+        self._told.add(record.name)
+        return self._event(change, record.name, record.state)
+
+    def _event(self, change: Change, name: Name, state: InterfaceState | None = None, *, missed: int = 0) -> StateEvent:
+        self._seq += 1
+        return StateEvent(seq=self._seq, event=change, name=name, state=state, missed=missed)
+
+
+class _Waker:
+    """Wakes those who wait, some in every turn of the event loop."""
+
+    def __init__(self) -> None:
+        self._groups: deque[dict[asyncio.Future[None], None]] = deque()
+        self._scheduled = False
+
+    def wake(self, waiting: dict[asyncio.Future[None], None]) -> None:
+        self._groups.append(waiting)
+        if not self._scheduled:
+            self._wake_some()
+
+    def _wake_some(self) -> None:
+        self._scheduled = False
+        loop = None
+        for _ in range(WAKE_AT_ONCE):
+            while self._groups and not self._groups[0]:
+                self._groups.popleft()
+            if not self._groups:
+                return
+            future, _nothing = self._groups[0].popitem()
+            loop = future.get_loop()
+            if not future.done():
+                future.set_result(None)
+        if loop is not None and self._groups:
+            self._scheduled = True
+            loop.call_soon(self._wake_some)
 
 
 class StateHub:
-    """Holds the newest state of every interface and hands changes to subscriptions."""
+    """Holds the newest state of every interface and publishes changes to subscriptions."""
 
     def __init__(self) -> None:
         self.states: dict[Name, InterfaceState] = {}
-        self._readers: weakref.WeakSet[Subscription] = weakref.WeakSet()
-        self._changed = anyio.Event()
         self._closed = False
+        self._waker = _Waker()
+        self._everything = _Log(EVERYTHING, self._waker)
+        self._logs: weakref.WeakValueDictionary[Wanted, _Log] = weakref.WeakValueDictionary()
+        self._by_key: dict[Hashable, weakref.WeakSet[_Log]] = {}
+        self._tidy_at = _SPARE
 
     @property
     def readers(self) -> int:
         """How many subscriptions there are."""
-        return len(self._readers)
+        return len(self._everything.readers) + sum(len(log.readers) for log in list(self._logs.values()))
 
-    def subscribe(self, wanted: Filter | None = None) -> Subscription:
-        """Return a new subscription; it lives as long as somebody holds it."""
-        subscription = Subscription(self.states, wanted)
-        self._readers.add(subscription)
-        if self._closed:
-            subscription.close()
-        return subscription
+    def subscribe(self, wanted: Wanted = EVERYTHING) -> Subscription:
+        """Return a new subscription; it lives as long as somebody holds it.
+
+        What stops to match ``wanted`` is told as deleted, what begins to as created.
+        """
+        return Subscription(self._everything if wanted == EVERYTHING else self._log_for(wanted))
 
     def publish(self, changed: Mapping[Name, InterfaceState], deleted: Mapping[Name, InterfaceState]) -> None:
         """Take in states that are new or different, and the last states of interfaces that are no more."""
+        woken = {self._everything}
         for name, state in deleted.items():
-            self.states.pop(name, None)
-            for reader in self._readers:
-                reader._put(Change.DELETED, name, state)  # noqa: SLF001 the two classes are one concept
+            before = self.states.pop(name, None)
+            self._everything.append(name, state, deleted=True)
+            for log in self._logs_about(before or state):
+                if log.wanted.matches(before or state):
+                    log.append(name, state, deleted=True)
+                    woken.add(log)
         for name, state in changed.items():
+            before = self.states.get(name)
             self.states[name] = state
-            for reader in self._readers:
-                reader._put(Change.CHANGED, name, state)  # noqa: SLF001 likewise
+            self._everything.append(name, state)
+            for log in self._logs_about(before or state, state):
+                if log.wanted.matches(state):
+                    log.append(name, state)
+                elif before is not None and log.wanted.matches(before):
+                    log.append(name, _gone(before), deleted=True)
+                else:
+                    continue
+                woken.add(log)
         if changed or deleted:
-            self._changed.set()
-            self._changed = anyio.Event()
+            for log in woken:
+                log.wake()
 
     async def wait_changed(self) -> None:
         """Wait until something is published."""
-        await self._changed.wait()
+        await self._everything.news()
 
     def close(self) -> None:
-        """End every subscription, and those to come after their snapshot."""
+        """End every subscription after what is there already, and those to come after their snapshot."""
         self._closed = True
-        self._changed.set()
-        for reader in self._readers:
-            reader.close()
+        for log in (self._everything, *self._logs.values()):
+            log.closed = True
+            log.wake()
+
+    def _log_for(self, wanted: Wanted) -> _Log:
+        log = self._logs.get(wanted)
+        if log is None:
+            names = self.states.keys() if wanted.names is None else wanted.names & self.states.keys()
+            log = _Log(wanted, self._waker, [s for name in names if wanted.matches(s := self.states[name])])
+            log.closed = self._closed
+            self._logs[wanted] = log
+            for key in wanted.registered_under():
+                self._by_key.setdefault(key, weakref.WeakSet()).add(log)
+            if len(self._by_key) >= self._tidy_at:
+                self._by_key = {key: logs for key, logs in self._by_key.items() if logs}
+                self._tidy_at = 2 * len(self._by_key) + _SPARE
+        return log
+
+    def _logs_about(self, *states: InterfaceState) -> set[_Log]:
+        """Return the logs that any of these states may be for, each once."""
+        if not self._logs:
+            return set()
+        return {log for state in states for key in _keys_of(state) for log in self._by_key.get(key, ())}
+
+
+def _gone(state: InterfaceState) -> InterfaceState:
+    return replace(state, admin_status=Status.DELETED, oper_status=Status.DELETED)

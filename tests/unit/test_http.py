@@ -33,7 +33,7 @@ from ifagent.kernel.simulated import SimulatedKernel
 from ifagent.outlets import http
 from ifagent.outlets.http import HttpServer, parse_address
 from ifagent.statistics import STALL, Counters
-from ifagent.stream import StateHub, Subscription
+from ifagent.stream import StateHub, Subscription, Wanted
 
 pytestmark = pytest.mark.anyio
 
@@ -364,7 +364,7 @@ class Reporter:
         return self.hub.states
 
     def states(self, *, name: str | None = None) -> Subscription:
-        return self.hub.subscribe(None if name is None else lambda state: state.name == name)
+        return self.hub.subscribe(Wanted.of(name=name))
 
 
 async def test_a_slow_watcher_is_told_how_much_it_missed_and_gets_what_is_last() -> None:

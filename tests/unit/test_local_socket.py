@@ -20,7 +20,7 @@ from ifagent.errors import FieldError, InvalidSettings, SourceLost
 from ifagent.formats.local import MAX_REQUEST_BYTES
 from ifagent.outlets import local
 from ifagent.outlets.local import LocalSocket
-from ifagent.stream import StateHub, Subscription
+from ifagent.stream import StateHub, Subscription, Wanted
 
 pytestmark = pytest.mark.anyio
 
@@ -41,7 +41,7 @@ class Reporter:
         self.hub.publish({one.name: one for one in states}, {})
 
     def states(self, *, name: str | None = None) -> Subscription:
-        return self.hub.subscribe(None if name is None else lambda state: state.name == name)
+        return self.hub.subscribe(Wanted.of(name=name))
 
     def declarations(self) -> Mapping[str, Declaration]:
         return self.declared

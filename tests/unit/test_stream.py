@@ -1,16 +1,24 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import anyio
+import anyio.lowlevel
 import pytest
 
+from ifagent.core.interface import named
 from ifagent.core.state import Change, ConfigState, InterfaceState
-from ifagent.stream import StateHub
+from ifagent.stream import WAKE_AT_ONCE, StateHub, Wanted
 
 pytestmark = pytest.mark.anyio
 
 
 def state(name: str, mtu: int = 0) -> InterfaceState:
     return InterfaceState(name=name, config_state=ConfigState.APPLIED, mtu=mtu)
+
+
+def in_namespace(name: str, namespace: str, mtu: int = 0) -> InterfaceState:
+    return replace(state(name, mtu), namespace=named(namespace))
 
 
 async def take(subscription: object, count: int) -> list[tuple[int, Change, str, int]]:
@@ -40,7 +48,7 @@ async def test_a_slow_reader_gets_the_last_states_and_is_told_what_it_missed() -
         hub.publish({"a": state("a", mtu)}, {})
     hub.publish({"b": state("b", 1)}, {})
     hub.publish({}, {"b": state("b", 1)})
-    assert await take(reader, 2) == [(1, Change.GAP, "", 10), (2, Change.CREATED, "a", 10)]
+    assert await take(reader, 3) == [(1, Change.GAP, "", 9), (2, Change.CREATED, "a", 10), (3, Change.GAP, "", 2)]
     hub.close()
     with pytest.raises(StopAsyncIteration):
         await anext(reader)
@@ -58,8 +66,64 @@ async def test_deleted_and_made_again_is_told_as_a_change_to_who_knew_it() -> No
 
 async def test_a_reader_can_choose_and_forgotten_readers_cost_nothing() -> None:
     hub = StateHub()
-    reader = hub.subscribe(lambda s: s.name == "b")
+    reader = hub.subscribe(Wanted.of(name="b"))
     hub.subscribe()
     hub.publish({"a": state("a"), "b": state("b", 7)}, {})
     assert await take(reader, 1) == [(1, Change.CREATED, "b", 7)]
-    assert len(hub._readers) == 1
+    assert hub.readers == 1
+
+
+async def test_a_state_that_stops_to_match_is_deleted_and_one_that_begins_to_is_created() -> None:
+    hub = StateHub()
+    hub.publish({"a": in_namespace("a", "x"), "b": in_namespace("b", "y"), "c": in_namespace("c", "x")}, {})
+    reader = hub.subscribe(Wanted.of(namespace=named("x"), names=["a", "b"]))
+    by_place, by_kind = hub.subscribe(Wanted.of(namespace=named("x"))), hub.subscribe(Wanted.of(kind="tap"))
+    nothing = hub.subscribe(Wanted.of(names=[]))
+    assert await take(reader, 1) == [(1, Change.SNAPSHOT, "a", 0)]
+    assert [name for _, _, name, _ in await take(by_place, 2)] == ["a", "c"]
+    hub.publish({"b": in_namespace("b", "x", 1), "a": in_namespace("a", "y", 2)}, {})
+    expected = [(Change.CREATED, "b", 1), (Change.DELETED, "a", 0)]
+    assert [event[1:] for event in await take(reader, 2)] == expected
+    assert [event[1:] for event in await take(by_place, 2)] == expected
+    hub.publish({"a": replace(state("a", 3), type="tap")}, {"b": in_namespace("b", "x", 1)})
+    assert [event[1:] for event in await take(by_kind, 1)] == [(Change.CREATED, "a", 3)]
+    assert [event[1:] for event in await take(reader, 1)] == [(Change.DELETED, "b", 1)]
+    hub.close()
+    with pytest.raises(StopAsyncIteration):
+        await anext(nothing)
+
+
+async def test_what_was_once_chosen_costs_nothing_when_its_readers_have_gone() -> None:
+    hub = StateHub()
+    for number in range(1000):
+        hub.subscribe(Wanted.of(name=f"i{number}"))
+    assert len(hub._by_key) < 100
+    assert not hub._logs
+
+
+async def test_a_cancelled_wait_leaves_nothing_behind_and_loses_nothing() -> None:
+    hub = StateHub()
+    reader = hub.subscribe()
+    for _ in range(5):
+        with anyio.move_on_after(0):
+            await anext(reader)
+    assert not hub._everything._waiting
+    hub.publish({"a": state("a", 1)}, {})
+    assert await take(reader, 1) == [(1, Change.CREATED, "a", 1)]
+
+
+async def test_thousands_who_wait_are_woken_a_few_at_a_time() -> None:
+    hub = StateHub()
+    got: list[int] = []
+
+    async def read() -> None:
+        got.append((await anext(hub.subscribe())).seq)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(1000):
+            group.start_soon(read)
+        await anyio.wait_all_tasks_blocked()
+        hub.publish({"a": state("a")}, {})
+        await anyio.lowlevel.checkpoint()
+        assert 0 < len(got) <= 2 * WAKE_AT_ONCE
+    assert len(got) == 1000

@@ -1,0 +1,144 @@
+"""The state stream against a model that is too simple to be wrong: a list of everything that was published."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ifagent.core.interface import named
+from ifagent.core.state import Change, ConfigState, InterfaceState
+from ifagent.stream import StateHub, Subscription, Wanted
+
+NAMES = [f"i{number}" for number in range(5)]
+PLACES = [named("x"), named("y")]
+WANTED = [
+    Wanted(),
+    Wanted.of(name="i0"),
+    Wanted.of(names=["i1", "i2"]),
+    Wanted.of(namespace=PLACES[0]),
+    Wanted.of(kind="tap"),
+    Wanted.of(names=["i0", "i1"], namespace=PLACES[1]),
+]
+
+publish = st.tuples(
+    st.just("publish"),
+    st.dictionaries(st.sampled_from(NAMES), st.tuples(st.integers(0, 1), st.sampled_from(["veth", "tap"])), max_size=3),
+    st.sets(st.sampled_from(NAMES), max_size=2),
+)
+read = st.tuples(st.just("read"), st.integers(0, 5), st.integers(1, 6))
+subscribe = st.tuples(st.just("subscribe"), st.integers(0, len(WANTED) - 1), st.just(0))
+leave = st.tuples(st.just("leave"), st.integers(0, 5), st.just(0))
+steps = st.lists(st.one_of(publish, publish, read, subscribe, leave), max_size=120)
+
+
+@dataclass
+class Reader:
+    """What one reader was told, and what it should know in the end."""
+
+    wanted: Wanted
+    subscription: Subscription
+    published: int = 0
+    told: int = 0
+    missed: int = 0
+    seq: int = 0
+    changed: bool = False
+    known: dict[str, InterfaceState] = field(default_factory=dict)
+
+    def read(self, most: int) -> bool:
+        """Read some events and check each; tell whether there were as many."""
+        for _ in range(most):
+            event = self.subscription._next()
+            if event is None:
+                return False
+            self.seq += 1
+            assert event.seq == self.seq
+            if event.event is Change.GAP:
+                assert event.missed > 0
+                self.missed += event.missed
+                self.changed = True
+                continue
+            assert event.state is not None
+            assert event.name == event.state.name
+            if event.event is Change.SNAPSHOT:
+                assert not self.changed, "a snapshot after a change"
+                assert event.name not in self.known
+                self.known[event.name] = event.state
+                continue
+            self.changed = True
+            self.told += 1
+            if event.event is Change.DELETED:
+                assert self.known.pop(event.name, None), "the end of something never told"
+            else:
+                assert (event.name in self.known) is (event.event is Change.CHANGED)
+                self.known[event.name] = event.state
+        return True
+
+
+def count(
+    readers: list[Reader], hub: StateHub, changed: dict[str, InterfaceState], deleted: dict[str, InterfaceState]
+) -> None:
+    """Note for every reader how much of this it is to be told of."""
+    for reader in readers:
+        matches = reader.wanted.matches
+        reader.published += sum(matches(state) for state in deleted.values())
+        for name, state in changed.items():
+            before = hub.states.get(name)
+            reader.published += matches(state) or (before is not None and matches(before))
+
+
+@given(steps, st.booleans())
+def test_every_reader_ends_with_the_newest_states_and_knows_how_many_it_missed(
+    script: list[tuple[str, object, object]], early: bool
+) -> None:
+    hub = StateHub()
+    readers = [Reader(wanted, hub.subscribe(wanted)) for wanted in WANTED] if early else []
+    number = 0
+    for step in script:
+        match step:
+            case "publish", dict(changes), set(names):
+                changed = {}
+                for name, (place, kind) in changes.items():
+                    number += 1
+                    changed[name] = InterfaceState(
+                        name=name,
+                        config_state=ConfigState.APPLIED,
+                        mtu=number,
+                        namespace=PLACES[place],
+                        type=kind,
+                    )
+                deleted = {name: hub.states[name] for name in names & hub.states.keys() - changed.keys()}
+                count(readers, hub, changed, deleted)
+                hub.publish(changed, deleted)
+            case "read", int(index), int(most) if index < len(readers):
+                readers[index].read(most)
+            case "subscribe", int(index), _:
+                readers.append(Reader(WANTED[index], hub.subscribe(WANTED[index])))
+            case "leave", int(index), _ if index < len(readers):
+                del readers[index]
+    assert hub.readers == len(readers)
+    for reader in readers:
+        while reader.read(1):
+            pass
+        expected = {name: state for name, state in hub.states.items() if reader.wanted.matches(state)}
+        assert reader.known == expected
+        assert reader.told + reader.missed == reader.published
+
+
+@given(st.lists(st.integers(0, 3), max_size=400), st.integers(0, 4))
+def test_memory_is_bounded_by_the_number_of_interfaces(moves: list[int], read_first: int) -> None:
+    hub = StateHub()
+    hub.publish({name: InterfaceState(name=name, config_state=ConfigState.APPLIED) for name in NAMES[:4]}, {})
+    lazy = Reader(Wanted(), hub.subscribe())
+    lazy.read(read_first)
+    for number, move in enumerate(moves):  # names that come and go, of which the lazy reader never hears
+        name = f"passing{number}" if move else NAMES[0]
+        state = InterfaceState(name=name, config_state=ConfigState.APPLIED, mtu=number)
+        hub.publish({name: state}, {})
+        if move:
+            hub.publish({}, {name: state})
+    assert len(hub._everything._records) <= 2 * (4 + 32)
+    while lazy.read(1):
+        pass
+    assert lazy.known == hub.states
