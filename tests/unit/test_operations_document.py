@@ -102,6 +102,7 @@ def logged_fields() -> Iterator[str]:
                 and isinstance(node.func, ast.Attribute)
                 and isinstance(node.func.value, ast.Name)
                 and node.func.value.id == "log"
+                and node.func.attr in {"debug", "info", "warning", "error", "exception", "critical"}
             ):
                 yield from (word.arg for word in node.keywords if word.arg)
 

@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +86,12 @@ async def agent() -> AsyncIterator[Agent]:
 
 
 async def test_the_watchdog_is_fed_at_half_of_its_interval(manager: Manager, agent: Agent) -> None:
+    started = time.monotonic()
     async with anyio.create_task_group() as group:
         group.start_soon(keep_informed, agent.statistics)
         await manager.until(lambda: manager.count("WATCHDOG=1") >= 5)
         group.cancel_scope.cancel()
-    moments = [moment for moment, text in manager.heard if text == "WATCHDOG=1"]
-    assert all(after - before > 0.04 for before, after in pairwise(moments))
+    assert time.monotonic() - started >= 4 * 0.05, "the first comes at once, the others not before their time"
 
 
 async def test_the_watchdog_starves_while_the_loop_is_blocked(manager: Manager, agent: Agent) -> None:
