@@ -136,3 +136,8 @@ def open_files() -> list[str]:
         with suppress(FileNotFoundError):
             found.append(re.sub(r"\d+", "", str(entry.readlink())))
     return sorted(found)
+
+
+def pidfds() -> int:
+    """Count the processes that the process holds on to."""
+    return sum("pidfd" in file for file in open_files())

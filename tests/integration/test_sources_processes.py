@@ -12,7 +12,7 @@ from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
-from spawned import OWN_SPACE, SLEEP, Spawned, SpawnedAs, free_pid, open_files, space_of
+from spawned import OWN_SPACE, SLEEP, Spawned, SpawnedAs, free_pid, open_files, pidfds, space_of
 from watched import Watched, until_true, watching
 
 from ifagent.core.events import NamespaceSeen
@@ -48,11 +48,12 @@ def spawned_as() -> type[SpawnedAs]:
 
 @pytest.fixture
 def hearing() -> None:
-    """Ask for the process connector."""
-    try:
-        Connector().close()
-    except OSError as error:
-        pytest.skip(f"no process connector here: {error}")
+    """Ask for the process connector, which speaks to root in the initial user and pid namespaces."""
+    if Path("/proc/self/uid_map").read_text().split() != ["0", "0", str(2**32 - 1)]:
+        pytest.skip("no process connector in a user namespace")
+    first_kernel_thread = Path("/proc/2/comm")
+    if not first_kernel_thread.exists() or first_kernel_thread.read_text() != "kthreadd\n":
+        pytest.skip("no process connector in a pid namespace")
 
 
 def refuse() -> Connector:
@@ -67,6 +68,13 @@ def hearing_or_not(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
         return True
     monkeypatch.setattr(processes, "Connector", refuse)
     return False
+
+
+async def until_listening(watched: Watched) -> None:
+    """Wait until the connector is open, and what happened before has been looked at."""
+    watcher = watched.watcher
+    assert isinstance(watcher, ProcessWatcher)
+    await until_true(lambda: watcher._connector and not watcher._due)
 
 
 def sockets_open() -> int:
@@ -230,10 +238,12 @@ async def test_lost_news_makes_it_look_at_everybody(
 
     monkeypatch.setattr(Connector, "read", read_and_lose)
     monkeypatch.setattr(processes, "INTERVAL", 3600)
+    monkeypatch.setattr(processes, "GRACE", 3600)
     pid = free_pid()
     async with running() as watched:
         watched.want(pid)
         await watched.until_said(pid, "is not running")
+        await until_listening(watched)
         with spawned_as(pid, *OWN_SPACE, *SLEEP):
             await until_moved(watched, pid)
 
@@ -280,6 +290,31 @@ def test_messages_of_the_connector(what: int, ids: tuple[int, ...], pids: tuple[
 
 
 # An id is not a process
+
+
+@pytest.mark.usefixtures("hearing")
+async def test_a_reused_id_is_not_the_old_process_that_was_waited_for(
+    spawned_as: type[SpawnedAs], tmp_path: Path
+) -> None:
+    pid, later = free_pid(), free_pid()
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    async with running() as watched:
+        first = spawned_as(pid, "sh", "-c", f"read line <{gate}; exec sleep 600")
+        try:
+            watched.want(pid, later)
+            await watched.until_at(pid, own_namespace())
+            await until_listening(watched)
+            gate.write_text("\n")
+            while Path(f"/proc/{pid}/comm").read_text() != "sleep\n":
+                pass
+        finally:
+            first.end()
+        # The watcher hears of the old program, of its end and of the new one all at once.
+        with spawned_as(pid, *OWN_SPACE, *SLEEP), spawned_as(later, *OWN_SPACE, *SLEEP):
+            await watched.until_said(pid, "has ended")
+            await until_moved(watched, later)
+            assert watched.problem(pid) == "has ended"
 
 
 @pytest.mark.usefixtures("hearing")
@@ -342,6 +377,17 @@ async def test_what_is_no_longer_wanted_is_let_go_of() -> None:
             assert watched.of(one.pid) == said
             watched.want(one.pid, other.pid)
             await watched.until_said(one.pid, "has ended")
+
+
+async def test_who_is_let_go_of_while_given_time_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "GRACE", 0.05)
+    with Spawned(*SLEEP) as one, Spawned(*SLEEP) as other:
+        async with running() as watched:
+            watched.want(one.pid)
+            await until_true(pidfds)
+            watched.want(other.pid)
+            await watched.until_at(other.pid, own_namespace())
+            assert pidfds() == len(watched.said) == 1
 
 
 async def test_what_is_wanted_before_it_runs_is_said_and_said_again_after_a_restart() -> None:

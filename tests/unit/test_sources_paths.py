@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from asyncinotify import Inotify
-from spawned import OWN_SPACE, SLEEP, Spawned, open_files, space_of
+from spawned import OWN_SPACE, SLEEP, Spawned, SpawnedAs, free_pid, open_files, pidfds, space_of
 from watched import Watched, until_true, watching
 
 from ifagent.core.events import NamespaceSeen
@@ -19,6 +19,7 @@ from ifagent.core.interface import NamespaceType
 from ifagent.core.link import NsId
 from ifagent.nsfs import namespace_at, own_namespace
 from ifagent.sources import paths
+from ifagent.sources.directories import Directories, Round
 from ifagent.sources.paths import PathWatcher
 
 pytestmark = pytest.mark.anyio
@@ -250,6 +251,22 @@ async def test_names_that_nobody_asked_for_are_not_looked_at(tmp_path: Path, mon
         assert set(looked) == {str(tmp_path / "y")}
 
 
+def test_ways_that_no_longer_matter_are_forgotten(tmp_path: Path) -> None:
+    directories = Directories()
+    try:
+        ways = {name: directories.walk(str(tmp_path / name), Round()) for name in ("one", "other")}
+        directories.set_ways({name: way.steps for name, way in ways.items()})
+        (last,) = ways["one"].steps - ways["other"].steps
+        shared = next(iter(ways["one"].steps & ways["other"].steps))
+        assert directories.paths_by(last) == {"one"}
+        assert directories.paths_by(shared) == {"one", "other"}
+        directories.set_ways({"one": frozenset()})
+        assert directories.paths_by(last) == frozenset()
+        assert directories.paths_by(shared) == {"other"}
+    finally:
+        directories.close()
+
+
 # Mounts
 
 
@@ -343,9 +360,32 @@ async def test_a_path_into_a_process_leads_there_while_it_lives(tmp_path: Path) 
             watched.want(path, link)
             await watched.until_at(path, process.space)
             await watched.until_at(link, process.space)
+            await until_idle(watched)
             process.kill()
             await watched.until_said(path, GONE)
             await watched.until_said(link, GONE)
+
+
+@pytest.mark.kernel
+async def test_a_path_into_a_process_leads_to_the_next_with_its_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    pid = free_pid()
+    pidfd_open = os.pidfd_open
+    with ExitStack() as stack:
+        try:
+            first = stack.enter_context(SpawnedAs(pid, *OWN_SPACE, *SLEEP))
+        except PermissionError as error:
+            pytest.skip(str(error))
+        await until_true(lambda: first.space != own_namespace())
+
+        def reuse_first(pid: int) -> int:
+            first.end()
+            stack.enter_context(SpawnedAs(pid, *SLEEP))
+            return pidfd_open(pid)
+
+        monkeypatch.setattr(os, "pidfd_open", reuse_first)
+        async with running() as watched:
+            watched.want(f"/proc/{pid}/ns/net")
+            await watched.until_at(f"/proc/{pid}/ns/net", own_namespace())
 
 
 @pytest.mark.kernel
@@ -369,8 +409,11 @@ async def test_a_link_that_moves_to_another_process(tmp_path: Path) -> None:
             assert len(watched.said) == 3
 
 
-def pidfds() -> int:
-    return sum("pidfd" in file for file in open_files())
+async def until_idle(watched: Watched) -> None:
+    """Wait for the second look, which makes sure that the process that is watched is the one that was found."""
+    watcher = watched.watcher
+    assert isinstance(watcher, PathWatcher)
+    await until_true(lambda: not watcher._due and not watcher._looking)
 
 
 # Who is wanted
