@@ -18,6 +18,10 @@ _MS_REC_PRIVATE = 0x4000 | 0x40000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+BEFORE = f"/proc/self/fd/{os.open('/proc/self/ns/net', os.O_RDONLY | os.O_CLOEXEC)}"
+"""The network namespace that the test run was started in."""
+
+
 def enter() -> str:
     """Move the process into namespaces of its own; return why that is not possible, empty if it was."""
     uid, gid = os.getuid(), os.getgid()

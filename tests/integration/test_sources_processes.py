@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
+import private
 import pytest
 from spawned import OWN_SPACE, SLEEP, Spawned, SpawnedAs, free_pid, open_files, pidfds, space_of
 from watched import Watched, until_true, watching
@@ -47,13 +48,13 @@ def spawned_as() -> type[SpawnedAs]:
 
 
 @pytest.fixture
-def hearing() -> None:
-    """Ask for the process connector, which speaks to root in the initial user and pid namespaces."""
-    if Path("/proc/self/uid_map").read_text().split() != ["0", "0", str(2**32 - 1)]:
-        pytest.skip("no process connector in a user namespace")
-    first_kernel_thread = Path("/proc/2/comm")
-    if not first_kernel_thread.exists() or first_kernel_thread.read_text() != "kthreadd\n":
-        pytest.skip("no process connector in a pid namespace")
+def hearing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask for the process connector, which speaks in the initial namespaces only; the run may come from there."""
+    monkeypatch.setattr(connector, "INITIAL_NAMESPACE", private.BEFORE)
+    try:
+        Connector().close()
+    except OSError as error:
+        pytest.skip(f"no process connector here: {error}")
 
 
 def refuse() -> Connector:

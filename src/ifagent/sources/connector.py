@@ -39,8 +39,8 @@ _NLMSG_DONE: Final = 3
 _RECEIVE_BUFFER: Final = 1 << 20
 _BATCH: Final = 1000
 
-_INITIAL_NAMESPACES: Final = ("/proc/1/ns/net", "/proc/2/ns/net")
-"""Where the initial network namespace is found: with init, and with the first kernel thread, should init be closed."""
+INITIAL_NAMESPACE = "/proc/1/ns/net"
+"""Where the initial network namespace is found: with init, if that may be looked into."""
 
 
 class Connector:
@@ -94,15 +94,12 @@ def named_pids(message: bytes) -> tuple[int, ...]:
 def _open() -> socket.socket:
     try:
         return _listen()
-    except ConnectionRefusedError as error:
-        refused: OSError = error
-    for path in _INITIAL_NAMESPACES:
+    except ConnectionRefusedError as refused:
         try:
-            with inside(path):
+            with inside(INITIAL_NAMESPACE):
                 return _listen()
         except OSError as error:
-            refused = error
-    raise refused
+            raise error from refused
 
 
 def _listen() -> socket.socket:
