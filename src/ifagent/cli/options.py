@@ -31,6 +31,7 @@ SETTINGS = (
     "microservice_variable",
     "http",
     "http_public",
+    "state_dir",
     *ETCD_SETTINGS,
 )
 """What a TOML file may set; ``-`` and ``_`` are the same."""

@@ -93,6 +93,13 @@ if TYPE_CHECKING:
     show_envvar=True,
     help="Allow --http where other machines can reach it: there is no password.",
 )
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path),
+    envvar=["IFAGENT_STATE_DIR", "STATE_DIRECTORY"],
+    show_envvar=True,
+    help="Keep what etcd declares in this directory, for a start without etcd. Off unless given.",
+)
 def command(
     *,
     stores: tuple[str, ...],
@@ -107,6 +114,7 @@ def command(
     full_look_interval: float,
     http: str | None,
     http_public: bool,
+    state_dir: Path | None,
 ) -> None:
     """Keep the interfaces of this machine as they are declared.
 
@@ -124,7 +132,16 @@ def command(
     )
     _raise_file_limit()
     access = etcd_access() if any(map(is_etcd, stores)) else None
-    serve = partial(serve_until_told, settings, stores, socket, access=access, http=http, http_public=http_public)
+    serve = partial(
+        serve_until_told,
+        settings,
+        stores,
+        socket,
+        access=access,
+        http=http,
+        http_public=http_public,
+        state_dir=state_dir,
+    )
     anyio.run(serve, backend="asyncio")
 
 
@@ -143,14 +160,16 @@ async def serve_until_told(
     access: Access | None = None,
     http: str | None = None,
     http_public: bool = False,
+    state_dir: Path | None = None,
 ) -> None:
     """Run an agent with its outlets until SIGTERM or SIGINT.
 
     ``socket`` ``None`` is the default one, which an agent without root's rights may do without. ``access`` is what
-    the stores in etcd ask for.
+    the stores in etcd ask for, ``state_dir`` where their last known intent is kept, ``None`` for nowhere.
     """
     check_label(settings.label)
-    agent = Agent(settings, sources=[_open_source(store, settings.label, access) for store in stores], kernel=kernel)
+    sources = [_open_source(store, settings.label, access, state_dir) for store in stores]
+    agent = Agent(settings, sources=sources, kernel=kernel)
     server = _http_server(agent, http, public=http_public) if http else None
     async with anyio.create_task_group() as group:
         await group.start(cancel_on_signal, group.cancel_scope)
@@ -187,7 +206,7 @@ def _http_server(agent: Agent, address: str, *, public: bool) -> HttpServer:
     return HttpServer(agent, address, public=public)
 
 
-def _open_source(store: str, label: str, access: Access | None) -> Source:
+def _open_source(store: str, label: str, access: Access | None, state_dir: Path | None) -> Source:
     if store.startswith(FILE_SCHEME):
         from ifagent.sources.files import FileSource
 
@@ -196,5 +215,10 @@ def _open_source(store: str, label: str, access: Access | None) -> Source:
         from ifagent.etcd.address import EtcdAddress
         from ifagent.sources.etcd import EtcdSource
 
-        return EtcdSource(EtcdAddress.parse(store, access=access), label, name=store)
+        source = EtcdSource(EtcdAddress.parse(store, access=access), label, name=store)
+        if state_dir is None:
+            return source
+        from ifagent.sources.last_known import LastKnown
+
+        return LastKnown(source, state_dir, label=label)
     raise no_store(store)

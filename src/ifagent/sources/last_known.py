@@ -1,0 +1,175 @@
+"""The last known intent: what a source declared when it could last be heard, for a start without it.
+
+::
+
+    inner source --> LastKnown --> agent
+                      |     ^
+              a change|     |the inner source has not said what it has,
+                      v     |and is late or in trouble
+                     IntentFile
+
+What the inner source says is handed on as it is, at once. Beside that its declarations are kept in a file. They are
+used only until the inner source has said what it has, and then never again while the agent runs: the agent itself
+keeps the last say of a source that drops out. What comes from the file is never complete, so nothing is removed
+because the file does not have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import anyio
+from anyio import to_thread
+
+from ifagent.core.events import Declaration, Declared, Event, SourceHealth, SourceSnapshot
+from ifagent.core.interface import Name
+from ifagent.log import log
+from ifagent.sources.contract import Source
+from ifagent.sources.intent_file import Intent, IntentFile
+
+PAUSE: Final = 0.2
+"""Least seconds between two writes."""
+
+SHARE: Final = 4
+"""A write is followed by a pause at least so many times as long as it took."""
+
+RETRY: Final = 10.0
+"""Seconds between two attempts to write where the disk refuses."""
+
+FAREWELL: Final = 2.0
+"""Most seconds that the end waits for the last changes to be written."""
+
+
+class LastKnown:
+    """``source`` with a memory in ``folder``: a source of the same name, for the agent called ``label``.
+
+    ``patience`` is for how many seconds after the start the source may be silent before what it said in an earlier
+    life is used; trouble that it tells of ends the wait.
+    """
+
+    def __init__(self, source: Source, folder: Path, *, label: str, patience: float = 3.0) -> None:
+        self._source = source
+        self._patience = patience
+        self._file = IntentFile(folder, source=source.name, label=label)
+        self._said: dict[Name, Declaration] = {}
+        self._problem = ""
+        self._in_force = ""
+        self._refused = ""
+        self._heard = False
+        self._changes = 0
+        self._written = 0
+        self._doubt = anyio.Event()
+        self._news = anyio.Event()
+
+    @property
+    def name(self) -> str:
+        """The name of the source inside."""
+        return self._source.name
+
+    async def run(self, emit: Callable[[Event], None]) -> None:
+        """Hand on what the source says, until cancelled; on the way out the last changes are written.
+
+        While the source has not said what it has, an incomplete :class:`SourceSnapshot` from the file may stand in,
+        and every :class:`SourceHealth` says so. Trouble with the disk is logged when it begins and when it ends, and
+        keeps nothing from being handed on.
+        """
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._remember, emit)
+            await self._source.run(partial(self._hear, emit))
+
+    def _hear(self, emit: Callable[[Event], None], event: Event) -> None:
+        match event:
+            case SourceSnapshot():
+                self._said = dict(event.declarations)
+                self._heard = True
+                emit(event)
+                if self._in_force:
+                    self._in_force = ""
+                    log.info("the source is heard, its last known intent is no longer used", source=self.name)
+                    emit(self._health())
+                self._change()
+            case Declared():
+                if event.declaration is None:
+                    self._said.pop(event.name, None)
+                else:
+                    self._said[event.name] = event.declaration
+                emit(event)
+                self._change()
+            case SourceHealth():
+                self._problem = event.problem
+                emit(self._health())
+                if event.problem:
+                    self._doubt.set()
+            case _:
+                emit(event)
+
+    def _change(self) -> None:
+        self._changes += 1
+        self._doubt.set()
+        self._news.set()
+
+    def _health(self) -> SourceHealth:
+        return SourceHealth(self.name, "; ".join(filter(None, (self._problem, self._in_force))))
+
+    async def _remember(self, emit: Callable[[Event], None]) -> None:
+        with anyio.move_on_after(self._patience):
+            await self._doubt.wait()
+        if not self._heard:
+            intent = await to_thread.run_sync(self._file.read)
+            if intent and not self._heard:
+                self._use(intent, emit)
+        try:
+            await self._keep()
+        finally:
+            with anyio.move_on_after(FAREWELL, shield=True):
+                await self._write(abandon=True)
+
+    def _use(self, intent: Intent, emit: Callable[[Event], None]) -> None:
+        written = f"{intent.written:%Y-%m-%dT%H:%M:%SZ}"
+        age = max(0, round((datetime.now(UTC) - intent.written).total_seconds()))
+        log.warning(
+            "the source is not heard, its last known intent is used",
+            source=self.name,
+            written=written,
+            age=age,
+            interfaces=len(intent.declarations),
+        )
+        self._in_force = f"using the last known intent of {written}"
+        emit(SourceSnapshot(self.name, intent.declarations, complete=False))
+        emit(self._health())
+
+    async def _keep(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news = anyio.Event()
+            began = anyio.current_time()
+            await self._write()
+            took = anyio.current_time() - began
+            if self._refused:
+                self._news.set()
+            await anyio.sleep(RETRY if self._refused else max(PAUSE, SHARE * took))
+
+    async def _write(self, *, abandon: bool = False) -> None:
+        """Write what is not written yet, if the disk lets us."""
+        changes = self._changes
+        if not self._heard or changes == self._written:
+            return
+        write = partial(self._file.write, dict(self._said))
+        try:
+            await to_thread.run_sync(write, abandon_on_cancel=abandon)
+        except OSError as error:
+            problem = error.strerror or str(error)
+            if problem != self._refused:
+                log.warning(
+                    "the intent cannot be kept on disk", source=self.name, path=self._file.path, problem=problem
+                )
+            self._refused = problem
+            return
+        self._written = changes
+        if self._refused:
+            self._refused = ""
+            log.info("the intent is kept on disk again", source=self.name, path=self._file.path)
