@@ -31,7 +31,7 @@ from ifagent.core.index import Index
 from ifagent.core.interface import Interface, Name, NamespaceRef
 from ifagent.core.ownership import Owner
 from ifagent.core.state import ConfigState, InterfaceState
-from ifagent.errors import AgentEnded, InvalidSettings, NotApplied, UnknownInterface
+from ifagent.errors import AgentEnded, InvalidSettings, NotApplied, RevisionNotApplied, UnknownInterface
 from ifagent.inbox import Inbox
 from ifagent.kernel.contract import Kernel
 from ifagent.log import log
@@ -283,6 +283,50 @@ class Agent:
                     raise AgentEnded("the agent has ended")
                 await self._hub.wait_changed()
         raise NotApplied(name, self._hub.states.get(name))
+
+    async def wait_for_revision(
+        self,
+        revision: int,
+        *,
+        source: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 part of the promise
+    ) -> None:
+        """Wait until everything that a store said up to ``revision`` is applied; at once if it is.
+
+        ``source`` is the name of the source whose store counts the revisions, unless given the first of ``sources``;
+        ``revision`` is what etcd returned for a transaction, or the time of a file in ns. Applied means: the agent has
+        heard of that revision, or of a later one; every interface of this source whose value was last changed at
+        or before it is ``APPLIED`` with that value; and what is no longer declared is gone. A value that was
+        changed later, or counts for less than another source's, is not waited for. etcd tells of revisions that
+        changed this agent's interfaces only, so wait for one that did.
+
+        ``timeout`` is in seconds. Raises :class:`RevisionNotApplied`, which names what is missing and why, when it
+        has passed, :class:`InvalidSettings` if there is no such source, and :class:`AgentEnded` when the agent has
+        ended.
+        """
+        name = source or (self._sources[1].name if len(self._sources) > 1 else "")
+        if name not in self._index.sources:
+            raise InvalidSettings(f"there is no source called {name!r}" if name else "there is no source with a store")
+        with anyio.move_on_after(timeout):
+            while self._index.revision(name) < revision or self._missing(name, revision):
+                self._check_running()
+                await self._settled.wait()
+            return
+        raise RevisionNotApplied(revision, seen=self._index.revision(name), states=self._missing(name, revision))
+
+    def _missing(self, source: str, revision: int) -> dict[Name, InterfaceState | None]:
+        """Return what is not as a source's store said up to a revision, with its newest state."""
+        states = self._hub.states
+        missing: dict[Name, InterfaceState | None] = {}
+        for name, declaration in self._index.declared_by(source).items():
+            state = states.get(name)
+            if declaration.revision > revision:
+                continue
+            if state is None or state.observed_revision != declaration.revision:
+                missing[name] = None
+            elif state.config_state is not ConfigState.APPLIED:
+                missing[name] = state
+        return missing | {name: states[name] for name in states.keys() - self._index.declared.keys()}
 
 
 def _watchers(settings: Settings) -> tuple[NamespaceWatcher, ...]:

@@ -10,6 +10,7 @@
     ├── UnknownInterface      their fault: a name that was never declared
     ├── AgentEnded            their fault: a call to an agent that does not run
     ├── NotApplied            the world: a wait ended before the interface was applied
+    ├── RevisionNotApplied    the world: a wait ended before all of a store's revision was applied
     ├── KernelRefused         the world: the kernel answered a request with an errno
     ├── NamespaceUnavailable  the world: a namespace went away, or may not be entered
     ├── SourceLost            the world: a source of intent cannot be heard
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from ifagent.core.operations import Operation
     from ifagent.core.state import InterfaceState
@@ -106,6 +107,25 @@ class NotApplied(IfagentError):
         self.state = state
         why = f"{state.config_state}: {state.reason}" if state else "the agent does not know it"
         super().__init__(f"interface {name!r} is not applied: {why}")
+
+
+class RevisionNotApplied(IfagentError):
+    """A wait ended before everything up to a store's revision was applied.
+
+    ``states`` has the newest state of each interface that is not, ``None`` where there is none yet. ``seen`` is the
+    newest revision that the agent has heard of; where it is lower than ``revision``, the store has not told yet.
+    """
+
+    def __init__(self, revision: int, *, seen: int, states: Mapping[str, InterfaceState | None]) -> None:
+        """Keep what is missing; the message names it with reasons."""
+        self.revision = revision
+        self.seen = seen
+        self.states: dict[str, InterfaceState | None] = dict(states)
+        missing = [f"the agent has heard of revision {seen} at most"] if seen < revision else []
+        for name, state in self.states.items():
+            why = f"{state.config_state}: {state.reason}".removesuffix(": ") if state else "not acted on yet"
+            missing.append(f"{name!r} {why}")
+        super().__init__(f"revision {revision} is not applied: {'; '.join(missing)}")
 
 
 class KernelRefused(IfagentError):

@@ -10,7 +10,7 @@ from anyio import to_thread
 from etcd_server import EtcdServer, proxy_to, until
 
 from ifagent.client.etcd import EtcdStore
-from ifagent.core.events import Declared, Event, SourceHealth, SourceSnapshot
+from ifagent.core.events import Declared, Event, SourceHealth, SourceRevision, SourceSnapshot
 from ifagent.core.interface import Interface, Veth, named
 from ifagent.errors import InvalidSettings, SourceLost
 from ifagent.etcd.address import EtcdAddress
@@ -33,9 +33,13 @@ class Told:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.turns: list[int] = []
+        self.revision = 0
         self._turn = 0
 
     def emit(self, event: Event) -> None:
+        if isinstance(event, SourceRevision):
+            self.revision = event.revision
+            return
         self.events.append(event)
         self.turns.append(self._turn)
         asyncio.get_running_loop().call_soon(self._next_turn)

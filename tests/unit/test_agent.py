@@ -11,9 +11,9 @@ import pytest
 from world import veth
 
 from ifagent import Agent, ConfigState, Interface, InterfaceState, Memory, NotApplied, UnknownInterface
-from ifagent.core.events import Declaration, Declared, Event, SourceSnapshot
+from ifagent.core.events import Declaration, Declared, Event, SourceRevision, SourceSnapshot
 from ifagent.core.operations import CreateVeth
-from ifagent.errors import AgentEnded, FieldError, InvalidSettings
+from ifagent.errors import AgentEnded, FieldError, InvalidSettings, RevisionNotApplied
 from ifagent.kernel.simulated import SimulatedKernel
 
 pytestmark = pytest.mark.anyio
@@ -32,6 +32,9 @@ class Scripted:
 
     def say(self, name: str, declaration: Declaration | None) -> None:
         self._emit(Declared(self.name, name, declaration))
+
+    def reach(self, revision: int) -> None:
+        self._emit(SourceRevision(self.name, revision))
 
     async def run(self, emit: Callable[[Event], None]) -> None:
         self._emit = emit
@@ -246,3 +249,54 @@ async def test_nothing_waits_in_the_loop() -> None:
             await group.start(agent.run)
             await agent.wait_for("a", timeout=5)
             group.cancel_scope.cancel()
+
+
+async def test_wait_for_a_revision() -> None:
+    source = Scripted(Declaration(name="a", interface=A, revision=3), Declaration(name="b", interface=B, revision=4))
+    async with Agent.open(sources=[source], kernel=SimulatedKernel()) as agent:
+        await agent.wait_for_revision(4, timeout=5)
+        await agent.wait_for_revision(1, timeout=5)
+
+        # Not heard of yet, then heard of though nothing of ours is different.
+        with pytest.raises(RevisionNotApplied, match="revision 6 is not applied: the agent has heard of revision 4 at"):
+            await agent.wait_for_revision(6, timeout=0.01)
+        async with anyio.create_task_group() as group:
+            group.start_soon(agent.wait_for_revision, 6)
+            await anyio.wait_all_tasks_blocked()
+            source.reach(6)
+
+        # What cannot be applied is named with its reason; what changed later is not waited for.
+        source.say("c", Declaration(name="c", interface=veth("c", "d"), revision=7))
+        source.say("a", Declaration(name="a", errors=BROKEN, revision=8))
+        with pytest.raises(RevisionNotApplied) as caught:
+            await agent.wait_for_revision(7, timeout=0.1)
+        assert set(caught.value.states) == {"c"}
+        assert "'c' PENDING: its peer d is not declared" in str(caught.value)
+        with pytest.raises(RevisionNotApplied, match="'a' INVALID: not JSON") as caught:
+            await agent.wait_for_revision(8, timeout=0.1)
+        assert (caught.value.revision, caught.value.seen) == (8, 8)
+
+        # What is taken back has to be gone.
+        source.say("c", None)
+        source.say("a", Declaration(name="a", interface=A, revision=9))
+        source.reach(10)
+        await agent.wait_for_revision(10, timeout=5)
+        assert agent.state("c") is None
+        assert state_of(agent, "a").applied_revision == 9
+
+        with pytest.raises(InvalidSettings, match="there is no source called 'etcd'"):
+            await agent.wait_for_revision(1, source="etcd")
+    with pytest.raises(AgentEnded):
+        await agent.wait_for_revision(99)
+
+
+async def test_a_revision_of_a_store_does_not_concern_what_others_declare() -> None:
+    source = Scripted(Declaration(name="a", interface=A, revision=3))
+    async with Agent.open(sources=[source], kernel=SimulatedKernel()) as agent:
+        await agent.configure(B)
+        await agent.configure(veth("alone", "nobody"))
+        await agent.configure(A)
+        await agent.wait_for_revision(3, timeout=5)
+    async with Agent.open(kernel=SimulatedKernel()) as agent:
+        with pytest.raises(InvalidSettings, match="no source with a store"):
+            await agent.wait_for_revision(1)

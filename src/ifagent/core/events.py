@@ -78,6 +78,22 @@ class SourceHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceRevision:
+    """A source has said everything up to this revision of its store, deletions among it.
+
+    Said after what the revision did, without an ``await`` between.
+    """
+
+    source: str
+    revision: int
+
+    @property
+    def key(self) -> Hashable:
+        """One statement per source."""
+        return ("revision", self.source)
+
+
+@dataclass(frozen=True, slots=True)
 class NamespaceSeen:
     """A reference leads to a namespace, which can be opened at ``path``; ``id`` ``None``: to none.
 
@@ -135,4 +151,13 @@ class LinkSeen:
         return ("link", self.id)
 
 
-Event = SourceSnapshot | Declared | SourceHealth | NamespaceSeen | NamespacesListed | LinksListed | LinkSeen
+Event = (
+    SourceSnapshot
+    | Declared
+    | SourceHealth
+    | SourceRevision
+    | NamespaceSeen
+    | NamespacesListed
+    | LinksListed
+    | LinkSeen
+)

@@ -18,6 +18,7 @@ from ifagent.core.events import (
     NamespaceSeen,
     NamespacesListed,
     SourceHealth,
+    SourceRevision,
     SourceSnapshot,
 )
 from ifagent.core.interface import HostName, Interface, Name, NamespaceRef, NamespaceType
@@ -90,6 +91,7 @@ class Index:
         self.changed: set[Name] = set()
         self.unreachable: dict[NsId, str] = {}
         self.ipv6_newest_first = True
+        self._revisions: dict[str, int] = {}
         self._said: dict[str, dict[Name, Declaration]] = {source: {} for source in self.sources}
         self._interfaces: dict[Name, Interface] = {}
         self._namespaces: dict[NamespaceRef, NsId] = {}
@@ -108,6 +110,8 @@ class Index:
                 self._declare(event.source, event.name, event.declaration)
             case SourceHealth():
                 self.problems[event.source] = event.problem
+            case SourceRevision():
+                self._revisions[event.source] = event.revision
             case NamespaceSeen():
                 self._see_namespace(event.ref, event.id, event.path)
                 if event.id is None and event.problem:
@@ -200,6 +204,16 @@ class Index:
     def unheard(self) -> tuple[str, ...]:
         """The sources that have not said yet what they have, in their order."""
         return tuple(source for source in self.sources if source not in self._synced)
+
+    def revision(self, source: str) -> int:
+        """Return the revision of a source's store up to which it is known, 0 if nothing is."""
+        declared = max((declaration.revision for declaration in self._said[source].values()), default=0)
+        return max(declared, self._revisions.get(source, 0))
+
+    def declared_by(self, source: str) -> dict[Name, Declaration]:
+        """Return what counts as declared and is said by this source, by name."""
+        said = self._said[source]
+        return {name: declaration for name, declaration in said.items() if self.declared.get(name) == declaration}
 
     def desired(self) -> Desired:
         """Return what is to be; a view, valid until the next event is folded."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from typing import assert_never
 
-from ifagent.core.events import Declaration, Declared, Event, SourceHealth, SourceSnapshot
+from ifagent.core.events import Declaration, Declared, Event, SourceHealth, SourceRevision, SourceSnapshot
 from ifagent.core.interface import Name
 from ifagent.etcd.address import EtcdAddress
 from ifagent.etcd.client import EtcdClient, Value
@@ -41,11 +41,13 @@ class EtcdSource:
         ):
             async for event in events:
                 match event:
-                    case Snapshot(_, values):
+                    case Snapshot(revision, values):
                         emit(SourceSnapshot(self.name, self._declarations(values)))
-                    case Changes(_, changes):
+                        emit(SourceRevision(self.name, revision))
+                    case Changes(revision, changes):
                         for key, value in changes:
                             self._declare(key, value, emit)
+                        emit(SourceRevision(self.name, revision))
                     case Lost(problem):
                         log.warning("the store cannot be heard", source=self.name, problem=problem)
                         emit(SourceHealth(self.name, problem))
