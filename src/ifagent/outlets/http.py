@@ -15,7 +15,6 @@ from typing import Protocol
 import anyio
 from aiohttp import web
 from anyio.abc import TaskStatus
-from anyio.lowlevel import checkpoint
 
 from ifagent.core.interface import Name
 from ifagent.core.state import InterfaceState, StateEvent
@@ -37,7 +36,7 @@ KEEP_ALIVE = 15.0
 FAREWELL_TIME = 1.0
 """Seconds that clients may take to read the end of an answer when the server ends."""
 
-_CHUNK = 64
+_CHUNK = 16
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
@@ -88,6 +87,9 @@ class HttpServer:
         self._host, self._port = parse_address(address, public=public)
         self._registry = new_registry(agent.statistics)
         self._watchers: set[anyio.CancelScope] = set()
+        # Whoever makes a part of an answer holds it: however many clients there are, one part is made in a turn of the
+        # event loop, and the agent has its turns between.
+        self._turn = anyio.Lock()
 
     @property
     def port(self) -> int:
@@ -155,7 +157,8 @@ class HttpServer:
         return _text("\n".join(lines), status=200 if now.ready else 503)
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        body, content_type = write_metrics(self._registry, request.headers.get("Accept", ""))
+        async with self._turn:
+            body, content_type = write_metrics(self._registry, request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type, **_NO_STORE})
 
     async def _states(self, request: web.Request) -> web.StreamResponse:
@@ -165,9 +168,9 @@ class HttpServer:
         await response.prepare(request)
         await response.write(b"[")
         for start in range(0, len(states), _CHUNK):
-            lines = b",\n".join(map(encode_state_json, states[start : start + _CHUNK]))
+            async with self._turn:
+                lines = b",\n".join(map(encode_state_json, states[start : start + _CHUNK]))
             await response.write(b",\n" + lines if start else lines)
-            await checkpoint()  # a quick reader would not make it wait, and the agent's loop is to turn
         await response.write(b"]\n")
         return response
 
@@ -180,12 +183,28 @@ class HttpServer:
             self._watchers.add(scope)
             try:
                 await response.prepare(request)
-                await _follow(events, response)
+                await self._follow(events, response)
             except ConnectionError as error:
                 log.debug("a watcher went away", problem=str(error))
             finally:
                 self._watchers.discard(scope)
         return response
+
+    async def _follow(self, events: AsyncIterator[StateEvent], response: web.StreamResponse) -> None:
+        """Write events until they end, some that are there together at once."""
+        while True:
+            event = None
+            with anyio.move_on_after(KEEP_ALIVE) as silence:
+                event = await anext(events, None)
+            if silence.cancelled_caught:
+                await response.write(b":\n\n")
+                continue
+            if event is None:
+                return
+            async with self._turn:
+                some = await _with_more(event, events)
+                lines = b"".join(b"data: " + encode_event_json(one) + b"\n\n" for one in some)
+            await response.write(lines)
 
 
 class _Refusal(asyncio.Protocol):
@@ -202,19 +221,14 @@ def _text(text: str, *, status: int = 200) -> web.Response:
     return web.Response(body=body, status=status, content_type="text/plain", charset="utf-8", headers=_NO_STORE)
 
 
-async def _follow(events: AsyncIterator[StateEvent], response: web.StreamResponse) -> None:
-    """Write events until they end."""
-    count = 0
-    while True:
+async def _with_more(first: StateEvent, events: AsyncIterator[StateEvent]) -> list[StateEvent]:
+    """Return an event and some of those after it that are there without a wait."""
+    some = [first]
+    while len(some) < _CHUNK:
         event = None
-        with anyio.move_on_after(KEEP_ALIVE) as scope:
+        with anyio.move_on_after(0):
             event = await anext(events, None)
-        if event is not None:
-            await response.write(b"data: " + encode_event_json(event) + b"\n\n")
-            count += 1
-            if count % _CHUNK == 0:
-                await checkpoint()  # see HttpServer._states
-        elif scope.cancelled_caught:
-            await response.write(b":\n\n")
-        else:
-            return
+        if event is None:
+            break
+        some.append(event)
+    return some
