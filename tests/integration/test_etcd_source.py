@@ -11,12 +11,13 @@ from etcd_server import EtcdServer, proxy_to, until
 
 from ifagent.client.etcd import EtcdStore
 from ifagent.core.events import Declared, Event, SourceHealth, SourceRevision, SourceSnapshot
-from ifagent.core.interface import Interface, Veth, named
+from ifagent.core.interface import Interface, Name, Veth, named
 from ifagent.errors import InvalidSettings, SourceLost
 from ifagent.etcd.address import EtcdAddress
 from ifagent.etcd.backoff import Backoff
 from ifagent.etcd.client import EtcdClient
-from ifagent.etcd.keys import config_prefix, key_of
+from ifagent.etcd.keys import config_prefix, config_prefix_v3, key_of
+from ifagent.formats import ligato_v1, ligato_v3
 from ifagent.sources.etcd import EtcdSource
 
 pytest_plugins = ["etcd_fixtures"]
@@ -109,6 +110,53 @@ async def test_one_transaction_is_told_in_one_go(etcd: EtcdServer, label: str) -
         await store.delete(names)
         await until(lambda: len(told.events) == 201)
         assert len(set(told.turns[101:])) == 1
+
+
+async def test_a_transaction_over_both_families_is_told_in_one_go(etcd: EtcdServer, label: str) -> None:
+    v1, v3 = config_prefix(label), config_prefix_v3(label)
+    a, b = veth("a", "b"), veth("b", "a")
+    between = f"/vnf-agent/{label}/config/vpp/v2/interfaces/loop0".encode()
+    async with EtcdClient(etcd.address) as client:
+        await client.put(between, b"somebody else's")
+        async with source(etcd.address, label) as told:
+            await until(lambda: told.events)
+            assert told.snapshots() == [SourceSnapshot("etcd", {})]
+            await client.txn(
+                puts={
+                    key_of(v1, "a"): ligato_v1.encode(a),
+                    between: b"changed",
+                    key_of(v3, "b"): ligato_v3.encode(b),
+                    key_of(v3, "a"): ligato_v3.encode(veth("a", "b", mtu=1300)),
+                }
+            )
+            await until(lambda: len(told.events) == 3)
+            await client.put(between, b"changed again")
+            await client.txn(deletes=[key_of(v3, "a"), key_of(v3, "b")])
+            await until(lambda: len(told.events) == 5)
+    assert told.turns[1] == told.turns[2] < told.turns[3] == told.turns[4]
+    declared = [event for event in told.events if isinstance(event, Declared)]
+    said = [(event.name, event.declaration and event.declaration.interface) for event in declared]
+    assert said == [("a", veth("a", "b", mtu=1300)), ("b", b), ("a", a), ("b", None)]
+    warnings = [event.declaration.warnings for event in declared if event.declaration]
+    assert warnings == [(f"is declared again under {v1.decode()}a, that of ligato v3 counts",), (), ()]
+
+
+async def test_the_store_lists_and_deletes_both_families(etcd: EtcdServer, label: str) -> None:
+    v3 = config_prefix_v3(label)
+    async with EtcdStore(etcd.address, label) as store, EtcdClient(etcd.address) as client:
+        await store.put([veth("a", "b"), veth("b", "a", mtu=1400)])
+        await client.put(key_of(v3, "a"), b"{")
+        await client.put(key_of(v3, "0"), ligato_v3.encode(veth("0", "b")))
+        listed = await store.declarations()
+        assert list(listed) == ["0", "a", "b"]
+        assert {name: said.interface for name, said in listed.items()} == {
+            "0": veth("0", "b"),
+            "a": None,
+            "b": veth("b", "a", mtu=1400),
+        }
+        assert "linux/config/v1/interface/a" in listed[Name("a")].warnings[0]
+        assert await store.delete(["a", "0", "none"]) == {"a", "0"}
+        assert list(await store.declarations()) == ["b"]
 
 
 async def test_health_is_told_once_each(etcd: EtcdServer, label: str, monkeypatch: pytest.MonkeyPatch) -> None:

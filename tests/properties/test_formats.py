@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import tempfile
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_interface
+from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
@@ -37,6 +39,7 @@ from ifagent.formats.fields import Decoded
 from ifagent.formats.numbers import KIND_NUMBERS
 from ifagent.formats.pb import interfaces as pb1
 from ifagent.formats.pb.ligato.linux import interfaces as pb3
+from ifagent.sources.intent_file import IntentFile
 
 letters = st.characters(min_codepoint=33, max_codepoint=0x2FF, categories=("L", "N", "P", "S"))
 names = st.text(letters, min_size=1, max_size=40)
@@ -302,6 +305,32 @@ def test_any_well_formed_message_is_refused_or_read(family: Family, fields: list
     refused_or_read(family, bytes(value), "a")
 
 
+declarations = st.builds(
+    lambda said, warnings, revision: Declaration(
+        name=said.name, interface=said, warnings=tuple(warnings), revision=revision
+    ),
+    interfaces,
+    st.lists(texts, max_size=3),
+    counts,
+) | st.builds(
+    lambda name, errors, revision: Declaration(name=name, errors=tuple(errors), revision=revision),
+    names,
+    st.lists(st.builds(FieldError, texts, texts), min_size=1, max_size=3),
+    counts,
+)
+
+
+@given(st.lists(declarations, max_size=4, unique_by=lambda declaration: declaration.name), texts, texts)
+def test_intent_file_round_trip(said: list[Declaration], source: str, label: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        intent = {declaration.name: declaration for declaration in said}
+        assert IntentFile(Path(folder), source=source, label=label).write(intent)
+        found = IntentFile(Path(folder), source=source, label=label).read()
+        assert found
+        assert found.declarations == intent
+        assert not IntentFile(Path(folder), source=source, label=label).write(dict(found.declarations))
+
+
 @given(states)
 def test_state_round_trip(published: InterfaceState) -> None:
     assert state.decode_state(state.encode_state_json(published)) == published
@@ -315,6 +344,7 @@ def test_event_round_trip(seq: int, change: Change, published: InterfaceState | 
 
 
 @given(states, st.sampled_from([field.name for field in dataclasses.fields(InterfaceState)]), values, st.binary())
+@example(InterfaceState(name="a", config_state=ConfigState.APPLIED), "ip_addresses", [False], b"")
 def test_any_state_is_refused_or_read(published: InterfaceState, key: str, value: object, junk: bytes) -> None:
     damaged = json.dumps(state.encode_state(published) | {key: value}).encode()
     for text in (damaged, junk, b'{"seq":1,"event":"changed","name":"a","state":' + damaged + b"}"):

@@ -10,14 +10,13 @@ from pathlib import Path
 import anyio
 import pytest
 
-from ifagent.client import file_edit
 from ifagent.client.file_edit import edit
 from ifagent.client.files import FileStore
 from ifagent.client.stores import file_path, open_store
 from ifagent.core.interface import AutoTap, Interface, NamespaceRef, NamespaceType, Veth, named
 from ifagent.errors import BrokenFile, InvalidSettings, SourceLost
 from ifagent.formats.files import read_interfaces
-from ifagent.formats.ligato_v1 import encode
+from ifagent.formats.ligato_v1 import FIELDS, encode
 
 pytestmark = pytest.mark.anyio
 
@@ -114,10 +113,12 @@ def test_every_field_is_known_here() -> None:
             mtu=1500,
             host_if_name="h",
             namespace=NamespaceRef(NamespaceType.PID, "7"),
+            link_only=True,
+            vrf_master_interface="red",
         ),
         Interface(name="t", kind=AutoTap(temp_if_name="x")),
     ]
-    assert {key for interface in full for key in json.loads(encode(interface))} == set(file_edit._FIELDS)
+    assert {key for interface in full for key in json.loads(encode(interface))} == set(FIELDS)
 
 
 @pytest.mark.parametrize("name", ["a.yaml", "a.json"])

@@ -7,7 +7,7 @@ from ifagent.errors import InvalidSettings
 from ifagent.etcd.address import Endpoint, EtcdAddress
 from ifagent.etcd.backoff import Backoff
 from ifagent.etcd.client import MAX_TXN_BYTES, MAX_TXN_OPS, _chunks, prefix_end
-from ifagent.etcd.keys import config_prefix, key_of, name_of, status_prefix
+from ifagent.etcd.keys import config_prefix, config_prefix_v3, key_of, name_of, status_prefix
 from ifagent.etcd.watcher import Changes, FragmentJoiner, by_revision
 
 
@@ -56,6 +56,7 @@ def test_an_endpoint_reads_as_people_write_it() -> None:
 def test_keys_are_laid_out_as_ligato_does() -> None:
     prefix = config_prefix("my-agent")
     assert key_of(prefix, "veth1") == b"/vnf-agent/my-agent/linux/config/v1/interface/veth1"
+    assert config_prefix_v3("my-agent") == b"/vnf-agent/my-agent/config/linux/interfaces/v2/interface/"
     assert key_of(status_prefix("a"), "é") == "/vnf-agent/a/linux/status/v1/interface/é".encode()
     assert name_of(prefix, key_of(prefix, "a/b é")) == "a/b é"
     assert name_of(prefix, prefix) == ""

@@ -14,7 +14,8 @@ from ifagent.core.state import Change, InterfaceState, StateEvent, Status
 from ifagent.errors import IfagentError
 from ifagent.etcd.address import EtcdAddress
 from ifagent.etcd.client import EtcdClient, Value
-from ifagent.etcd.keys import config_prefix, key_of, name_of, status_prefix
+from ifagent.etcd.families import Families
+from ifagent.etcd.keys import config_prefix, config_prefix_v3, key_of, name_of, status_prefix
 from ifagent.etcd.watcher import Back, Changes, Lost, Snapshot, watch_prefix
 from ifagent.formats import ligato_v1
 from ifagent.formats.state import decode_state
@@ -31,6 +32,8 @@ class EtcdStore:
 
     def __init__(self, address: EtcdAddress, label: str) -> None:
         self._config = config_prefix(label)
+        self._config_v3 = config_prefix_v3(label)
+        self._label = label
         self._status = status_prefix(label)
         self._client = EtcdClient(address)
 
@@ -46,7 +49,7 @@ class EtcdStore:
         await self._client.__aexit__(kind, error, trace)
 
     async def put(self, interfaces: Iterable[Interface]) -> int:
-        """Declare interfaces and return the store's revision; 0 if there are none.
+        """Declare interfaces, in the way of ligato v1.4.1, and return the store's revision; 0 if there are none.
 
         Up to 128 of them are one transaction, which an agent takes for one change; more are several, in
         the order given. Of several with one name the last counts.
@@ -55,19 +58,22 @@ class EtcdStore:
         return (await self._client.txn(puts=puts)).revision
 
     async def delete(self, names: Iterable[str]) -> frozenset[Name]:
-        """Take declarations back, up to 128 in one transaction; return the names that were declared."""
+        """Take declarations back, up to 128 in one transaction; return the names that were declared.
+
+        Those that are made in the way of ligato v3 go too.
+        """
+        names = tuple(names)
+        both = (await self._client.range(self._config_v3)).values.keys()
         deletes = [key_of(self._config, name) for name in names]
+        deletes += [key for name in names if (key := key_of(self._config_v3, name)) in both]
         deleted = (await self._client.txn(deletes=deletes)).deleted
-        return frozenset(name_of(self._config, key) for key in deleted)
+        prefixes = (self._config, self._config_v3)
+        return frozenset(name_of(prefix, key) for key in deleted for prefix in prefixes if key.startswith(prefix))
 
     async def declarations(self) -> dict[Name, Declaration]:
         """Return everything that is declared, values that are no interface included, in the order of names."""
-        values = (await self._client.range(self._config)).values
-        return {
-            name: ligato_v1.declare(value.data, name=name, revision=value.mod_revision)
-            for key, value in values.items()
-            if (name := name_of(self._config, key))
-        }
+        families = Families(self._label)
+        return families.replace((await self._client.range(*families.prefixes)).values)
 
     async def states(self) -> dict[Name, InterfaceState]:
         """Return every state that the agent publishes now, in the order of names."""

@@ -21,22 +21,9 @@ from ruamel.yaml.util import load_yaml_guess_indent
 from ifagent.core.interface import Interface, Name
 from ifagent.errors import BrokenFile, FieldError
 from ifagent.formats.files import LIST_KEY, Entry, parse_interfaces
-from ifagent.formats.ligato_v1 import encode
+from ifagent.formats.ligato_v1 import FIELDS, encode
 
-_FIELDS = (
-    "name",
-    "description",
-    "type",
-    "enabled",
-    "ip_addresses",
-    "phys_address",
-    "mtu",
-    "host_if_name",
-    "namespace",
-    "veth",
-    "tap",
-)
-_BY_LETTERS = {field.replace("_", ""): field for field in _FIELDS}
+_BY_LETTERS = {field.replace("_", ""): field for field in FIELDS}
 
 Said = tuple[Interface | None, tuple[FieldError, ...]]
 

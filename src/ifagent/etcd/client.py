@@ -9,7 +9,7 @@ Whatever goes wrong with the store comes out as :class:`ifagent.errors.SourceLos
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -53,7 +53,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Everything under a prefix, as it was at one revision."""
+    """Everything under some prefixes, as it was at one revision."""
 
     position: Position
     values: Mapping[bytes, Value]
@@ -99,28 +99,31 @@ class EtcdClient:
         request = rpc.RangeRequest(key=key, count_only=True)
         return _position(await self._unary(lambda member: member.kv.Range, request))
 
-    async def range(self, prefix: bytes) -> Listing:
-        """List everything under ``prefix`` in pages, all of them as of the first page's revision."""
+    async def range(self, *prefixes: bytes) -> Listing:
+        """List everything under ``prefixes`` in pages, all of them as of the first page's revision."""
         for _ in range(10):
             try:
-                return await self._range_once(prefix)
+                return await self._range_once(prefixes)
             except EtcdError as error:
                 # The revision was compacted between two pages: start over at a newer one.
                 if error.code != grpc.StatusCode.OUT_OF_RANGE.name:
                     raise
         raise EtcdError(f"{self.cluster.member.endpoint}: history is compacted faster than it can be listed")
 
-    async def _range_once(self, prefix: bytes) -> Listing:
-        end, start, position, values = prefix_end(prefix), prefix, None, dict[bytes, Value]()
+    async def _range_once(self, prefixes: Sequence[bytes]) -> Listing:
+        position, values = None, dict[bytes, Value]()
+        todo = [(prefix, prefix_end(prefix)) for prefix in reversed(prefixes)]
         while True:
+            start, end = todo.pop()
             revision = position.revision if position else 0
             request = rpc.RangeRequest(key=start, range_end=end, limit=PAGE, revision=revision)
             answer = await self._unary(lambda member: member.kv.Range, request)
             position = position or _position(answer)
             values.update((bytes(kv.key), _value(kv)) for kv in answer.kvs)
-            if not answer.more:
+            if answer.more:
+                todo.append((bytes(answer.kvs[-1].key) + b"\0", end))
+            if not todo:
                 return Listing(position, values)
-            start = bytes(answer.kvs[-1].key) + b"\0"
 
     async def put(self, key: bytes, value: bytes, *, lease: int = 0) -> int:
         """Write one key and return the store's revision."""

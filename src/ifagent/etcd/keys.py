@@ -1,6 +1,7 @@
-"""Where things are in the store; the layout of ligato v1.4.1, and ifagent's own status keys.
+"""Where things are in the store; the layouts of ligato v1.4.1 and v3, and ifagent's own status keys.
 
-``/vnf-agent/<label>/linux/config/v1/interface/<name>`` holds what is declared (ligato),
+``/vnf-agent/<label>/linux/config/v1/interface/<name>`` holds what is declared (ligato v1.4.1), and so does
+``/vnf-agent/<label>/config/linux/interfaces/v2/interface/<name>`` (ligato v3);
 ``/vnf-agent/<label>/linux/status/v1/interface/<name>`` what became of it (ifagent). Keys are bytes in
 etcd and here; a name that is not UTF-8 keeps its odd bytes as hexadecimal escapes, so that it can be shown.
 """
@@ -12,12 +13,18 @@ from ifagent.errors import InvalidSettings
 
 ROOT = "/vnf-agent"
 _CONFIG = "linux/config/v1/interface/"
+_CONFIG_V3 = "config/linux/interfaces/v2/interface/"
 _STATUS = "linux/status/v1/interface/"
 
 
 def config_prefix(label: str) -> bytes:
-    """Return the prefix of all declared interfaces of the agent called ``label``."""
+    """Return the prefix of all interfaces that are declared in ligato v1.4.1's way for the agent called ``label``."""
     return f"{ROOT}/{_checked(label)}/{_CONFIG}".encode()
+
+
+def config_prefix_v3(label: str) -> bytes:
+    """Return the prefix of all interfaces that are declared in ligato v3's way for the agent called ``label``."""
+    return f"{ROOT}/{_checked(label)}/{_CONFIG_V3}".encode()
 
 
 def status_prefix(label: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Follow everything under a prefix: what is there, then every change, through whatever happens to the store.
+"""Follow everything under some prefixes: what is there, then every change, through whatever happens to the store.
 
 The rules:
 
@@ -9,7 +9,9 @@ The rules:
   remembers (compaction), or cannot know (it was replaced, or rolled back), is answered by a new snapshot.
 * Silence is checked: after three quiet seconds the server is asked for a sign of life on the same stream, and
   given three more to show one. A connection that swallows everything is so noticed within 10 s.
-* One stream carries one watch, so ending a watch is ending its stream.
+* One stream carries one watch, so ending a watch is ending its stream. Of several prefixes it watches the range from
+  the first to the end of the last, because only within one watch a transaction is one change; what lies between
+  them is left out here.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ STABLE = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything under the prefix at ``revision``: replaces whatever was known."""
+    """Everything under the prefixes at ``revision``: replaces whatever was known."""
 
     revision: int
     values: Mapping[bytes, Value]
@@ -49,7 +51,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Everything that ``revision`` did under the prefix; ``None`` for a key that it deleted."""
+    """Everything that ``revision`` did under the prefixes; ``None`` for a key that it deleted."""
 
     revision: int
     changes: tuple[tuple[bytes, Value | None], ...]
@@ -74,21 +76,22 @@ class Compacted(Exception):
     """The store no longer knows the revision that the watch was to start at."""
 
 
-async def watch_prefix(client: EtcdClient, prefix: bytes) -> AsyncGenerator[WatchEvent, None]:
-    """Yield the state of everything under ``prefix`` and then its changes, without end.
+async def watch_prefix(client: EtcdClient, *prefixes: bytes) -> AsyncGenerator[WatchEvent, None]:
+    """Yield the state of everything under ``prefixes`` and then its changes, without end.
 
-    The first :class:`Snapshot` comes as soon as the store is there. Never raises for trouble with the
-    store. Close it (``contextlib.aclosing``) when it is left early.
+    The right to read is needed for the whole range from the first prefix to the end of the last. The first
+    :class:`Snapshot` comes as soon as the store is there. Never raises for trouble with the store. Close it
+    (``contextlib.aclosing``) when it is left early.
     """
     backoff, lost, position = Backoff(), False, None
     while True:
         opened = time.monotonic()
         try:
-            if position is None or await _forgot(client, prefix, position):
-                listing = await client.range(prefix)
+            if position is None or await _forgot(client, prefixes[0], position):
+                listing = await client.range(*prefixes)
                 position = listing.position
                 yield Snapshot(position.revision, listing.values)
-            async with WatchStream(client, prefix, after=position.revision) as stream:
+            async with WatchStream(client, *prefixes, after=position.revision) as stream:
                 opened = time.monotonic()
                 if lost:
                     lost = False
@@ -96,7 +99,8 @@ async def watch_prefix(client: EtcdClient, prefix: bytes) -> AsyncGenerator[Watc
                 while True:
                     for changes in await stream.changes():
                         position = replace(position, revision=changes.revision)
-                        yield changes
+                        if ours := tuple(change for change in changes.changes if change[0].startswith(prefixes)):
+                            yield Changes(changes.revision, ours)
         except Compacted:
             position = None
         except SourceLost as error:
@@ -117,14 +121,16 @@ async def _forgot(client: EtcdClient, prefix: bytes, known: Position) -> bool:
 class WatchStream:
     """One watch on one stream, as an asynchronous context manager; inside, the server has accepted it.
 
+    It covers everything from the first of the prefixes to the end of the last.
+
     Entering and :meth:`changes` raise :class:`EtcdError` when the stream is over or silent, and
     :class:`Compacted` when the store no longer knows the revision.
     """
 
-    def __init__(self, client: EtcdClient, prefix: bytes, *, after: int) -> None:
+    def __init__(self, client: EtcdClient, *prefixes: bytes, after: int) -> None:
         self._cluster = client.cluster
         self._create = rpc.WatchCreateRequest(
-            key=prefix, range_end=prefix_end(prefix), start_revision=after + 1, fragment=True
+            key=min(prefixes), range_end=prefix_end(max(prefixes)), start_revision=after + 1, fragment=True
         )
         self._route: Route
         self._call: Any = None

@@ -38,7 +38,24 @@ from ifagent.formats.numbers import (
 )
 from ifagent.formats.pb import interfaces as pb
 
-__all__ = ["MAX_VALUE_BYTES", "Decoded", "declare", "decode", "decode_fields", "encode", "encode_binary"]
+__all__ = ["FIELDS", "MAX_VALUE_BYTES", "Decoded", "declare", "decode", "decode_fields", "encode", "encode_binary"]
+
+FIELDS = (
+    "name",
+    "description",
+    "type",
+    "enabled",
+    "ip_addresses",
+    "phys_address",
+    "mtu",
+    "host_if_name",
+    "namespace",
+    "veth",
+    "tap",
+    "link_only",
+    "vrf_master_interface",
+)
+"""The fields of the message in the order of their numbers."""
 
 _NESTED: dict[str, Message] = {
     "namespace": pb.LinuxInterfacesInterfaceNamespace,
@@ -83,21 +100,7 @@ def encode_binary(interface: Interface) -> bytes:
 class _Reader(Reader):
     """The shape of the message ``LinuxInterfaces.Interface``."""
 
-    known = spellings(
-        "name",
-        "description",
-        "type",
-        "enabled",
-        "ip_addresses",
-        "phys_address",
-        "mtu",
-        "host_if_name",
-        "namespace",
-        "veth",
-        "tap",
-        "link_only",
-        "vrf_master_interface",
-    )
+    known = spellings(*FIELDS)
     _NAMESPACE = spellings("type", "pid", "microservice", "name", "filepath")
     _TAP = spellings("temp_if_name")
 

@@ -129,6 +129,9 @@ def _state_fields(fields: object) -> dict[str, Any]:
         plain["type"] = KIND_WORDS[InterfaceType(plain.get("type", InterfaceType.VETH))]
     except ValueError:
         raise InvalidState(f"unknown type of interface: {plain['type']!r}") from None
+    addresses = plain.get("ip_addresses", [])
+    if not isinstance(addresses, list) or not all(isinstance(address, str) for address in addresses):
+        raise InvalidState("the addresses of a state are a list of strings")
     namespace = plain.pop("namespace", None) or {}
     if not isinstance(namespace, Mapping):
         raise InvalidState("the namespace of a state is an object")
