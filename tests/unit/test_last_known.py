@@ -20,10 +20,13 @@ import anyio
 import pytest
 from world import veth
 
+from ifagent.cli import run
 from ifagent.core.events import Declaration, Declared, Event, SourceHealth, SourceSnapshot
 from ifagent.errors import FieldError
 from ifagent.sources import intent_file
 from ifagent.sources import last_known as module
+from ifagent.sources.etcd import EtcdSource
+from ifagent.sources.files import FileSource
 from ifagent.sources.intent_file import IntentFile
 from ifagent.sources.last_known import LastKnown
 
@@ -349,6 +352,32 @@ def test_a_writer_killed_at_any_instant_leaves_a_whole_file(tmp_path: Path, monk
     monkeypatch.setattr(intent_file, "LEFT_OVER", -1.0)
     the_file(tmp_path).write(said("a"))
     assert list(tmp_path.iterdir()) == [the_file(tmp_path).path]
+
+
+# The option
+
+
+def test_only_stores_in_etcd_are_remembered_and_only_if_asked(tmp_path: Path) -> None:
+    assert isinstance(run._open_source(STORE, LABEL, None, tmp_path), LastKnown)
+    assert isinstance(run._open_source(STORE, LABEL, None, None), EtcdSource)
+    assert isinstance(run._open_source(f"file:{tmp_path}", LABEL, None, tmp_path), FileSource)
+
+
+def test_the_directory_is_where_the_service_manager_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*options: str) -> object:
+        return run.command.make_context("run", [*options]).params["state_dir"]
+
+    monkeypatch.delenv("IFAGENT_STATE_DIR", raising=False)
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    assert asked() is None
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/ifagent")
+    assert asked() == Path("/var/lib/ifagent")
+    monkeypatch.setenv("IFAGENT_STATE_DIR", "/a")
+    assert asked() == Path("/a")
+    (tmp_path / "c.toml").write_text('state_dir = "/b"')
+    monkeypatch.delenv("IFAGENT_STATE_DIR")
+    monkeypatch.delenv("STATE_DIRECTORY")
+    assert asked("--config", str(tmp_path / "c.toml")) == Path("/b")
 
 
 # The source
