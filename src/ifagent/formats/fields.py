@@ -83,9 +83,9 @@ class Reader(ABC):
     def __init__(self, warnings: Iterable[str]) -> None:
         """Begin with warnings that were found before."""
         self.errors: list[FieldError] = []
-        self.warnings = list(warnings)
-        self.called = ""
-        self.namespace_field = "namespace"
+        self.warnings: list[str] = list(warnings)
+        self.called: str = ""
+        self.namespace_field: str = "namespace"
 
     @classmethod
     def read(cls, fields: object, *, name: str | None, warnings: Iterable[str] = ()) -> Decoded:
