@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ifagent.core.plan import Plan
     from ifagent.core.planner import plan
     from ifagent.core.state import Change, ConfigState, InterfaceState, StateEvent, Status
-    from ifagent.errors import IfagentError, InvalidInterface, NotApplied, UnknownInterface
+    from ifagent.errors import IfagentError, InvalidInterface, NotApplied, RevisionNotApplied, UnknownInterface
     from ifagent.settings import Settings
     from ifagent.sources.memory import Memory
     from ifagent.statistics import Statistics
@@ -48,6 +48,7 @@ _MODULES = {
     "NotApplied": "ifagent.errors",
     "Observed": "ifagent.core.index",
     "Plan": "ifagent.core.plan",
+    "RevisionNotApplied": "ifagent.errors",
     "Settings": "ifagent.settings",
     "StateEvent": "ifagent.core.state",
     "Statistics": "ifagent.statistics",
@@ -77,6 +78,7 @@ __all__ = [
     "NotApplied",
     "Observed",
     "Plan",
+    "RevisionNotApplied",
     "Settings",
     "StateEvent",
     "Statistics",

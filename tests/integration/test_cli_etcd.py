@@ -43,6 +43,19 @@ def test_apply_wait_get_states_delete(lab: Lab) -> None:
     lab.until_state("b", "PENDING")
 
 
+def test_wait_is_0_when_applied_and_1_with_the_reason_when_not(lab: Lab) -> None:
+    lab.start_agent()
+    lab.put(*pair("a", "b", lab.space("s1"), lab.space("s2")))
+    done = lab.command("wait", "a", "b", "--timeout", "20")
+    assert {line.split(",")[0] for line in done.stdout.splitlines()} >= {"a: APPLIED", "b: APPLIED"}
+    lab.put(veth("lonely", "nobody"))
+    done = lab.command("wait", "a", "lonely", "unknown", "--timeout", "0.5", check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-2] == "unknown: it is not declared"
+    assert "lonely: PENDING, its peer nobody is not declared" in done.stderr
+    assert done.stderr.splitlines()[-1] == "ifagent: not applied: lonely, unknown"
+
+
 def test_apply_of_more_than_fits_one_transaction_waits_for_all(lab: Lab) -> None:
     lab.start_agent()
     space = lab.space("many")

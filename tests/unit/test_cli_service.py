@@ -169,6 +169,18 @@ async def test_apply_does_not_wait_for_what_is_hopeless(served: Lab) -> None:
     assert b"INVALID" in done.stderr
 
 
+async def test_wait_is_0_when_applied_and_1_with_the_reason_when_not(served: Lab) -> None:
+    await served.ifagent("apply", served.file(PAIR + "- {name: lonely, veth: {peer_if_name: nobody}}\n"))
+    done = await served.ifagent("wait", "b", "a", "--timeout", "10")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert sorted(line.split(",")[0] for line in done.stdout.decode().splitlines()) == ["a: APPLIED", "b: APPLIED"]
+    done = await served.ifagent("wait", "a", "lonely", "unknown", "--timeout", "0.5")
+    assert done.returncode == 1
+    told = done.stderr.decode().splitlines()
+    assert told[0].startswith("lonely: PENDING, its peer nobody ")
+    assert told[1:] == ["unknown: it is not declared", "ifagent: not applied: lonely, unknown"]
+
+
 async def test_watch_has_one_object_a_line(served: Lab) -> None:
     await served.ifagent("apply", served.file(PAIR), "--wait", "10")
     async with served.following("--json") as (process, stream):

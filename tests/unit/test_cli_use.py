@@ -16,8 +16,9 @@ import pytest
 import structlog
 from click.testing import CliRunner, Result
 
-from ifagent.cli import logs, options
+from ifagent.cli import logs
 from ifagent.cli.app import COMMANDS, app
+from ifagent.client import default_socket
 from ifagent.errors import AgentBug
 
 Invoke = Callable[..., Result]
@@ -82,6 +83,8 @@ def test_the_list_of_commands_and_the_version(invoke: Invoke) -> None:
         ["apply", "x", "--wait", "0"],
         ["apply", "x", "--wait", "soon"],
         ["get", "a", "b"],
+        ["wait"],
+        ["wait", "a", "--timeout", "0"],
         ["run", "--full-look-interval", "often"],
     ],
 )
@@ -155,7 +158,7 @@ def test_the_defaults(taken: Callable[..., dict[str, object]]) -> None:
     assert seen["store"] == "etcd://127.0.0.1:2379"
     assert seen["label"] == "vpp1"
     assert seen["socket"] is None
-    assert options.default_socket("vpp1") == Path("/run/ifagent/vpp1.sock")
+    assert default_socket("vpp1") == Path("/run/ifagent/vpp1.sock")
     assert taken("run")["stores"] == ("etcd://127.0.0.1:2379",)
 
 

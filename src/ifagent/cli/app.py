@@ -16,6 +16,7 @@ COMMANDS = {
     "delete": "Take declarations back.",
     "states": "Show the state of every interface.",
     "watch": "Follow the states: what is so, then every change.",
+    "wait": "Wait until interfaces are applied as they are declared now.",
     "validate": "Check files of interfaces without using them.",
     "demo": "Show the agent at work on a small lab, in private namespaces.",
 }

@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 import click
 
 from ifagent.cli.etcd_options import ETCD_SETTINGS, etcd_options
+from ifagent.client.stores import SOCKET_DIRECTORY
 from ifagent.errors import InvalidSettings
 
 DEFAULT_STORE = "etcd://127.0.0.1:2379"
 DEFAULT_LABEL = "vpp1"
-SOCKET_DIRECTORY = Path("/run/ifagent")
 
 SETTINGS = (
     "store",
@@ -167,11 +167,6 @@ def place_options(*, several: bool = False) -> Callable[[F], F]:
         return command
 
     return decorate
-
-
-def default_socket(label: str) -> Path:
-    """Return where the socket of the agent called ``label`` is unless it was told otherwise."""
-    return SOCKET_DIRECTORY / f"{label}.sock"
 
 
 def json_option(command: F) -> F:

@@ -7,7 +7,6 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ifagent.cli.etcd_options import etcd_access
-from ifagent.cli.options import default_socket
 from ifagent.client.stores import Store, is_etcd, open_store
 from ifagent.errors import InvalidSettings
 from ifagent.settings import Settings
@@ -32,4 +31,4 @@ def check_label(label: str) -> str:
 def store_of(*, store: str, label: str, socket: Path | None) -> Store:
     """Return the store that the options mean. Raises :class:`InvalidSettings`."""
     access = etcd_access() if is_etcd(store) else None
-    return open_store(store, label=check_label(label), socket=socket or default_socket(label), access=access)
+    return open_store(store, label=check_label(label), socket=socket, access=access)

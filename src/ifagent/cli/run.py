@@ -15,11 +15,11 @@ import click
 from ifagent.agent import Agent
 from ifagent.cli import logs
 from ifagent.cli.etcd_options import etcd_access
-from ifagent.cli.options import default_socket, place_options
+from ifagent.cli.options import place_options
 from ifagent.cli.places import check_label, make_settings
 from ifagent.cli.signals import cancel_on_signal
 from ifagent.cli.systemd import keep_informed, notify
-from ifagent.client.stores import FILE_SCHEME, file_path, is_etcd, no_store
+from ifagent.client.stores import FILE_SCHEME, default_socket, file_path, is_etcd, no_store
 from ifagent.errors import InvalidSettings
 from ifagent.etcd.access import Access
 from ifagent.kernel.contract import Kernel

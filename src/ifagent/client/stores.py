@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Collection, Iterable
+from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
 from ifagent.core.events import Declaration
 from ifagent.core.interface import Interface, Name
-from ifagent.core.state import InterfaceState, StateEvent
+from ifagent.core.state import Change, InterfaceState, StateEvent
 from ifagent.errors import InvalidSettings
 from ifagent.etcd.access import Access
+
+SOCKET_DIRECTORY = Path("/run/ifagent")
+"""Where the agents of a machine have their sockets."""
 
 FILE_SCHEME = "file:"
 ETCD_SCHEME = "etcd://"
@@ -75,12 +80,19 @@ def file_path(url: str) -> Path:
     return Path(path)
 
 
-def open_store(url: str, *, label: str, socket: Path | str, access: Access | None = None) -> Store:
+def default_socket(label: str) -> Path:
+    """Return where the socket of the agent called ``label`` is unless it was told otherwise."""
+    return SOCKET_DIRECTORY / f"{label}.sock"
+
+
+def open_store(url: str, *, label: str, socket: Path | str | None = None, access: Access | None = None) -> Store:
     """Return the store at ``etcd[s]://host:port[,host:port]`` or ``file:PATH`` for the agent called ``label``.
 
-    ``socket`` is the agent's, which a store of files needs for states; ``access`` is what etcd asks for. Nothing
-    is connected before it is needed. Raises :class:`InvalidSettings` for an address or label that cannot be used.
+    ``socket`` is the agent's, which a store of files needs for states, unless given :func:`default_socket`; ``access``
+    is what etcd asks for. Nothing is connected before it is needed; use it in ``async with``. Raises
+    :class:`InvalidSettings` for an address or label that cannot be used.
     """
+    socket = socket or default_socket(label)
     if url.startswith(FILE_SCHEME):
         from ifagent.client.files import FileStore
 
@@ -91,3 +103,26 @@ def open_store(url: str, *, label: str, socket: Path | str, access: Access | Non
 
         return EtcdStore(EtcdAddress.parse(url, access=access), label)
     raise no_store(url)
+
+
+async def watch(
+    url: str,
+    *,
+    label: str,
+    names: Collection[Name] | None = None,
+    socket: Path | str | None = None,
+    access: Access | None = None,
+) -> AsyncGenerator[StateEvent, None]:
+    """Yield every state that the agent called ``label`` tells now, then each change, without end.
+
+    ``names`` restricts it to these interfaces; the other arguments are those of :func:`open_store`. An etcd, or an
+    agent, that goes away is waited for, and then come the differences only; with files, an agent that is not there
+    at the beginning raises :class:`ifagent.errors.SourceLost`. ``seq`` starts at 1 and grows by one. Close it
+    (``contextlib.aclosing``) when it is left early. Raises :class:`InvalidSettings` as :func:`open_store` does.
+    """
+    seq = 0
+    async with open_store(url, label=label, socket=socket, access=access) as store, aclosing(store.watch()) as events:
+        async for event in events:
+            if names is None or event.name in names or event.event is Change.GAP:
+                seq += 1
+                yield replace(event, seq=seq)

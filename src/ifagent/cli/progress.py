@@ -1,0 +1,93 @@
+"""Waiting until interfaces are applied, and saying meanwhile what keeps them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from contextlib import aclosing
+
+import anyio
+import click
+
+from ifagent.cli.failures import Failure
+from ifagent.cli.words import link
+from ifagent.client.stores import Store
+from ifagent.core.interface import Name
+from ifagent.core.state import Change, ConfigState, InterfaceState
+from ifagent.errors import SourceLost
+
+HOPELESS = frozenset({ConfigState.FAILED, ConfigState.INVALID})
+"""States that waiting alone does not change."""
+
+GRACE = 1.0
+"""Seconds that a hopeless state must last: what it clashes with may be about to change too."""
+
+
+async def wait_applied(store: Store, names: Collection[Name], seconds: float, *, prefix: str = "") -> None:
+    """Wait until the values declared now under these names are applied; say what becomes of them.
+
+    Raises :class:`Failure` with the reason of each that is not, after ``seconds``, or earlier if nothing will change
+    by itself. ``prefix`` begins the failure where the agent cannot be heard.
+    """
+    # Several transactions, or somebody else in between, give each interface a revision of its own.
+    declared = await store.declarations()
+    progress = Progress({name: declared[name].revision for name in names if name in declared})
+    try:
+        await follow(store, progress, seconds)
+    except SourceLost as error:
+        raise Failure(f"{prefix}nothing is known of what became of it: {error}") from None
+    reasons = {name: why(state) for name, state in progress.states.items()}
+    reasons |= dict.fromkeys(set(names) - declared.keys(), "it is not declared")
+    if reasons:
+        for name, reason in sorted(reasons.items()):
+            click.echo(f"{name}: {reason}", err=True)
+        raise Failure(f"not applied: {', '.join(sorted(reasons))}")
+
+
+class Progress:
+    """Which interfaces are still waited for, and the last that was heard of them."""
+
+    def __init__(self, revisions: Mapping[Name, int]) -> None:
+        self._revisions = revisions
+        self.states: dict[Name, InterfaceState | None] = dict.fromkeys(revisions)
+
+    def take(self, name: Name, state: InterfaceState | None) -> None:
+        """Note the newest state; one of an older declaration does not count."""
+        if name not in self._revisions:
+            return
+        if state is None or state.observed_revision < self._revisions[name]:
+            self.states[name] = None
+            return
+        if state.config_state is ConfigState.APPLIED:
+            if self.states.pop(name, state) is not state:
+                click.echo(f"{name}: APPLIED, {link(state)}")
+            return
+        before = self.states.get(name)
+        if before is None or (before.config_state, before.reason) != (state.config_state, state.reason):
+            click.echo(f"{name}: {why(state)}")
+        self.states[name] = state
+
+    @property
+    def hopeless(self) -> bool:
+        """True if whatever is left will not change by itself."""
+        return all(state and state.config_state in HOPELESS for state in self.states.values())
+
+
+async def follow(store: Store, progress: Progress, seconds: float) -> None:
+    """Follow the states until all are applied, or it makes no sense any more."""
+    deadline = anyio.current_time() + seconds
+    with anyio.CancelScope(deadline=deadline) as scope:
+        async with aclosing(store.watch()) as events:
+            hopeless_since = math.inf
+            while progress.states:
+                event = await anext(events)
+                progress.take(event.name, None if event.event is Change.DELETED else event.state)
+                hopeless_since = min(hopeless_since, anyio.current_time()) if progress.hopeless else math.inf
+                scope.deadline = min(deadline, hopeless_since + GRACE)
+
+
+def why(state: InterfaceState | None) -> str:
+    """Say in words why an interface is not applied."""
+    if state is None:
+        return "the agent has said nothing of it"
+    return f"{state.config_state}, {state.reason}" if state.reason else str(state.config_state)
