@@ -175,8 +175,8 @@ async def test_nothing_is_missed_while_a_namespace_is_attached(rig: Rig, directo
 
     def disturb() -> None:
         for number in itertools.count():
-            addresses = [f"address add 198.51.{number % 200}.{i + 1}/24 dev v{i}" for i in range(20)]
-            batch(directory, "a", *addresses, f"link set v{number % 20} mtu {1000 + number}")
+            addresses = [f"address add 10.{number >> 8}.{number & 255}.{i + 1}/24 dev v{i}" for i in range(20)]
+            batch(directory, "a", *addresses, f"link set v{number % 20} mtu {1000 + number % 60000}")
             if ended.is_set():
                 return
 
