@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import socket
 import stat
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
+from anyio.streams.buffered import BufferedByteReceiveStream
 
 from ifagent.client.local import fetch_declarations, fetch_states, watch_states
 from ifagent.core.events import Declaration
@@ -204,6 +207,39 @@ async def test_a_reader_that_does_not_read_holds_up_nobody(path: Path) -> None:
             while b'"reason":"299x' not in received:
                 received += await lazy.receive()
         assert b'"event":"gap"' in received
+
+
+async def test_a_watch_that_is_not_read_for_a_while_has_a_gap_and_then_the_newest_state(path: Path) -> None:
+    """``ifagent watch --json`` into a pipe that nobody reads: all buffers fill up, then states are left out."""
+    reporter = Reporter()
+    place = ["--store", f"file:{path.parent / 'none'}", "--socket", str(path)]
+    command = [sys.executable, "-m", "ifagent", "watch", "--json", *place]
+    async with served(reporter, path), await anyio.open_process(command, stderr=None) as watch:
+        assert watch.stdout is not None
+        lines = BufferedByteReceiveStream(watch.stdout)
+
+        async def line() -> dict[str, Any]:
+            found: dict[str, Any] = json.loads(await lines.receive_until(b"\n", 100_000))
+            return found
+
+        with anyio.fail_after(30):
+            reporter.say(state("a", reason="first"))
+            assert (await line())["state"]["reason"] == "first"
+            last = 1500
+            for number in range(last + 1):  # 15 MB, far more than pipe, socket and both programs hold
+                reporter.say(state("a", reason=f"{number} " + "x" * 10_000))
+                await anyio.sleep(0)
+            reporter.say(state("b"))
+            events = [await line()]
+            while events[-1]["name"] != "b":
+                events.append(await line())
+        watch.terminate()
+    gaps = [event for event in events if event["event"] == "gap"]
+    others = [event for event in events if event["event"] != "gap"]
+    assert gaps
+    assert sum(gap["missed"] for gap in gaps) + len(others) == last + 2, "each is told or counted"
+    assert others[-2]["state"]["reason"].startswith(f"{last} ")
+    assert [event["seq"] for event in events] == list(range(2, len(events) + 2))
 
 
 async def test_too_many_readers_are_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
