@@ -57,11 +57,13 @@ class Process:
     def __init__(self, container: Container, proc_root: Path, ended: Callable[[], None]) -> None:
         self.container = container
         self.confirmed = False
-        self.path = str(proc_root / str(container.pid) / "ns" / "net")
+        self.path: str = str(proc_root / str(container.pid) / "ns" / "net")
         # Numbers under another /proc are those of another pid namespace, where nothing can be held.
         self._fd = _hold(container.pid) if proc_root == OWN_PROC else None
         if self._fd is not None:
             asyncio.get_running_loop().add_reader(self._fd, ended)
+        self.namespace: NsId | None
+        self.problem: str
         self.namespace, self.problem = _identify(self.path)
 
     @property
