@@ -79,7 +79,7 @@ class IntentFile:
         self._source = source
         self._label = label
         readable = re.sub(r"[^A-Za-z0-9_-]", "_", label)[:64]
-        self.path = (
+        self.path: Path = (
             folder.absolute() / f"{readable}-{sha256(json.dumps([source, label]).encode()).hexdigest()[:16]}.json"
         )
         self._digest: bytes | None = None
