@@ -76,7 +76,7 @@ class EtcdClient:
 
     def __init__(self, address: EtcdAddress) -> None:
         self.address = address
-        self.cluster = Cluster(address)
+        self.cluster: Cluster = Cluster(address)
 
     async def __aenter__(self) -> Self:
         """Get ready."""
