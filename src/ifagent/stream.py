@@ -89,7 +89,7 @@ class _Log:
 
     def __init__(self, wanted: Wanted, waker: _Waker, states: Iterable[InterfaceState] = ()) -> None:
         self.wanted = wanted
-        self.position = 0
+        self.position: int = 0
         self.closed = False
         self.readers: weakref.WeakSet[Subscription] = weakref.WeakSet()
         self._records: list[_Record] = []
@@ -159,7 +159,7 @@ class Subscription:
     """
 
     def __init__(self, log: _Log) -> None:
-        self.cursor = 0
+        self.cursor: int = 0
         self._log = log
         self._start = log.position
         self._told: set[Name] = set()
