@@ -307,3 +307,8 @@ def test_checksum_offloading_is_enabled_by_default() -> None:
     result = planned([asked, B], observed(pair(A, B)))
     assert not result.steps
     assert all(verdict.fulfilled for verdict in result.verdicts.values())
+
+
+def test_a_tap_is_given_back_when_its_name_means_another_kind_by_now() -> None:
+    result = planned([veth("t", "u")], observed([adopted(host_name=HostName("t"))]), held=frozenset({"u"}))
+    assert find(result, SetLink).alias == ""

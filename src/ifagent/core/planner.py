@@ -260,11 +260,10 @@ class _Planner:
     def _give_back(self) -> None:
         if not self.desired.complete:
             return
+        held = self.desired.held
         for id, adoption in self.claims.adopted.items():
             link = self.observed.link(id)
-            waits = adoption.name in self.sheltered or (
-                self.claims.is_tap(adoption.name) and adoption.name in self.set_aside
-            )
+            waits = adoption.name in self.set_aside if self.claims.is_tap(adoption.name) else adoption.name in held
             if link is None or id in self.claims.by or waits:
                 continue
             after: list[Operation] = []
