@@ -170,7 +170,7 @@ class Lab:
         for space in self.spaces():
             ip("netns", "del", space, check=False)
         for host_name in self.links():
-            ip("link", "del", host_name, check=False)
+            ip("link", "del", "dev", host_name, check=False)
 
 
 def links_of(space: str = "") -> dict[str, dict[str, Any]]:
