@@ -15,12 +15,14 @@ from ifagent.core.events import Event, SourceHealth
 from ifagent.core.index import Index
 from ifagent.core.interface import Interface, Name, Veth
 from ifagent.core.link import NsId
-from ifagent.core.state import Change, ConfigState, InterfaceState, StateEvent
+from ifagent.core.state import ConfigState, InterfaceState
 from ifagent.errors import SourceLost
 from ifagent.etcd import backoff
 from ifagent.etcd.address import EtcdAddress
 from ifagent.outlets.etcd_status import EtcdStatus
 from ifagent.sources.etcd import EtcdSource
+from ifagent.statistics import Histogram, SourceStatistics, Statistics
+from ifagent.stream import StateHub
 
 
 def veth(name: str, peer: str = "peer", *, mtu: int = 0) -> Interface:
@@ -39,9 +41,7 @@ class Edge:
         self.label = label
         self.index = Index(NsId(1), ["etcd"])
         self.health: list[SourceHealth] = []
-        self.states: dict[Name, InterfaceState] = {}
-        self._send, self._events = anyio.create_memory_object_stream[StateEvent](1000)
-        self._seq = 0
+        self.hub = StateHub()
 
     def emit(self, event: Event) -> None:
         self.index.fold(event)
@@ -57,15 +57,10 @@ class Edge:
         return set(self.index.declared)
 
     def tell(self, told: InterfaceState) -> None:
-        self._event(Change.CHANGED, told)
-        self.states[told.name] = told
+        self.hub.publish({told.name: told}, {})
 
     def take_back(self, name: str) -> None:
-        self._event(Change.DELETED, self.states.pop(Name(name)))
-
-    def _event(self, change: Change, told: InterfaceState) -> None:
-        self._seq += 1
-        self._send.send_nowait(StateEvent(seq=self._seq, event=change, name=told.name, state=told))
+        self.hub.publish({}, {Name(name): self.hub.states[Name(name)]})
 
     async def until_same_as(self, store: EtcdStore, *, within: float = 15) -> None:
         """Wait until the index is what the store says, and the store has the states."""
@@ -77,19 +72,39 @@ class Edge:
                 except SourceLost as error:
                     differences = error
                 else:
-                    differences = _different(self.index.declared, wanted) or _different(self.states, published)
+                    differences = _different(self.index.declared, wanted) or _different(self.hub.states, published)
                 await anyio.sleep(0.02)
         assert not differences, differences
         await until(lambda: not self.lost)
 
     async def run(self) -> None:
+        status = EtcdStatus(self.address, self.label, statistics=self.statistics, ttl=3)
         async with anyio.create_task_group() as tg:
             tg.start_soon(EtcdSource(self.address, self.label).run, self.emit)
-            tg.start_soon(EtcdStatus(self.address, self.label, ttl=3).run, self._events)
+            tg.start_soon(status.run)
+            tg.start_soon(status.follow, self.hub.subscribe())
 
-    def close(self) -> None:
-        self._send.close()
-        self._events.close()
+    def statistics(self) -> Statistics:
+        problem = self.health[-1].problem if self.health else ""
+        source = SourceStatistics(name="etcd", synced=self.index.synced, problem=problem)
+        return statistics(source, ready=self.index.synced)
+
+
+def statistics(*sources: SourceStatistics, ready: bool = True, ended: bool = False) -> Statistics:
+    """Return what an agent tells of itself."""
+    return Statistics(
+        ready=ready,
+        ended=ended,
+        rounds=1,
+        operations={},
+        reaction=Histogram((), (0,), 0),
+        stalled_for=0,
+        inbox=0,
+        namespaces=0,
+        subscribers=0,
+        interfaces={},
+        sources=sources,
+    )
 
 
 def _different(ours: Mapping[Name, object], theirs: Mapping[Name, object]) -> list[object]:
@@ -105,15 +120,12 @@ async def edge_to(address: EtcdAddress, label: str, store: EtcdStore) -> AsyncIt
     edge = Edge(address, label)
     for name in ("a", "b", "c"):
         edge.tell(state(name))
-    try:
-        async with anyio.create_task_group() as tg:
-            tg.start_soon(edge.run)
-            await edge.until_same_as(store)
-            assert edge.heard == {"a", "b", "c"}
-            yield edge
-            tg.cancel_scope.cancel()
-    finally:
-        edge.close()
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(edge.run)
+        await edge.until_same_as(store)
+        assert edge.heard == {"a", "b", "c"}
+        yield edge
+        tg.cancel_scope.cancel()
 
 
 async def until_there(store: EtcdStore) -> None:

@@ -14,6 +14,7 @@
     ├── KernelRefused         the world: the kernel answered a request with an errno
     ├── NamespaceUnavailable  the world: a namespace went away, or may not be entered
     ├── SourceLost            the world: a source of intent cannot be heard
+    ├── LabelTaken            the world: another agent has this agent's label
     └── AgentBug              ours
 """
 
@@ -151,6 +152,16 @@ class SourceLost(IfagentError):
         """Keep the source's name and what went wrong, never a secret."""
         self.source = source
         super().__init__(f"{source}: {text}")
+
+
+class LabelTaken(IfagentError):
+    """Another agent has taken this agent's label while this one could not hold it; ``holder`` says which."""
+
+    def __init__(self, label: str, holder: str) -> None:
+        """Keep both."""
+        self.label = label
+        self.holder = holder
+        super().__init__(f"the label {label!r} is taken by {holder}")
 
 
 class AgentBug(IfagentError):

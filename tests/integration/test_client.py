@@ -42,7 +42,9 @@ async def test_a_watch_from_elsewhere_survives_etcd(own_etcd: EtcdServer, label:
         Agent.open(Settings(label=label), sources=[source], kernel=SimulatedKernel()) as agent,
         anyio.create_task_group() as group,
     ):
-        group.start_soon(EtcdStatus(own_etcd.address, label).run, agent.states())
+        status = EtcdStatus(own_etcd.address, label)
+        await group.start(status.run)
+        group.start_soon(status.follow, agent.states())
         group.start_soon(follow)
         await agent.wait_for_revision(await store.put([A, B]), timeout=20)
         await until_mtu(1500)

@@ -98,7 +98,6 @@ async def test_absent_at_first(
             assert edge.heard == {"b", "c", "d"}
             told_once(edge, caplog, "connection refused")
             tg.cancel_scope.cancel()
-        edge.close()
 
 
 async def test_connections_reset_again_and_again(

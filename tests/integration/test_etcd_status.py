@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio import to_thread
-from anyio.abc import TaskGroup
+from etcd_edge import statistics
 from etcd_server import EtcdServer, proxy_to, until
 
 from ifagent.client.etcd import EtcdStore
@@ -17,9 +18,12 @@ from ifagent.core.interface import Name
 from ifagent.core.state import Change, ConfigState, InterfaceState, StateEvent, Status
 from ifagent.etcd.address import EtcdAddress
 from ifagent.etcd.client import EtcdClient
-from ifagent.etcd.keys import key_of, status_prefix
+from ifagent.etcd.keys import health_key, key_of, status_prefix
 from ifagent.formats.state import encode_state_json
+from ifagent.outlets import etcd_status
 from ifagent.outlets.etcd_status import EtcdStatus
+from ifagent.statistics import SourceStatistics, Statistics
+from ifagent.stream import StateHub
 
 pytest_plugins = ["etcd_fixtures"]
 pytestmark = [pytest.mark.anyio, pytest.mark.etcd]
@@ -41,35 +45,32 @@ class Stream:
     """An agent's state stream, fed by the test."""
 
     def __init__(self) -> None:
-        self._send, self.events = anyio.create_memory_object_stream[StateEvent](1000)
-        self._seq = 0
+        self.hub = StateHub()
 
-    def tell(self, change: Change, told: InterfaceState | None, name: str = "") -> None:
-        self._seq += 1
-        name = told.name if told else name
-        self._send.send_nowait(StateEvent(seq=self._seq, event=change, name=Name(name), state=told))
+    def tell(self, *states: InterfaceState) -> None:
+        self.hub.publish({one.name: one for one in states}, {})
 
-    def end(self) -> None:
-        self._send.close()
-
-    def close(self) -> None:
-        self._send.close()
-        self.events.close()
+    def take_back(self, name: str) -> None:
+        self.hub.publish({}, {Name(name): self.hub.states[Name(name)]})
 
 
 @asynccontextmanager
-async def agent(address: EtcdAddress, label: str, *states: InterfaceState, ttl: float = 10.0) -> AsyncIterator[Stream]:
+async def agent(
+    address: EtcdAddress,
+    label: str,
+    *states: InterfaceState,
+    ttl: float = 10.0,
+    statistics: Callable[[], Statistics] | None = None,
+) -> AsyncIterator[Stream]:
     """Publish what the test tells the stream; leaving it is a clean shutdown."""
     stream = Stream()
-    for told in states:
-        stream.tell(Change.SNAPSHOT, told)
-    try:
-        async with anyio.create_task_group() as tg:
-            tg.start_soon(EtcdStatus(address, label, ttl=ttl).run, stream.events)
-            yield stream
-            tg.cancel_scope.cancel()
-    finally:
-        stream.close()
+    stream.tell(*states)
+    status = EtcdStatus(address, label, ttl=ttl, statistics=statistics)
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(status.run)
+        tg.start_soon(status.follow, stream.hub.subscribe())
+        yield stream
+        tg.cancel_scope.cancel()
 
 
 @asynccontextmanager
@@ -108,11 +109,10 @@ async def test_states_are_published_changed_and_taken_back(etcd: EtcdServer, lab
             assert states[Name("a")] == state("a")
             async with watched(store) as seen:
                 await until(lambda: len(seen) == 2)
-                stream.tell(Change.CHANGED, state("a", mtu=1400))
+                stream.tell(state("a", mtu=1400))
                 await until(lambda: len(seen) == 3)
-                stream.tell(Change.GAP, None, "b")
-                stream.tell(Change.DELETED, replace(state("b"), admin_status=Status.DELETED))
-                stream.tell(Change.CREATED, state("c"))
+                stream.take_back("b")
+                stream.tell(state("c"))
                 await until(lambda: len(seen) == 5)
                 assert [event.seq for event in seen] == [1, 2, 3, 4, 5]
                 assert told(seen[:3]) == [("snapshot", "a"), ("snapshot", "b"), ("changed", "a")]
@@ -148,17 +148,17 @@ async def test_changes_that_come_together_are_written_together(
         await published(store, "a")
         monkeypatch.setattr(EtcdClient, "txn", noted)
         for mtu in range(1000, 1100):
-            stream.tell(Change.CHANGED, state("a", mtu=mtu))
+            stream.tell(state("a", mtu=mtu))
         for number in range(50):
-            stream.tell(Change.CREATED, state(f"b{number}"))
+            stream.tell(state(f"b{number}"))
         states = await published(store, "a", *(f"b{number}" for number in range(50)))
         assert states[Name("a")].mtu == 1099
         # The very first change may have been written before the others came.
         assert len(writes) <= 2
         assert writes[-1] >= 50
         writes.clear()
-        stream.tell(Change.CHANGED, state("a", mtu=1099))
-        stream.tell(Change.CREATED, state("last"))
+        stream.tell(state("a", mtu=1099))
+        stream.tell(state("last"))
         await until(lambda: writes)
         assert writes == [1]
 
@@ -238,8 +238,8 @@ async def test_the_store_restarts_and_comes_late(own_etcd: EtcdServer, label: st
             await to_thread.run_sync(own_etcd.start)
             await until(lambda: told(seen) in ([("snapshot", "a")], [("created", "a")]))
             await to_thread.run_sync(own_etcd.kill)
-            stream.tell(Change.CHANGED, state("a", mtu=1400))
-            stream.tell(Change.CREATED, state("b"))
+            stream.tell(state("a", mtu=1400))
+            stream.tell(state("b"))
             await to_thread.run_sync(own_etcd.start)
             await until(lambda: len(seen) == 3)
             assert sorted(told(seen[1:])) == [("changed", "a"), ("created", "b")]
@@ -270,17 +270,154 @@ async def test_cancelling_ends_within_its_time_without_a_store(etcd: EtcdServer,
         proxy.flow()
 
 
-async def test_the_end_of_the_stream_takes_the_states_back(etcd: EtcdServer, label: str) -> None:
-    stream = Stream()
-    stream.tell(Change.SNAPSHOT, state("a"))
+async def test_a_burst_of_1000_changes_is_few_transactions(etcd: EtcdServer, label: str) -> None:
+    names = [f"i{number}" for number in range(1000)]
+    async with EtcdStore(etcd.address, label) as store, agent(etcd.address, label, state("first")) as stream:
+        await published(store, "first")
+        for mtu in (1400, 1300):
+            before = etcd.revision()
+            began = anyio.current_time()
+            stream.tell(*(state(name, mtu=mtu) for name in names))
+            with anyio.fail_after(10):
+                while any(one.mtu != mtu for one in await told_of(store, names)):
+                    await anyio.sleep(0.01)
+            assert anyio.current_time() - began < 5
+            # A transaction holds 128 of them.
+            assert etcd.revision() - before <= 9
+        before = etcd.revision()
+        stream.tell(*(state(name, mtu=1300) for name in names))
+        stream.tell(state("last"))
+        await published(store, "first", "last", *names)
+        assert etcd.revision() - before == 1, "what is there already was written again"
 
-    async def end(tg: TaskGroup, store: EtcdStore) -> None:
+
+async def told_of(store: EtcdStore, names: list[str]) -> list[InterfaceState]:
+    """Return the states with these names, once all are there."""
+    states = await store.states()
+    return [states.get(Name(name), state(name, mtu=0)) for name in names]
+
+
+async def test_many_changes_of_one_interface_are_not_each_written(etcd: EtcdServer, label: str) -> None:
+    async with EtcdStore(etcd.address, label) as store, agent(etcd.address, label, state("a")) as stream:
         await published(store, "a")
-        stream.end()
-        tg.cancel_scope.deadline = anyio.current_time() + 5
+        before, began = etcd.revision(), anyio.current_time()
+        for mtu in range(1000, 2000):
+            stream.tell(state("a", mtu=mtu))
+            await anyio.sleep(0.001)
+        with anyio.fail_after(5):
+            while (await store.states())[Name("a")].mtu != 1999:
+                await anyio.sleep(0.01)
+        # One at the beginning, one every 50 ms.
+        assert etcd.revision() - before <= 2 + (anyio.current_time() - began) / 0.05
 
-    async with EtcdStore(etcd.address, label) as store, anyio.create_task_group() as tg:
-        tg.start_soon(end, tg, store)
-        await EtcdStatus(etcd.address, label).run(stream.events)
-        assert await store.states() == {}
-        stream.close()
+
+async def test_no_state_is_older_than_a_second(etcd: EtcdServer, label: str) -> None:
+    async with EtcdStore(etcd.address, label) as store, agent(etcd.address, label, state("a")) as stream:
+        await published(store, "a")
+        async with watched(store) as seen:
+            await until(lambda: seen)
+            for mtu in range(1000, 1020):
+                said_at = anyio.current_time()
+                stream.tell(state("a", mtu=mtu))
+                with anyio.fail_after(5):
+                    while seen[-1].state != state("a", mtu=mtu):
+                        await anyio.sleep(0.001)
+                assert anyio.current_time() - said_at < 1
+
+
+# Health
+
+
+class How:
+    """How an agent is, as the test says."""
+
+    def __init__(self, *, ready: bool = True) -> None:
+        self.ready = ready
+        self.ended = False
+        self.problem = ""
+
+    def __call__(self) -> Statistics:
+        source = SourceStatistics(name="etcd://a", synced=True, problem=self.problem)
+        return statistics(source, ready=self.ready, ended=self.ended)
+
+
+async def health(client: EtcdClient, label: str, **fields: object) -> dict[str, Any]:
+    """Wait until the health has these fields, with ``None`` for one that is left out."""
+    found: dict[str, Any] = {}
+    with anyio.fail_after(15):
+        while not found or any(found.get(key) != value for key, value in fields.items()):
+            await anyio.sleep(0.01)
+            value = await client.get(health_key(label))
+            found = json.loads(value.data) if value else {}
+    return found
+
+
+async def test_health_is_told_as_ligato_tells_it(etcd: EtcdServer, label: str) -> None:
+    assert health_key(label).decode() == f"/vnf-agent/{label}/check/status/v1/agent"
+    how, began = How(ready=False), int(time.time())
+    async with EtcdClient(etcd.address) as client:
+        async with agent(etcd.address, label, statistics=how):
+            first = await health(client, label)
+            # Zero is left out: INIT.
+            assert first.keys() == {"build_version", "start_time", "last_change", "last_update"}
+            assert began <= first["start_time"] == first["last_change"] <= time.time()
+            how.ready = True
+            ok = await health(client, label, state=1)
+            assert ok["start_time"] == first["start_time"]
+            assert ok["last_change"] >= first["last_change"]
+            how.problem = "connection refused"
+            bad = await health(client, label, state=2)
+            assert bad["problems"] == ["etcd://a: connection refused"]
+            how.problem = ""
+            assert "problems" not in await health(client, label, state=1)
+            how.ended = True
+            assert (await health(client, label, state=2))["problems"] == ["the agent has ended"]
+        assert await client.get(health_key(label)) is None, "it goes with the agent"
+
+
+async def test_health_is_written_when_it_changes_and_at_intervals(
+    etcd: EtcdServer, label: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(etcd_status, "LOOK", 0.01)
+    monkeypatch.setattr(etcd_status, "HEARTBEAT", 1.5)
+    async with EtcdClient(etcd.address) as client, agent(etcd.address, label, statistics=How()):
+        first = await health(client, label, state=1)
+        before, began = etcd.revision(), time.monotonic()
+        with anyio.fail_after(15):
+            while (now := await health(client, label, state=1))["last_update"] < first["last_update"] + 2:
+                await anyio.sleep(0.01)
+        assert 1 <= etcd.revision() - before <= 1 + (time.monotonic() - began) / 1.5
+        assert now["last_change"] == first["last_change"]
+
+
+async def test_health_goes_with_the_lease_of_an_agent_that_died(etcd: EtcdServer, label: str) -> None:
+    async with (
+        EtcdClient(etcd.address) as client,
+        proxy_to(etcd.port) as proxy,
+        agent(proxy.address, label, ttl=2, statistics=How()),
+    ):
+        await health(client, label, state=1)
+        await proxy.refuse()
+        with anyio.fail_after(10):
+            while await client.get(health_key(label)):
+                await anyio.sleep(0.01)
+        await proxy.accept()
+        await health(client, label, state=1)
+
+
+async def test_what_an_earlier_agent_published_stays_until_there_is_something_to_say(
+    etcd: EtcdServer, label: str
+) -> None:
+    """An agent that is not ready yet knows nothing of interfaces, which is no reason to say that there are none."""
+    async with EtcdStore(etcd.address, label) as store, EtcdClient(etcd.address) as client:
+        await client.put(key_of(status_prefix(label), "a"), encode_state_json(state("a")))
+        await client.put(key_of(status_prefix(label), "gone"), encode_state_json(state("gone")))
+        hub, status = StateHub(), EtcdStatus(etcd.address, label, statistics=How(ready=False))
+        async with anyio.create_task_group() as tg:
+            await tg.start(status.run)
+            await health(client, label)
+            assert list(await store.states()) == ["a", "gone"]
+            hub.publish({Name("a"): state("a")}, {})
+            tg.start_soon(status.follow, hub.subscribe())
+            await published(store, "a")
+            tg.cancel_scope.cancel()

@@ -148,7 +148,7 @@ def test_two_agents_on_one_host_do_not_meddle(lab: Lab, etcd: EtcdServer) -> Non
     neighbour = Lab(etcd, f"{lab.label}-2", lab.folder)
     lab.put(*pair("a", "b", mine, mine))
     neighbour.put(*pair("a", "b", theirs, theirs, mtu=1400))
-    lab.start_agent()
+    first = lab.start_agent()
     lab.start_agent(label=neighbour.label)
     lab.until_applied("a", "b")
     neighbour.until_applied("a", "b")
@@ -156,7 +156,8 @@ def test_two_agents_on_one_host_do_not_meddle(lab: Lab, etcd: EtcdServer) -> Non
     lab.delete("a", "b")
     until(lambda: mine not in lab.spaces())
     assert neighbour.links(theirs) == before
-    lab.kill_agent()
+    first.kill()
+    first.wait(10)
     lab.start_agent()
     assert neighbour.links(theirs) == before
 

@@ -29,6 +29,7 @@ from ifagent.settings import Settings
 from ifagent.sources.contract import Source
 
 if TYPE_CHECKING:
+    from ifagent.outlets.etcd_status import EtcdStatus
     from ifagent.outlets.http import HttpServer
 
 
@@ -171,33 +172,42 @@ async def serve_until_told(
     sources = [_open_source(store, settings.label, access, state_dir) for store in stores]
     agent = Agent(settings, sources=sources, kernel=kernel)
     server = _http_server(agent, http, public=http_public) if http else None
+    statuses = _etcd_statuses(agent, stores, access)
     async with anyio.create_task_group() as group:
         await group.start(cancel_on_signal, group.cancel_scope)
+        if server is not None:
+            await group.start(server.run)
+        group.start_soon(keep_informed, agent.statistics)
+        log.info("started", label=settings.label, stores=" ".join(stores))
+        for status in statuses:
+            await group.start(status.run)
         try:
             await group.start(LocalSocket(agent, socket or default_socket(settings.label)).run)
         except InvalidSettings as error:
             if socket or os.geteuid() == 0:
                 raise
             log.warning("programs on this machine cannot ask for states", problem=str(error))
-        if server is not None:
-            await group.start(server.run)
-        group.start_soon(keep_informed, agent.statistics)
-        log.info("started", label=settings.label, stores=" ".join(stores))
         try:
             await group.start(agent.run)
             # Not before: what an earlier agent published is taken back as far as this one does not know it.
-            for store in stores:
-                if is_etcd(store):
-                    from ifagent.etcd.address import EtcdAddress
-                    from ifagent.outlets.etcd_status import EtcdStatus
-
-                    address = EtcdAddress.parse(store, access=access)
-                    group.start_soon(EtcdStatus(address, settings.label).run, agent.states())
+            for status in statuses:
+                group.start_soon(status.follow, agent.states())
             notify("READY=1")
             await anyio.sleep_forever()
         finally:
             notify("STOPPING=1")
             log.info("stopping, the interfaces stay as they are")
+
+
+def _etcd_statuses(agent: Agent, stores: Sequence[str], access: Access | None) -> list[EtcdStatus]:
+    """Return what speaks for the agent in each etcd, in an order that all agents share: each waits for the label."""
+    if not any(map(is_etcd, stores)):
+        return []
+    from ifagent.etcd.address import EtcdAddress
+    from ifagent.outlets.etcd_status import EtcdStatus
+
+    addresses = [EtcdAddress.parse(store, access=access) for store in sorted(filter(is_etcd, stores))]
+    return [EtcdStatus(address, agent.settings.label, statistics=agent.statistics) for address in addresses]
 
 
 def _http_server(agent: Agent, address: str, *, public: bool) -> HttpServer:

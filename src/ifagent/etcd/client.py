@@ -51,6 +51,14 @@ class Position:
     revision: int
 
 
+class NotHeld(EtcdError):
+    """A guarded write was not carried out, because the key that guards it hangs on another lease, or is gone."""
+
+    def __init__(self, key: bytes) -> None:
+        """Name the key."""
+        super().__init__(f"{key.decode(errors='backslashreplace')} is not held any more")
+
+
 @dataclass(frozen=True, slots=True)
 class Listing:
     """Everything under some prefixes, as it was at one revision."""
@@ -135,20 +143,46 @@ class EtcdClient:
         answer = await self._unary(lambda member: member.kv.DeleteRange, rpc.DeleteRangeRequest(key=key))
         return bool(answer.deleted)
 
+    async def put_if(self, key: bytes, value: bytes, *, lease: int, unchanged_since: int) -> Value | None:
+        """Write a key that is still as it was written at a revision, 0 for one that is not there.
+
+        Returns ``None`` when it was written, else what is there instead. A write that was carried out but whose
+        answer was lost shows in the lease of what is returned.
+        """
+        same = rpc.Compare(key=key, target=rpc.Compare.MOD, result=rpc.Compare.EQUAL, mod_revision=unchanged_since)
+        look = rpc.RequestOp(request_range=rpc.RangeRequest(key=key))
+        request = rpc.TxnRequest(compare=[same], success=[_operation(key, value, lease)], failure=[look])
+        answer = await self._unary(lambda member: member.kv.Txn, request)
+        if answer.succeeded:
+            return None
+        there = answer.responses[0].response_range.kvs
+        return _value(there[0]) if there else Value(b"", 0)
+
     async def txn(
-        self, *, puts: Mapping[bytes, bytes] | None = None, deletes: Collection[bytes] = (), lease: int = 0
+        self,
+        *,
+        puts: Mapping[bytes, bytes] | None = None,
+        deletes: Collection[bytes] = (),
+        lease: int = 0,
+        held: bytes | None = None,
     ) -> Written:
         """Write and delete keys, in one transaction where etcd's limits allow it, else in several in order.
 
         A key that is in both is written. Deleting a key that is not there is fine. The puts hang on
-        ``lease``. Up to 128 operations and 1 MiB are one change for everybody who watches.
+        ``lease``. Up to 128 operations and 1 MiB are one change for everybody who watches. With ``held`` nothing is
+        done unless that key hangs on ``lease``, which raises :class:`NotHeld`.
         """
         puts = puts or {}
+        guards = []
+        if held is not None:
+            guards = [rpc.Compare(key=held, target=rpc.Compare.LEASE, result=rpc.Compare.EQUAL, lease=lease)]
         revision, deleted = 0, set[bytes]()
         operations = itertools.chain(puts.items(), ((key, None) for key in dict.fromkeys(deletes) if key not in puts))
         for chunk in _chunks(operations):
-            request = rpc.TxnRequest(success=[_operation(key, data, lease) for key, data in chunk])
+            request = rpc.TxnRequest(compare=guards, success=[_operation(key, data, lease) for key, data in chunk])
             answer = await self._unary(lambda member: member.kv.Txn, request)
+            if held is not None and not answer.succeeded:
+                raise NotHeld(held)
             revision = int(answer.header.revision)
             for (key, data), done in zip(chunk, answer.responses, strict=True):
                 if data is None and done.response_delete_range.deleted:

@@ -2,8 +2,10 @@
 
 ``/vnf-agent/<label>/linux/config/v1/interface/<name>`` holds what is declared (ligato v1.4.1), and so does
 ``/vnf-agent/<label>/config/linux/interfaces/v2/interface/<name>`` (ligato v3);
-``/vnf-agent/<label>/linux/status/v1/interface/<name>`` what became of it (ifagent). Keys are bytes in
-etcd and here; a name that is not UTF-8 keeps its odd bytes as hexadecimal escapes, so that it can be shown.
+``/vnf-agent/<label>/linux/status/v1/interface/<name>`` what became of it (ifagent),
+``/vnf-agent/<label>/check/status/v1/agent`` how the agent is (ligato), and
+``/vnf-agent/<label>/ifagent/lock`` which agent has the label (ifagent). Keys are bytes in etcd and here; a name that
+is not UTF-8 keeps its odd bytes as hexadecimal escapes, so that it can be shown.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ ROOT = "/vnf-agent"
 _CONFIG = "linux/config/v1/interface/"
 _CONFIG_V3 = "config/linux/interfaces/v2/interface/"
 _STATUS = "linux/status/v1/interface/"
+_HEALTH = "check/status/v1/agent"
+_LOCK = "ifagent/lock"
 
 
 def config_prefix(label: str) -> bytes:
@@ -30,6 +34,16 @@ def config_prefix_v3(label: str) -> bytes:
 def status_prefix(label: str) -> bytes:
     """Return the prefix of all published states of the agent called ``label``."""
     return f"{ROOT}/{_checked(label)}/{_STATUS}".encode()
+
+
+def health_key(label: str) -> bytes:
+    """Return the key that says how the agent called ``label`` is."""
+    return f"{ROOT}/{_checked(label)}/{_HEALTH}".encode()
+
+
+def lock_key(label: str) -> bytes:
+    """Return the key that says which agent has ``label``."""
+    return f"{ROOT}/{_checked(label)}/{_LOCK}".encode()
 
 
 def key_of(prefix: bytes, name: str) -> bytes:
