@@ -6,17 +6,17 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import anyio
 import pytest
 from aetcd import rpc
 from anyio import to_thread
+from blackhole import HOLE, BlackHole
 from certificates import Certificates
 from etcd_edge import Attempts, Edge, change_much, edge_to, said, state, veth
 from etcd_rights import USER, forget_tokens, grant, protect, revoke, signed_in
 from etcd_server import EtcdServer, TcpProxy, proxy_to, running, running_cluster, until
-from lab import ip
 
 from ifagent.client.etcd import EtcdStore
 from ifagent.core.events import SourceHealth
@@ -143,30 +143,6 @@ async def test_a_connection_that_swallows_everything(
         proxy.flow()
         await edge.until_same_as(store)
         told_once(edge, caplog, "no sign of life", "no answer", "connection")
-
-
-HOLE = "10.99.0.1"
-
-
-class BlackHole:
-    """An address of this machine whose packets the kernel drops, in both directions, while it is closed."""
-
-    def __enter__(self) -> Self:
-        ip("addr", "add", f"{HOLE}/32", "dev", "lo")
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        ip("addr", "del", f"{HOLE}/32", "dev", "lo", check=False)
-        for kind in ("blackhole", "local"):
-            ip("route", "del", kind, HOLE, "table", "local", check=False)
-
-    def close(self) -> None:
-        ip("route", "del", "local", HOLE, "table", "local")
-        ip("route", "add", "blackhole", HOLE, "table", "local")
-
-    def open(self) -> None:
-        ip("route", "del", "blackhole", HOLE, "table", "local")
-        ip("route", "add", "local", HOLE, "dev", "lo", "table", "local")
 
 
 @pytest.fixture

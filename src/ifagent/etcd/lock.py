@@ -94,7 +94,7 @@ class LabelLock:
     """
 
     def __init__(self, client: EtcdClient, label: str, *, holder: Holder, ttl: float) -> None:
-        self.lease = 0
+        self.lease: int = 0
         self.ttl = ttl
         self._client = client
         self._label = label
