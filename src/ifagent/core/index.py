@@ -78,7 +78,7 @@ class Index:
     """Folds events; answers look-ups.
 
     ``sources`` are the names of the configured sources; where two declare the same interface, the one
-    listed first counts.
+    listed first counts, and is waited for at the start.
     """
 
     def __init__(self, own: NsId, sources: Sequence[str]) -> None:
@@ -86,6 +86,7 @@ class Index:
         self.sources: tuple[str, ...] = tuple(sources)
         self._synced: set[str] = set()
         self._incomplete: set[str] = set()
+        self._in_trouble: set[str] = set()
         self.problems: dict[str, str] = {}
         self.declared: dict[Name, Declaration] = {}
         self.changed: set[Name] = set()
@@ -109,7 +110,7 @@ class Index:
             case Declared():
                 self._declare(event.source, event.name, event.declaration)
             case SourceHealth():
-                self.problems[event.source] = event.problem
+                self._hear_of(event)
             case SourceRevision():
                 self._revisions[event.source] = event.revision
             case NamespaceSeen():
@@ -126,7 +127,7 @@ class Index:
                 assert_never(event)
 
     def _replace(self, snapshot: SourceSnapshot) -> None:
-        before = self._said[snapshot.source]
+        before, counting = self._said[snapshot.source], self._counting()
         self._said[snapshot.source] = dict(snapshot.declarations)
         self._synced.add(snapshot.source)
         if snapshot.complete:
@@ -135,6 +136,29 @@ class Index:
             self._incomplete.add(snapshot.source)
         for name in before.keys() | snapshot.declarations.keys():
             self._update(name)
+        self._update_all_unless(counting)
+
+    def _hear_of(self, health: SourceHealth) -> None:
+        counting = self._counting()
+        self.problems[health.source] = health.problem
+        if health.problem:
+            self._in_trouble.add(health.source)
+        self._update_all_unless(counting)
+
+    def _counting(self) -> tuple[str, ...]:
+        """Return the sources whose word counts now, in their order.
+
+        One that has not said yet what it has is waited for, unless it was in trouble: what those after it say may
+        turn out not to count, and must not undo what the kernel has of it.
+        """
+        waited_for = (s for s in self.sources if s not in self._synced and s not in self._in_trouble)
+        first = next(waited_for, None)
+        return self.sources if first is None else self.sources[: self.sources.index(first) + 1]
+
+    def _update_all_unless(self, counting: tuple[str, ...]) -> None:
+        if self._counting() != counting:
+            for name in {name for said in self._said.values() for name in said}:
+                self._update(name)
 
     def _declare(self, source: str, name: Name, declaration: Declaration | None) -> None:
         if declaration is None:
@@ -179,7 +203,7 @@ class Index:
     def _update(self, name: Name) -> None:
         """Find out anew what counts as declared under ``name``."""
         before = self.declared.get(name)
-        said = [self._said[source][name] for source in self.sources if name in self._said[source]]
+        said = [self._said[source][name] for source in self._counting() if name in self._said[source]]
         if not said:
             if before is not None:
                 del self.declared[name]
