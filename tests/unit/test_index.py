@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from world import veth
+
+from ifagent.core.events import Declaration, SourceHealth, SourceSnapshot
+from ifagent.core.index import Index
+from ifagent.core.link import NsId
+
+
+def say(source: str, *, mtu: int, names: str = "ab") -> SourceSnapshot:
+    first, second = names
+    interfaces = [veth(first, second, mtu=mtu), veth(second, first, mtu=mtu)]
+    return SourceSnapshot(source, {i.name: Declaration(name=i.name, interface=i) for i in interfaces})
+
+
+def mtus(index: Index) -> dict[str, int]:
+    return {name: interface.mtu for name, interface in index.desired().interfaces.items()}
+
+
+def test_a_later_source_does_not_count_before_an_earlier_one_has_been_heard() -> None:
+    index = Index(NsId(1), ["first", "second"])
+    index.fold(say("second", mtu=1400))
+    assert mtus(index) == {}
+    assert not index.desired().complete
+    index.fold(say("first", mtu=1300, names="bc"))
+    assert mtus(index) == {"a": 1400, "b": 1300, "c": 1300}
+    assert index.desired().complete
+
+
+def test_nobody_waits_for_a_source_in_trouble() -> None:
+    index = Index(NsId(1), ["first", "second"])
+    index.fold(say("second", mtu=1400))
+    index.fold(SourceHealth("first", "connection refused"))
+    assert mtus(index) == {"a": 1400, "b": 1400}
+    assert not index.desired().complete
+    index.take_changed()
+    index.fold(SourceHealth("first"))
+    assert mtus(index) == {"a": 1400, "b": 1400}
+    assert not index.take_changed()
+    index.fold(say("first", mtu=1300))
+    assert mtus(index) == {"a": 1300, "b": 1300}
+    assert index.take_changed() == {"a", "b"}
+
+
+def test_a_source_that_was_heard_once_keeps_its_last_say() -> None:
+    index = Index(NsId(1), ["first", "second"])
+    index.fold(say("first", mtu=1300))
+    index.fold(say("second", mtu=1400, names="cd"))
+    index.fold(SourceHealth("first", "connection refused"))
+    assert mtus(index) == {"a": 1300, "b": 1300, "c": 1400, "d": 1400}
