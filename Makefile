@@ -23,9 +23,9 @@ test: .venv/installed-nox system-packages
 	@touch $@
 
 # The tests need a real etcd, a real docker daemon and the ip command. As root they are installed, else one line says what to run.
-PACKAGES := etcd-server etcd-client iproute2 iputils-ping docker.io busybox-static
+PACKAGES := etcd-server etcd-client iproute2 iputils-ping ethtool docker.io busybox-static
 system-packages:
-	@if command -v etcd && command -v etcdctl && command -v ip && command -v ping \
+	@if command -v etcd && command -v etcdctl && command -v ip && command -v ping && command -v ethtool \
 		&& command -v dockerd && command -v busybox; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get; then \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qq -y --no-install-recommends $(PACKAGES); \

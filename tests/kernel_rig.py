@@ -42,6 +42,7 @@ class Outside(Protocol):
     def add_veth(self, name: str, host_name: str, peer_name: str, peer_host_name: str) -> None: ...
     def delete_link(self, name: str, host_name: str) -> None: ...
     def move_link(self, name: str, host_name: str, to: str) -> None: ...
+    def set_checksums(self, name: str, host_name: str, *, rx: bool, tx: bool) -> None: ...
     def add_address(self, name: str, host_name: str, address: str) -> None: ...
     def delete_address(self, name: str, host_name: str, address: str) -> None: ...
     def set_link(
@@ -201,6 +202,7 @@ class SimulatedOutside:
         self.delete_link = kernel.outside.delete_link
         self.move_link = kernel.outside.move_link
         self.set_link = kernel.outside.set_link
+        self.set_checksums = kernel.outside.set_checksums
 
     def add_namespace(self, name: str) -> None:
         self._outside.add_namespace(name)
@@ -288,6 +290,10 @@ class LinuxOutside:
         ]
         state = [] if up is None else ["up" if up else "down"]
         self._inside(name, "ip", "link", "set", "dev", host_name, *(part for word in words for part in word), *state)
+
+    def set_checksums(self, name: str, host_name: str, *, rx: bool, tx: bool) -> None:
+        words = ["rx", "on" if rx else "off", "tx", "on" if tx else "off"]
+        self._inside(name, "ethtool", "--offload", host_name, *words)
 
     def clean_up(self) -> None:
         """Take away every namespace that is left in the directory, and the mounts that made it shared."""

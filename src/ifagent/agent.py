@@ -29,15 +29,17 @@ from anyio.abc import TaskStatus
 from ifagent.core.events import Declaration
 from ifagent.core.index import Index
 from ifagent.core.interface import Interface, Name, NamespaceRef
+from ifagent.core.link import NsId
 from ifagent.core.ownership import Owner
 from ifagent.core.state import ConfigState, InterfaceState
 from ifagent.errors import AgentEnded, InvalidSettings, NotApplied, RevisionNotApplied, UnknownInterface
 from ifagent.inbox import Inbox
 from ifagent.kernel.contract import Kernel
 from ifagent.log import log
+from ifagent.nsfs import identify
 from ifagent.reconciler import Reconciler
 from ifagent.settings import Settings
-from ifagent.sources.contract import NamespaceWatcher, Source
+from ifagent.sources.contract import NamespaceWatcher, RemoteSource, Source
 from ifagent.sources.memory import Memory
 from ifagent.statistics import SourceStatistics, Statistics
 from ifagent.stream import StateHub, Subscription, Wanted
@@ -63,6 +65,7 @@ class Agent:
         watchers: Sequence[NamespaceWatcher] | None = None,
     ) -> None:
         self.settings: Settings = settings or Settings()
+        first_process: NsId | None = None
         if watchers is None:
             watchers = _watchers(self.settings) if kernel is None else ()
         if kernel is None:
@@ -70,6 +73,7 @@ class Agent:
 
             mark = Owner(self.settings.label).namespace_mark
             kernel = LinuxKernel(netns_dir=str(self.settings.netns_dir), mark=mark)
+            first_process = identify(str(self.settings.proc_root / "1/ns/net"))
         self._kernel = kernel
         self._declared_here = Memory(name="api")
         self._sources: tuple[Source, ...] = (self._declared_here, *sources)
@@ -79,9 +83,22 @@ class Agent:
         self._inbox = Inbox()
         self._hub = StateHub()
         self._index = Index(kernel.own, names)
+        if first_process is not None:
+            self._index.host |= {first_process}
         owner = Owner(self.settings.label, _BOOT_ID.read_bytes() + str(kernel.own).encode())
         self._watchers = tuple(watchers)
-        self._reconciler = Reconciler(kernel, self._index, self._inbox, self._hub, owner, self._watchers)
+        hosts = [host for source in sources if isinstance(source, RemoteSource) for host in source.hosts]
+        self._reconciler = Reconciler(
+            kernel,
+            self._index,
+            self._inbox,
+            self._hub,
+            owner,
+            self._watchers,
+            policy=self.settings.policy,
+            hosts=hosts,
+            repairs_drift=self.settings.drift == "repair",
+        )
         self._settled = anyio.Event()
         self._running = False
         self._ended = False
@@ -183,14 +200,14 @@ class Agent:
         await self._settle()
 
     async def resync(self, interfaces: Iterable[Interface] | None = None) -> dict[Name, InterfaceState]:
-        """Look at the whole kernel anew and put right what is not as declared; return all states.
+        """Look at the whole kernel anew and put right what is not as declared, drift too; return all states.
 
         With ``interfaces``, exactly these are declared here from now on. What is right already is not touched.
         """
         self._check_running()
         if interfaces is not None:
             self._declared_here.replace(interfaces)
-        self._reconciler.look_at_everything()
+        self._reconciler.look_at_everything(repair=True)
         await self._settle()
         return dict(self._hub.states)
 

@@ -14,9 +14,10 @@ from dataclasses import replace
 import anyio
 
 from ifagent.attention import Attention
+from ifagent.core.existing import changes_link
 from ifagent.core.index import Index
 from ifagent.core.interface import Name, NamespaceRef
-from ifagent.core.link import NsId
+from ifagent.core.link import LinkId, NsId
 from ifagent.core.operations import (
     CreateNamespace,
     CreateVeth,
@@ -24,6 +25,7 @@ from ifagent.core.operations import (
     Operation,
     Outcome,
     Place,
+    PromoteSecondaries,
     RemoveNamespace,
     Target,
     VethEnd,
@@ -31,9 +33,11 @@ from ifagent.core.operations import (
 from ifagent.core.ownership import Owner
 from ifagent.core.plan import Plan, Verdict
 from ifagent.core.planner import plan
+from ifagent.core.policy import Policy
 from ifagent.core.report import Findings, deleted, report
 from ifagent.core.retry import Fate, RetryBook, fate
 from ifagent.core.state import InterfaceState
+from ifagent.core.veths import peer_name_of
 from ifagent.errors import KernelRefused
 from ifagent.inbox import Inbox
 from ifagent.kernel.contract import Kernel
@@ -49,7 +53,9 @@ MAX_PASSES = 16
 class Reconciler:
     """Brings the kernel to what the index says is desired. Used by the agent's loop only.
 
-    ``clock`` returns the monotonic time, in seconds, that ``next_time`` is measured in.
+    ``policy`` is what may be done at all; links that lead to ``hosts`` are not cut. With ``repairs_drift`` false, what
+    somebody else has changed is only told. ``clock`` returns the monotonic time, in seconds, that ``next_time`` is
+    measured in.
     """
 
     def __init__(
@@ -61,6 +67,9 @@ class Reconciler:
         owner: Owner,
         watchers: Sequence[NamespaceWatcher] = (),
         *,
+        policy: Policy = Policy(),  # noqa: B008 frozen
+        hosts: Sequence[str] = (),
+        repairs_drift: bool = True,
         clock: Callable[[], float] = anyio.current_time,
     ) -> None:
         self.kernel = kernel
@@ -70,17 +79,23 @@ class Reconciler:
         self.owner = owner
         self.retry: RetryBook = RetryBook()
         self.counters: Counters = Counters()
+        self._policy = policy
+        self._hosts = hosts
+        self._repairs_drift = repairs_drift
         self._clock = clock
         self.next_time: float | None = None
         self.covered: int = 0
         self._drift: dict[Name, str] = {}
         self._fulfilled: set[Name] = set()
         self._take_all_anew = False
+        self._inspected: frozenset[LinkId] = frozenset()
         self._attention = Attention(kernel, index, inbox, owner, watchers)
 
-    def look_at_everything(self) -> None:
-        """Have the next round look at every namespace anew."""
+    def look_at_everything(self, *, repair: bool = False) -> None:
+        """Have the next round look at every namespace anew; with ``repair``, put right what was left as drifted."""
         self._take_all_anew = True
+        if repair:
+            self.retry.forgive()
         self.inbox.wake()
 
     async def round(self) -> None:
@@ -97,7 +112,7 @@ class Reconciler:
             exempt = await self._take_in()
             covered, planned_at = self.inbox.sequence, self._clock()
             self.counters.since = self.inbox.take_oldest()
-            planned = plan(self.index.desired(), self.index.observed(), self.owner)
+            planned = plan(self.index.desired(), self.index.observed(), self.owner, self._policy)
             self.retry.keep_only(planned.steps)
             self._note_drift(planned, exempt)
             self._note_ineffective(planned, achieved)
@@ -121,7 +136,18 @@ class Reconciler:
         while self.index.changed:
             exempt |= self._forget_changed()
             await self._attention.attend()
+        await self._inspect()
         return exempt
+
+    async def _inspect(self) -> None:
+        """Find out what the plan has to know of some links and the kernel does not tell by itself."""
+        wanted = frozenset(link.id for link in self.index.links() if self.owner.without_checksums(link))
+        if wanted != self._inspected:
+            self._inspected = wanted
+            await self.kernel.inspect(wanted)
+            self._attention.fold()
+        if self._policy.asks_for_uplinks and any(map(changes_link, self.index.desired().interfaces.values())):
+            self.index.uplinks = await self.kernel.uplinks(self._hosts)
 
     def _forget_changed(self) -> set[Name]:
         """Clear what stood in the way of changed interfaces; return them and everybody they have to do with."""
@@ -134,9 +160,10 @@ class Reconciler:
                 self._drift.pop(name, None)
         interfaces = self.index.desired().interfaces
         self._attention.follow(interfaces[name].namespace for name in changed if name in interfaces)
-        return changed | {
-            name for name, interface in interfaces.items() if getattr(interface.kind, "peer_if_name", None) in changed
-        }
+        peers = {name for name, interface in interfaces.items() if peer_name_of(interface) in changed}
+        for name in peers:
+            self.retry.undone(name)
+        return changed | peers
 
     def _note_drift(self, planned: Plan, exempt: set[Name]) -> None:
         """Note every interface that was as declared and no longer is, though nobody declared otherwise."""
@@ -145,16 +172,21 @@ class Reconciler:
                 text = "; ".join(verdict.differences)
                 if name in self._fulfilled:
                     self._drift[name] = text
-                    self.retry.drifted(name, self._clock())
+                    self.retry.drifted(name, self._clock(), repair=self._repairs_drift)
                     log.info("drift", interface=name, different=text)
                 elif name in self._drift and verdict.link is None:
                     # A link that dies goes down and loses its addresses first; this is the whole of it.
                     self._drift[name] = text
+        for name, verdict in planned.verdicts.items():
+            if verdict.fulfilled:
+                self.retry.undone(name)
         self._fulfilled = {name for name, verdict in planned.verdicts.items() if verdict.fulfilled}
 
     def _note_ineffective(self, planned: Plan, achieved: set[Operation]) -> None:
         """Do not repeat within a round what the kernel accepted without effect."""
         for operation in achieved & planned.steps.keys():
+            if isinstance(operation, PromoteSecondaries):  # nothing that is observed tells of it
+                continue
             text = f"{operation}: the kernel accepted it, but it did not take effect"
             outcome = Outcome(operation, errno.EAGAIN, text)
             self.retry.refused(outcome, planned.steps[operation].names, text, self._clock())

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from ifagent.core.policy import DEFAULT_MAX_INTERFACES, DEFAULT_MAX_NAMESPACES, Policy
 
 MAX_LABEL_BYTES = 64
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:+-]*")
@@ -40,5 +42,30 @@ class Settings(BaseModel):
     microservice_variable: Annotated[str, Field(min_length=1)] = "MICROSERVICE_LABEL"
     """The environment variable inside a container whose value is its microservice label."""
 
+    drift: Literal["repair", "report"] = "repair"
+    """What happens when somebody else changes what is as declared: it is put right, or only told in the state."""
+
+    allow_namespaces: tuple[str, ...] = ("*",)
+    """Patterns of references, such as ``named:lab-*``, ``own`` or ``microservice:*``: where interfaces may be."""
+
+    allow_existing: tuple[str, ...] = ()
+    """Patterns of host names: links of the host that interfaces of kind existing and loopback may change."""
+
+    max_interfaces: Annotated[int, Field(gt=0)] = DEFAULT_MAX_INTERFACES
+    """Most interfaces that are realised; those above are invalid."""
+
+    max_namespaces: Annotated[int, Field(gt=0)] = DEFAULT_MAX_NAMESPACES
+    """Most different namespaces that interfaces may be in."""
+
     full_look_interval: Annotated[float, Field(gt=0)] = 1800.0
     """Seconds between two complete looks at the kernel; what is missed otherwise is found then."""
+
+    @property
+    def policy(self) -> Policy:
+        """What may be done at all."""
+        return Policy(
+            namespaces=self.allow_namespaces,
+            existing=self.allow_existing,
+            max_interfaces=self.max_interfaces,
+            max_namespaces=self.max_namespaces,
+        )

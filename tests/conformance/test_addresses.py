@@ -7,7 +7,15 @@ from kernel_rig import IFA_F_SECONDARY, MAC, Rig, address
 
 from ifagent.core.interface import HostName
 from ifagent.core.link import Address
-from ifagent.core.operations import AddAddress, CreateVeth, DeleteAddress, SetLink, Target, VethEnd
+from ifagent.core.operations import (
+    AddAddress,
+    CreateVeth,
+    DeleteAddress,
+    PromoteSecondaries,
+    SetLink,
+    Target,
+    VethEnd,
+)
 
 pytest_plugins = ["kernel_fixtures"]
 pytestmark = pytest.mark.anyio
@@ -69,6 +77,21 @@ async def test_deleting_the_primary_drops_its_secondaries(rig: Rig) -> None:
     await add(rig, e0, "10.0.0.1/24", "10.0.1.1/24", "10.0.0.2/24", "10.0.0.3/24", "10.0.0.9/16", "10.0.1.2/24")
     await drop(rig, e0, "10.0.0.1/24")
     assert rig.addresses("a", "e0") == ["10.0.1.1/24", "10.0.0.9/16", "10.0.1.2/24"]
+
+
+async def test_secondaries_outlive_their_primary_when_asked(rig: Rig) -> None:
+    e0 = await make(rig)
+    await add(rig, e0, "10.0.0.1/24", "10.0.1.1/24", "10.0.0.2/24", "10.0.0.3/24", "10.0.1.2/24", "127.0.0.5/32")
+    for _ in range(2):
+        assert await rig.do(PromoteSecondaries(e0)) == 0
+    await drop(rig, e0, "10.0.0.1/24")
+    left = ["127.0.0.5/32", "10.0.1.1/24", "10.0.0.2/24", "10.0.0.3/24", "10.0.1.2/24"]
+    assert rig.addresses("a", "e0") == left
+    assert not found(rig, "10.0.0.2/24").flags & IFA_F_SECONDARY
+    await rig.attach("a")
+    assert rig.addresses("a", "e0") == left
+    await drop(rig, e0, "10.0.1.1/24", "10.0.0.2/24")
+    assert rig.addresses("a", "e0") == ["127.0.0.5/32", "10.0.1.2/24", "10.0.0.3/24"]
 
 
 async def test_deleting_a_secondary_drops_it_alone(rig: Rig) -> None:

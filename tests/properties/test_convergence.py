@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from ifagent.core.addresses import in_kernel_order, managed
 from ifagent.core.events import Declaration, Declared, SourceSnapshot
 from ifagent.core.index import Index
-from ifagent.core.interface import AutoTap, Interface, NamespaceRef, Veth, named
+from ifagent.core.interface import AutoTap, Existing, Interface, Loopback, NamespaceRef, Veth, named
 from ifagent.core.link import Link, LinkId
 from ifagent.core.operations import (
     AddAddress,
@@ -29,10 +29,13 @@ from ifagent.core.operations import (
     MoveLink,
     Operation,
     Outcome,
+    PromoteSecondaries,
+    SetChecksums,
     SetLink,
 )
 from ifagent.core.ownership import Owner
 from ifagent.core.planner import plan
+from ifagent.core.policy import Policy
 from ifagent.core.state import ConfigState
 from ifagent.errors import FieldError, KernelRefused
 from ifagent.inbox import Inbox
@@ -54,6 +57,7 @@ ADDRESSES = (
     "fe80::9/64",
 )
 FOREIGN_GROUP = 0
+POLICY = Policy(existing=("*",))
 
 
 @st.composite
@@ -61,13 +65,27 @@ def interfaces(draw: st.DrawFn) -> Interface:
     name = draw(NAMES)
     space = draw(SPACES)
     addresses = {ip_interface(a).ip: ip_interface(a) for a in draw(st.lists(st.sampled_from(ADDRESSES), max_size=4))}
+    veths = st.builds(
+        Veth,
+        peer_if_name=NAMES.filter(lambda peer: peer != name),
+        tx_checksum_offloading=st.sampled_from(["default", "default", "enabled", "disabled"]),
+    )
+    taps = st.builds(AutoTap, temp_if_name=st.sampled_from(["", "tap0"]))
+    kind = draw(veths | veths | taps | st.builds(Existing) | st.builds(Loopback))
+    if isinstance(kind, Existing | Loopback):
+        return Interface(
+            name=name,
+            kind=kind,
+            enabled=draw(st.booleans()),
+            link_only=draw(st.booleans()),
+            host_if_name="" if isinstance(kind, Loopback) else draw(HOST_NAMES),
+            namespace=named(space) if space else NamespaceRef(),
+            ip_addresses=tuple(addresses.values()),
+        )
     return Interface(
         name=name,
-        kind=draw(
-            st.builds(Veth, peer_if_name=NAMES.filter(lambda peer: peer != name))
-            | st.builds(Veth, peer_if_name=NAMES.filter(lambda peer: peer != name))
-            | st.builds(AutoTap, temp_if_name=st.sampled_from(["", "tap0"]))
-        ),
+        kind=kind,
+        link_only=draw(st.integers(0, 4)) == 0,
         enabled=draw(st.booleans()),
         mtu=draw(st.sampled_from([0, 1280, 1400, 9000])),
         phys_address=draw(st.sampled_from(["", "02:00:00:00:00:0a"])),
@@ -94,7 +112,9 @@ class World:
         self.inbox, self.hub = Inbox(), StateHub()
         self.index = Index(self.kernel.own, ["test"])
         self.kernel.execute = self.execute  # type: ignore[method-assign]  # watched
-        self.reconciler = Reconciler(self.kernel, self.index, self.inbox, self.hub, OWNER, clock=lambda: self.now)
+        self.reconciler = Reconciler(
+            self.kernel, self.index, self.inbox, self.hub, OWNER, policy=POLICY, clock=lambda: self.now
+        )
 
     async def execute(self, operations: Sequence[Operation]) -> list[Outcome]:
         """Carry out what the agent asks for, but never let it touch what is not its own."""
@@ -105,9 +125,23 @@ class World:
                 assert not isinstance(operation.target.namespace, NamespaceRef)
                 link = links.get(LinkId(operation.target.namespace, operation.target.ifindex))
                 if link is not None:
-                    kinds = {"veth"} if isinstance(operation, DeleteLink) else {"veth", "tun"}
-                    assert link.kind in kinds, f"{operation} on {link}"
+                    self.check_may_do(operation, link)
         return await self.really_execute(operations)
+
+    def check_may_do(self, operation: Operation, link: Link) -> None:
+        """Check that what is not of the agent's making is at most adopted, or configured where that is asked for."""
+        if OWNER.owns(link):
+            return
+        assert not isinstance(operation, DeleteLink), f"{operation} on {link}"
+        if link.kind == "tun":
+            return
+        configures = [i for i in self.index.desired().interfaces.values() if isinstance(i.kind, Existing | Loopback)]
+        asked = OWNER.borrowing(link) or link.host_name in {i.host_name for i in configures}
+        assert asked, f"{operation} on {link}"
+        assert not isinstance(operation, MoveLink), f"{operation} on {link}"
+        if isinstance(operation, SetLink):
+            given = (operation.host_name, operation.mac, operation.group)
+            assert given == (None,) * 3, f"{operation} on {link}"
 
     async def listen(self, *, task_status: TaskStatus[None]) -> None:
         await self.kernel.run(self.inbox.put, task_status=task_status)
@@ -196,6 +230,10 @@ def _delete_address(world: World, link: Link) -> None:
         world.kernel.outside.delete_address(link.id.namespace, link.host_name, address.interface)
 
 
+def _checksums(world: World, link: Link) -> None:
+    world.kernel.outside.set_checksums(link.id.namespace, link.host_name, rx=False, tx=True)
+
+
 CHANGES = st.sampled_from(
     [
         _delete,
@@ -208,12 +246,25 @@ CHANGES = st.sampled_from(
         _set(up=True),
         _set(alias=""),
         _set(group=FOREIGN_GROUP),
+        _checksums,
         _set(new_host_name="q"),
         _set(new_host_name="x"),
     ]
 )
 FAILURES = st.sampled_from([errno.EBUSY, errno.EEXIST, errno.ENODEV, errno.ENOBUFS, errno.EINVAL])
-OPERATIONS = st.sampled_from([CreateVeth, SetLink, AddAddress, DeleteLink, MoveLink, CreateNamespace])
+OPERATIONS = st.sampled_from(
+    [
+        CreateVeth,
+        SetLink,
+        SetChecksums,
+        AddAddress,
+        DeleteAddress,
+        PromoteSecondaries,
+        DeleteLink,
+        MoveLink,
+        CreateNamespace,
+    ]
+)
 
 ACTIONS = st.one_of(
     act(World.declare, interfaces()),
@@ -287,6 +338,9 @@ def check(world: World) -> None:
         if isinstance(interface.kind, AutoTap):
             check_tap(world, interface)
             continue
+        if isinstance(interface.kind, Existing | Loopback):
+            check_existing(world, interface)
+            continue
         peer = world.index.desired().interfaces.get(peer_of(interface) or "")
         if peer is None or peer_of(peer) != name:
             assert states[name].config_state is not ConfigState.APPLIED
@@ -305,18 +359,30 @@ def check(world: World) -> None:
         if OWNER.owns(link):
             ends = {OWNER.name_of(end) for end in (link, link.peer and snapshot.links.get(link.peer)) if end}
             assert ends & (world.index.declared.keys() | held), f"left over: {link}"
+    check_given_back(world)
+    before = world.kernel.operations_executed
+    planned = plan(world.index.desired(), world.index.observed(), OWNER, POLICY)
+    now = world.now
+    first = next(iter(planned.waves()), ())
+    assert not [op for op in first if world.reconciler.retry.may_try(op, planned.steps[op].names, now)]
+    assert before == world.kernel.operations_executed
+
+
+def check_given_back(world: World) -> None:
+    """Check that links of others are let go of when nobody asks for them any more."""
+    held = world.invalid
     for link in world.links():
         adoption = OWNER.adoption(link)
         if adoption is not None and adoption.name not in held:
             declared = world.index.desired().interfaces.get(adoption.name)
             assert declared is not None, f"not given back: {link}"
             assert isinstance(declared.kind, AutoTap), f"not given back: {link}"
-    before = world.kernel.operations_executed
-    planned = plan(world.index.desired(), world.index.observed(), OWNER)
-    now = world.now
-    first = next(iter(planned.waves()), ())
-    assert not [op for op in first if world.reconciler.retry.may_try(op, planned.steps[op].names, now)]
-    assert before == world.kernel.operations_executed
+    for link in world.links():
+        borrowing = OWNER.borrowing(link)
+        if borrowing is not None and borrowing.name not in held:
+            user = world.index.desired().interfaces.get(borrowing.name)
+            assert user is not None, f"not let go of: {link}"
+            assert isinstance(user.kind, Existing | Loopback), f"not let go of: {link}"
 
 
 def check_tap(world: World, interface: Interface) -> None:
@@ -329,8 +395,24 @@ def check_tap(world: World, interface: Interface) -> None:
     assert adoption is not None
     assert adoption.name == interface.name
     assert (link.up, link.mtu) == (interface.enabled, interface.mtu or adoption.mtu)
-    assert link.mac == (interface.phys_address or adoption.mac)
-    assert managed(link.addresses, interface.ip_addresses) == in_kernel_order(interface.ip_addresses)
+    if not interface.link_only:
+        assert link.mac == (interface.phys_address or adoption.mac)
+        assert managed(link.addresses, interface.ip_addresses) == in_kernel_order(interface.ip_addresses)
+
+
+def check_existing(world: World, interface: Interface) -> None:
+    """A link of somebody else's that is applied has what is asked for, and was not made by the agent."""
+    snapshot, state = world.kernel.snapshot(), world.hub.states[interface.name]
+    if state.config_state is not ConfigState.APPLIED:
+        return
+    link = snapshot.link(interface.namespace.reference or snapshot.own, interface.host_name)
+    assert not OWNER.owns(link)
+    if isinstance(interface.kind, Loopback):
+        assert (link.up, link.mtu) == (interface.enabled, 65536)
+    if not interface.link_only:
+        assert managed(link.addresses, interface.ip_addresses) == in_kernel_order(interface.ip_addresses)
+    elif isinstance(interface.kind, Existing):
+        assert set(interface.ip_addresses) <= {address.interface for address in link.addresses}
 
 
 def check_realised(world: World, name: str) -> None:
@@ -339,9 +421,14 @@ def check_realised(world: World, name: str) -> None:
     link = snapshot.link(interface.namespace.reference or snapshot.own, interface.host_name)
     assert link.up == interface.enabled
     assert link.mtu == (interface.mtu or 1500)
-    assert link.mac == (interface.phys_address or OWNER.default_mac(name))
-    assert (link.group, link.alias) == (OWNER.group, OWNER.alias(name))
-    assert managed(link.addresses, interface.ip_addresses) == in_kernel_order(interface.ip_addresses)
+    assert isinstance(interface.kind, Veth)
+    offloads = interface.kind.tx_checksum_offloading != "disabled"
+    assert (link.group, link.alias) == (OWNER.group, OWNER.alias(name, checksums=offloads))
+    if not offloads:
+        assert world.kernel.checksums(link.id) == (True, False)
+    if not interface.link_only:
+        assert link.mac == (interface.phys_address or OWNER.default_mac(name))
+        assert managed(link.addresses, interface.ip_addresses) == in_kernel_order(interface.ip_addresses)
     assert link.peer is not None
     assert OWNER.name_of(snapshot.links[link.peer]) == peer_of(interface)
     state = world.hub.states[name]

@@ -4,38 +4,47 @@ from ipaddress import ip_interface
 
 import pytest
 
-from ifagent.core.addresses import AddressChanges, address_changes, in_kernel_order, managed
+from ifagent.core.addresses import AddressStep, address_steps, in_kernel_order, managed
 from ifagent.core.link import Address
 
 
-def texts(*groups: tuple[object, ...]) -> list[list[str]]:
-    return [[str(a) for a in group] for group in groups]
+def shown(step: AddressStep) -> str:
+    return {"add": f"+{step.address}", "delete": f"-{step.address}", "promote": "promote"}[step.action]
 
 
 @pytest.mark.parametrize(
-    ("have", "wanted", "early", "add", "late"),
+    ("have", "wanted", "steps"),
     [
-        ("10.0.0.1/24", "10.0.0.1/24", "", "", ""),
-        ("", "10.0.0.1/24 10.0.0.2/24", "", "10.0.0.1/24 10.0.0.2/24", ""),
-        ("10.0.0.1/24", "10.0.0.2/24", "10.0.0.1/24", "10.0.0.2/24", ""),
-        ("10.0.0.1/24 10.0.0.2/24", "10.0.0.2/24 10.0.0.1/24", "10.0.0.1/24", "10.0.0.2/24 10.0.0.1/24", ""),
-        ("10.0.0.1/24 10.0.0.3/24", "10.0.0.1/24 10.0.0.2/24", "", "10.0.0.2/24", "10.0.0.3/24"),
-        # The primary drops its secondaries, so it goes first and they come back; a new subnet's primary needs nothing.
-        ("10.0.0.1/24 10.0.0.2/24", "10.0.0.2/24", "10.0.0.1/24", "10.0.0.2/24", ""),
-        ("10.0.0.1/24 10.0.0.2/24", "10.0.0.1/24 10.0.0.2/24 10.0.0.3/16", "", "10.0.0.3/16", ""),
-        ("10.0.0.1/24 10.0.0.2/24", "10.1.0.1/24", "", "10.1.0.1/24", "10.0.0.1/24"),
-        ("2001:db8::1/64", "2001:db8::1/48", "2001:db8::1/64", "2001:db8::1/48", ""),
-        ("10.0.0.1/24", "10.0.0.1/16", "", "10.0.0.1/16", "10.0.0.1/24"),
+        ("10.0.0.1/24", "10.0.0.1/24", ""),
+        ("", "10.0.0.1/24 10.0.0.2/24", "+10.0.0.1/24 +10.0.0.2/24"),
+        # The new one comes first, as a secondary; it is the primary when the old one has gone.
+        ("10.0.0.1/24", "10.0.0.2/24", "+10.0.0.2/24 promote -10.0.0.1/24"),
+        ("10.0.0.1/24 10.0.0.3/24", "10.0.0.1/24 10.0.0.2/24", "+10.0.0.2/24 -10.0.0.3/24"),
+        ("10.0.0.1/24 10.0.0.2/24", "10.0.0.2/24", "promote -10.0.0.1/24"),
+        ("10.0.0.1/24 10.0.0.2/24 10.0.0.3/24", "10.0.0.2/24 10.0.0.3/24", "promote -10.0.0.1/24"),
+        ("10.0.0.1/24 10.0.0.2/24", "10.0.0.1/24 10.0.0.2/24 10.0.0.3/16", "+10.0.0.3/16"),
+        ("10.0.0.1/24 10.0.0.2/24", "10.1.0.1/24", "+10.1.0.1/24 -10.0.0.2/24 -10.0.0.1/24"),
+        ("10.0.0.1/24", "10.0.0.1/16", "+10.0.0.1/16 -10.0.0.1/24"),
+        # The order can only be had by taking one of them away for a moment.
+        ("10.0.0.1/24 10.0.0.2/24", "10.0.0.2/24 10.0.0.1/24", "promote -10.0.0.1/24 +10.0.0.1/24"),
+        ("10.0.0.1/24 10.1.0.1/24", "10.1.0.1/24 10.0.0.1/24", "-10.0.0.1/24 +10.0.0.1/24"),
+        ("2001:db8::1/64", "2001:db8::1/48", "-2001:db8::1/64 +2001:db8::1/48"),
         # IPv6 is listed newest first, so the last one wanted is added first.
-        ("", "2001:db8::1/64 2001:db8::2/64", "", "2001:db8::2/64 2001:db8::1/64", ""),
-        ("2001:db8::2/64", "2001:db8::1/64 2001:db8::2/64", "", "2001:db8::1/64", ""),
-        ("2001:db8::1/64", "2001:db8::1/64 2001:db8::2/64", "2001:db8::1/64", "2001:db8::2/64 2001:db8::1/64", ""),
+        ("", "2001:db8::1/64 2001:db8::2/64", "+2001:db8::2/64 +2001:db8::1/64"),
+        ("2001:db8::2/64", "2001:db8::1/64 2001:db8::2/64", "+2001:db8::1/64"),
+        (
+            "2001:db8::1/64",
+            "2001:db8::1/64 2001:db8::2/64",
+            "-2001:db8::1/64 +2001:db8::2/64 +2001:db8::1/64",
+        ),
+        ("2001:db8::1/64 2001:db8::2/64", "2001:db8::2/64", "-2001:db8::1/64"),
+        ("2001:db8::1/64 2001:db8::2/64", "2001:db8::1/64", "-2001:db8::2/64"),
     ],
 )
-def test_changes(have: str, wanted: str, early: str, add: str, late: str) -> None:
+def test_steps(have: str, wanted: str, steps: str) -> None:
     has, wants = ([ip_interface(a) for a in text.split()] for text in (have, wanted))
-    changes = address_changes(has, wants)
-    assert texts(changes.early, changes.add, changes.late) == [early.split(), add.split(), late.split()]
+    ipv4, ipv6 = address_steps(has, wants)
+    assert [shown(step) for step in (*ipv4, *ipv6)] == steps.split()
 
 
 def test_link_local_addresses_of_the_kernel_are_managed_only_when_listed() -> None:
@@ -49,4 +58,4 @@ def test_families_are_compared_apart() -> None:
     mixed = [ip_interface(a) for a in ("fe80::1/64", "fec0::1/64", "2001:db8::1/64", "10.0.0.1/24", "127.0.0.9/8")]
     ordered = ["127.0.0.9/8", "10.0.0.1/24", "2001:db8::1/64", "fec0::1/64", "fe80::1/64"]
     assert [str(a) for a in in_kernel_order(mixed)] == ordered
-    assert address_changes(in_kernel_order(mixed), mixed) == AddressChanges()
+    assert address_steps(in_kernel_order(mixed), mixed) == ((), ())

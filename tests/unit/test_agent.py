@@ -10,7 +10,17 @@ import anyio
 import pytest
 from world import veth
 
-from ifagent import Agent, ConfigState, Interface, InterfaceState, Memory, NotApplied, UnknownInterface
+from ifagent import (
+    Agent,
+    ConfigState,
+    Existing,
+    Interface,
+    InterfaceState,
+    Memory,
+    NotApplied,
+    Settings,
+    UnknownInterface,
+)
 from ifagent.core.events import Declaration, Declared, Event, SourceRevision, SourceSnapshot
 from ifagent.core.operations import CreateVeth
 from ifagent.errors import AgentEnded, FieldError, InvalidSettings, RevisionNotApplied
@@ -300,3 +310,47 @@ async def test_a_revision_of_a_store_does_not_concern_what_others_declare() -> N
     async with Agent.open(kernel=SimulatedKernel()) as agent:
         with pytest.raises(InvalidSettings, match="no source with a store"):
             await agent.wait_for_revision(1)
+
+
+async def test_drift_that_is_only_reported() -> None:
+    kernel = SimulatedKernel()
+    settings = Settings(drift="report")
+    async with Agent.open(settings, kernel=kernel, sources=[Memory([veth("a", "b"), veth("b", "a")])]) as agent:
+        assert (await agent.wait_for("a", timeout=5)).config_state is ConfigState.APPLIED
+        kernel.outside.set_link("", "a", mtu=1300)
+        state = await agent.wait_for("a", applied=False, timeout=5)
+        assert state.config_state is ConfigState.FAILED
+        assert "have drift reported, not repaired: mtu is 1300, wanted 1500" in state.reason
+        assert (state.last_drift, state.repairs) == ("mtu is 1300, wanted 1500", 0)
+        kernel.outside.set_link("", "a", mtu=1500)
+        await agent.wait_for("a", timeout=5)
+        kernel.outside.set_link("", "a", mtu=1200)
+        await agent.wait_for("a", applied=False, timeout=5)
+        assert (await agent.resync())["a"].config_state is ConfigState.APPLIED
+        assert kernel.snapshot().link("", "a").mtu == 1500
+
+
+async def test_a_new_value_ends_drift_that_is_only_reported() -> None:
+    kernel = SimulatedKernel()
+    async with Agent.open(Settings(drift="report"), kernel=kernel) as agent:
+        await agent.configure(veth("b", "a"))
+        await agent.configure(veth("a", "b"))
+        kernel.outside.delete_link("", "a")
+        await agent.wait_for("a", applied=False, timeout=5)
+        assert "a" not in kernel.snapshot().links_in("")
+        assert (await agent.modify("a", mtu=1400)).config_state is ConfigState.APPLIED
+        assert kernel.snapshot().link("", "a").mtu == 1400
+
+
+async def test_a_pattern_does_not_reach_what_connects_the_host() -> None:
+    kernel = SimulatedKernel()
+    kernel.outside.add_link("", "eth0")
+    kernel.outside.add_link("", "eth1")
+    kernel.outside.uplinks = frozenset({kernel.snapshot().link("", "eth0").id})
+    wanted = [Interface(name=f"eth{n}", kind=Existing(), ip_addresses=(ip_interface("10.0.0.1/8"),)) for n in (0, 1)]
+    async with Agent.open(Settings(allow_existing=("eth*",)), kernel=kernel, sources=[Memory(wanted)]) as agent:
+        assert (await agent.wait_for("eth1", timeout=5)).config_state is ConfigState.APPLIED
+        state = agent.state("eth0")
+        assert state is not None
+        assert state.config_state is ConfigState.INVALID
+        assert not kernel.snapshot().link("", "eth0").addresses

@@ -7,7 +7,7 @@ from ifagent.core.index import Index
 from ifagent.core.link import NsId
 
 
-def say(source: str, *, mtu: int, names: str = "ab") -> SourceSnapshot:
+def say(source: str, *, mtu: int, names: tuple[str, str] = ("a", "b")) -> SourceSnapshot:
     first, second = names
     interfaces = [veth(first, second, mtu=mtu), veth(second, first, mtu=mtu)]
     return SourceSnapshot(source, {i.name: Declaration(name=i.name, interface=i) for i in interfaces})
@@ -22,7 +22,7 @@ def test_a_later_source_does_not_count_before_an_earlier_one_has_been_heard() ->
     index.fold(say("second", mtu=1400))
     assert mtus(index) == {}
     assert not index.desired().complete
-    index.fold(say("first", mtu=1300, names="bc"))
+    index.fold(say("first", mtu=1300, names=("b", "c")))
     assert mtus(index) == {"a": 1400, "b": 1300, "c": 1300}
     assert index.desired().complete
 
@@ -45,6 +45,6 @@ def test_nobody_waits_for_a_source_in_trouble() -> None:
 def test_a_source_that_was_heard_once_keeps_its_last_say() -> None:
     index = Index(NsId(1), ["first", "second"])
     index.fold(say("first", mtu=1300))
-    index.fold(say("second", mtu=1400, names="cd"))
+    index.fold(say("second", mtu=1400, names=("c", "d")))
     index.fold(SourceHealth("first", "connection refused"))
     assert mtus(index) == {"a": 1300, "b": 1300, "c": 1400, "d": 1400}

@@ -213,6 +213,8 @@ def test_a_link_is_read() -> None:
         ["IFLA_ADDRESS", MAC],
         ["IFLA_IFALIAS", "ifagent/a/b"],
         ["IFLA_MASTER", 5],
+        ["IFLA_MIN_MTU", 68],
+        ["IFLA_MAX_MTU", 65535],
         ["IFLA_LINK", 8],
         ["IFLA_LINK_NETNSID", 0],
         ["IFLA_LINKINFO", {"attrs": [["IFLA_INFO_KIND", "veth"]]}],
@@ -234,6 +236,8 @@ def test_a_link_is_read() -> None:
         "master": 5,
         "peer_ifindex": 8,
         "peer_nsid": 0,
+        "min_mtu": 68,
+        "max_mtu": 65535,
     }
 
 

@@ -29,6 +29,11 @@ SETTINGS = (
     "proc_root",
     "container_socket",
     "microservice_variable",
+    "drift",
+    "allow_namespace",
+    "allow_existing",
+    "max_interfaces",
+    "max_namespaces",
     "http",
     "http_public",
     "state_dir",
@@ -36,7 +41,12 @@ SETTINGS = (
 )
 """What a TOML file may set; ``-`` and ``_`` are the same."""
 
-SEVERAL = {"store": "stores", "container_socket": "container_sockets"}
+SEVERAL = {
+    "store": "stores",
+    "container_socket": "container_sockets",
+    "allow_namespace": "allow_namespaces",
+    "allow_existing": "allow_existing",
+}
 """What may be a list there, and the parameter that takes it."""
 
 FLAGS = ("http_public",)

@@ -17,6 +17,7 @@ from ifagent.cli import logs
 from ifagent.cli.etcd_options import etcd_access
 from ifagent.cli.options import place_options
 from ifagent.cli.places import check_label, make_settings
+from ifagent.cli.policy_options import policy_options
 from ifagent.cli.signals import cancel_on_signal
 from ifagent.cli.systemd import keep_informed, notify
 from ifagent.client.stores import FILE_SCHEME, default_socket, file_path, is_etcd, no_store
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
     metavar="SECONDS",
     help="Time between two complete looks at the kernel.",
 )
+@policy_options
 @click.option(
     "--http",
     envvar="IFAGENT_HTTP",
@@ -113,6 +115,11 @@ def command(
     container_sockets: tuple[Path, ...],
     microservice_variable: str,
     full_look_interval: float,
+    drift: str,
+    allow_namespaces: tuple[str, ...],
+    allow_existing: tuple[str, ...],
+    max_interfaces: int,
+    max_namespaces: int,
     http: str | None,
     http_public: bool,
     state_dir: Path | None,
@@ -130,6 +137,11 @@ def command(
         proc_root=proc_root,
         container_sockets=container_sockets or None,
         microservice_variable=microservice_variable,
+        drift=drift,
+        allow_namespaces=allow_namespaces,
+        allow_existing=allow_existing,
+        max_interfaces=max_interfaces,
+        max_namespaces=max_namespaces,
     )
     _raise_file_limit()
     access = etcd_access() if any(map(is_etcd, stores)) else None

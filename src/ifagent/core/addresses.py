@@ -2,7 +2,8 @@
 
 IPv4: the first address of a subnet (same network, same prefix length) is its *primary*, later ones are
 *secondaries*. The kernel lists the primaries in the order they were added, those of 127/8 first, then the
-secondaries likewise; deleting a primary drops its secondaries (``promote_secondaries`` is off by default). IPv6:
+secondaries likewise; deleting a primary drops its secondaries, unless the link's ``promote_secondaries`` is on: then
+the first of them takes its place, behind the other primaries. IPv6:
 addresses are listed by scope, global, site-local, link-local, within one newest first (some kernels: newest last);
 one address cannot be there twice with different prefixes.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from ifagent.core.interface import IPInterface
 from ifagent.core.link import Address
@@ -21,18 +22,14 @@ T = TypeVar("T", IPv4Interface, IPv6Interface)
 
 
 @dataclass(frozen=True, slots=True)
-class AddressChanges:
-    """What to delete first, what to add then, and what to delete last, each in order.
+class AddressStep:
+    """One change of a link's addresses.
 
-    What is deleted ``early`` is in the way of an addition; everything else is added before anything is deleted.
+    ``promote`` has no address: from then on the first secondary address takes the place of a primary that goes.
     """
 
-    early: tuple[IPInterface, ...] = ()
-    add: tuple[IPInterface, ...] = ()
-    late: tuple[IPInterface, ...] = ()
-
-    def __add__(self, other: AddressChanges) -> AddressChanges:
-        return AddressChanges(self.early + other.early, self.add + other.add, self.late + other.late)
+    action: Literal["add", "delete", "promote"]
+    address: IPInterface | None = None
 
 
 def managed(addresses: Iterable[Address], wanted: Sequence[IPInterface]) -> tuple[IPInterface, ...]:
@@ -48,49 +45,111 @@ def in_kernel_order(wanted: Iterable[IPInterface]) -> tuple[IPInterface, ...]:
     return (*primaries, *secondaries, *ipv6)
 
 
-def address_changes(
+def address_steps(
     have: Iterable[IPInterface], wanted: Iterable[IPInterface], *, newest_first: bool = True
-) -> AddressChanges:
-    """Return what turns ``have``, in the kernel's order, into ``wanted``; nothing if it is that already.
+) -> tuple[tuple[AddressStep, ...], tuple[AddressStep, ...]]:
+    """Return what turns ``have``, in the kernel's order, into ``wanted``, for IPv4 and for IPv6; nothing if it is that.
 
-    ``newest_first`` says how this kernel lists IPv6 addresses of one scope.
+    Steps are to be taken in their order. New addresses come before old ones go, and an address that is there and
+    wanted stays there all the time, unless the wanted order, or another prefix of an IPv6 address, cannot be had
+    otherwise. ``newest_first`` says how this kernel lists IPv6 addresses of one scope.
     """
     have, wanted = tuple(have), tuple(wanted)
-    if have == in_kernel_order(wanted):
-        return AddressChanges()
-    ipv4 = _ipv4_changes(*([a for a in side if isinstance(a, IPv4Interface)] for side in (have, wanted)))
+    ipv4 = _ipv4_steps(*([a for a in side if isinstance(a, IPv4Interface)] for side in (have, wanted)))
     order = -1 if newest_first else 1
     scopes = zip(_by_scope(have), _by_scope(wanted), strict=True)
-    return sum((_ipv6_changes(has[::order], wants[::order]) for has, wants in scopes), ipv4)
+    ipv6 = [step for has, wants in scopes for step in _ipv6_steps(has[::order], wants[::order])]
+    return tuple(ipv4), tuple(ipv6)
 
 
-def _ipv4_changes(have: Sequence[IPv4Interface], wanted: Sequence[IPv4Interface]) -> AddressChanges:
-    primaries, secondaries = _split(have)
-    wanted_primaries, wanted_secondaries = _split(wanted)
-    stay = _kept(primaries, wanted_primaries)
-    subnets = {address.network for address in stay}
-    # A secondary whose primary goes, goes with it.
-    dependants = [address for address in secondaries if address.network in subnets]
-    stay |= _kept(dependants, wanted_secondaries)
-    leaving = [address for address in (*primaries, *dependants) if address not in stay]
-    wanted_subnets = {address.network for address in wanted_primaries}
-    early = [a for a in leaving if a in wanted or (a in primaries and a.network in wanted_subnets)]
-    return AddressChanges(
-        tuple(early),
-        tuple(a for a in (*wanted_primaries, *wanted_secondaries) if a not in stay),
-        tuple(a for a in leaving if a not in early),
-    )
+def _ipv4_steps(have: Sequence[IPv4Interface], wanted: Sequence[IPv4Interface]) -> list[AddressStep]:
+    """Return the gentlest steps that end right, by the kernel's rules."""
+    primaries, secondaries = _split(wanted)
+    target = [*primaries, *secondaries]
+    if list(have) == target:
+        return []
+    new = [a for a in target if a not in have]
+    old = [a for a in have if a not in target]
+    left = _Ipv4List(have)
+    for address in old:
+        left.delete(address)
+    stay = _kept(left.listed, target)
+    moved = [a for a in left.listed if a not in stay]
+    rest = [a for a in target if a not in stay]
+    for deletes_first, adds, deletes_last in (
+        ([], new, old),
+        (old, new, []),
+        ([*old, *moved], rest, []),
+    ):
+        trial = _Ipv4List(have)
+        trial.delete(*deletes_first)
+        trial.add(*adds)
+        trial.delete(*deletes_last)
+        if trial.listed == target:
+            return trial.steps
+    trial = _Ipv4List(have)
+    trial.delete(*have)
+    trial.add(*target)
+    return trial.steps
 
 
-def _ipv6_changes(have: Sequence[IPv6Interface], wanted: Sequence[IPv6Interface]) -> AddressChanges:
-    """Return the changes within one scope; both lists have the oldest address first."""
-    stay = _kept(have, wanted)
+class _Ipv4List:
+    """The IPv4 addresses of one link as the kernel keeps them while they are changed, and the steps that do it."""
+
+    def __init__(self, listed: Iterable[IPv4Interface]) -> None:
+        self.primaries, self.secondaries = _split(listed)
+        self.steps: list[AddressStep] = []
+        self._promotes = False
+
+    @property
+    def listed(self) -> list[IPv4Interface]:
+        return [*self.primaries, *self.secondaries]
+
+    def add(self, *addresses: IPv4Interface) -> None:
+        for address in addresses:
+            self.steps.append(AddressStep("add", address))
+            if any(primary.network == address.network for primary in self.primaries):
+                self.secondaries.append(address)
+            else:
+                self.primaries.append(address)
+                self._sort()
+
+    def delete(self, *addresses: IPv4Interface) -> None:
+        # Secondaries first: nothing takes the place of a primary that is to go itself.
+        for address in sorted(addresses, key=self.primaries.__contains__):
+            if address in self.secondaries:
+                self.secondaries.remove(address)
+            else:
+                self._delete_primary(address)
+            self.steps.append(AddressStep("delete", address))
+
+    def _delete_primary(self, address: IPv4Interface) -> None:
+        self.primaries.remove(address)
+        heir = next((a for a in self.secondaries if a.network == address.network), None)
+        if heir is None:
+            return
+        if not self._promotes:
+            self._promotes = True
+            self.steps.append(AddressStep("promote"))
+        self.secondaries.remove(heir)
+        self.primaries.append(heir)
+        self._sort()
+
+    def _sort(self) -> None:
+        self.primaries.sort(key=lambda address: not address.ip.is_loopback)
+
+
+def _ipv6_steps(have: Sequence[IPv6Interface], wanted: Sequence[IPv6Interface]) -> list[AddressStep]:
+    """Return the steps within one scope; both lists have the oldest address first."""
+    stay = _kept([a for a in have if a in wanted], wanted)
     leaving = [address for address in have if address not in stay]
     blocked = {address.ip for address in wanted}
     early = [address for address in leaving if address.ip in blocked]
-    return AddressChanges(
-        tuple(early), tuple(a for a in wanted if a not in stay), tuple(a for a in leaving if a not in early)
-    )
+    return [
+        *(AddressStep("delete", address) for address in early),
+        *(AddressStep("add", address) for address in wanted if address not in stay),
+        *(AddressStep("delete", address) for address in leaving if address not in early),
+    ]
 
 
 def _split(addresses: Iterable[IPv4Interface]) -> tuple[list[IPv4Interface], list[IPv4Interface]]:

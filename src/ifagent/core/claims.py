@@ -2,17 +2,32 @@
 
 A *place* is a namespace and a host name. A link is claimed by the interface that its alias names; failing
 that, a link of ours without a name is claimed by the interface whose place it has. An AUTO_TAP also claims a TAP
-that nobody has adopted, in the agent's own namespace under the name that its creator gives it. Nothing else is ever
-taken for an interface's link.
+that nobody has adopted, in the agent's own namespace under the name that its creator gives it. An interface for
+a link of somebody else's claims the one at its place, unless an agent has made or claimed that. Nothing else is
+ever taken for an interface's link.
 """
 
 from __future__ import annotations
 
 from ifagent.core.index import Desired, Observed
-from ifagent.core.interface import AutoTap, HostName, Interface, Name, NamespaceRef, NamespaceType
+from ifagent.core.interface import (
+    AutoTap,
+    Existing,
+    HostName,
+    Interface,
+    Loopback,
+    Name,
+    NamespaceRef,
+    NamespaceType,
+)
 from ifagent.core.link import Link, LinkId, NsId
 from ifagent.core.operations import Place, Target
-from ifagent.core.ownership import Adoption, Owner
+from ifagent.core.ownership import Adoption, Borrowing, Owner
+
+
+def is_existing(interface: Interface) -> bool:
+    """Tell whether an interface is for a link that is somebody else's for good."""
+    return isinstance(interface.kind, Existing | Loopback)
 
 
 class Claims:
@@ -40,6 +55,7 @@ class Claims:
                 if (name := wanted.get(place)) is not None:
                     self.of.setdefault(name, link)
         self._claim_taps()
+        self._claim_existing()
         self.by: dict[LinkId, Name] = {link.id: name for name, link in self.of.items()}
 
     def _claim_taps(self) -> None:
@@ -55,6 +71,18 @@ class Claims:
             if found is not None and self.owner.may_adopt(found) and found.id not in taken:
                 taken.add(found.id)
                 self.of[name] = found
+
+    def _claim_existing(self) -> None:
+        self.borrowed: dict[LinkId, Borrowing] = {}
+        for link in self.at.values():
+            if (borrowing := self.owner.borrowing(link)) is not None:
+                self.borrowed[link.id] = borrowing
+        taken = {link.id for link in self.of.values()}
+        for interface in self.desired.interfaces.values():
+            if is_existing(interface):
+                there = self.at_target(Target(self.place(interface), interface.host_name))
+                if there is not None and there.id not in taken and self.owner.may_borrow(there):
+                    self.of[interface.name] = there
 
     def is_tap(self, name: Name) -> bool:
         """Tell whether an AUTO_TAP of this name is declared."""

@@ -2,35 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ifagent.core.addresses import address_changes, managed
-from ifagent.core.interface import HostName, Interface
-from ifagent.core.link import Link
-from ifagent.core.operations import AddAddress, DeleteAddress, LinkOperation, SetLink, Target
+from ifagent.core.addresses import AddressStep, address_steps, managed
+from ifagent.core.interface import HostName, Interface, IPInterface
+from ifagent.core.link import Checksums, Link
+from ifagent.core.operations import (
+    AddAddress,
+    DeleteAddress,
+    LinkOperation,
+    PromoteSecondaries,
+    SetChecksums,
+    SetLink,
+    Target,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
     """What to do, and what was different, in words.
 
-    ``attributes`` come first. Then the chains of ``addresses``, one per family, each in its order: what is
-    refused in one family does not hold up the other.
+    ``attributes`` come first, each after the one before it. Then the chains of ``addresses``, one per family, each in
+    its order: what is refused in one family does not hold up the other.
     """
 
-    attributes: tuple[SetLink, ...] = ()
+    attributes: tuple[LinkOperation, ...] = ()
     addresses: tuple[tuple[LinkOperation, ...], ...] = ()
     differences: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attributes:
-    """What a link is to have beside what its interface says: MAC and MTU, given or by default, and the marks."""
+    """What a link is to have beside its host name: given, or by default, or ``None`` for none of our business.
 
-    mac: str
-    mtu: int
-    alias: str
-    group: int
+    ``alias`` and ``group`` are the marks. ``checksums`` that are not known yet are waited for; ``alias_last`` says
+    that the mark in force is still needed until everything else is right.
+    """
+
+    mac: str | None = None
+    mtu: int | None = None
+    up: bool | None = None
+    alias: str | None = None
+    group: int | None = None
+    checksums: Checksums | None = None
+    alias_last: bool = False
+    addresses: tuple[IPInterface, ...] | None = None
 
 
 def configure(
@@ -44,31 +61,66 @@ def configure(
         "host_name": (link.host_name, interface.host_name),
         "mac": (link.mac, attributes.mac),
         "mtu": (link.mtu, attributes.mtu),
-        "up": (link.up, interface.enabled),
+        "up": (link.up, attributes.up),
         "alias": (link.alias, attributes.alias),
         "group": (link.group, attributes.group),
     }
-    different = {name: value for name, (has, value) in wanted.items() if has != value}
+    different = {name: value for name, (has, value) in wanted.items() if value is not None and has != value}
     differences = [f"{name} is {wanted[name][0]!r}, wanted {value!r}" for name, value in different.items()]
-    change = (SetLink(target=target, **different),) if different else ()  # type: ignore[arg-type]  # fields by name
+    checksums = _checksum_differences(link, attributes)
+    differences += checksums
+    if checksums and attributes.alias_last:
+        different.pop("alias", None)
+    operations: list[LinkOperation] = []
+    if different:
+        operations.append(SetLink(target=target, **different))  # type: ignore[arg-type]  # fields by name
     if "host_name" in different and target.ifindex is not None:
         target = Target(target.namespace, HostName(interface.host_name), target.ifindex)
+    if checksums and attributes.checksums and link.checksums:
+        operations.append(SetChecksums(target, attributes.checksums))
+    if attributes.addresses is None:
+        return Changes(tuple(operations), (), tuple(differences))
 
-    have = managed(link.addresses, interface.ip_addresses)
-    changes = address_changes(have, interface.ip_addresses, newest_first=newest_first)
+    have = managed(link.addresses, attributes.addresses)
+    steps = address_steps(have, attributes.addresses, newest_first=newest_first)
     pointed = [address for address in link.addresses if address.peer is not None]
     chains: list[list[LinkOperation]] = [
         [
-            *(DeleteAddress(target, address) for address in changes.early if address.version == version),
-            *(AddAddress(target, address) for address in changes.add if address.version == version),
-            *(DeleteAddress(target, address) for address in changes.late if address.version == version),
+            *(_operation(target, step) for step in family),
             *(DeleteAddress(target, a.interface, a.peer) for a in pointed if a.interface.version == version),
         ]
-        for version in (4, 6)
+        for version, family in zip((4, 6), steps, strict=True)
     ]
-    differences += [f"address {address} is missing" for address in changes.add if address not in have]
-    differences += [
-        f"address {address} is {'not in its place' if address in interface.ip_addresses else 'not wanted'}"
-        for address in (*changes.early, *changes.late, *(f"{a.interface} peer {a.peer}" for a in pointed))
+    differences += _address_differences(have, attributes.addresses, (step for family in steps for step in family))
+    differences += [f"address {a.interface} peer {a.peer} is not wanted" for a in pointed]
+    return Changes(tuple(operations), tuple(tuple(chain) for chain in chains if chain), tuple(differences))
+
+
+def _checksum_differences(link: Link, attributes: Attributes) -> list[str]:
+    if attributes.checksums is None or link.checksums == attributes.checksums:
+        return []
+    if link.checksums is None:
+        return ["its checksum offloading is not known yet"]
+    directions = zip(("rx", "tx"), link.checksums, attributes.checksums, strict=True)
+    return [
+        f"{name} checksum offloading is {'on' if has else 'off'}" for name, has, wants in directions if has != wants
     ]
-    return Changes(change, tuple(tuple(chain) for chain in chains if chain), tuple(differences))
+
+
+def _address_differences(
+    have: tuple[IPInterface, ...], wanted: tuple[IPInterface, ...], steps: Iterable[AddressStep]
+) -> list[str]:
+    differences = []
+    for step in steps:
+        if step.action == "add" and step.address not in have:
+            differences.append(f"address {step.address} is missing")
+        elif step.action == "delete":
+            problem = "not in its place" if step.address in wanted else "not wanted"
+            differences.append(f"address {step.address} is {problem}")
+    return differences
+
+
+def _operation(target: Target, step: AddressStep) -> LinkOperation:
+    if step.address is None:
+        return PromoteSecondaries(target)
+    return (AddAddress if step.action == "add" else DeleteAddress)(target, step.address)

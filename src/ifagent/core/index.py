@@ -5,7 +5,7 @@ Only the agent's loop writes here, by folding events. Everything else is a look-
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -55,7 +55,8 @@ class Observed:
     ``namespaces`` tells which namespace a reference leads to; ``links`` has every link of every namespace
     that is listened to, by ifindex. ``unreachable`` says why a namespace that exists cannot be entered, ``absent``
     why a reference leads to none.
-    ``ipv6_newest_first`` says how this kernel lists IPv6 addresses of one scope.
+    ``ipv6_newest_first`` says how this kernel lists IPv6 addresses of one scope. ``host`` are the namespaces that are
+    the host's: the agent's own and that of the first process. ``uplinks`` are links that keep the host connected.
     """
 
     own: NsId
@@ -64,6 +65,8 @@ class Observed:
     unreachable: Mapping[NsId, str] = field(default_factory=dict)
     absent: Mapping[NamespaceRef, Absence] = field(default_factory=dict)
     ipv6_newest_first: bool = True
+    host: frozenset[NsId] = frozenset()
+    uplinks: frozenset[LinkId] = frozenset()
 
     def link(self, id: LinkId | None) -> Link | None:
         """Return the link, ``None`` if there is none or its namespace is not listened to."""
@@ -92,6 +95,8 @@ class Index:
         self.changed: set[Name] = set()
         self.unreachable: dict[NsId, str] = {}
         self.ipv6_newest_first = True
+        self.host: frozenset[NsId] = frozenset({own})
+        self.uplinks: frozenset[LinkId] = frozenset()
         self._revisions: dict[str, int] = {}
         self._said: dict[str, dict[Name, Declaration]] = {source: {} for source in self.sources}
         self._interfaces: dict[Name, Interface] = {}
@@ -246,7 +251,16 @@ class Index:
 
     def observed(self) -> Observed:
         """Return what is; a view, valid until the next event is folded."""
-        return Observed(self.own, self._namespaces, self._links, self.unreachable, self._absent, self.ipv6_newest_first)
+        return Observed(
+            own=self.own,
+            namespaces=self._namespaces,
+            links=self._links,
+            unreachable=self.unreachable,
+            absent=self._absent,
+            ipv6_newest_first=self.ipv6_newest_first,
+            host=self.host,
+            uplinks=self.uplinks,
+        )
 
     def references(self) -> frozenset[NamespaceRef]:
         """Return every reference that a declared interface makes."""
@@ -270,6 +284,11 @@ class Index:
         """Return the link with this host name."""
         return next((link for link in self._links.get(namespace, {}).values() if link.host_name == host_name), None)
 
+    def links(self) -> Iterator[Link]:
+        """Yield every link that is known."""
+        for links in self._links.values():
+            yield from links.values()
+
     def attached(self) -> set[NsId]:
         """Return the namespaces that are listened to."""
         return set(self._links)
@@ -292,7 +311,7 @@ class Index:
         links = self._links.get(id, {})
         if owner.made_namespace(links.get(LOOPBACK_IFINDEX)):
             return True
-        return any(owner.owns(link) or owner.adoption(link) for link in links.values())
+        return any(owner.owns(link) or owner.adoption(link) or owner.borrowing(link) for link in links.values())
 
     def take_changed(self) -> Iterable[Name]:
         """Return the names whose declaration changed since the last call."""

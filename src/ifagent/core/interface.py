@@ -52,6 +52,9 @@ ANY_MTU = range(68, 2**31)
 DEFAULT_MTU = 1500
 """The MTU that the kernel gives a new veth or TAP, in bytes."""
 
+DEFAULT_LOOPBACK_MTU = 65536
+"""The MTU that the kernel gives the loopback link, in bytes."""
+
 LOOPBACK_NAME = "lo"
 """The host name of the loopback link, in every namespace."""
 
@@ -269,8 +272,8 @@ class Existing:
     true          some             wait for the link, and for somebody else to give it these addresses
     ============= ================ ==========================================================================
 
-    ligato v3 manages nothing else of such a link: neither admin state, MTU nor MAC. It also wants it in its own
-    namespace, which is not asked for here.
+    Nothing else of such a link is managed, as in ligato v3: neither admin state, MTU nor MAC. v3 also wants it in its
+    own namespace, which is not asked for here. Links of the host are changed only if the settings allow it.
     """
 
     type: Literal["existing"] = "existing"

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import NamedTuple, NewType
 
 from ifagent.core.interface import HostName, IPInterface
 
 NsId = NewType("NsId", int)
 """A network namespace's identity: the inode number of its nsfs file, unique while the namespace lives."""
+
+LOOPBACK_ADDRESSES = frozenset({IPv4Interface("127.0.0.1/8"), IPv6Interface("::1/128")})
+"""What the kernel gives the loopback link when it comes up."""
 
 LOOPBACK_IFINDEX = 1
 """The ifindex that the loopback link has in every namespace."""
@@ -49,13 +52,21 @@ class Address:
     peer: IPv4Address | IPv6Address | None = None
 
 
+class Checksums(NamedTuple):
+    """Whether the kernel leaves checksums of what is received and of what is sent to be computed later, or never."""
+
+    rx: bool = True
+    tx: bool = True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
     """One link with its addresses, complete and consistent at the moment it was reported.
 
     ``kind`` is ``IFLA_INFO_KIND``, empty for links without one (lo, hardware). ``peer`` is the other end
     of a veth where its namespace is known to the agent. ``addresses`` are in the kernel's order, IPv4
-    first. MTUs are in bytes, ``mac`` is lower case with colons.
+    first. MTUs are in bytes, ``mac`` is lower case with colons; ``min_mtu`` and ``max_mtu`` are what its driver takes,
+    0 where that has no limit. ``checksums`` are told of links that the agent asked about.
     """
 
     id: LinkId
@@ -70,6 +81,9 @@ class Link:
     alias: str = ""
     peer: LinkId | None = None
     master: int = 0
+    min_mtu: int = 0
+    max_mtu: int = 0
+    checksums: Checksums | None = None
     addresses: tuple[Address, ...] = ()
 
     def __str__(self) -> str:

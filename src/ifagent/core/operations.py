@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from ifagent.core.interface import HostName, IPInterface, NamespaceRef
-from ifagent.core.link import NsId
+from ifagent.core.link import Checksums, NsId
 
 Place = NsId | NamespaceRef
 """A namespace: its id where it exists, its reference where an operation before this one makes it."""
@@ -103,6 +103,19 @@ class SetLink:
 
 
 @dataclass(frozen=True, slots=True)
+class SetChecksums:
+    """Switch checksum offloading of a link on or off."""
+
+    target: Target
+    checksums: Checksums
+
+    def __str__(self) -> str:
+        """Say what it does."""
+        rx, tx = ("on" if on else "off" for on in self.checksums)
+        return f"set checksum offloading of {self.target}: rx {rx}, tx {tx}"
+
+
+@dataclass(frozen=True, slots=True)
 class MoveLink:
     """Move a link to another namespace under its wanted name; it arrives down and without addresses."""
 
@@ -141,6 +154,20 @@ class DeleteAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class PromoteSecondaries:
+    """Have the first secondary IPv4 address of a subnet take the place of a primary one that is deleted from now on.
+
+    This is ``promote_secondaries`` of the one link; without it the secondaries go with their primary.
+    """
+
+    target: Target
+
+    def __str__(self) -> str:
+        """Say what it does."""
+        return f"keep secondary addresses of {self.target}"
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteLink:
     """Delete a link of ours; the other end of a veth goes with it."""
 
@@ -151,7 +178,7 @@ class DeleteLink:
         return f"delete {self.target}"
 
 
-LinkOperation = SetLink | MoveLink | AddAddress | DeleteAddress | DeleteLink
+LinkOperation = SetLink | SetChecksums | MoveLink | AddAddress | DeleteAddress | PromoteSecondaries | DeleteLink
 Operation = CreateNamespace | RemoveNamespace | CreateVeth | LinkOperation
 
 

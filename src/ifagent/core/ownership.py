@@ -4,7 +4,10 @@ A link of ours is born in a link group of the agent's own (``IFLA_GROUP``, set a
 request) and gets an alias that names the agent and the interface. So whoever looks at the kernel alone, even
 after a kill at any instant, can tell whose a link is; no file is needed. A namespace that the agent made
 carries its mark as the alias of its ``lo``. A link that the agent did not make but adopted, a TAP, stays in the
-group it is in, so that it is never deleted; its alias also says what it was before, for the day it is given back.
+group it is in, so that it is never deleted; its alias also says what it was before, for the day it is given back. So
+it is with a link that is somebody else's for good and that the agent only configures, of which only the alias is kept.
+A link of ours whose checksum offloading is not the kernel's default says so in its alias, because nothing else in
+what the kernel tells of links does.
 """
 
 from __future__ import annotations
@@ -18,6 +21,10 @@ from ifagent.core.link import LOOPBACK_IFINDEX, Link
 
 _PREFIX = "ifagent/"
 _ADOPTED = "ifagent-tap/"
+_BORROWED = "ifagent-link/"
+_WITHOUT_CHECKSUMS = "ifagent-nosum/"
+MAX_ALIAS_BYTES = 255
+"""``IFALIASZ`` less the final zero byte."""
 _GROUP_BITS = 28
 
 
@@ -29,6 +36,14 @@ class Adoption:
     host_name: HostName
     mac: str
     mtu: int
+
+
+@dataclass(frozen=True, slots=True)
+class Borrowing:
+    """By which interface somebody else's link is configured, and the alias that it had before."""
+
+    name: Name
+    alias: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +67,47 @@ class Owner:
         """The alias of ``lo`` in a namespace that this agent made."""
         return f"{_PREFIX}{self.label}"
 
-    def alias(self, name: Name) -> str:
-        """Return the alias of the link that realises interface ``name``."""
-        return f"{_PREFIX}{self.label}/{name}"
+    def alias(self, name: Name, *, checksums: bool = True) -> str:
+        """Return the alias of the link that realises interface ``name``.
+
+        ``checksums`` false says that not all of its checksum offloading is to be as the kernel has it by default.
+        """
+        return f"{_PREFIX if checksums else _WITHOUT_CHECKSUMS}{self.label}/{name}"
 
     def name_of(self, link: Link) -> Name | None:
         """Return the interface that the link's alias names, ``None`` if it is not an alias of this agent."""
-        prefix = f"{_PREFIX}{self.label}/"
-        return Name(link.alias.removeprefix(prefix)) if link.alias.startswith(prefix) else None
+        for prefix in (f"{_PREFIX}{self.label}/", f"{_WITHOUT_CHECKSUMS}{self.label}/"):
+            if link.alias.startswith(prefix):
+                return Name(link.alias.removeprefix(prefix))
+        return None
+
+    def without_checksums(self, link: Link) -> bool:
+        """Tell whether the checksum offloading of a link of ours may differ from the kernel's default."""
+        return link.alias.startswith(f"{_WITHOUT_CHECKSUMS}{self.label}/")
+
+    def borrowed_alias(self, name: Name, before: str) -> str:
+        """Return the alias of somebody else's link that interface ``name`` configures.
+
+        It keeps the alias that was there ``before`` where both fit; else that one is lost.
+        """
+        kept = before.replace("%", "%25").replace("/", "%2F")
+        alias = f"{_BORROWED}{self.label}/{kept}/{name}"
+        return alias if len(alias.encode()) <= MAX_ALIAS_BYTES else f"{_BORROWED}{self.label}//{name}"
+
+    def borrowing(self, link: Link) -> Borrowing | None:
+        """Return what the alias of somebody else's link says, ``None`` if this agent does not configure it."""
+        prefix = f"{_BORROWED}{self.label}/"
+        if not link.alias.startswith(prefix):
+            return None
+        kept, slash, name = link.alias.removeprefix(prefix).partition("/")
+        return Borrowing(name, kept.replace("%2F", "/").replace("%25", "%")) if slash else None
+
+    def may_borrow(self, link: Link) -> bool:
+        """Tell whether a link is neither of an agent's making nor configured by another agent."""
+        if self.borrowing(link) is not None or link.alias == self.namespace_mark:
+            return True
+        marks = (_PREFIX, _ADOPTED, _BORROWED, _WITHOUT_CHECKSUMS)
+        return not self.owns(link) and not link.alias.startswith(marks)
 
     def adopted_alias(self, name: Name, before: Link | Adoption) -> str:
         """Return the alias of a TAP that interface ``name`` has adopted, with what it was ``before``."""
@@ -77,17 +125,22 @@ class Owner:
 
     def may_adopt(self, link: Link) -> bool:
         """Tell whether a link is a TAP, not a tun for packets without Ethernet, that no agent has adopted."""
-        return link.kind == "tun" and bool(link.mac) and not link.alias.startswith(_ADOPTED)
+        if link.kind != "tun" or not link.mac or link.alias.startswith(_ADOPTED):
+            return False
+        return self.borrowing(link) is not None or not link.alias.startswith(_BORROWED)
 
     def owns(self, link: Link) -> bool:
         """Tell whether this agent made the link, and so may delete it."""
         if link.group != self.group or link.id.ifindex == LOOPBACK_IFINDEX:
             return False
-        return self.name_of(link) is not None or not link.alias.startswith(_PREFIX)
+        return self.name_of(link) is not None or not link.alias.startswith((_PREFIX, _WITHOUT_CHECKSUMS))
 
     def made_namespace(self, loopback: Link | None) -> bool:
         """Tell from its ``lo`` whether this agent made a namespace."""
-        return loopback is not None and loopback.alias == self.namespace_mark
+        if loopback is None:
+            return False
+        borrowing = self.borrowing(loopback)
+        return (borrowing.alias if borrowing else loopback.alias) == self.namespace_mark
 
     def default_mac(self, name: Name) -> str:
         """Return the MAC of an interface that asks for none.

@@ -3,17 +3,16 @@
 The rules, in words:
 
 1. **Claim.** See :mod:`ifagent.core.claims`.
-2. **Screen.** What cannot be realised by itself is set aside with a reason: a namespace that is not there (a
-   named one is made instead), a place that another interface has.
+2. **Screen.** What cannot be realised by itself is set aside with a reason, see :mod:`ifagent.core.screen`.
 3. **Pair.** Two veth ends that name each other are a pair. An end whose partner is missing or names another
    interface is pending. A TAP that its creator has not made is waited for.
 4. **Keep or doom.** A pair whose links are each other's peers stays, whatever else is wrong with it. So does
    everything of an interface whose value is invalid or whose namespace cannot be seen for now. Every other
-   link of ours is doomed, but only once every source has been heard. A TAP that was adopted is not ours to
-   delete: it gets back what it was.
+   link of ours is doomed, but only once every source has been heard. What the agent has not made is not its to
+   delete: a TAP that was adopted gets back what it was, and so does a link that was only configured.
 5. **Realise.** A pair without links is created, in one request. A pair with links is corrected in place:
-   moved, renamed, its attributes and addresses set; so is a TAP, which is marked before it is moved. Nothing is
-   done for what is right already.
+   moved, renamed, its attributes and addresses set; so is a TAP, which is marked before it is moved. A link
+   of somebody else's is configured where it is. Nothing is done for what is right already.
 6. **In the way.** A place that a foreign link has is a conflict, to be resolved by people. A place that a
    link of ours is about to leave is waited for; if several wait for each other in a circle, one pair of them
    is created anew.
@@ -25,10 +24,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
-from ifagent.core.claims import Claims
+from ifagent.core.claims import Claims, is_existing
 from ifagent.core.configure import Attributes, configure
-from ifagent.core.index import Absence, Desired, Observed
-from ifagent.core.interface import DEFAULT_MTU, Interface, Name, NamespaceRef, NamespaceType
+from ifagent.core.existing import existing_attributes, existing_obstacle, let_go
+from ifagent.core.index import Desired, Observed
+from ifagent.core.interface import DEFAULT_MTU, AutoTap, Interface, Loopback, Name, NamespaceRef, NamespaceType, Veth
 from ifagent.core.link import LOOPBACK_IFINDEX, Link, LinkId, NsId
 from ifagent.core.operations import (
     CreateNamespace,
@@ -36,7 +36,6 @@ from ifagent.core.operations import (
     DeleteLink,
     MoveLink,
     Operation,
-    Place,
     RemoveNamespace,
     SetLink,
     Target,
@@ -44,43 +43,52 @@ from ifagent.core.operations import (
 )
 from ifagent.core.ownership import Owner
 from ifagent.core.plan import Obstacle, Plan, Step, Verdict
+from ifagent.core.policy import Policy
+from ifagent.core.screen import Screen
 from ifagent.core.state import ConfigState
 from ifagent.core.taps import give_back, tap_attributes, tap_missing
-from ifagent.core.unrealised import unrealised_kind, unrealised_wish
+from ifagent.core.veths import peer_name_of, veth_attributes
 
 FALLBACK_LINKS = frozenset({"tunl0", "gre0", "gretap0", "erspan0", "sit0", "ip6tnl0", "ip_vti0", "ip6_vti0", "ip6gre0"})
 """Links that the kernel makes by itself in every new namespace when their modules are loaded."""
 
 Pair = tuple[Interface, Interface]
+_ALLOW_ALL = Policy(existing=("*",))
 
 
-def plan(desired: Desired, observed: Observed, owner: Owner) -> Plan:
+def plan(desired: Desired, observed: Observed, owner: Owner, policy: Policy = _ALLOW_ALL) -> Plan:
     """Return what is to be asked of the kernel now, and a verdict on every declared interface.
 
-    The plan is empty of steps exactly when nothing can be done: everything is as declared, or waits.
+    ``policy`` is what may be done at all. The plan is empty of steps exactly when nothing can be done: everything is as
+    declared, or waits.
     """
-    return _Planner(desired, observed, owner).plan()
+    return _Planner(desired, observed, owner, policy).plan()
 
 
 class _Planner:
     """One planning; holds what the rules share."""
 
-    def __init__(self, desired: Desired, observed: Observed, owner: Owner) -> None:
+    def __init__(self, desired: Desired, observed: Observed, owner: Owner, policy: Policy) -> None:
         self.desired = desired
         self.observed = observed
         self.owner = owner
+        self.policy = policy
         self.claims = Claims(desired, observed, owner)
+        self.screen = Screen(self.claims, policy)
+        self.set_aside = self.screen.set_aside
+        self.sheltered = self.screen.sheltered
         self.steps: dict[Operation, Step] = {}
         self.verdicts: dict[Name, Verdict] = {}
-        self.set_aside: dict[Name, Obstacle] = {}
-        self.sheltered: set[Name] = set(desired.held)
         self.kept: set[LinkId] = set()
         self.doomed: dict[LinkId, DeleteLink] = {}
 
     def plan(self) -> Plan:
-        candidates = self._screen()
-        taps = [interface for name, interface in candidates.items() if self.claims.is_tap(name)]
-        pairs = self._pair({name: i for name, i in candidates.items() if not self.claims.is_tap(name)})
+        for name, obstacle in self.set_aside.items():
+            self._judge(name, obstacle)
+        passed = self.screen.passed
+        taps = [interface for interface in passed.values() if isinstance(interface.kind, AutoTap)]
+        existing = [interface for interface in passed.values() if is_existing(interface)]
+        pairs = self._pair({name: i for name, i in passed.items() if isinstance(i.kind, Veth)})
         intact = [pair for pair in pairs if self._is_intact(pair)]
         for pair in self._caught_in_circles(intact):
             intact.remove(pair)
@@ -89,74 +97,30 @@ class _Planner:
         for pair in pairs:
             if pair[0].name in alive:
                 for end in pair:
-                    self._correct(end, self._veth_attributes(end))
+                    self._correct(end, veth_attributes(self.owner, end, self.claims.of[end.name]))
             else:
                 self._create(pair)
         for interface in taps:
             self._adopt(interface)
+        for interface in existing:
+            self._configure_existing(interface)
         self._give_back()
         self._tidy()
         return Plan(self.steps, self.verdicts)
-
-    # Rule 2
-
-    def _screen(self) -> dict[Name, Interface]:
-        """Return the interfaces that may be realised, set the others aside."""
-        passed: dict[Name, Interface] = {}
-        taken: dict[tuple[Place, str], Name] = {}
-        # An interface whose link is at its place comes before a rival for that place.
-        order = sorted(self.desired.interfaces.values(), key=lambda i: (not self.claims.is_at_place(i), i.name))
-        for interface in order:
-            place = self.claims.place(interface)
-            rival = taken.setdefault((place, interface.host_name), interface.name)
-            obstacle = _duplicate(interface, rival) if rival != interface.name else self._missing(interface, place)
-            if obstacle:
-                self._put_aside(interface.name, obstacle)
-            else:
-                passed[interface.name] = interface
-        return passed
-
-    def _missing(self, interface: Interface, place: Place) -> Obstacle | None:
-        ref = interface.namespace
-        if reason := unrealised_kind(interface):
-            return Obstacle(ConfigState.PENDING, reason)
-        if reason := unrealised_wish(interface):
-            self.sheltered.add(interface.name)
-            return Obstacle(ConfigState.PENDING, reason)
-        if isinstance(place, NamespaceRef):
-            if ref.type is NamespaceType.NAMED:
-                return None
-            absence = self.observed.absent.get(ref)
-            if absence is None:  # it may be there
-                self.sheltered.add(interface.name)
-            return _absent(ref, absence)
-        if place not in self.observed.links:
-            self.sheltered.add(interface.name)
-            problem = self.observed.unreachable.get(place, "it is being opened")
-            reason = f"namespace {ref} cannot be used yet: {problem}"
-            return Obstacle(ConfigState.PENDING, reason, (f"namespace {ref}",))
-        return None
-
-    def _put_aside(self, name: Name, obstacle: Obstacle) -> None:
-        link = self.claims.of.get(name)
-        self.set_aside[name] = obstacle
-        self.verdicts[name] = Verdict(link.id if link else None, obstacle)
-        if obstacle.config_state is ConfigState.INVALID:
-            self.sheltered.add(name)
 
     # Rule 3
 
     def _pair(self, candidates: Mapping[Name, Interface]) -> list[Pair]:
         pairs: list[Pair] = []
         for name, interface in candidates.items():
-            peer_name = _peer_name(interface)
+            peer_name = peer_name_of(interface)
             peer = candidates.get(peer_name)
-            if peer is not None and _peer_name(peer) == name:
+            if peer is not None and peer_name_of(peer) == name:
                 if name < peer_name:
                     pairs.append((interface, peer))
                 continue
             if peer is not None:
-                reason = f"interface {peer_name} names {_peer_name(peer)} as its peer, not {name}"
+                reason = f"interface {peer_name} names {peer_name_of(peer)} as its peer, not {name}"
             elif peer_name in self.set_aside:
                 reason = f"its peer {peer_name} cannot be realised: {self.set_aside[peer_name].reason}"
             elif peer_name in self.desired.held:
@@ -205,8 +169,8 @@ class _Planner:
         if obstacles:
             return
         near, far = (
-            VethEnd(self.claims.place(end), end.host_name, wants.mac, wants.mtu)
-            for end, wants in ((end, self._veth_attributes(end)) for end in pair)
+            VethEnd(self.claims.place(end), end.host_name, wants.mac or "", wants.mtu or DEFAULT_MTU)
+            for end, wants in ((end, veth_attributes(self.owner, end)) for end in pair)
         )
         create = CreateVeth(near, far, self.owner.group)
         names = [end.name for end in pair]
@@ -217,7 +181,7 @@ class _Planner:
             newborn = Link(
                 id=LinkId(NsId(0), 0), host_name=made.host_name, mac=made.mac, mtu=made.mtu, group=create.group
             )
-            self._configure(end, self._veth_attributes(end), made.target, newborn, [create])
+            self._configure(end, veth_attributes(self.owner, end), made.target, newborn, [create])
 
     def _correct(self, interface: Interface, attributes: Attributes) -> None:
         """Plan what puts the link of an interface right, where it is or by moving it."""
@@ -235,15 +199,17 @@ class _Planner:
             destination = Target(place, interface.host_name)
             move = MoveLink(target, place, interface.host_name)
             before = self._prepare(destination, [interface.name])
-            if link.alias != attributes.alias:
+            alias = link.alias
+            if self.owner.name_of(link) is None and self.owner.adoption(link) is None:
                 # The mark goes first: a kill after the move must not leave a link that nobody knows.
-                mark = SetLink(target=target, alias=attributes.alias)
+                alias = attributes.alias or ""
+                mark = SetLink(target=target, alias=alias)
                 self._step(mark, [interface.name])
                 before.append(mark)
             self._step(move, [interface.name], before)
             # It arrives down and without addresses.
             target = destination
-            seen = replace(link, host_name=interface.host_name, alias=attributes.alias, up=False, addresses=())
+            seen = replace(link, host_name=interface.host_name, alias=alias, up=False, addresses=())
             after, differences = [move], (f"it is not in namespace {interface.namespace}",)
         elif link.host_name != interface.host_name:
             after = self._prepare(Target(place, interface.host_name), [interface.name])
@@ -254,8 +220,27 @@ class _Planner:
         link = self.claims.of.get(interface.name)
         if link is None:
             self._put_aside(interface.name, tap_missing(self.claims, interface))
+        elif obstacle := _out_of_range(interface, link):
+            self._put_aside(interface.name, obstacle)
         else:
             self._correct(interface, tap_attributes(self.claims, interface, link))
+
+    def _configure_existing(self, interface: Interface) -> None:
+        link, place = self.claims.of.get(interface.name), self.claims.place(interface)
+        if isinstance(interface.kind, Loopback) and isinstance(place, NamespaceRef):
+            self._prepare(Target(place, interface.host_name), [interface.name])
+            self.verdicts[interface.name] = Verdict(None, None, (f"namespace {place} is missing",))
+            return
+        obstacle = existing_obstacle(self.claims, self.policy, interface)
+        if link is not None and obstacle is None:
+            obstacle = _out_of_range(interface, link)
+        if link is None or obstacle is not None:
+            self._put_aside(interface.name, obstacle or Obstacle(ConfigState.PENDING, "its link is not there"))
+            return
+        differences = self._configure(
+            interface, existing_attributes(self.claims, interface, link), _target(link), link, ()
+        )
+        self.verdicts[interface.name] = Verdict(link.id, None, differences)
 
     def _give_back(self) -> None:
         if not self.desired.complete:
@@ -266,10 +251,11 @@ class _Planner:
             waits = adoption.name in self.set_aside if self.claims.is_tap(adoption.name) else adoption.name in held
             if link is None or id in self.claims.by or waits:
                 continue
-            after: list[Operation] = []
-            for operation in give_back(self.claims, link, adoption):
-                self._step(operation, [adoption.name], after)
-                after = [operation]
+            self._chain(give_back(self.claims, link, adoption), adoption.name)
+        for id, borrowing in self.claims.borrowed.items():
+            link = self.observed.link(id)
+            if link is not None and id not in self.claims.by and borrowing.name not in held:
+                self._chain(let_go(link, borrowing), borrowing.name)
 
     def _configure(
         self, interface: Interface, attributes: Attributes, target: Target, link: Link, after: Iterable[Operation]
@@ -287,14 +273,6 @@ class _Planner:
                 before = [operation]
         return changes.differences
 
-    def _veth_attributes(self, interface: Interface) -> Attributes:
-        return Attributes(
-            mac=interface.phys_address or self.owner.default_mac(interface.name),
-            mtu=interface.mtu or DEFAULT_MTU,
-            alias=self.owner.alias(interface.name),
-            group=self.owner.group,
-        )
-
     def _prepare(self, target: Target, names: Iterable[Name]) -> list[Operation]:
         """Return the operations that have to go before a link can take this place."""
         operations: list[Operation] = []
@@ -307,6 +285,20 @@ class _Planner:
         if occupant is not None and occupant.id in self.doomed:
             operations.append(self.doomed[occupant.id])
         return operations
+
+    def _put_aside(self, name: Name, obstacle: Obstacle) -> None:
+        self.screen.put_aside(name, obstacle)
+        self._judge(name, obstacle)
+
+    def _judge(self, name: Name, obstacle: Obstacle) -> None:
+        link = self.claims.of.get(name)
+        self.verdicts[name] = Verdict(link.id if link else None, obstacle)
+
+    def _chain(self, operations: Iterable[Operation], name: Name) -> None:
+        after: list[Operation] = []
+        for operation in operations:
+            self._step(operation, [name], after)
+            after = [operation]
 
     def _step(self, operation: Operation, names: Iterable[Name], after: Iterable[Operation] = ()) -> None:
         self.steps[operation] = Step(operation, frozenset(names), frozenset(after))
@@ -394,21 +386,9 @@ def _target(link: Link) -> Target:
     return Target(link.id.namespace, link.host_name, link.id.ifindex)
 
 
-def _absent(ref: NamespaceRef, absence: Absence | None) -> Obstacle:
-    """Say why a namespace that cannot be made is not there."""
-    if absence is not None and absence.invalid:
-        return Obstacle(ConfigState.INVALID, f"{ref.reference} {absence.problem}", field="namespace.filepath")
-    reason = f"namespace {ref}: {absence.problem if absence else 'it is being looked for'}"
-    return Obstacle(ConfigState.PENDING, reason, (f"namespace {ref}",))
-
-
-def _peer_name(interface: Interface) -> Name:
-    return getattr(interface.kind, "peer_if_name", "")
-
-
-def _duplicate(interface: Interface, rival: Name) -> Obstacle:
-    reason = (
-        f"interface {rival} already has the host name {interface.host_name} "
-        f"in namespace {interface.namespace}; choose another one"
-    )
-    return Obstacle(ConfigState.INVALID, reason, field="host_if_name")
+def _out_of_range(interface: Interface, link: Link) -> Obstacle | None:
+    """Say that a link's driver does not take the wanted MTU."""
+    if not interface.mtu or link.min_mtu <= interface.mtu <= (link.max_mtu or interface.mtu):
+        return None
+    reason = f"{interface.mtu} is out of range for {link}, use {link.min_mtu} to {link.max_mtu} bytes or 0"
+    return Obstacle(ConfigState.INVALID, reason, field="mtu")

@@ -104,6 +104,9 @@ def _with_config_state(state: InterfaceState, f: Findings) -> InterfaceState:
     if f.verdict.fulfilled and f.declaration is not None:
         return state
     reason = "; ".join(f.verdict.differences) or "it is being removed"
+    if f.unrest.left:
+        reason = f"somebody else has changed it, and the settings have drift reported, not repaired: {reason}"
+        return replace(state, config_state=ConfigState.FAILED, reason=reason)
     if f.now < f.unrest.until:
         reason = f"somebody else keeps changing it ({f.unrest.streak} times in a row), last: {f.last_drift}"
     next_retry = f.clock + max(f.unrest.until - f.now, 0.0)

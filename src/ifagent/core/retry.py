@@ -8,6 +8,7 @@ declaration clears both.
 from __future__ import annotations
 
 import errno
+import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -89,6 +90,11 @@ class Unrest:
     last: float = 0.0
     until: float = 0.0
 
+    @property
+    def left(self) -> bool:
+        """True while drift is left as it is, whatever the time."""
+        return self.until == math.inf
+
 
 class RetryBook:
     """Remembers refusals and repairs; forgets them when they no longer matter."""
@@ -122,12 +128,25 @@ class RetryBook:
         """Note that an operation was carried out."""
         self._refusals.pop(operation, None)
 
-    def drifted(self, name: Name, now: float) -> None:
-        """Note that an applied interface was changed by somebody else."""
+    def drifted(self, name: Name, now: float, *, repair: bool = True) -> None:
+        """Note that an applied interface was changed by somebody else; without ``repair`` it is left so."""
         before = self._unrest.get(name, Unrest())
+        if not repair:
+            self._unrest[name] = replace(before, streak=before.streak + 1, last=now, until=math.inf)
+            return
         streak = 1 if now - max(before.last, before.until) > QUIET else before.streak + 1
         until = now if streak <= FREE_REPAIRS else now + delay(streak - FREE_REPAIRS)
         self._unrest[name] = Unrest(before.repairs + 1, streak, now, until)
+
+    def undone(self, name: Name) -> None:
+        """Note that an interface is as declared: drift that was left as it is is no more."""
+        if name in self._unrest and self._unrest[name].left:
+            self._unrest[name] = replace(self._unrest[name], until=0.0)
+
+    def forgive(self) -> None:
+        """Have drift repaired that was left as it is."""
+        for name in self._unrest:
+            self.undone(name)
 
     def changed(self, name: Name) -> None:
         """Forget what stood in the way of an interface: its declaration changed."""
@@ -160,5 +179,5 @@ class RetryBook:
         Times that have passed are not told again: what they allowed has been planned since.
         """
         times = [r.next_try for r in self._refusals.values() if r.next_try is not None]
-        times += [u.until for u in self._unrest.values()]
+        times += [u.until for u in self._unrest.values() if not u.left]
         return min((time for time in times if time > now), default=None)

@@ -15,11 +15,13 @@ from ifagent.core.state import ConfigState
 def tap_attributes(claims: Claims, interface: Interface, link: Link) -> Attributes:
     """Return what an adopted TAP is to have; what the interface leaves open is as its creator had it."""
     before = claims.adopted.get(link.id)
+    mac = interface.phys_address or (before.mac if before else link.mac)
     return Attributes(
-        mac=interface.phys_address or (before.mac if before else link.mac),
+        mac=None if interface.link_only else mac,
         mtu=interface.mtu or (before.mtu if before else link.mtu),
+        up=interface.enabled,
         alias=claims.owner.adopted_alias(interface.name, before or link),
-        group=link.group,
+        addresses=None if interface.link_only else interface.ip_addresses,
     )
 
 

@@ -5,13 +5,13 @@ Two kernels keep this contract, the real one and the simulated one, and one conf
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from anyio.abc import TaskStatus
 
 from ifagent.core.events import Event
-from ifagent.core.link import NsId
+from ifagent.core.link import LinkId, NsId
 from ifagent.core.operations import Operation, Outcome
 
 Emit = Callable[[Event], None]
@@ -61,6 +61,12 @@ class Kernel(Protocol):
         what the kernel does later by itself (operstate, duplicate address detection, the dying of a
         namespace). Operations on one link are carried out in the order given.
         """
+
+    async def inspect(self, links: Collection[LinkId]) -> None:
+        """Tell ``checksums`` of exactly these links from now on, in a :class:`LinkSeen` of each that is there."""
+
+    async def uplinks(self, hosts: Sequence[str]) -> frozenset[LinkId]:
+        """Return the links of the own namespace that packets to distant addresses, and to ``hosts``, leave by."""
 
     def drain(self) -> None:
         """Emit everything that the kernel has said so far."""

@@ -10,11 +10,12 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
-from ifagent.core.link import NsId
+from ifagent.core.link import Checksums, LinkId, NsId
 from ifagent.errors import NamespaceUnavailable
+from ifagent.kernel.ethtool import get_checksums, set_checksums
 from ifagent.kernel.messages import Ack, parse_address, parse_link
 from ifagent.kernel.mirror import Listing
 from ifagent.kernel.namespaces import open_namespace
@@ -69,6 +70,24 @@ class Lane:
                 return socket.request(messages)
         except OSError as error:
             return [Ack(error.errno or errno.EIO, error.strerror or str(error))] * len(messages)
+
+    def set_checksums(self, ifindex: int, checksums: Checksums) -> Ack:
+        """Switch a link's checksum offloading on or off."""
+        try:
+            with self._any_socket() as socket:
+                set_checksums(socket.fileno(), ifindex, checksums)
+        except OSError as error:
+            return Ack(error.errno or errno.EIO, "checksum offloading cannot be switched")
+        return Ack(0, "")
+
+    def checksums(self, ifindexes: Iterable[int]) -> dict[LinkId, Checksums]:
+        """Return the checksum offloading of those links that have any."""
+        found = {}
+        with suppress(OSError), self._any_socket() as socket:
+            for ifindex in ifindexes:
+                with suppress(OSError):  # the link is gone
+                    found[LinkId(self.namespace, ifindex)] = get_checksums(socket.fileno(), ifindex)
+        return found
 
     def look(self, *, tells_maker: bool) -> Listing:
         """List all links and addresses; ``tells_maker`` as in :func:`parse_address`. Raises ``OSError``."""

@@ -11,25 +11,32 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Final
 
 import anyio
 import anyio.lowlevel
-import anyio.to_thread
 from anyio.abc import TaskStatus
 
 from ifagent.core.events import LinksListed, NamespaceSeen, NamespacesListed
-from ifagent.core.interface import OWN_NAMESPACE, NamespaceRef, NamespaceType
+from ifagent.core.interface import OWN_NAMESPACE, NamespaceType
 from ifagent.core.link import LinkId, NsId
-from ifagent.core.operations import CreateNamespace, CreateVeth, Operation, Outcome, RemoveNamespace, SetLink
+from ifagent.core.operations import (
+    CreateNamespace,
+    CreateVeth,
+    Operation,
+    Outcome,
+    RemoveNamespace,
+    SetChecksums,
+    SetLink,
+)
 from ifagent.errors import AgentBug, NamespaceUnavailable
 from ifagent.kernel.contract import Emit
 from ifagent.kernel.facts import find_facts
 from ifagent.kernel.ifindexes import Ifindexes
-from ifagent.kernel.jobs import KernelRequest, Step, namespaces_of, plan_jobs
+from ifagent.kernel.jobs import KernelRequest, namespaces_of, plan_jobs
 from ifagent.kernel.lane import Lane
 from ifagent.kernel.monitor import Monitor
 from ifagent.kernel.names import NameWatch
@@ -40,7 +47,9 @@ from ifagent.kernel.namespaces import (
     remove_namespace,
 )
 from ifagent.kernel.requests import encode
+from ifagent.kernel.running import THREADS, Running, do, send
 from ifagent.kernel.threads import off_loop
+from ifagent.kernel.uplinks import find_uplinks
 from ifagent.log import log
 from ifagent.nsfs import OWN_NAMESPACE_PATH, own_namespace
 
@@ -49,9 +58,6 @@ NETNS_DIRECTORY: Final = "/run/netns"
 
 RECEIVE_BUFFER: Final = 8 << 20
 """Bytes for notifications that wait to be read: some 2000 of links, twice that of addresses."""
-
-THREADS: Final = 16
-"""Most worker threads at a time: of 96 veth deletions 16 at once took 172 ms, 8 took 295 ms, one 1593 ms."""
 
 PAUSE: Final = 0.02
 """Seconds between two looks that nobody asked for, so that a storm of mounts or notifications costs little."""
@@ -82,7 +88,7 @@ class LinuxKernel:
         self._directory = netns_dir
         self._mark = mark
         self._receive_buffer = receive_buffer
-        self._running: _Running | None = None
+        self._running: Running | None = None
         self._lanes: dict[NsId, Lane] = {}
         self._ifindexes = Ifindexes()
         self._in_use = 0
@@ -100,7 +106,7 @@ class LinuxKernel:
             self.ipv6_newest_first = facts.newest_first
             monitor = Monitor(self.own, home, buffer=self._receive_buffer, facts=facts)
             try:
-                self._running = _Running(emit, home, monitor, tells_maker=facts.tells_maker)
+                self._running = Running(emit, home, monitor, tells_maker=facts.tells_maker)
                 await self._listen(self._running, task_status)
             finally:
                 self._running = None
@@ -155,21 +161,34 @@ class LinuxKernel:
                 requests.append((place, operation))
         fds = {namespace: lane.fd for namespace, lane in self._lanes.items()}
         encoded = {
-            place: encode(operation, fds=fds, ifindexes=self._ifindexes_for(operation)) for place, operation in requests
+            place: encode(operation, fds=fds, ifindexes=self._ifindexes_for(operation))
+            for place, operation in requests
+            if not isinstance(operation, SetChecksums)
         }
         jobs: list[Callable[[], dict[int, Outcome]]] = []
         for steps in plan_jobs(requests, width=THREADS):
             lanes = [self._lanes[step.namespace] for step in steps]
-            jobs.append(partial(_send, operations, encoded, steps, lanes))
+            jobs.append(partial(send, operations, encoded, steps, lanes))
         jobs += [partial(self._change_name, running.home, place, operations[place]) for place in names]
         with self._using():
             async with anyio.create_task_group() as tasks:
                 for job in jobs:
-                    tasks.start_soon(_do, job, running.threads, outcomes)
+                    tasks.start_soon(do, job, running.threads, outcomes)
         if names:
             await self._list_names(running)
         await self._follow_up(running, outcomes.values())
         return [outcomes[place] for place in range(len(operations))]
+
+    async def inspect(self, links: Collection[LinkId]) -> None:
+        """Ask for the checksum offloading of links that it was not asked of yet."""
+        running = self._require_running()
+        await self._ask_checksums(running, running.monitor.inspect(links))
+        self.drain()
+
+    async def uplinks(self, hosts: Sequence[str]) -> frozenset[LinkId]:
+        """Ask which links the routes lead out of."""
+        found = await off_loop(partial(find_uplinks, hosts))
+        return frozenset(LinkId(self.own, ifindex) for ifindex in found)
 
     def drain(self) -> None:
         """Emit everything that the kernel has said so far."""
@@ -181,12 +200,13 @@ class LinuxKernel:
             self._ifindexes.seen(*seen.id)
             running.emit(seen)
         running.doubtful |= running.monitor.take_doubtful()
-        if running.doubtful:
+        running.stirred |= running.monitor.take_stirred()
+        if running.doubtful or running.stirred:
             running.doubt.set()
 
     # Listening
 
-    async def _listen(self, running: _Running, task_status: TaskStatus[None]) -> None:
+    async def _listen(self, running: Running, task_status: TaskStatus[None]) -> None:
         watch = await off_loop(partial(NameWatch, self._directory), undo=NameWatch.close)
         try:
             if self._mark is not None:
@@ -203,13 +223,13 @@ class LinuxKernel:
         finally:
             watch.close()
 
-    async def _follow_notifications(self, running: _Running) -> None:
+    async def _follow_notifications(self, running: Running) -> None:
         while True:
             await anyio.wait_readable(running.monitor)
             self.drain()
             await anyio.sleep(GATHER)
 
-    async def _follow_names(self, running: _Running, watch: NameWatch) -> None:
+    async def _follow_names(self, running: Running, watch: NameWatch) -> None:
         watch.start(lambda: running.renamed.set())  # noqa: PLW0108 the event is another one after each wake
         while True:
             running.renamed = anyio.Event()
@@ -219,11 +239,13 @@ class LinuxKernel:
             await anyio.sleep(PAUSE)
             await running.renamed.wait()
 
-    async def _dispel_doubt(self, running: _Running) -> None:
-        """List those namespaces anew of which not everything is known."""
+    async def _dispel_doubt(self, running: Running) -> None:
+        """List those namespaces anew of which not everything is known, and ask what notifications do not tell."""
         while True:
             await running.doubt.wait()
             running.doubt = anyio.Event()
+            stirred, running.stirred = running.stirred, set()
+            await self._ask_checksums(running, stirred)
             again: set[NsId] = set()
             while running.doubtful:
                 lane = self._lanes.get(running.doubtful.pop())
@@ -238,7 +260,19 @@ class LinuxKernel:
             if again:
                 running.doubt.set()
 
-    async def _list_names(self, running: _Running) -> None:
+    async def _ask_checksums(self, running: Running, links: Iterable[LinkId]) -> None:
+        asked: dict[Lane, list[int]] = {}
+        for namespace, ifindex in links:
+            if (lane := self._lanes.get(namespace)) is not None:
+                asked.setdefault(lane, []).append(ifindex)
+        for lane, ifindexes in asked.items():
+            with self._using():
+                found = await off_loop(partial(lane.checksums, ifindexes))
+            running.monitor.know_checksums(found)
+        if asked:
+            self.drain()
+
+    async def _list_names(self, running: Running) -> None:
         async with running.naming:  # an older listing must not come after a newer one
             try:
                 named = await off_loop(partial(list_namespaces, self._directory))
@@ -251,7 +285,7 @@ class LinuxKernel:
 
     # Attached namespaces
 
-    def _listen_to(self, running: _Running, lane: Lane, path: str) -> None:
+    def _listen_to(self, running: Running, lane: Lane, path: str) -> None:
         try:
             running.monitor.listen(lane.namespace, lane.fd)
         except OSError as error:
@@ -259,7 +293,7 @@ class LinuxKernel:
             raise NamespaceUnavailable(f"{path}: cannot listen to this namespace: {error.strerror}") from error
         self._lanes[lane.namespace] = lane
 
-    async def _look(self, running: _Running, lane: Lane) -> None:
+    async def _look(self, running: Running, lane: Lane) -> None:
         """List a namespace, and emit the listing with all that changed while it was made."""
         monitor = running.monitor
         async with running.looking:
@@ -286,7 +320,7 @@ class LinuxKernel:
         for each in seen:
             running.emit(each)
 
-    def _let_go(self, running: _Running, namespace: NsId) -> None:
+    def _let_go(self, running: Running, namespace: NsId) -> None:
         self._ifindexes.forget(namespace)
         lane = self._lanes.pop(namespace, None)
         if lane is None:
@@ -298,14 +332,17 @@ class LinuxKernel:
         for each in seen:
             running.emit(each)
 
-    async def _follow_up(self, running: _Running, outcomes: Iterable[Outcome]) -> None:
+    async def _follow_up(self, running: Running, outcomes: Iterable[Outcome]) -> None:
         """Learn what operations have changed without the kernel's saying so."""
         self.drain()
         half_done: set[NsId] = set()
+        switched: list[LinkId] = []
         for outcome in outcomes:
             match outcome:
                 case Outcome(operation=RemoveNamespace(id=id), errno=0):
                     self._let_go(running, id)
+                case Outcome(operation=SetChecksums(target=target) as operation):
+                    switched.append(LinkId(namespaces_of(operation)[0], target.ifindex or 0))
                 case Outcome(operation=SetLink(target=target) as operation, errno=refused):
                     here = namespaces_of(operation)[0]
                     if refused:
@@ -313,6 +350,7 @@ class LinuxKernel:
                     elif operation.alias is not None or operation.group is not None:
                         id_ = LinkId(here, target.ifindex or 0)
                         running.monitor.amend(id_, alias=operation.alias, group=operation.group)
+        await self._ask_checksums(running, switched)
         for namespace in half_done & self._lanes.keys():
             with suppress(NamespaceUnavailable):  # let go meanwhile
                 await self._look(running, self._lanes[namespace])
@@ -346,7 +384,7 @@ class LinuxKernel:
 
     # Files
 
-    def _require_running(self) -> _Running:
+    def _require_running(self) -> Running:
         if self._running is None:
             raise AgentBug("the kernel does not run")
         return self._running
@@ -370,42 +408,6 @@ class LinuxKernel:
         """Close something as soon as no thread uses it."""
         with self._using():
             self._to_close.append(close)
-
-
-class _Running:
-    """What there is only while the kernel is listened to."""
-
-    def __init__(self, emit: Emit, home: int, monitor: Monitor, *, tells_maker: bool) -> None:
-        self.emit = emit
-        self.home = home
-        self.monitor = monitor
-        self.tells_maker = tells_maker
-        self.threads = anyio.CapacityLimiter(THREADS)
-        self.looking = anyio.Lock()
-        self.naming = anyio.Lock()
-        self.named: dict[NamespaceRef, tuple[NsId, str]] = {}
-        self.names_changed = False
-        self.renamed = anyio.Event()
-        self.doubtful: set[NsId] = set()
-        self.doubt = anyio.Event()
-
-
-async def _do(
-    job: Callable[[], dict[int, Outcome]], threads: anyio.CapacityLimiter, outcomes: dict[int, Outcome]
-) -> None:
-    outcomes.update(await anyio.to_thread.run_sync(job, limiter=threads))
-
-
-def _send(
-    operations: Sequence[Operation], encoded: dict[int, bytes], steps: Sequence[Step], lanes: Sequence[Lane]
-) -> dict[int, Outcome]:
-    """Send the requests of one job, in a worker thread."""
-    outcomes = {}
-    for step, lane in zip(steps, lanes, strict=True):
-        acks = lane.request([encoded[place] for place in step.places])
-        for place, ack in zip(step.places, acks, strict=True):
-            outcomes[place] = Outcome(operations[place], ack.errno, ack.text)
-    return outcomes
 
 
 def _require_named(operation: CreateNamespace | RemoveNamespace) -> None:

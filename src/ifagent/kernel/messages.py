@@ -11,7 +11,7 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_address
 from typing import Final, NamedTuple
 
 from ifagent.core.interface import HostName
-from ifagent.core.link import Address, OperState
+from ifagent.core.link import LOOPBACK_ADDRESSES, LOOPBACK_IFINDEX, Address, OperState
 from ifagent.errors import AgentBug
 from ifagent.kernel.rtnetlink import (
     AF_INET,
@@ -35,6 +35,8 @@ from ifagent.kernel.rtnetlink import (
     IFLA_LINK_NETNSID,
     IFLA_LINKINFO,
     IFLA_MASTER,
+    IFLA_MAX_MTU,
+    IFLA_MIN_MTU,
     IFLA_MTU,
     IFLA_OPERSTATE,
     IFLA_WIRELESS,
@@ -46,6 +48,8 @@ from ifagent.kernel.rtnetlink import (
     NLM_F_CAPPED,
     NLMSG_ERROR,
     NLMSGERR_ATTR_MSG,
+    ROUTE,
+    RTA_OIF,
     RTGEN,
     S32,
     U32,
@@ -56,6 +60,8 @@ _ADDRESS_SIZES: Final[dict[int, tuple[int, type[IPv4Interface | IPv6Interface]]]
     AF_INET: (4, IPv4Interface),
     AF_INET6: (16, IPv6Interface),
 }
+_KERNEL_MADE: Final = frozenset({b"\1", b"\2", b"\3"})
+"""``IFA_PROTO``: ``IFAPROT_KERNEL_LO``, ``IFAPROT_KERNEL_RA`` and ``IFAPROT_KERNEL_LL``; higher ones are programs'."""
 _ALL: Final = range(NLA_TYPE_MASK + 1)
 _LINK_ATTRIBUTES: Final = frozenset(
     {
@@ -68,6 +74,8 @@ _LINK_ATTRIBUTES: Final = frozenset(
         IFLA_LINKINFO,
         IFLA_LINK_NETNSID,
         IFLA_MASTER,
+        IFLA_MAX_MTU,
+        IFLA_MIN_MTU,
         IFLA_MTU,
         IFLA_OPERSTATE,
         IFLA_WIRELESS,
@@ -116,6 +124,8 @@ class LinkMessage(NamedTuple):
     master: int
     peer_ifindex: int
     peer_nsid: int | None
+    min_mtu: int = 0
+    max_mtu: int = 0
 
 
 class AddressMessage(NamedTuple):
@@ -202,6 +212,8 @@ def parse_link(data: bytes, message: Message) -> LinkMessage | None:
         master=_number(found.get(IFLA_MASTER)),
         peer_ifindex=_number(found.get(IFLA_LINK)) if veth else 0,
         peer_nsid=_id(found[IFLA_LINK_NETNSID]) if veth and IFLA_LINK_NETNSID in found else None,
+        min_mtu=_number(found.get(IFLA_MIN_MTU)),
+        max_mtu=_number(found.get(IFLA_MAX_MTU)),
     )
 
 
@@ -209,7 +221,8 @@ def parse_address(data: bytes, message: Message, *, tells_maker: bool = True) ->
     """Return the address of an ``RTM_NEWADDR`` or ``RTM_DELADDR``; ``None`` for a family that is not IP.
 
     ``tells_maker`` says whether this kernel has ``IFA_PROTO`` (5.18); on older ones a link-local IPv6
-    address with prefix 64 is taken for the kernel's own. Raises :class:`MalformedMessage`.
+    address with prefix 64 is taken for the kernel's own. So are the two of ``lo`` that it always has, whoever gave
+    them back. Raises :class:`MalformedMessage`.
     """
     if message.end - message.start < IFADDR.size:
         raise MalformedMessage("an address message without its header")
@@ -225,9 +238,10 @@ def parse_address(data: bytes, message: Message, *, tells_maker: bool = True) ->
     if IFA_FLAGS in attributes:
         flags = _number(attributes[IFA_FLAGS])
     interface = interface_type((int.from_bytes(local), prefix))
-    automatic = any(attributes.get(IFA_PROTO, b""))
+    automatic = attributes.get(IFA_PROTO, b"") in _KERNEL_MADE
     if not tells_maker:
         automatic = family == AF_INET6 and interface.ip.is_link_local and prefix == 64
+    automatic = automatic or (ifindex == LOOPBACK_IFINDEX and interface in LOOPBACK_ADDRESSES)
     peer = None if far == local else ip_address(far)
     return AddressMessage(ifindex, family, Address(interface, flags, automatic, peer), int.from_bytes(far), scope)
 
@@ -238,6 +252,11 @@ def parse_nsid(data: bytes, message: Message) -> NsIdMessage:
     nsid, current = attributes.get(NETNSA_NSID), attributes.get(NETNSA_CURRENT_NSID)
     none = NETNSA_NSID_NOT_ASSIGNED
     return NsIdMessage(none if nsid is None else _id(nsid), none if current is None else _id(current))
+
+
+def parse_route(data: bytes, message: Message) -> int:
+    """Return the ifindex that an ``RTM_NEWROUTE`` leads out of, 0 for none. Raises :class:`MalformedMessage`."""
+    return _number(_attributes(data, min(message.start + ROUTE.size, message.end), message.end).get(RTA_OIF))
 
 
 def _attributes(data: bytes, offset: int, end: int, *, wanted: Container[int] = _ALL) -> dict[int, bytes]:

@@ -9,12 +9,12 @@ a link goes, moves away, or its namespace is no longer listened to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
 from ifagent.core.events import LinkSeen, LinksListed
-from ifagent.core.link import Link, LinkId, NsId
+from ifagent.core.link import Checksums, Link, LinkId, NsId
 from ifagent.kernel.messages import AddressMessage, LinkMessage
 from ifagent.kernel.ordering import insert, remove
 from ifagent.kernel.rtnetlink import AF_INET, AF_INET6
@@ -57,6 +57,8 @@ class Mirror:
         self._peers: dict[LinkId, LinkId] = {}
         self._touched: dict[LinkId, None] = {}
         self._unsure: set[NsId] = set()
+        self._checksums: dict[LinkId, Checksums | None] = {}
+        self._stirred: set[LinkId] = set()
 
     def __contains__(self, namespace: NsId) -> bool:
         return namespace in self._namespaces
@@ -117,10 +119,29 @@ class Mirror:
         unsure, self._unsure = self._unsure, set()
         return unsure
 
+    def inspect(self, links: Collection[LinkId]) -> set[LinkId]:
+        """Tell of the checksum offloading of these links only; return those of which it is not known."""
+        self._touched.update(dict.fromkeys(self._checksums.keys() - links))
+        self._checksums = {id_: self._checksums.get(id_) for id_ in links}
+        return {id_ for id_, known in self._checksums.items() if known is None}
+
+    def know_checksums(self, id_: LinkId, checksums: Checksums) -> None:
+        """Take note of a link's checksum offloading, if anybody asked about it."""
+        if id_ in self._checksums:
+            self._checksums[id_] = checksums
+            self._touched[id_] = None
+
+    def take_stirred(self) -> set[LinkId]:
+        """Return, once, the inspected links of which something was said: their checksum offloading may be different."""
+        stirred, self._stirred = self._stirred, set()
+        return stirred
+
     def _apply(self, state: _Namespace, namespace: NsId, change: Change) -> None:
         match change.said:
             case LinkMessage() as link:
                 id_ = LinkId(namespace, link.ifindex)
+                if id_ in self._checksums:
+                    self._stirred.add(id_)
                 self._touched[id_] = None
                 if change.gone:
                     state.links.pop(link.ifindex, None)
@@ -182,5 +203,8 @@ class Mirror:
             alias=said.alias,
             peer=self._peers.get(id_),
             master=said.master,
+            min_mtu=said.min_mtu,
+            max_mtu=said.max_mtu,
+            checksums=self._checksums.get(id_),
             addresses=tuple(message.address for messages in families for message in messages),
         )

@@ -11,10 +11,11 @@ that means here is asked once over a socket for questions, and kept until the ke
 from __future__ import annotations
 
 import errno
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 from ifagent.core.events import LinkSeen, LinksListed
-from ifagent.core.link import LinkId, NsId
+from ifagent.core.link import Checksums, LinkId, NsId
 from ifagent.kernel.facts import KernelFacts
 from ifagent.kernel.messages import AddressMessage, LinkMessage, Message, parse_address, parse_link, parse_nsid, split
 from ifagent.kernel.mirror import Change, Listing, Mirror
@@ -130,6 +131,19 @@ class Monitor:
             alias = said.alias if alias is None else alias
             group = said.group if group is None else group
             self._change(id_.namespace, Change(said._replace(alias=alias, group=group)))
+
+    def inspect(self, links: Collection[LinkId]) -> set[LinkId]:
+        """Tell of these links' checksum offloading; see :meth:`Mirror.inspect`."""
+        return self._mirror.inspect(links)
+
+    def know_checksums(self, found: Mapping[LinkId, Checksums]) -> None:
+        """Take note of what links' checksum offloading is."""
+        for id_, checksums in found.items():
+            self._mirror.know_checksums(id_, checksums)
+
+    def take_stirred(self) -> set[LinkId]:
+        """Return, once, the links whose checksum offloading is to be asked for again."""
+        return self._mirror.take_stirred()
 
     def take_doubtful(self) -> set[NsId]:
         """Return, once, the namespaces to be listed anew because not everything is known of them."""

@@ -13,9 +13,9 @@ from ifagent.core.operations import (
     CreateVeth,
     DeleteAddress,
     DeleteLink,
-    LinkOperation,
     MoveLink,
     Place,
+    PromoteSecondaries,
     SetLink,
     Target,
     VethEnd,
@@ -32,15 +32,18 @@ from ifagent.kernel.rtnetlink import (
     IFF_UP,
     IFINFO,
     IFLA_ADDRESS,
+    IFLA_AF_SPEC,
     IFLA_EXT_MASK,
     IFLA_GROUP,
     IFLA_IFALIAS,
     IFLA_IFNAME,
+    IFLA_INET_CONF,
     IFLA_INFO_DATA,
     IFLA_INFO_KIND,
     IFLA_LINKINFO,
     IFLA_MTU,
     IFLA_NET_NS_FD,
+    IPV4_DEVCONF_PROMOTE_SECONDARIES,
     NETNSA_FD,
     NETNSA_NSID,
     NETNSA_NSID_NOT_ASSIGNED,
@@ -50,7 +53,9 @@ from ifagent.kernel.rtnetlink import (
     NLM_F_DUMP,
     NLM_F_EXCL,
     NLM_F_REQUEST,
+    ROUTE,
     RT_SCOPE_HOST,
+    RTA_DST,
     RTEXT_FILTER_SKIP_STATS,
     RTGEN,
     RTM_DELADDR,
@@ -58,6 +63,7 @@ from ifagent.kernel.rtnetlink import (
     RTM_GETADDR,
     RTM_GETLINK,
     RTM_GETNSID,
+    RTM_GETROUTE,
     RTM_NEWADDR,
     RTM_NEWLINK,
     RTM_NEWNSID,
@@ -68,9 +74,12 @@ from ifagent.kernel.rtnetlink import (
 
 _SEQUENCE_OFFSET: Final = 8
 
+RtnetlinkOperation = CreateVeth | SetLink | MoveLink | AddAddress | DeleteAddress | PromoteSecondaries | DeleteLink
+"""The operations on links that are asked for over rtnetlink."""
 
-def encode(
-    operation: CreateVeth | LinkOperation, *, fds: Mapping[NsId, int], ifindexes: tuple[int, int] = (0, 0)
+
+def encode(  # noqa: PLR0911 one for each operation
+    operation: RtnetlinkOperation, *, fds: Mapping[NsId, int], ifindexes: tuple[int, int] = (0, 0)
 ) -> bytes:
     """Return one request with sequence number 0, to be sent inside the namespace of the operation's link.
 
@@ -91,6 +100,10 @@ def encode(
             return _request(RTM_NEWADDR, _address(target, address), flags=NLM_F_CREATE | NLM_F_EXCL)
         case DeleteAddress(target=target, address=address, peer=peer):
             return _request(RTM_DELADDR, _address(target, address, peer))
+        case PromoteSecondaries(target=target):
+            setting = _attribute(IPV4_DEVCONF_PROMOTE_SECONDARIES, U32.pack(1))
+            family = _attribute(AF_INET, _attribute(IFLA_INET_CONF, setting))
+            return _request(RTM_NEWLINK, IFINFO.pack(0, 0, _ifindex(target), 0, 0) + _attribute(IFLA_AF_SPEC, family))
         case DeleteLink(target=target):
             return _request(RTM_DELLINK, IFINFO.pack(0, 0, _ifindex(target), 0, 0))
         case _:
@@ -133,6 +146,13 @@ def get_nsid(fd: int, *, target: int | None = None) -> bytes:
 def dump_nsids(target: int) -> bytes:
     """Ask for all ids in the namespace whose id in ours is ``target``, each with the id in ours."""
     return _request(RTM_GETNSID, RTGEN + _attribute(NETNSA_TARGET_NSID, S32.pack(target)), flags=NLM_F_DUMP)
+
+
+def get_route(destination: IPv4Address | IPv6Address) -> bytes:
+    """Ask which way packets to an address go."""
+    family = AF_INET if isinstance(destination, IPv4Address) else AF_INET6
+    body = ROUTE.pack(family, destination.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
+    return _request(RTM_GETROUTE, body + _attribute(RTA_DST, destination.packed))
 
 
 def set_sequence(requests: bytearray, offset: int, sequence: int) -> None:
@@ -182,7 +202,7 @@ def _address(target: Target, address: IPInterface, peer: IPv4Address | IPv6Addre
 
 def _request(kind: int, body: bytes, *, flags: int = 0) -> bytes:
     # A dump ends with NLMSG_DONE; asking for an acknowledgement too would add a second end.
-    ack = 0 if flags & NLM_F_DUMP == NLM_F_DUMP or kind == RTM_GETNSID else NLM_F_ACK
+    ack = 0 if flags & NLM_F_DUMP == NLM_F_DUMP or kind in {RTM_GETNSID, RTM_GETROUTE} else NLM_F_ACK
     return HEADER.pack(HEADER.size + len(body), kind, NLM_F_REQUEST | ack | flags, 0, 0) + body
 
 

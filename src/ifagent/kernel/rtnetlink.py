@@ -17,6 +17,8 @@ RTM_GETLINK: Final = 18
 RTM_NEWADDR: Final = 20
 RTM_DELADDR: Final = 21
 RTM_GETADDR: Final = 22
+RTM_NEWROUTE: Final = 24
+RTM_GETROUTE: Final = 26
 RTM_NEWNSID: Final = 88
 RTM_DELNSID: Final = 89
 RTM_GETNSID: Final = 90
@@ -45,15 +47,23 @@ IFLA_WIRELESS: Final = 11
 IFLA_OPERSTATE: Final = 16
 IFLA_LINKINFO: Final = 18
 IFLA_IFALIAS: Final = 20
+IFLA_AF_SPEC: Final = 26
 IFLA_GROUP: Final = 27
 IFLA_NET_NS_FD: Final = 28
 IFLA_EXT_MASK: Final = 29
 IFLA_CARRIER: Final = 33
 IFLA_LINK_NETNSID: Final = 37
+IFLA_MIN_MTU: Final = 50
+IFLA_MAX_MTU: Final = 51
 IFLA_INFO_KIND: Final = 1
 IFLA_INFO_DATA: Final = 2
 VETH_INFO_PEER: Final = 1
 RTEXT_FILTER_SKIP_STATS: Final = 0x8
+IFLA_INET_CONF: Final = 1
+IPV4_DEVCONF_PROMOTE_SECONDARIES: Final = 20
+
+RTA_DST: Final = 1
+RTA_OIF: Final = 4
 
 IFA_ADDRESS: Final = 1
 IFA_LOCAL: Final = 2
@@ -77,6 +87,9 @@ IFINFO: Final = Struct("=BxHiII")
 
 IFADDR: Final = Struct("=BBBBi")
 """``struct ifaddrmsg``: family, prefix length, flags, scope, ifindex."""
+
+ROUTE: Final = Struct("=BBBBBBBBI")
+"""``struct rtmsg``: family, prefix lengths of destination and source, TOS, table, protocol, scope, type, flags."""
 
 RTGEN: Final = bytes(4)
 """``struct rtgenmsg`` without a family, padded."""

@@ -65,6 +65,10 @@ class RequestSocket:
         """Close the socket. Idempotent."""
         self._socket.close()
 
+    def fileno(self) -> int:
+        """Return the descriptor, for requests that are not messages."""
+        return self._socket.fileno()
+
     def request(self, messages: Sequence[bytes]) -> list[Ack]:
         """Have requests carried out in order, and return the kernel's answer to each.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ifagent.core.events import Event
 from ifagent.core.interface import NamespaceRef, NamespaceType
@@ -23,6 +23,15 @@ class Source(Protocol):
         Changes that belong together are emitted without an ``await`` between them. Trouble with what is
         behind the source is no exception: it is told by :class:`SourceHealth`, and what was said last stands.
         """
+
+
+@runtime_checkable
+class RemoteSource(Protocol):
+    """A source that speaks to other machines: links that lead there are not to be cut."""
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Names or addresses of these machines."""
 
 
 class NamespaceWatcher(Protocol):

@@ -25,6 +25,11 @@ class EtcdSource:
         self._address = address
         self._families = Families(label)
 
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The cluster's members."""
+        return tuple(endpoint.host for endpoint in self._address.endpoints)
+
     async def run(self, emit: Callable[[Event], None]) -> None:
         """Tell ``emit`` what is declared, until cancelled.
 

@@ -28,7 +28,7 @@ from anyio import to_thread
 from ifagent.core.events import Declaration, Declared, Event, SourceHealth, SourceSnapshot
 from ifagent.core.interface import Name
 from ifagent.log import log
-from ifagent.sources.contract import Source
+from ifagent.sources.contract import RemoteSource, Source
 from ifagent.sources.intent_file import Intent, IntentFile
 
 PAUSE: Final = 0.2
@@ -69,6 +69,11 @@ class LastKnown:
     def name(self) -> str:
         """The name of the source inside."""
         return self._source.name
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The machines that the source inside speaks to."""
+        return self._source.hosts if isinstance(self._source, RemoteSource) else ()
 
     async def run(self, emit: Callable[[Event], None]) -> None:
         """Hand on what the source says, until cancelled; on the way out the last changes are written.

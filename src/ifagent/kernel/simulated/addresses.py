@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import errno
 from contextlib import suppress
+from dataclasses import replace
 from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, IPv6Network
 
 from ifagent.core.interface import IPInterface
-from ifagent.core.link import LOOPBACK_IFINDEX, Address
+from ifagent.core.link import LOOPBACK_ADDRESSES, LOOPBACK_IFINDEX, Address
 from ifagent.kernel.simulated.records import Refused, WorldLink
 
 IFA_F_SECONDARY = 0x01
@@ -42,7 +43,20 @@ def delete_address(link: WorldLink, interface: IPInterface) -> None:
         raise Refused(errno.EADDRNOTAVAIL, f"ipv{interface.version}: address not found")
     addresses.remove(address)
     if addresses is link.ipv4 and not address.flags & IFA_F_SECONDARY:
-        link.ipv4 = [a for a in link.ipv4 if a.interface.network != interface.network]
+        _lose_primary(link, interface)
+
+
+def _lose_primary(link: WorldLink, gone: IPInterface) -> None:
+    """Have the first secondary of a subnet take the place of its primary, behind the others; or lose them all."""
+    secondaries = [a for a in link.ipv4 if a.interface.network == gone.network]
+    if not link.promotes or not secondaries:
+        link.ipv4 = [a for a in link.ipv4 if a not in secondaries]
+        return
+    heir = secondaries[0]
+    link.ipv4.remove(heir)
+    primaries = [a.interface.ip for a in link.ipv4 if not a.flags & IFA_F_SECONDARY]
+    before = sum(ip.is_loopback or not gone.ip.is_loopback for ip in primaries)
+    link.ipv4.insert(before, replace(heir, flags=heir.flags & ~IFA_F_SECONDARY))
 
 
 def make_loopback_ipv4(link: WorldLink) -> None:
@@ -88,7 +102,7 @@ def _add_ipv6(link: WorldLink, interface: IPv6Interface) -> None:
         raise Refused(errno.EADDRNOTAVAIL, "ipv6: Cannot assign loopback address on this device")
     if any(a.interface.ip == interface.ip for a in link.ipv6):
         raise Refused(errno.EEXIST, "ipv6: address already assigned")
-    _insert_ipv6(link, Address(interface, IFA_F_PERMANENT))
+    _insert_ipv6(link, _new(link, interface))
 
 
 def _add_ipv4(link: WorldLink, interface: IPv4Interface) -> None:
@@ -98,11 +112,17 @@ def _add_ipv4(link: WorldLink, interface: IPv4Interface) -> None:
     if any(a.interface == interface for a in same_subnet):
         raise Refused(errno.EEXIST, "ipv4: Address already assigned")
     if same_subnet:
-        link.ipv4.append(Address(interface, IFA_F_PERMANENT | IFA_F_SECONDARY))
+        link.ipv4.append(_new(link, interface, IFA_F_SECONDARY))
         return
     primaries = [a.interface.ip for a in link.ipv4 if not a.flags & IFA_F_SECONDARY]
     before = sum(ip.is_loopback or not interface.ip.is_loopback for ip in primaries)
-    link.ipv4.insert(before, Address(interface, IFA_F_PERMANENT))
+    link.ipv4.insert(before, _new(link, interface))
+
+
+def _new(link: WorldLink, interface: IPInterface, flags: int = 0) -> Address:
+    """Return an address that somebody gives a link; the usual ones of ``lo`` always count as the kernel's."""
+    automatic = link.ifindex == LOOPBACK_IFINDEX and interface in LOOPBACK_ADDRESSES
+    return Address(interface, IFA_F_PERMANENT | flags, automatic)
 
 
 def _insert_ipv6(link: WorldLink, address: Address) -> None:

@@ -8,7 +8,7 @@ from ipaddress import IPv4Interface, IPv6Interface
 from typing import assert_never
 
 from ifagent.core.interface import NamespaceRef, NamespaceType
-from ifagent.core.link import NsId
+from ifagent.core.link import Checksums, NsId
 from ifagent.core.operations import (
     AddAddress,
     CreateNamespace,
@@ -18,7 +18,9 @@ from ifagent.core.operations import (
     MoveLink,
     Operation,
     Place,
+    PromoteSecondaries,
     RemoveNamespace,
+    SetChecksums,
     SetLink,
     Target,
 )
@@ -62,7 +64,10 @@ class OperationCheck:
                 # The interface has the scope, its ``ip`` has lost it.
                 scoped = isinstance(operation.address, IPv6Interface) and operation.address.scope_id is not None
                 self._require(not scoped, "address")
-            case DeleteLink():
+            case SetChecksums():
+                self._check_target(operation.target)
+                self._require(isinstance(operation.checksums, Checksums), "checksums")
+            case DeleteLink() | PromoteSecondaries():
                 self._check_target(operation.target)
             case _:
                 assert_never(operation)

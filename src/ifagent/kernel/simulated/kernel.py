@@ -7,7 +7,7 @@ link without ifindex, with a value of the wrong type) raises :class:`AgentBug` i
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, assert_never
 
@@ -17,7 +17,7 @@ from anyio.abc import TaskStatus
 
 from ifagent.core.events import LinkSeen, LinksListed, NamespaceSeen, NamespacesListed
 from ifagent.core.interface import OWN_NAMESPACE, named
-from ifagent.core.link import LOOPBACK_IFINDEX, Link, LinkId, NsId
+from ifagent.core.link import LOOPBACK_IFINDEX, Checksums, Link, LinkId, NsId
 from ifagent.core.operations import (
     AddAddress,
     CreateNamespace,
@@ -28,7 +28,9 @@ from ifagent.core.operations import (
     Operation,
     Outcome,
     Place,
+    PromoteSecondaries,
     RemoveNamespace,
+    SetChecksums,
     SetLink,
     Target,
     VethEnd,
@@ -98,6 +100,7 @@ class SimulatedKernel:
         self._wake: anyio.Event | None = None
         self._emit: Emit | None = None
         self._failures: list[_Failure] = []
+        self._inspected: frozenset[LinkId] = frozenset()
         self._world = World(OWN_PATH, self._note)
         self.own: NsId = self._world.own.id
         self.outside: Outside = Outside(self._world)
@@ -128,6 +131,7 @@ class SimulatedKernel:
                 self._world.bury(namespace)
             self._changed_links.clear()
             self._to_list.clear()
+            self._inspected = frozenset()
 
     async def attach(self, namespace: NsId, path: str) -> None:
         """Listen to a namespace, or look at it again."""
@@ -164,6 +168,19 @@ class SimulatedKernel:
             await anyio.lowlevel.checkpoint()
             outcomes.append(self._answer(operation))
         return outcomes
+
+    async def inspect(self, links: Collection[LinkId]) -> None:
+        """Tell of the checksum offloading of these links."""
+        await anyio.lowlevel.checkpoint()
+        self._changed_links.update(dict.fromkeys(self._inspected.symmetric_difference(links)))
+        self._inspected = frozenset(links)
+        self.drain()
+
+    async def uplinks(self, hosts: Sequence[str]) -> frozenset[LinkId]:
+        """Return what ``outside`` says, whatever the hosts."""
+        del hosts
+        await anyio.lowlevel.checkpoint()
+        return self.outside.uplinks
 
     def drain(self) -> None:
         """Emit what has changed."""
@@ -214,6 +231,10 @@ class SimulatedKernel:
             },
         )
 
+    def checksums(self, id: LinkId) -> Checksums:
+        """Return a link's checksum offloading; raises ``KeyError`` if it is not there."""
+        return self._world.namespaces[id.namespace].links[id.ifindex].checksums
+
     # Behind both
 
     def _answer(self, operation: Operation) -> Outcome:
@@ -256,6 +277,10 @@ class SimulatedKernel:
                 world.add_address(self._find(target), address)
             case DeleteAddress(target, address):
                 world.delete_address(self._find(target), address)
+            case SetChecksums(target, checksums):
+                world.set_checksums(self._find(target), checksums)
+            case PromoteSecondaries(target):
+                world.promote_secondaries(self._find(target))
             case DeleteLink(target):
                 world.delete(self._find(target))
             case _:
@@ -298,7 +323,10 @@ class SimulatedKernel:
 
     def _seen(self, link: WorldLink) -> Link:
         peer = link.peer
-        return link.seen(peer.id if peer is not None and peer.namespace.held else None)
+        return link.seen(
+            peer.id if peer is not None and peer.namespace.held else None,
+            link.checksums if link.id in self._inspected else None,
+        )
 
     def _listed_names(self) -> NamespacesListed:
         return NamespacesListed({named(n.name): (n.id, n.path) for n in self._world.namespaces.values() if n.name})

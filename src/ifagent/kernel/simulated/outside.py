@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from ifagent.core.interface import DEFAULT_MTU, IPInterface
-from ifagent.core.link import NsId
+from ifagent.core.link import Checksums, LinkId, NsId
 from ifagent.errors import KernelRefused
 from ifagent.kernel.simulated.records import Refused, WorldLink
 from ifagent.kernel.simulated.world import Where, World, netns_path
@@ -18,11 +18,12 @@ class Outside:
     """The world as others change it. Links are named by namespace and host name, as people do.
 
     Every method raises :class:`KernelRefused` where Linux would refuse, and the agent's kernel hears of what
-    has changed as it hears of its own changes.
+    has changed as it hears of its own changes. ``uplinks`` are the links that connect the host, to be set by tests.
     """
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self.uplinks: frozenset[LinkId] = frozenset()
 
     def add_namespace(self, name: str) -> NsId:
         """Make a named namespace."""
@@ -95,6 +96,11 @@ class Outside:
                 up=up,
             ),
         )
+
+    def set_checksums(self, where: Where, host_name: str, *, rx: bool, tx: bool) -> None:
+        """Switch checksum offloading of a link on or off."""
+        checksums = Checksums(rx=rx, tx=tx)
+        self._do("set checksums", lambda: self._world.set_checksums(self._find(where, host_name), checksums))
 
     def add_address(self, where: Where, host_name: str, address: IPInterface) -> None:
         """Add an address to a link."""

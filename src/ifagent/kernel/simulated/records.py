@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ifagent.core.interface import DEFAULT_MTU, HostName
-from ifagent.core.link import Address, Link, LinkId, NsId, OperState
+from ifagent.core.interface import DEFAULT_MTU, ETHERNET_MTU, HostName
+from ifagent.core.link import LOOPBACK_IFINDEX, Address, Checksums, Link, LinkId, NsId, OperState
 
 
 class Refused(Exception):
@@ -34,6 +34,8 @@ class WorldLink:
     carrier: bool = True
     lost_carrier_as: OperState = OperState.DOWN
     ipv6_ready: bool = False
+    promotes: bool = False
+    checksums: Checksums = field(default_factory=Checksums)
     peer: WorldLink | None = None
     ipv4: list[Address] = field(default_factory=list)
     ipv6: list[Address] = field(default_factory=list)
@@ -52,8 +54,9 @@ class WorldLink:
             return self.lost_carrier_as
         return OperState.UP if self.kind == "veth" else OperState.UNKNOWN
 
-    def seen(self, peer: LinkId | None) -> Link:
+    def seen(self, peer: LinkId | None, checksums: Checksums | None = None) -> Link:
         """Return the link as the kernel reports it, with ``peer`` as the other end."""
+        limited = self.ifindex != LOOPBACK_IFINDEX
         return Link(
             id=self.id,
             host_name=self.host_name,
@@ -66,6 +69,9 @@ class WorldLink:
             group=self.group,
             alias=self.alias,
             peer=peer,
+            min_mtu=ETHERNET_MTU.start if limited else 0,
+            max_mtu=ETHERNET_MTU.stop - 1 if limited else 0,
+            checksums=checksums,
             addresses=(*self.ipv4, *self.ipv6),
         )
 

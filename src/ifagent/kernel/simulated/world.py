@@ -10,7 +10,7 @@ import errno
 from collections.abc import Callable
 
 from ifagent.core.interface import DEFAULT_MTU, ETHERNET_MTU, HostName, IPInterface
-from ifagent.core.link import LOOPBACK_IFINDEX, LinkId, NsId, OperState
+from ifagent.core.link import LOOPBACK_IFINDEX, Checksums, LinkId, NsId, OperState
 from ifagent.kernel.simulated.addresses import (
     MIN_IPV6_MTU,
     add_address,
@@ -194,6 +194,7 @@ class World:
         flush_ipv6(link)
         del link.namespace.links[link.ifindex]
         self._changed(link.id)
+        link.promotes = False
         link.namespace, link.ifindex = to, to.free_ifindex(link.ifindex)
         to.links[link.ifindex] = link
         if link.peer is not None and had_carrier:
@@ -297,6 +298,15 @@ class World:
         """Delete an address; with the primary of an IPv4 subnet its secondaries go too."""
         delete_address(link, interface)
         self._touched(link)
+
+    def set_checksums(self, link: WorldLink, checksums: Checksums) -> None:
+        """Switch checksum offloading."""
+        link.checksums = checksums
+        self._touched(link)
+
+    def promote_secondaries(self, link: WorldLink) -> None:
+        """Have secondary IPv4 addresses outlive their primary."""
+        link.promotes = True
 
     def _touched(self, link: WorldLink) -> None:
         self._changed(link.id)

@@ -1,0 +1,70 @@
+"""Options for what values may do: to the host, to its namespaces, and how many there may be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from ifagent.core.policy import DEFAULT_MAX_INTERFACES, DEFAULT_MAX_NAMESPACES
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_drift = click.option(
+    "--drift",
+    type=click.Choice(["repair", "report"]),
+    default="repair",
+    envvar="IFAGENT_DRIFT",
+    show_envvar=True,
+    show_default=True,
+    help="Put right what somebody else changes, or only tell of it.",
+)
+
+_allow_namespace = click.option(
+    "--allow-namespace",
+    "allow_namespaces",
+    multiple=True,
+    default=("*",),
+    envvar="IFAGENT_ALLOW_NAMESPACE",
+    show_envvar=True,
+    show_default=True,
+    metavar="PATTERN",
+    help="Where interfaces may be, such as 'named:lab-*', 'own' or 'microservice:*'; may be given several times.",
+)
+
+_allow_existing = click.option(
+    "--allow-existing",
+    multiple=True,
+    envvar="IFAGENT_ALLOW_EXISTING",
+    show_envvar=True,
+    metavar="PATTERN",
+    help="Links of the host, such as eth1, that interfaces of kind existing and loopback may change.  [default: none]",
+)
+
+_max_interfaces = click.option(
+    "--max-interfaces",
+    type=int,
+    default=DEFAULT_MAX_INTERFACES,
+    envvar="IFAGENT_MAX_INTERFACES",
+    show_envvar=True,
+    show_default=True,
+    help="Most interfaces that are realised.",
+)
+
+_max_namespaces = click.option(
+    "--max-namespaces",
+    type=int,
+    default=DEFAULT_MAX_NAMESPACES,
+    envvar="IFAGENT_MAX_NAMESPACES",
+    show_envvar=True,
+    show_default=True,
+    help="Most different namespaces that interfaces may be in.",
+)
+
+
+def policy_options(command: F) -> F:
+    """Add all of them."""
+    for option in (_max_namespaces, _max_interfaces, _allow_existing, _allow_namespace, _drift):
+        command = option(command)
+    return command

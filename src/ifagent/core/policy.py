@@ -1,0 +1,55 @@
+"""What the settings allow, whatever is declared. Pure.
+
+Interfaces are declared by people who need not have any rights on the host that the agent runs on. This is what
+stands between their values and the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from ifagent.core.interface import HostName, NamespaceRef
+
+DEFAULT_MAX_INTERFACES = 100_000
+DEFAULT_MAX_NAMESPACES = 10_000
+
+_WILD = frozenset("*?[")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Limits for everything that is declared.
+
+    ``namespaces`` are patterns such as ``named:lab-*`` or ``own``: an interface has to be in a namespace whose
+    reference one of them matches. ``existing`` are patterns of host names, such as ``eth1``: links of the host that
+    an interface of kind ``existing`` or ``loopback`` may change. A pattern with a wild card does not reach links that
+    keep the host connected. Patterns are those of :mod:`fnmatch`. ``max_interfaces`` and ``max_namespaces`` are how
+    many interfaces, and how many different references, are looked at.
+    """
+
+    namespaces: tuple[str, ...] = ("*",)
+    existing: tuple[str, ...] = ()
+    max_interfaces: int = DEFAULT_MAX_INTERFACES
+    max_namespaces: int = DEFAULT_MAX_NAMESPACES
+
+    def allows_namespace(self, ref: NamespaceRef) -> bool:
+        """Tell whether interfaces may be in a namespace of this reference."""
+        return any(fnmatchcase(str(ref), pattern) for pattern in self.namespaces)
+
+    def allows_existing(self, host_name: HostName, *, uplink: bool) -> bool:
+        """Tell whether a link of the host's may be changed; ``uplink``: it keeps the host connected."""
+        if host_name in self.existing:
+            return True
+        return not uplink and any(fnmatchcase(host_name, pattern) for pattern in self.existing)
+
+    @property
+    def asks_for_uplinks(self) -> bool:
+        """True if it matters which links keep the host connected."""
+        return any(_WILD & set(pattern) for pattern in self.existing)
+
+
+def references_within(refs: Collection[NamespaceRef], most: int) -> frozenset[NamespaceRef]:
+    """Return at most ``most`` references, always the same ones of the same references."""
+    return frozenset(refs if len(refs) <= most else sorted(refs, key=str)[:most])

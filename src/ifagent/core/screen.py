@@ -1,0 +1,114 @@
+"""Which declared interfaces may be realised, each taken by itself, and why the others may not. Pure.
+
+Set aside is what the settings do not allow, what has a namespace that is not there (a named one is made instead), what
+asks for something that cannot be done yet, and what has a place that another interface has.
+"""
+
+from __future__ import annotations
+
+from ifagent.core.claims import Claims
+from ifagent.core.index import Absence
+from ifagent.core.interface import Interface, Name, NamespaceRef, NamespaceType
+from ifagent.core.operations import Place
+from ifagent.core.plan import Obstacle
+from ifagent.core.policy import Policy, references_within
+from ifagent.core.state import ConfigState
+from ifagent.core.unrealised import unrealised_kind, unrealised_wish
+
+
+class Screen:
+    """Sorts declared interfaces.
+
+    ``passed`` may be realised, ``set_aside`` may not, with the obstacle of each. Of what is ``sheltered`` the kernel's
+    links stay as they are.
+    """
+
+    def __init__(self, claims: Claims, policy: Policy) -> None:
+        self.passed: dict[Name, Interface] = {}
+        self.set_aside: dict[Name, Obstacle] = {}
+        self.sheltered: set[Name] = set(claims.desired.held)
+        self._claims = claims
+        self._observed = claims.observed
+        self._policy = policy
+        interfaces = claims.desired.interfaces
+        references = {interface.namespace for interface in interfaces.values()}
+        self._references = references_within(references, policy.max_namespaces)
+        taken: dict[tuple[Place, str], Name] = {}
+        # An interface whose link is at its place comes before a rival for that place.
+        order = sorted(interfaces.values(), key=lambda i: (not claims.is_at_place(i), i.name))
+        for number, interface in enumerate(order, 1):
+            obstacle = self._too_many(number) or self._forbidden(interface)
+            if obstacle is None:
+                place = claims.place(interface)
+                rival = taken.setdefault((place, interface.host_name), interface.name)
+                obstacle = _duplicate(interface, rival) if rival != interface.name else self._missing(interface, place)
+            if obstacle:
+                self.put_aside(interface.name, obstacle)
+            else:
+                self.passed[interface.name] = interface
+
+    def put_aside(self, name: Name, obstacle: Obstacle) -> None:
+        """Set an interface aside; what is invalid leaves the kernel as it is."""
+        self.set_aside[name] = obstacle
+        if obstacle.config_state is ConfigState.INVALID:
+            self.sheltered.add(name)
+
+    def _too_many(self, number: int) -> Obstacle | None:
+        most = self._policy.max_interfaces
+        if number <= most:
+            return None
+        return Obstacle(ConfigState.INVALID, f"more than {most} interfaces are declared, the settings allow no more")
+
+    def _forbidden(self, interface: Interface) -> Obstacle | None:
+        ref = interface.namespace
+        if not self._policy.allows_namespace(ref):
+            reason = f"the settings do not allow interfaces in namespace {ref}"
+        elif (
+            ref.type is not NamespaceType.OWN
+            and self._observed.namespaces.get(ref) in self._observed.host
+            and not self._policy.allows_namespace(NamespaceRef())
+        ):
+            reason = f"namespace {ref} is the host's own, where the settings do not allow interfaces"
+        elif ref not in self._references:
+            most = self._policy.max_namespaces
+            reason = f"interfaces are declared in more than {most} namespaces, the settings allow no more"
+        else:
+            return None
+        return Obstacle(ConfigState.INVALID, reason, field="namespace")
+
+    def _missing(self, interface: Interface, place: Place) -> Obstacle | None:
+        ref = interface.namespace
+        if reason := unrealised_kind(interface):
+            return Obstacle(ConfigState.PENDING, reason)
+        if reason := unrealised_wish(interface):
+            self.sheltered.add(interface.name)
+            return Obstacle(ConfigState.PENDING, reason)
+        if isinstance(place, NamespaceRef):
+            if ref.type is NamespaceType.NAMED:
+                return None
+            absence = self._observed.absent.get(ref)
+            if absence is None:  # it may be there
+                self.sheltered.add(interface.name)
+            return _absent(ref, absence)
+        if place not in self._observed.links:
+            self.sheltered.add(interface.name)
+            problem = self._observed.unreachable.get(place, "it is being opened")
+            reason = f"namespace {ref} cannot be used yet: {problem}"
+            return Obstacle(ConfigState.PENDING, reason, (f"namespace {ref}",))
+        return None
+
+
+def _absent(ref: NamespaceRef, absence: Absence | None) -> Obstacle:
+    """Say why a namespace that cannot be made is not there."""
+    if absence is not None and absence.invalid:
+        return Obstacle(ConfigState.INVALID, f"{ref.reference} {absence.problem}", field="namespace.filepath")
+    reason = f"namespace {ref}: {absence.problem if absence else 'it is being looked for'}"
+    return Obstacle(ConfigState.PENDING, reason, (f"namespace {ref}",))
+
+
+def _duplicate(interface: Interface, rival: Name) -> Obstacle:
+    reason = (
+        f"interface {rival} already has the host name {interface.host_name} "
+        f"in namespace {interface.namespace}; choose another one"
+    )
+    return Obstacle(ConfigState.INVALID, reason, field="host_if_name")

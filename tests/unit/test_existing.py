@@ -1,0 +1,280 @@
+"""Links of somebody else's, what the settings allow of them, and what veths have in common with them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_interface
+from typing import Any
+
+import pytest
+from world import NS, OWN, OWNER, observed, operations, pair, realised, veth
+
+from ifagent.core.index import Desired, Observed
+from ifagent.core.interface import Existing, HostName, Interface, Loopback, NamespaceRef, Veth, named
+from ifagent.core.link import Address, Checksums, Link, LinkId
+from ifagent.core.operations import AddAddress, DeleteAddress, SetChecksums, SetLink
+from ifagent.core.plan import Plan
+from ifagent.core.planner import plan
+from ifagent.core.policy import Policy
+from ifagent.core.state import ConfigState
+
+A = veth("a", "b", "ns1", enabled=True, ip_addresses=("10.0.0.1/24",))
+B = veth("b", "a", "ns2", enabled=True)
+HOST = frozenset({OWN})
+ANYTHING = Policy(existing=("*",))
+
+
+def existing(namespace: str = "ns1", **fields: Any) -> Interface:
+    ref = named(namespace) if namespace else NamespaceRef()
+    return Interface(name="e", kind=Existing(), host_if_name="eth0", namespace=ref, **fields)
+
+
+def eth0(*addresses: str, namespace: str = "ns1", **fields: Any) -> Link:
+    place = NS[named(namespace)] if namespace else OWN
+    has = tuple(Address(ip_interface(a)) for a in addresses)
+    return Link(
+        id=LinkId(place, 7), host_name=HostName("eth0"), kind="dummy", up=True, mtu=1400, addresses=has, **fields
+    )
+
+
+def planned(*interfaces: Interface, world: Observed, policy: Policy = ANYTHING, **desired: Any) -> Plan:
+    return plan(Desired({i.name: i for i in interfaces}, **desired), world, OWNER, policy)
+
+
+def why(result: Plan, name: str = "e") -> tuple[ConfigState, str]:
+    obstacle = result.verdicts[name].obstacle
+    assert obstacle is not None
+    return obstacle.config_state, obstacle.reason
+
+
+def test_a_link_that_is_not_there_is_waited_for() -> None:
+    result = planned(existing(), world=observed())
+    assert why(result) == (ConfigState.PENDING, "there is no link eth0 in namespace named:ns1")
+    assert not result.steps
+
+
+def test_addresses_and_nothing_else_are_set() -> None:
+    link = eth0("10.0.0.9/24", alias="uplink/1%")
+    result = planned(existing(ip_addresses=("10.0.0.1/24",)), world=observed([link]))
+    assert operations(result) == ["SetLink", "AddAddress", "PromoteSecondaries", "DeleteAddress"]
+    [mark] = [op for op in result.steps if isinstance(op, SetLink)]
+    assert (mark.alias, mark.up, mark.mtu, mark.mac, mark.host_name, mark.group) == (
+        "ifagent-link/test/uplink%2F1%25/e",
+        *(None,) * 5,
+    )
+    marked = eth0("10.0.0.1/24", alias=mark.alias)
+    settled = planned(existing(ip_addresses=("10.0.0.1/24",)), world=observed([marked]))
+    assert not settled.steps
+    assert settled.verdicts["e"].fulfilled
+    left = planned(world=observed([marked]))
+    assert operations(left) == ["DeleteAddress", "SetLink"]
+    assert [op.alias for op in left.steps if isinstance(op, SetLink)] == ["uplink/1%"]
+
+
+def test_without_addresses_there_are_to_be_none() -> None:
+    link = eth0("10.0.0.9/24", alias=OWNER.borrowed_alias("e", ""))
+    result = planned(existing(), world=observed([link]))
+    assert operations(result) == ["DeleteAddress"]
+
+
+@pytest.mark.parametrize("has", [(), ("10.0.0.9/24",)])
+def test_link_only_without_addresses_is_satisfied_by_any(has: tuple[str, ...]) -> None:
+    result = planned(existing(link_only=True), world=observed([eth0(*has)]))
+    assert not result.steps
+    assert result.verdicts["e"].fulfilled
+
+
+def test_link_only_with_addresses_waits_for_others_to_give_them() -> None:
+    wants = existing(link_only=True, ip_addresses=("10.0.0.1/24",))
+    result = planned(wants, world=observed([eth0("10.0.0.9/24")]))
+    assert not result.steps
+    assert why(result)[0] is ConfigState.PENDING
+    assert result.verdicts["e"].obstacle
+    assert result.verdicts["e"].obstacle.missing == ("address 10.0.0.1/24",)
+    assert planned(wants, world=observed([eth0("10.0.0.9/24", "10.0.0.1/24")])).verdicts["e"].fulfilled
+
+
+def test_a_link_that_is_no_longer_changed_gets_its_alias_back() -> None:
+    link = eth0("10.0.0.1/24", alias=OWNER.borrowed_alias("e", "uplink"))
+    result = planned(existing(link_only=True), world=observed([link]))
+    assert [op.alias for op in result.steps if isinstance(op, SetLink)] == ["uplink"]
+    assert operations(result) == ["SetLink"]
+
+
+@pytest.mark.parametrize("alias", ["ifagent/other/x", "ifagent-link/other//x", "ifagent-tap/other/t/m/1/x"])
+def test_a_link_of_another_agent_is_a_conflict(alias: str) -> None:
+    result = planned(existing(), world=observed([eth0(alias=alias)]))
+    assert why(result)[0] is ConfigState.FAILED
+    assert alias in why(result)[1]
+    assert not result.steps
+
+
+def test_an_own_left_over_is_not_taken_for_somebody_elses() -> None:
+    links = [replace(end, host_name=HostName("eth0")) for end in pair(A, B)]
+    result = planned(existing(), world=observed(links))
+    assert operations(result) == ["DeleteLink"]
+
+
+def test_loopback() -> None:
+    wants = Interface(
+        name="l", kind=Loopback(), enabled=True, namespace=named("ns1"), ip_addresses=(ip_interface("10.0.0.1/32"),)
+    )
+    result = planned(wants, world=observed())
+    [change] = [op for op in result.steps if isinstance(op, SetLink)]
+    assert (change.up, change.mtu, change.mac, change.group) == (True, 65536, None, None)
+    assert [str(op.address) for op in result.steps if isinstance(op, AddAddress)] == ["10.0.0.1/32"]
+
+
+def test_a_namespace_of_ours_is_known_by_a_configured_loopback_too() -> None:
+    world = observed(namespaces=("ns1",))
+    lo = replace(world.links[NS[named("ns1")]][1], alias=OWNER.borrowed_alias("l", OWNER.namespace_mark))
+    world.links[NS[named("ns1")]][1] = lo  # type: ignore[index]
+    assert operations(planned(world=world))[-1] == "RemoveNamespace"
+    assert OWNER.borrowing(lo) is not None
+    assert OWNER.borrowing(lo).alias == "ifagent/test"  # type: ignore[union-attr]
+
+
+def test_a_long_alias_is_given_up() -> None:
+    assert OWNER.borrowed_alias("e", "x" * 255) == "ifagent-link/test//e"
+
+
+# What the settings allow
+
+
+def host_world(*links: Link, uplinks: frozenset[LinkId] = frozenset()) -> Observed:
+    return replace(observed(links), host=HOST, uplinks=uplinks)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "uplink", "allowed"),
+    [
+        ((), False, False),
+        (("eth1", "wlan*"), False, False),
+        (("eth0",), False, True),
+        (("eth*",), False, True),
+        (("eth*",), True, False),
+        (("eth*", "eth0"), True, True),
+    ],
+)
+def test_links_of_the_host_are_changed_only_if_the_settings_allow_it(
+    patterns: tuple[str, ...], uplink: bool, allowed: bool
+) -> None:
+    link = eth0("10.0.0.9/24", namespace="")
+    world = host_world(link, uplinks=frozenset({link.id} if uplink else ()))
+    result = planned(existing(""), world=world, policy=Policy(existing=patterns))
+    assert bool(result.steps) is allowed
+    if not allowed:
+        state, reason = why(result)
+        assert state is ConfigState.INVALID
+        assert "--allow-existing eth0" in reason
+        assert ("keeps the host connected" in reason) is uplink
+    looked_at = planned(existing("", link_only=True), world=world, policy=Policy(existing=patterns))
+    assert looked_at.verdicts["e"].fulfilled
+
+
+def test_a_namespace_is_the_hosts_whatever_it_is_called() -> None:
+    world = replace(observed([eth0(namespace="ns1")]), host=frozenset({OWN, NS[named("ns1")]}))
+    result = planned(existing("ns1"), world=world, policy=Policy())
+    assert why(result)[0] is ConfigState.INVALID
+    inside = planned(A, B, world=world, policy=Policy(namespaces=("named:*",)))
+    assert why(inside, "a") == (
+        ConfigState.INVALID,
+        "namespace named:ns1 is the host's own, where the settings do not allow interfaces",
+    )
+    assert not inside.steps
+
+
+def test_namespaces_that_are_not_allowed() -> None:
+    allowed = Policy(namespaces=("named:ns2", "microservice:*"))
+    result = planned(A, B, world=observed(pair(A, B)), policy=allowed)
+    assert why(result, "a") == (
+        ConfigState.INVALID,
+        "the settings do not allow interfaces in namespace named:ns1",
+    )
+    assert why(result, "b")[0] is ConfigState.PENDING
+    # What is there stays: somebody may have changed the settings by mistake.
+    assert not result.steps
+
+
+def test_more_interfaces_than_allowed() -> None:
+    others = [veth("x", "y", "ns3"), veth("y", "x", "ns3")]
+    result = planned(*others, A, B, world=observed(pair(A, B)), policy=Policy(max_interfaces=2))
+    assert not result.steps
+    # Those that are there already come first.
+    assert result.verdicts["a"].fulfilled
+    assert result.verdicts["b"].fulfilled
+    assert why(result, "x")[0] is ConfigState.INVALID
+    assert "more than 2 interfaces" in why(result, "x")[1]
+
+
+def test_more_namespaces_than_allowed() -> None:
+    result = planned(A, B, world=observed(), policy=Policy(max_namespaces=1))
+    assert why(result, "b") == (
+        ConfigState.INVALID,
+        "interfaces are declared in more than 1 namespaces, the settings allow no more",
+    )
+    assert not result.steps
+
+
+def test_an_mtu_that_the_links_driver_does_not_take() -> None:
+    wants = Interface(name="l", kind=Loopback(), mtu=70000, namespace=named("ns1"))
+    world = observed()
+    small = replace(world.links[NS[named("ns1")]][1], min_mtu=68, max_mtu=65521)
+    world.links[NS[named("ns1")]][1] = small  # type: ignore[index]
+    result = planned(wants, world=world)
+    assert not result.steps
+    assert result.verdicts["l"].obstacle
+    assert result.verdicts["l"].obstacle.field == "mtu"
+    assert "use 68 to 65521 bytes or 0" in why(result, "l")[1]
+
+
+# Veths
+
+
+def test_link_only_leaves_mac_and_addresses_to_others() -> None:
+    ends = (replace(A, link_only=True, phys_address="02:00:00:00:00:01"), B)
+    near, far = pair(A, B)
+    near = replace(near, mac="02:99:99:99:99:99", addresses=(Address(ip_interface("10.9.0.1/8")),))
+    assert not planned(*ends, world=observed([near, far])).steps
+    made = planned(*ends, world=observed())
+    assert not [op for op in made.steps if isinstance(op, AddAddress)]
+    near = replace(near, mtu=1400)
+    assert operations(planned(*ends, world=observed([near, far]))) == ["SetLink"]
+
+
+def without_tx(name: str, link: Link, checksums: Checksums | None) -> Link:
+    return replace(link, alias=OWNER.alias(name, checksums=False), checksums=checksums)
+
+
+def test_checksum_offloading_is_marked_then_asked_for_then_switched() -> None:
+    ends = (replace(A, kind=Veth(peer_if_name="b", tx_checksum_offloading="disabled")), B)
+    near, far = pair(A, B)
+    marked = planned(*ends, world=observed([near, far]))
+    assert [op.alias for op in marked.steps if isinstance(op, SetLink)] == ["ifagent-nosum/test/a"]
+    assert operations(marked) == ["SetLink"]
+    unknown = planned(*ends, world=observed([without_tx("a", near, None), far]))
+    assert not unknown.steps
+    assert not unknown.verdicts["a"].fulfilled
+    wrong = planned(*ends, world=observed([without_tx("a", near, Checksums()), far]))
+    assert [op.checksums for op in wrong.steps if isinstance(op, SetChecksums)] == [Checksums(rx=True, tx=False)]
+    right = planned(*ends, world=observed([without_tx("a", near, Checksums(rx=True, tx=False)), far]))
+    assert not right.steps
+    assert right.verdicts["a"].fulfilled
+
+
+def test_the_default_of_checksum_offloading_comes_back_before_its_mark_goes() -> None:
+    near, far = pair(A, B)
+    world = observed([without_tx("a", near, Checksums(rx=True, tx=False)), far])
+    switched = planned(A, B, world=world)
+    assert operations(switched) == ["SetChecksums"]
+    assert [op.checksums for op in switched.steps if isinstance(op, SetChecksums)] == [Checksums()]
+    unmarked = planned(A, B, world=observed([without_tx("a", near, Checksums()), far]))
+    assert operations(unmarked) == ["SetLink"]
+    assert not [op for op in unmarked.steps if isinstance(op, DeleteAddress)]
+
+
+def test_a_link_with_other_checksum_offloading_is_ours_like_any_other() -> None:
+    link = without_tx("a", realised(A, 5), None)
+    assert OWNER.owns(link)
+    assert OWNER.name_of(link) == "a"
+    assert operations(planned(world=observed([link]))) == ["DeleteLink"]
