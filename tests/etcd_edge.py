@@ -15,6 +15,7 @@ from ifagent.core.events import Event, SourceHealth
 from ifagent.core.index import Index
 from ifagent.core.interface import Interface, Name, Veth
 from ifagent.core.link import NsId
+from ifagent.core.ownership import Owner
 from ifagent.core.state import ConfigState, InterfaceState
 from ifagent.errors import SourceLost
 from ifagent.etcd import backoff
@@ -39,7 +40,7 @@ class Edge:
     def __init__(self, address: EtcdAddress, label: str) -> None:
         self.address = address
         self.label = label
-        self.index = Index(NsId(1), ["etcd"])
+        self.index = Index(NsId(1), ["etcd"], Owner("vpp1"))
         self.health: list[SourceHealth] = []
         self.hub = StateHub()
 

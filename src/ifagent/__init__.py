@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ifagent.agent import Agent
-    from ifagent.core.index import Desired, Observed
     from ifagent.core.interface import (
         AutoTap,
         Existing,
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from ifagent.core.plan import Plan
     from ifagent.core.planner import plan
     from ifagent.core.state import Change, ConfigState, InterfaceState, StateEvent, Status
+    from ifagent.core.views import Desired, Observed
     from ifagent.errors import IfagentError, InvalidInterface, NotApplied, RevisionNotApplied, UnknownInterface
     from ifagent.settings import Settings
     from ifagent.sources.memory import Memory
@@ -35,7 +35,7 @@ _MODULES = {
     "AutoTap": "ifagent.core.interface",
     "Change": "ifagent.core.state",
     "ConfigState": "ifagent.core.state",
-    "Desired": "ifagent.core.index",
+    "Desired": "ifagent.core.views",
     "Existing": "ifagent.core.interface",
     "IfagentError": "ifagent.errors",
     "Interface": "ifagent.core.interface",
@@ -46,7 +46,7 @@ _MODULES = {
     "NamespaceRef": "ifagent.core.interface",
     "NamespaceType": "ifagent.core.interface",
     "NotApplied": "ifagent.errors",
-    "Observed": "ifagent.core.index",
+    "Observed": "ifagent.core.views",
     "Plan": "ifagent.core.plan",
     "RevisionNotApplied": "ifagent.errors",
     "Settings": "ifagent.settings",

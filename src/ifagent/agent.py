@@ -82,10 +82,10 @@ class Agent:
             raise InvalidSettings(f"sources need different names, these are {', '.join(names)}")
         self._inbox = Inbox()
         self._hub = StateHub()
-        self._index = Index(kernel.own, names)
+        owner = Owner(self.settings.label, _BOOT_ID.read_bytes() + str(kernel.own).encode())
+        self._index = Index(kernel.own, names, owner)
         if first_process is not None:
             self._index.host |= {first_process}
-        owner = Owner(self.settings.label, _BOOT_ID.read_bytes() + str(kernel.own).encode())
         self._watchers = tuple(watchers)
         hosts = [host for source in sources if isinstance(source, RemoteSource) for host in source.hosts]
         self._reconciler = Reconciler(

@@ -10,7 +10,6 @@ from ifagent.core.events import NamespaceSeen
 from ifagent.core.index import Index
 from ifagent.core.interface import NamespaceRef
 from ifagent.core.link import NsId
-from ifagent.core.ownership import Owner
 from ifagent.errors import NamespaceUnavailable
 from ifagent.inbox import Inbox
 from ifagent.kernel.contract import Kernel
@@ -27,16 +26,15 @@ AT_A_TIME = 64
 class Attention:
     """Tells watchers which references matter, and the kernel which namespaces do. Used by rounds only."""
 
-    def __init__(
-        self, kernel: Kernel, index: Index, inbox: Inbox, owner: Owner, watchers: Sequence[NamespaceWatcher]
-    ) -> None:
+    def __init__(self, kernel: Kernel, index: Index, inbox: Inbox, watchers: Sequence[NamespaceWatcher]) -> None:
         self._kernel = kernel
         self._index = index
         self._inbox = inbox
-        self._owner = owner
         self._watchers = watchers
         self._wanted: dict[NamespaceWatcher, frozenset[NamespaceRef]] = dict.fromkeys(watchers, frozenset())
         self._complained: set[NsId] = set()
+        self._ways: tuple[int, int, int] | None = None
+        self._references = -1
 
     def fold(self) -> None:
         """Take in everything that has been said until now."""
@@ -46,10 +44,16 @@ class Attention:
 
     def follow(self, anew: Iterable[NamespaceRef] = ()) -> None:
         """Have the watchers follow what declared interfaces refer to; ``anew`` as if never heard of before."""
-        references = self._index.references()
+        relations, anew = self._index.relations, frozenset(anew)
+        if relations.references == self._references and not any(
+            ref.type in w.types for ref in anew for w in self._watchers
+        ):
+            return
+        self._references = relations.references
+        references = relations.made_references()
         for watcher in self._watchers:
             wanted = frozenset(ref for ref in references if ref.type in watcher.types)
-            again = wanted & frozenset(anew) & self._wanted[watcher]
+            again = wanted & anew & self._wanted[watcher]
             if wanted == self._wanted[watcher] and not again:
                 continue
             for ref in self._wanted[watcher] - wanted:
@@ -63,8 +67,9 @@ class Attention:
 
     async def attend(self) -> None:
         """Open the namespaces that matter, let go of those that do not, until that settles."""
-        while True:
-            wanted = self._index.to_listen(self._owner)
+        while self._ways != self._index.ways:
+            self._ways = self._index.ways
+            wanted = self._index.to_listen()
             for namespace in self._index.attached() - wanted.keys():
                 await self._kernel.detach(namespace)
             new = wanted.keys() - self._index.attached() - self._index.unreachable.keys()
@@ -73,9 +78,7 @@ class Attention:
                 for namespace in sorted(new)[:AT_A_TIME]:
                     group.start_soon(self._attach, namespace, wanted[namespace])
             for namespace in self._index.unreachable.keys() - wanted.keys():
-                del self._index.unreachable[namespace]
-            if not new and not self._inbox:
-                return
+                self._index.set_unreachable(namespace, "")
             self.fold()
 
     async def look_at_everything(self) -> None:
@@ -85,7 +88,7 @@ class Attention:
 
     async def look(self, namespaces: Iterable[NsId]) -> None:
         """Look at namespaces anew, as far as they are listened to."""
-        paths = self._index.to_listen(self._owner)
+        paths = self._index.to_listen()
         async with anyio.create_task_group() as group:
             for namespace in namespaces:
                 if namespace in paths:
@@ -96,7 +99,7 @@ class Attention:
         try:
             await self._kernel.attach(namespace, path)
         except NamespaceUnavailable as error:
-            self._index.unreachable[namespace] = str(error)
+            self._index.set_unreachable(namespace, str(error))
             if namespace not in self._complained:
                 self._complained.add(namespace)
                 log.warning("cannot enter a namespace", path=path, problem=str(error))
@@ -107,5 +110,6 @@ class Attention:
         """Return when namespaces that could not be entered are to be tried again."""
         if not self._index.unreachable:
             return None
-        self._index.unreachable.clear()
+        for namespace in list(self._index.unreachable):
+            self._index.set_unreachable(namespace, "")
         return now + OPEN_AGAIN

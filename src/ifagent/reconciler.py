@@ -1,7 +1,8 @@
 """One round: from whatever was said to a kernel that is as declared, as far as it can be.
 
 A round folds the inbox into the index, opens the namespaces that matter, then plans, carries out and looks
-again until there is nothing left that may be done now. It ends with the states of all interfaces.
+again until there is nothing left that may be done now. It plans what was touched (:mod:`ifagent.core.islands`), and
+ends with the states of what it has planned.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from ifagent.attention import Attention
 from ifagent.core.existing import changes_link
 from ifagent.core.index import Index
 from ifagent.core.interface import Name, NamespaceRef
+from ifagent.core.islands import Scope
 from ifagent.core.link import LinkId, NsId
 from ifagent.core.operations import (
     CreateNamespace,
@@ -37,7 +39,7 @@ from ifagent.core.policy import Policy
 from ifagent.core.report import Findings, deleted, report
 from ifagent.core.retry import Fate, RetryBook, fate
 from ifagent.core.state import InterfaceState
-from ifagent.core.veths import peer_name_of
+from ifagent.core.views import Desired, Observed
 from ifagent.errors import KernelRefused
 from ifagent.inbox import Inbox
 from ifagent.kernel.contract import Kernel
@@ -45,6 +47,8 @@ from ifagent.log import log
 from ifagent.sources.contract import NamespaceWatcher
 from ifagent.statistics import Counters
 from ifagent.stream import StateHub
+
+_NOTHING_FOUND = Verdict()
 
 MAX_PASSES = 16
 """Most times one round plans before it publishes what it has; the next round goes on from there."""
@@ -87,9 +91,11 @@ class Reconciler:
         self.covered: int = 0
         self._drift: dict[Name, str] = {}
         self._fulfilled: set[Name] = set()
+        self._verdicts: dict[Name, Verdict] = {}
+        self._leaving: set[Name] = set()
         self._take_all_anew = False
         self._inspected: frozenset[LinkId] = frozenset()
-        self._attention = Attention(kernel, index, inbox, owner, watchers)
+        self._attention = Attention(kernel, index, inbox, watchers)
 
     def look_at_everything(self, *, repair: bool = False) -> None:
         """Have the next round look at every namespace anew; with ``repair``, put right what was left as drifted."""
@@ -104,28 +110,46 @@ class Reconciler:
         ``covered`` is then the inbox's sequence number that the published states account for.
         """
         achieved: set[Operation] = set()
+        decided: set[Name] = set()
         for _ in range(MAX_PASSES):
             self._attention.fold()
             if self._take_all_anew:
                 self._take_all_anew = False
                 await self._attention.look_at_everything()
+                self.index.touch_everything()
             exempt = await self._take_in()
             covered, planned_at = self.inbox.sequence, self._clock()
             self.counters.since = self.inbox.take_oldest()
-            planned = plan(self.index.desired(), self.index.observed(), self.owner, self._policy)
-            self.retry.keep_only(planned.steps)
-            self._note_drift(planned, exempt)
+            scope, planned = self._plan(planned_at)
+            decided |= scope.names
+            self._note_drift(scope, planned, exempt)
             self._note_ineffective(planned, achieved)
             if not await self._carry_out(planned, achieved) and not self.inbox:
                 break
         else:
             self.inbox.wake()
         self.covered = covered
-        self._publish(planned)
+        self._publish(decided)
         self.counters.rounds += 1
         # What has come due since the plan was made was not tried: that time is still to come.
         times = (self.retry.next_time(planned_at), self._attention.next_time(planned_at))
         self.next_time = min((t for t in times if t is not None), default=None)
+
+    def _plan(self, now: float) -> tuple[Scope, Plan]:
+        """Plan what was touched, or may be tried again by now, and remember what was found."""
+        self.index.touch(*self.retry.due(now))
+        relations = self.index.relations
+        if self._policy.is_exceeded(len(relations.interfaces), len(relations.made_references())):
+            self.index.touch_everything()
+        scope = self.index.take_scope()
+        planned = plan(scope.desired, scope.observed, self.owner, self._policy)
+        self.retry.keep_only(planned.steps, names=scope.names, namespaces=scope.namespaces)
+        for name in scope.names - planned.verdicts.keys():
+            self._verdicts.pop(name, None)
+        self._verdicts.update(planned.verdicts)
+        self._leaving -= scope.names
+        self._leaving |= {name for step in planned.steps.values() for name in step.names} - self.index.declared.keys()
+        return scope, planned
 
     # What was learnt since the last planning
 
@@ -141,13 +165,13 @@ class Reconciler:
 
     async def _inspect(self) -> None:
         """Find out what the plan has to know of some links and the kernel does not tell by itself."""
-        wanted = frozenset(link.id for link in self.index.links() if self.owner.without_checksums(link))
+        wanted = self.index.relations.without_checksums
         if wanted != self._inspected:
-            self._inspected = wanted
+            self._inspected = frozenset(wanted)
             await self.kernel.inspect(wanted)
             self._attention.fold()
-        if self._policy.asks_for_uplinks and any(map(changes_link, self.index.desired().interfaces.values())):
-            self.index.uplinks = await self.kernel.uplinks(self._hosts)
+        if self._policy.asks_for_uplinks and any(map(changes_link, self.index.relations.interfaces.values())):
+            self.index.set_uplinks(await self.kernel.uplinks(self._hosts))
 
     def _forget_changed(self) -> set[Name]:
         """Clear what stood in the way of changed interfaces; return them and everybody they have to do with."""
@@ -158,14 +182,14 @@ class Reconciler:
             else:
                 self.retry.gone(name)
                 self._drift.pop(name, None)
-        interfaces = self.index.desired().interfaces
+        interfaces = self.index.relations.interfaces
         self._attention.follow(interfaces[name].namespace for name in changed if name in interfaces)
-        peers = {name for name, interface in interfaces.items() if peer_name_of(interface) in changed}
+        peers = {peer for name in changed for peer in self.index.relations.naming_as_peer(name)}
         for name in peers:
             self.retry.undone(name)
         return changed | peers
 
-    def _note_drift(self, planned: Plan, exempt: set[Name]) -> None:
+    def _note_drift(self, scope: Scope, planned: Plan, exempt: set[Name]) -> None:
         """Note every interface that was as declared and no longer is, though nobody declared otherwise."""
         for name, verdict in planned.verdicts.items():
             if verdict.differences and name not in exempt:
@@ -177,10 +201,11 @@ class Reconciler:
                 elif name in self._drift and verdict.link is None:
                     # A link that dies goes down and loses its addresses first; this is the whole of it.
                     self._drift[name] = text
+        self._fulfilled -= scope.names
         for name, verdict in planned.verdicts.items():
             if verdict.fulfilled:
                 self.retry.undone(name)
-        self._fulfilled = {name for name, verdict in planned.verdicts.items() if verdict.fulfilled}
+                self._fulfilled.add(name)
 
     def _note_ineffective(self, planned: Plan, achieved: set[Operation]) -> None:
         """Do not repeat within a round what the kernel accepted without effect."""
@@ -203,6 +228,9 @@ class Reconciler:
             if not due:
                 break
             tried = True
+            # What was tried is planned anew, whether or not anything is heard of it.
+            self.index.touch(name for op in due for name in planned.steps[op].names)
+            self.index.touch(namespaces=(op.id for op in due if isinstance(op, RemoveNamespace)))
             outcomes = await self._execute(due)
             self.counters.wave(due, outcomes)
             stale: set[NsId] = set()
@@ -277,25 +305,28 @@ class Reconciler:
 
     # What to tell
 
-    def _publish(self, planned: Plan) -> None:
-        leaving = {name for step in planned.steps.values() for name in step.names} - self.index.declared.keys()
+    def _publish(self, decided: set[Name]) -> None:
         now, clock = self._clock(), time.time()
+        desired, observed = self.index.desired(), self.index.observed()
         changed: dict[Name, InterfaceState] = {}
+        gone: list[Name] = []
         # What was declared anew since the plan was made is told after the next one.
-        for name in (self.index.declared.keys() | leaving) - self.index.changed:
+        for name in decided - self.index.changed:
             before = self.hub.states.get(name)
-            state = report(self._findings(name, planned, now, clock), before)
+            if name not in self.index.declared and name not in self._leaving:
+                if before is not None:
+                    gone.append(name)
+                continue
+            state = report(self._findings(name, desired, observed, now, clock), before)
             if state is not before:
                 changed[name] = state
                 _log_state(before, state)
-        gone = self.hub.states.keys() - self.index.declared.keys() - leaving - self.index.changed
         self.hub.publish(changed, {name: deleted(self.hub.states[name], clock) for name in gone})
         for name in gone:
             log.info("deleted", interface=name)
 
-    def _findings(self, name: Name, planned: Plan, now: float, clock: float) -> Findings:
-        verdict = planned.verdicts.get(name, Verdict())
-        observed, interface = self.index.observed(), self.index.desired().interfaces.get(name)
+    def _findings(self, name: Name, desired: Desired, observed: Observed, now: float, clock: float) -> Findings:
+        verdict, interface = self._verdicts.get(name, _NOTHING_FOUND), desired.interfaces.get(name)
         link = observed.link(verdict.link)
         return Findings(
             name=name,
@@ -304,7 +335,7 @@ class Reconciler:
             verdict=verdict,
             link=link,
             peer=observed.peer(link) if link else None,
-            namespace_id=self.index.namespace(interface.namespace) if interface else None,
+            namespace_id=observed.namespaces.get(interface.namespace) if interface else None,
             refusals=self.retry.refusals_of(name),
             unrest=self.retry.unrest_of(name),
             last_drift=self._drift.get(name, ""),

@@ -110,7 +110,7 @@ class World:
     def start(self) -> None:
         """Start an agent that knows nothing but what the source says, as after a kill."""
         self.inbox, self.hub = Inbox(), StateHub()
-        self.index = Index(self.kernel.own, ["test"])
+        self.index = Index(self.kernel.own, ["test"], OWNER)
         self.kernel.execute = self.execute  # type: ignore[method-assign]  # watched
         self.reconciler = Reconciler(
             self.kernel, self.index, self.inbox, self.hub, OWNER, policy=POLICY, clock=lambda: self.now

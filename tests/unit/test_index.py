@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from world import veth
+from world import OWNER, veth
 
 from ifagent.core.events import Declaration, SourceHealth, SourceSnapshot
 from ifagent.core.index import Index
@@ -18,7 +18,7 @@ def mtus(index: Index) -> dict[str, int]:
 
 
 def test_a_later_source_does_not_count_before_an_earlier_one_has_been_heard() -> None:
-    index = Index(NsId(1), ["first", "second"])
+    index = Index(NsId(1), ["first", "second"], OWNER)
     index.fold(say("second", mtu=1400))
     assert mtus(index) == {}
     assert not index.desired().complete
@@ -28,7 +28,7 @@ def test_a_later_source_does_not_count_before_an_earlier_one_has_been_heard() ->
 
 
 def test_nobody_waits_for_a_source_in_trouble() -> None:
-    index = Index(NsId(1), ["first", "second"])
+    index = Index(NsId(1), ["first", "second"], OWNER)
     index.fold(say("second", mtu=1400))
     index.fold(SourceHealth("first", "connection refused"))
     assert mtus(index) == {"a": 1400, "b": 1400}
@@ -43,7 +43,7 @@ def test_nobody_waits_for_a_source_in_trouble() -> None:
 
 
 def test_a_source_that_was_heard_once_keeps_its_last_say() -> None:
-    index = Index(NsId(1), ["first", "second"])
+    index = Index(NsId(1), ["first", "second"], OWNER)
     index.fold(say("first", mtu=1300))
     index.fold(say("second", mtu=1400, names=("c", "d")))
     index.fold(SourceHealth("first", "connection refused"))

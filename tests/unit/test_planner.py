@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 import pytest
 from world import NS, OWN, OWNER, lo, observed, operations, pair, planned, veth
 
-from ifagent.core.index import Absence
 from ifagent.core.interface import (
     AutoTap,
     HostName,
@@ -21,6 +20,7 @@ from ifagent.core.link import Link, LinkId
 from ifagent.core.operations import AddAddress, CreateVeth, DeleteLink, MoveLink, RemoveNamespace, SetLink
 from ifagent.core.plan import Plan, Verdict
 from ifagent.core.state import ConfigState
+from ifagent.core.views import Absence
 
 T = TypeVar("T")
 A = veth("a", "b", "ns1", enabled=True, mtu=1400, ip_addresses=("10.0.0.1/24", "2001:db8::1/64"))

@@ -56,7 +56,9 @@ def test_a_permanent_refusal_lasts_until_something_changes(forget: str) -> None:
         case "gone":
             book.gone("a")
         case _:
-            book.keep_only([])
+            book.keep_only([], names={"b"}, namespaces=set())
+            assert not book.may_try(OP, A, 0.0)
+            book.keep_only([], names={"a"}, namespaces=set())
     assert book.may_try(OP, A, 0.0)
     assert not book.refusals_of("a")
 

@@ -9,7 +9,6 @@ ever taken for an interface's link.
 
 from __future__ import annotations
 
-from ifagent.core.index import Desired, Observed
 from ifagent.core.interface import (
     AutoTap,
     Existing,
@@ -23,6 +22,7 @@ from ifagent.core.interface import (
 from ifagent.core.link import Link, LinkId, NsId
 from ifagent.core.operations import Place, Target
 from ifagent.core.ownership import Adoption, Borrowing, Owner
+from ifagent.core.views import Desired, Observed
 
 
 def is_existing(interface: Interface) -> bool:

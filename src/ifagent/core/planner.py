@@ -27,13 +27,13 @@ from dataclasses import replace
 from ifagent.core.claims import Claims, is_existing
 from ifagent.core.configure import Attributes, configure
 from ifagent.core.existing import existing_attributes, existing_obstacle, let_go
-from ifagent.core.index import Desired, Observed
 from ifagent.core.interface import DEFAULT_MTU, AutoTap, Interface, Loopback, Name, NamespaceRef, NamespaceType, Veth
 from ifagent.core.link import LOOPBACK_IFINDEX, Link, LinkId, NsId
 from ifagent.core.operations import (
     CreateNamespace,
     CreateVeth,
     DeleteLink,
+    LinkOperation,
     MoveLink,
     Operation,
     RemoveNamespace,
@@ -48,6 +48,7 @@ from ifagent.core.screen import Screen
 from ifagent.core.state import ConfigState
 from ifagent.core.taps import give_back, tap_attributes, tap_missing
 from ifagent.core.veths import peer_name_of, veth_attributes
+from ifagent.core.views import Desired, Observed
 
 FALLBACK_LINKS = frozenset({"tunl0", "gre0", "gretap0", "erspan0", "sit0", "ip6tnl0", "ip_vti0", "ip6_vti0", "ip6gre0"})
 """Links that the kernel makes by itself in every new namespace when their modules are loaded."""
@@ -379,7 +380,8 @@ class _Planner:
                 continue
             left = [x for x in links.values() if x.id.ifindex != LOOPBACK_IFINDEX and x.host_name not in FALLBACK_LINKS]
             if all(link.id in self.doomed for link in left):
-                self._step(RemoveNamespace(ref, id), (), {self.doomed[link.id] for link in left})
+                in_it = {op for op in self.steps if isinstance(op, LinkOperation) and op.target.namespace == id}
+                self._step(RemoveNamespace(ref, id), (), in_it | {self.doomed[link.id] for link in left})
 
 
 def _target(link: Link) -> Target:

@@ -44,6 +44,10 @@ class Policy:
             return True
         return not uplink and any(fnmatchcase(host_name, pattern) for pattern in self.existing)
 
+    def is_exceeded(self, interfaces: int, references: int) -> bool:
+        """Tell whether so many interfaces and references are more than allowed, so that it matters which they are."""
+        return interfaces > self.max_interfaces or references > self.max_namespaces
+
     @property
     def asks_for_uplinks(self) -> bool:
         """True if it matters which links keep the host connected."""

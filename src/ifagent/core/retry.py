@@ -10,11 +10,13 @@ from __future__ import annotations
 import errno
 import math
 from collections.abc import Collection, Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from ifagent.core.interface import Name
-from ifagent.core.operations import Operation, Outcome
+from ifagent.core.link import NsId
+from ifagent.core.operations import Operation, Outcome, RemoveNamespace
 
 FIRST_DELAY = 0.1
 """Seconds until the second try; doubled with every further one."""
@@ -102,6 +104,7 @@ class RetryBook:
     def __init__(self) -> None:
         self._refusals: dict[Operation, Refusal] = {}
         self._unrest: dict[Name, Unrest] = {}
+        self._asked = -math.inf
 
     def may_try(self, operation: Operation, names: Iterable[Name], now: float) -> bool:
         """Tell whether an operation for these interfaces may be carried out now."""
@@ -160,13 +163,28 @@ class RetryBook:
         self.changed(name)
         self._unrest.pop(name, None)
 
-    def keep_only(self, operations: Collection[Operation]) -> None:
-        """Forget refusals of operations that are no longer planned."""
-        for operation in [op for op in self._refusals if op not in operations]:
-            del self._refusals[operation]
+    def keep_only(
+        self, operations: Collection[Operation], *, names: AbstractSet[Name], namespaces: AbstractSet[NsId]
+    ) -> None:
+        """Forget refusals about these interfaces, and about removing these namespaces, that are no longer planned."""
+        for refusal in [r for r in self._refusals.values() if r.operation not in operations]:
+            operation = refusal.operation
+            removal = isinstance(operation, RemoveNamespace) and operation.id in namespaces
+            if removal or not refusal.names.isdisjoint(names):
+                del self._refusals[operation]
+
+    def due(self, now: float) -> tuple[set[Name], set[NsId]]:
+        """Return the interfaces, and the namespaces to be removed, for which something may be tried again by now."""
+        refusals = [r for r in self._refusals.values() if r.next_try is not None and r.next_try <= now]
+        names = {name for refusal in refusals for name in refusal.names}
+        names |= {name for name, unrest in self._unrest.items() if self._asked < unrest.until <= now}
+        self._asked = now
+        return names, {r.operation.id for r in refusals if isinstance(r.operation, RemoveNamespace)}
 
     def refusals_of(self, name: Name) -> list[Refusal]:
         """Return what was refused for one interface."""
+        if not self._refusals:
+            return []
         return [refusal for refusal in self._refusals.values() if name in refusal.names]
 
     def unrest_of(self, name: Name) -> Unrest:

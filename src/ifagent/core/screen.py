@@ -7,13 +7,13 @@ asks for something that cannot be done yet, and what has a place that another in
 from __future__ import annotations
 
 from ifagent.core.claims import Claims
-from ifagent.core.index import Absence
 from ifagent.core.interface import Interface, Name, NamespaceRef, NamespaceType
 from ifagent.core.operations import Place
 from ifagent.core.plan import Obstacle
 from ifagent.core.policy import Policy, references_within
 from ifagent.core.state import ConfigState
 from ifagent.core.unrealised import unrealised_kind, unrealised_wish
+from ifagent.core.views import Absence
 
 
 class Screen:

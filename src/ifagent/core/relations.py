@@ -1,0 +1,173 @@
+"""Who has to do with whom: interfaces, links and places, looked up from any of them.
+
+Kept up to date with every change, so that a round can look at what a change concerns and leave the rest alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+from ifagent.core.interface import AutoTap, HostName, Interface, Name, NamespaceRef
+from ifagent.core.link import LOOPBACK_IFINDEX, Link, LinkId, NsId
+from ifagent.core.ownership import Owner
+from ifagent.core.veths import peer_name_of
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Relations:
+    """Look-ups. Every change is told by :meth:`redeclare`, :meth:`relink` and :meth:`lead`.
+
+    ``interfaces`` are those in force. ``references`` and ``marked`` count changes: whoever remembers one of them can
+    tell whether anything has happened to the references that are made, or to which namespaces have marks of ours.
+    """
+
+    def __init__(self, own: NsId, owner: Owner) -> None:
+        self.interfaces: dict[Name, Interface] = {}
+        self.references: int = 0
+        self.marked: int = 0
+        self.without_checksums: set[LinkId] = set()
+        self._own = own
+        self._owner = owner
+        self._names_in: dict[NamespaceRef, set[Name]] = {}
+        self._naming_as_peer: dict[Name, set[Name]] = {}
+        self._wanting: dict[tuple[NamespaceRef, HostName], set[Name]] = {}
+        self._waiting_for_tap: dict[HostName, set[Name]] = {}
+        self._links_of: dict[Name, set[LinkId]] = {}
+        self._at: dict[tuple[NsId, HostName], Link] = {}
+        self._marks_in: dict[NsId, set[LinkId]] = {}
+        self._leading_to: dict[NsId, set[NamespaceRef]] = {}
+
+    # What is told
+
+    def redeclare(self, name: Name, interface: Interface | None) -> None:
+        """Take note of the interface that is in force under a name, ``None`` if none is."""
+        before = self.interfaces.pop(name, None)
+        if before is not None:
+            _take(self._names_in, before.namespace, name)
+            _take(self._naming_as_peer, peer_name_of(before), name)
+            _take(self._wanting, (before.namespace, before.host_name), name)
+            _take(self._waiting_for_tap, tap_name(before), name)
+        if interface is not None:
+            self.interfaces[name] = interface
+            _put(self._names_in, interface.namespace, name)
+            _put(self._naming_as_peer, peer_name_of(interface), name)
+            _put(self._wanting, (interface.namespace, interface.host_name), name)
+            _put(self._waiting_for_tap, tap_name(interface), name)
+        refs = [each.namespace for each in (before, interface) if each is not None]
+        if len(refs) < 2 or refs[0] != refs[1]:
+            self.references += 1
+
+    def relink(self, before: Link | None, after: Link | None) -> None:
+        """Take note of a link that came, changed or went."""
+        if before is not None:
+            for name in self.names_on(before):
+                _take(self._links_of, name, before.id)
+            if (at := self._at.get((before.id.namespace, before.host_name))) is not None and at.id == before.id:
+                del self._at[before.id.namespace, before.host_name]
+            self.without_checksums.discard(before.id)
+        if after is not None:
+            for name in self.names_on(after):
+                _put(self._links_of, name, after.id)
+            self._at[after.id.namespace, after.host_name] = after
+            if self._owner.without_checksums(after):
+                self.without_checksums.add(after.id)
+        link = after or before
+        if link is not None:
+            self._remark(link.id, marked=after is not None and self._is_marked(after))
+
+    def lead(self, ref: NamespaceRef, before: NsId | None, after: NsId | None) -> None:
+        """Take note of where a reference leads."""
+        if before is not None:
+            _take(self._leading_to, before, ref)
+        if after is not None:
+            _put(self._leading_to, after, ref)
+
+    def _remark(self, id: LinkId, *, marked: bool) -> None:
+        there = self._marks_in.get(id.namespace, set())
+        if marked and id not in there:
+            _put(self._marks_in, id.namespace, id)
+            self.marked += 1
+        elif not marked and id in there:
+            _take(self._marks_in, id.namespace, id)
+            self.marked += 1
+
+    def _is_marked(self, link: Link) -> bool:
+        owner = self._owner
+        if link.id.ifindex == LOOPBACK_IFINDEX and owner.made_namespace(link):
+            return True
+        return owner.owns(link) or bool(owner.adoption(link) or owner.borrowing(link))
+
+    # What is asked
+
+    def names_on(self, link: Link) -> Iterator[Name]:
+        """Yield the interfaces that a link's alias names."""
+        if not link.alias:
+            return
+        if (name := self._owner.name_of(link)) is not None:
+            yield name
+        elif (mark := self._owner.adoption(link) or self._owner.borrowing(link)) is not None:
+            yield mark.name
+
+    def links_of(self, name: Name) -> frozenset[LinkId]:
+        """Return the links whose alias names an interface."""
+        return frozenset(self._links_of.get(name, ()))
+
+    def naming_as_peer(self, name: Name) -> frozenset[Name]:
+        """Return the veth ends that name an interface as their peer."""
+        return frozenset(self._naming_as_peer.get(name, ()))
+
+    def wanting(self, place: NsId | NamespaceRef, host_name: HostName) -> set[Name]:
+        """Return the interfaces that want a place."""
+        refs = (place,) if isinstance(place, NamespaceRef) else self.leading_to(place)
+        return {name for ref in refs for name in self._wanting.get((ref, host_name), ())}
+
+    def waiting_for_tap(self, host_name: HostName) -> frozenset[Name]:
+        """Return the interfaces that adopt a TAP of this name in the agent's own namespace."""
+        return frozenset(self._waiting_for_tap.get(host_name, ()))
+
+    def link_at(self, namespace: NsId, host_name: HostName) -> Link | None:
+        """Return the link with this host name."""
+        return self._at.get((namespace, host_name))
+
+    def leading_to(self, namespace: NsId) -> frozenset[NamespaceRef]:
+        """Return the references that lead to a namespace."""
+        return frozenset(self._leading_to.get(namespace, ()))
+
+    def names_in(self, ref: NamespaceRef) -> frozenset[Name]:
+        """Return the interfaces that make a reference."""
+        return frozenset(self._names_in.get(ref, ()))
+
+    def made_references(self) -> frozenset[NamespaceRef]:
+        """Return every reference that an interface makes."""
+        return frozenset(self._names_in)
+
+    def is_wanted(self, namespace: NsId) -> bool:
+        """Tell whether an interface refers to a namespace."""
+        return any(ref in self._names_in for ref in self._leading_to.get(namespace, ()))
+
+    def has_marks(self, namespace: NsId) -> bool:
+        """Tell whether a namespace was made by this agent, or has links that it made or configures."""
+        return namespace in self._marks_in
+
+
+def tap_name(interface: Interface) -> HostName:
+    """Return the host name under which an AUTO_TAP's creator makes it, empty for other kinds."""
+    if not isinstance(interface.kind, AutoTap):
+        return HostName("")
+    return HostName(interface.kind.temp_if_name or interface.host_name)
+
+
+def _put(groups: dict[K, set[V]], key: K, member: V) -> None:
+    if key:
+        groups.setdefault(key, set()).add(member)
+
+
+def _take(groups: dict[K, set[V]], key: K, member: V) -> None:
+    group = groups.get(key)
+    if group is not None:
+        group.discard(member)
+        if not group:
+            del groups[key]
