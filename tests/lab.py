@@ -174,10 +174,17 @@ class Lab:
 
 
 def links_of(space: str = "") -> dict[str, dict[str, Any]]:
-    """Return the links of a namespace by host name, as ``ip -j -d addr`` tells them."""
+    """Return the links of a namespace by host name, as ``ip -j -d addr`` tells them.
+
+    Whether the kernel still looks for duplicates of an address is left out: that ends by itself.
+    """
     where = ["-n", space] if space else []
     text = ip(*where, "-j", "-d", "addr", check=False)
-    return {link["ifname"]: link for link in json.loads(text or "[]") if link.get("ifname", "lo") != "lo"}
+    links = {link["ifname"]: link for link in json.loads(text or "[]") if link.get("ifname", "lo") != "lo"}
+    for link in links.values():
+        for address in link.get("addr_info", []):
+            address.pop("tentative", None)
+    return links
 
 
 def addresses(link: dict[str, Any], *, automatic: bool = False) -> list[str]:
