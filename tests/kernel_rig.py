@@ -119,7 +119,12 @@ class Rig:
 
     async def attach(self, name: str) -> None:
         """Attach a named namespace."""
-        await self.kernel.attach(*self.names[named(name)])
+        await self.open(*self.names[named(name)])
+
+    async def open(self, namespace: NsId, path: str) -> None:
+        """Attach a namespace; raises why it cannot be."""
+        for problem in (await self.kernel.attach({namespace: path})).values():
+            raise problem
 
     async def execute(self, *operations: Operation) -> list[Outcome]:
         """Execute and drain."""

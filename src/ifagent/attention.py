@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
-import anyio
+from collections.abc import Iterable, Mapping, Sequence
 
 from ifagent.core.events import NamespaceSeen
 from ifagent.core.index import Index
 from ifagent.core.interface import NamespaceRef
 from ifagent.core.link import NsId
-from ifagent.errors import NamespaceUnavailable
 from ifagent.inbox import Inbox
 from ifagent.kernel.contract import Kernel
 from ifagent.log import log
@@ -72,11 +69,9 @@ class Attention:
             wanted = self._index.to_listen()
             for namespace in self._index.attached() - wanted.keys():
                 await self._kernel.detach(namespace)
-            new = wanted.keys() - self._index.attached() - self._index.unreachable.keys()
-            async with anyio.create_task_group() as group:
-                # A few at a time: those that are only looked at once are let go of before the next are opened.
-                for namespace in sorted(new)[:AT_A_TIME]:
-                    group.start_soon(self._attach, namespace, wanted[namespace])
+            new = sorted(wanted.keys() - self._index.attached() - self._index.unreachable.keys())
+            # Some at a time: those that are only looked at once are let go of before the next are opened.
+            await self._attach({namespace: wanted[namespace] for namespace in new[:AT_A_TIME]})
             for namespace in self._index.unreachable.keys() - wanted.keys():
                 self._index.set_unreachable(namespace, "")
             self.fold()
@@ -89,22 +84,18 @@ class Attention:
     async def look(self, namespaces: Iterable[NsId]) -> None:
         """Look at namespaces anew, as far as they are listened to."""
         paths = self._index.to_listen()
-        async with anyio.create_task_group() as group:
-            for namespace in namespaces:
-                if namespace in paths:
-                    group.start_soon(self._attach, namespace, paths[namespace])
+        await self._attach({namespace: paths[namespace] for namespace in namespaces if namespace in paths})
         self.fold()
 
-    async def _attach(self, namespace: NsId, path: str) -> None:
-        try:
-            await self._kernel.attach(namespace, path)
-        except NamespaceUnavailable as error:
-            self._index.set_unreachable(namespace, str(error))
+    async def _attach(self, paths: Mapping[NsId, str]) -> None:
+        if not paths:
+            return
+        problems = await self._kernel.attach(paths)
+        for namespace, problem in problems.items():
+            self._index.set_unreachable(namespace, str(problem))
             if namespace not in self._complained:
-                self._complained.add(namespace)
-                log.warning("cannot enter a namespace", path=path, problem=str(error))
-        else:
-            self._complained.discard(namespace)
+                log.warning("cannot enter a namespace", path=paths[namespace], problem=str(problem))
+        self._complained = (self._complained - paths.keys()) | problems.keys()
 
     def next_time(self, now: float) -> float | None:
         """Return when namespaces that could not be entered are to be tried again."""

@@ -20,7 +20,7 @@ async def test_the_first_words(rig: Rig) -> None:
     assert isinstance(listed, NamespacesListed)
     assert isinstance(own, NamespaceSeen)
     assert (own.ref, own.id) == (OWN_NAMESPACE, rig.kernel.own)
-    await rig.kernel.attach(rig.kernel.own, own.path)
+    await rig.open(rig.kernel.own, own.path)
     assert rig.picture[rig.kernel.own][LOOPBACK_IFINDEX].host_name == "lo"
 
 
@@ -133,7 +133,7 @@ async def test_attach_to_what_is_not_there(rig: Rig) -> None:
         await rig.kernel.detach(wrong)
         rig.events.clear()
         with pytest.raises(NamespaceUnavailable):
-            await rig.kernel.attach(wrong, leads)
+            await rig.open(wrong, leads)
         assert not any(isinstance(e, LinksListed) and e.links is not None for e in rig.events)
 
 
@@ -141,14 +141,14 @@ async def test_a_name_that_leads_elsewhere_now(rig: Rig) -> None:
     rig.outside.add_namespace("a")
     await rig.until(lambda: named("a") in rig.names)
     id, path = rig.names[named("a")]
-    await rig.kernel.attach(id, path)
+    await rig.open(id, path)
     rig.outside.remove_namespace("a")
     rig.outside.add_namespace("a")
     await rig.until(lambda: named("a") in rig.names and rig.id("a") != id)
     await rig.kernel.detach(id)
     with pytest.raises(NamespaceUnavailable):
-        await rig.kernel.attach(id, path)
-    await rig.kernel.attach(*rig.names[named("a")])
+        await rig.open(id, path)
+    await rig.open(*rig.names[named("a")])
 
 
 async def test_a_namespace_lives_while_it_is_attached(rig: Rig) -> None:

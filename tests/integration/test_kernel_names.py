@@ -152,7 +152,7 @@ async def test_what_is_no_network_namespace_has_no_name(directory: Path) -> None
 async def test_looking_makes_nothing(directory: Path) -> None:
     async with running(directory, mark="m") as rig:
         with pytest.raises(NamespaceUnavailable):
-            await rig.kernel.attach(NsId(1), str(directory / "a"))
+            await rig.open(NsId(1), str(directory / "a"))
         assert await rig.do(RemoveNamespace(named("a"), NsId(1))) == errno.ENOENT
         await rig.kernel.detach(NsId(1))
     assert not directory.exists()

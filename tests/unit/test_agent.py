@@ -22,8 +22,9 @@ from ifagent import (
     UnknownInterface,
 )
 from ifagent.core.events import Declaration, Declared, Event, SourceRevision, SourceSnapshot
+from ifagent.core.link import NsId
 from ifagent.core.operations import CreateVeth
-from ifagent.errors import AgentEnded, FieldError, InvalidSettings, RevisionNotApplied
+from ifagent.errors import AgentEnded, FieldError, InvalidSettings, NamespaceUnavailable, RevisionNotApplied
 from ifagent.kernel.simulated import SimulatedKernel
 
 pytestmark = pytest.mark.anyio
@@ -182,12 +183,13 @@ async def test_a_retry_that_comes_due_while_states_are_told_is_not_lost(monkeypa
 async def test_a_resync_asked_for_during_a_round_looks_before_it_returns(monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = SimulatedKernel()
     async with Agent.open(kernel=kernel) as agent:
-        looks, started, go = [], anyio.Event(), anyio.Event()
+        looks: list[NsId] = []
+        started, go = anyio.Event(), anyio.Event()
         attach, execute = kernel.attach, kernel.execute
 
-        async def counted(namespace: object, path: str) -> None:
-            looks.append(namespace)
-            await attach(namespace, path)  # type: ignore[arg-type]
+        async def counted(paths: Mapping[NsId, str]) -> dict[NsId, NamespaceUnavailable]:
+            looks.extend(paths)
+            return await attach(paths)
 
         async def held(operations: object) -> object:
             started.set()

@@ -152,8 +152,8 @@ async def test_a_snapshot_shows_what_is_not_attached(kernel: SimulatedKernel) ->
 async def test_a_namespace_reached_by_its_path(kernel: SimulatedKernel, rig: Rig) -> None:
     hidden = kernel.outside.add_namespace_at("/proc/17/ns/net")
     with pytest.raises(NamespaceUnavailable):
-        await kernel.attach(hidden, "/proc/18/ns/net")
-    await kernel.attach(hidden, "/proc/17/ns/net")
+        await rig.open(hidden, "/proc/18/ns/net")
+    await rig.open(hidden, "/proc/17/ns/net")
     assert set(rig.names) == {named("a"), named("b")}
     e0 = rig.target("a", "e0")
     assert await rig.do(MoveLink(e0, hidden, HostName("eth0"))) == 0

@@ -5,7 +5,7 @@ Two kernels keep this contract, the real one and the simulated one, and one conf
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from anyio.abc import TaskStatus
@@ -13,6 +13,7 @@ from anyio.abc import TaskStatus
 from ifagent.core.events import Event
 from ifagent.core.link import LinkId, NsId
 from ifagent.core.operations import Operation, Outcome
+from ifagent.errors import NamespaceUnavailable
 
 Emit = Callable[[Event], None]
 """How an edge tells the loop something; never blocks, to be called on the event loop only."""
@@ -39,11 +40,11 @@ class Kernel(Protocol):
         a link that is down. After lost notifications it emits :class:`LinksListed` anew.
         """
 
-    async def attach(self, namespace: NsId, path: str) -> None:
-        """Open a namespace, listen to it and emit its :class:`LinksListed`; once attached, look again.
+    async def attach(self, paths: Mapping[NsId, str]) -> dict[NsId, NamespaceUnavailable]:
+        """Open namespaces, listen to them and emit a :class:`LinksListed` of each; once attached, look again.
 
-        No change after the emitted listing is missed. Raises :class:`NamespaceUnavailable` if ``path`` no
-        longer leads to ``namespace`` or may not be entered.
+        No change after the emitted listing is missed. Returns those that could not be opened or listed, because the
+        path no longer leads there or may not be entered, and why.
         """
 
     async def relist(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from ifagent.core.link import Checksums, LinkId, NsId
@@ -113,3 +113,32 @@ class Lane:
             yield socket
         finally:
             socket.close()
+
+
+def open_lanes(paths: Mapping[NsId, str], *, home: int) -> dict[NsId, Lane | NamespaceUnavailable]:
+    """Open lanes, and say why where that is not possible."""
+    opened: dict[NsId, Lane | NamespaceUnavailable] = {}
+    for namespace, path in paths.items():
+        try:
+            opened[namespace] = Lane.open(namespace, path, home=home)
+        except NamespaceUnavailable as error:
+            opened[namespace] = error
+    return opened
+
+
+def close_lanes(opened: Mapping[NsId, Lane | NamespaceUnavailable]) -> None:
+    """Close what :func:`open_lanes` has opened."""
+    for lane in opened.values():
+        if isinstance(lane, Lane):
+            lane.close()
+
+
+def list_lanes(lanes: Iterable[Lane], *, tells_maker: bool) -> dict[Lane, Listing | OSError]:
+    """List namespaces, and say why where that is not possible."""
+    found: dict[Lane, Listing | OSError] = {}
+    for lane in lanes:
+        try:
+            found[lane] = lane.look(tells_maker=tells_maker)
+        except OSError as error:
+            found[lane] = error
+    return found

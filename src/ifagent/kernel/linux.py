@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -35,19 +34,16 @@ from ifagent.core.operations import (
 from ifagent.errors import AgentBug, NamespaceUnavailable
 from ifagent.kernel.contract import Emit
 from ifagent.kernel.facts import find_facts
+from ifagent.kernel.files import Files
 from ifagent.kernel.ifindexes import Ifindexes
 from ifagent.kernel.jobs import KernelRequest, namespaces_of, plan_jobs
-from ifagent.kernel.lane import Lane
+from ifagent.kernel.lane import Lane, close_lanes, list_lanes, open_lanes
+from ifagent.kernel.mirror import Listing
 from ifagent.kernel.monitor import Monitor
 from ifagent.kernel.names import NameWatch
-from ifagent.kernel.namespaces import (
-    create_namespace,
-    list_namespaces,
-    remove_left_overs,
-    remove_namespace,
-)
+from ifagent.kernel.namespaces import list_namespaces, remove_left_overs
 from ifagent.kernel.requests import encode
-from ifagent.kernel.running import THREADS, Running, do, send
+from ifagent.kernel.running import THREADS, Running, change_name, do, send
 from ifagent.kernel.threads import off_loop
 from ifagent.kernel.uplinks import find_uplinks
 from ifagent.log import log
@@ -91,8 +87,7 @@ class LinuxKernel:
         self._running: Running | None = None
         self._lanes: dict[NsId, Lane] = {}
         self._ifindexes = Ifindexes()
-        self._in_use = 0
-        self._to_close: list[Callable[[], None]] = []
+        self._files = Files()
 
     # The contract
 
@@ -112,27 +107,34 @@ class LinuxKernel:
                 self._running = None
                 monitor.close()
                 for lane in self._lanes.values():
-                    self._close(lane.close)
+                    self._files.close(lane.close)
                 self._lanes.clear()
         finally:
-            self._close(partial(os.close, home))
+            self._files.close(partial(os.close, home))
 
-    async def attach(self, namespace: NsId, path: str) -> None:
-        """Open a namespace and list it, or list it again; ``path`` matters only to open it."""
+    async def attach(self, paths: Mapping[NsId, str]) -> dict[NsId, NamespaceUnavailable]:
+        """Open namespaces and list them, or list them again; a path matters only to open one."""
         running = self._require_running()
-        lane = self._lanes.get(namespace)
-        if lane is None:
-            with self._using():
-                lane = await off_loop(partial(Lane.open, namespace, path, home=running.home), undo=Lane.close)
-            if self._running is not running:
-                self._close(lane.close)
-                raise NamespaceUnavailable(f"{path}: the kernel is not listened to any more")
-            if namespace in self._lanes:  # opened by two at once
-                self._close(lane.close)
-                lane = self._lanes[namespace]
-            else:
-                self._listen_to(running, lane, path)
-        await self._look(running, lane)
+        problems: dict[NsId, NamespaceUnavailable] = {}
+        new = {namespace: path for namespace, path in paths.items() if namespace not in self._lanes}
+        with self._files.using():
+            opened = await off_loop(partial(open_lanes, new, home=running.home), undo=close_lanes)
+        for namespace, lane in opened.items():
+            if isinstance(lane, NamespaceUnavailable):
+                problems[namespace] = lane
+            elif self._running is not running:
+                self._files.close(lane.close)
+                problems[namespace] = NamespaceUnavailable(
+                    f"{paths[namespace]}: the kernel is not listened to any more"
+                )
+            elif namespace in self._lanes:  # opened by two at once
+                self._files.close(lane.close)
+            elif problem := self._listen_to(running, lane, paths[namespace]):
+                problems[namespace] = problem
+        if self._running is running:
+            lanes = [self._lanes[namespace] for namespace in paths if namespace in self._lanes]
+            problems |= await self._look(running, lanes)
+        return problems
 
     async def relist(self) -> None:
         """List the names anew."""
@@ -169,8 +171,8 @@ class LinuxKernel:
         for steps in plan_jobs(requests, width=THREADS):
             lanes = [self._lanes[step.namespace] for step in steps]
             jobs.append(partial(send, operations, encoded, steps, lanes))
-        jobs += [partial(self._change_name, running.home, place, operations[place]) for place in names]
-        with self._using():
+        jobs += [partial(change_name, self._directory, running.home, place, operations[place]) for place in names]
+        with self._files.using():
             async with anyio.create_task_group() as tasks:
                 for job in jobs:
                     tasks.start_soon(do, job, running.threads, outcomes)
@@ -226,7 +228,10 @@ class LinuxKernel:
     async def _follow_notifications(self, running: Running) -> None:
         while True:
             await anyio.wait_readable(running.monitor)
-            self.drain()
+            if self._files.in_use:  # whoever waits for the threads drains when they are done
+                running.monitor.gather()
+            else:
+                self.drain()
             await anyio.sleep(GATHER)
 
     async def _follow_names(self, running: Running, watch: NameWatch) -> None:
@@ -246,15 +251,9 @@ class LinuxKernel:
             running.doubt = anyio.Event()
             stirred, running.stirred = running.stirred, set()
             await self._ask_checksums(running, stirred)
-            again: set[NsId] = set()
-            while running.doubtful:
-                lane = self._lanes.get(running.doubtful.pop())
-                if lane is not None:
-                    try:
-                        await self._look(running, lane)
-                    except NamespaceUnavailable:
-                        if self._lanes.get(lane.namespace) is lane:  # not let go, but it could not be listed
-                            again.add(lane.namespace)
+            doubtful, running.doubtful = running.doubtful, set()
+            problems = await self._look(running, [self._lanes[id] for id in doubtful & self._lanes.keys()])
+            again = problems.keys() & self._lanes.keys()  # not let go, but they could not be listed
             await anyio.sleep(PAUSE)
             running.doubtful |= again
             if again:
@@ -266,7 +265,7 @@ class LinuxKernel:
             if (lane := self._lanes.get(namespace)) is not None:
                 asked.setdefault(lane, []).append(ifindex)
         for lane, ifindexes in asked.items():
-            with self._using():
+            with self._files.using():
                 found = await off_loop(partial(lane.checksums, ifindexes))
             running.monitor.know_checksums(found)
         if asked:
@@ -285,40 +284,66 @@ class LinuxKernel:
 
     # Attached namespaces
 
-    def _listen_to(self, running: Running, lane: Lane, path: str) -> None:
+    def _listen_to(self, running: Running, lane: Lane, path: str) -> NamespaceUnavailable | None:
         try:
             running.monitor.listen(lane.namespace, lane.fd)
         except OSError as error:
-            self._close(lane.close)
-            raise NamespaceUnavailable(f"{path}: cannot listen to this namespace: {error.strerror}") from error
+            self._files.close(lane.close)
+            return NamespaceUnavailable(f"{path}: cannot listen to this namespace: {error.strerror}")
         self._lanes[lane.namespace] = lane
+        return None
 
-    async def _look(self, running: Running, lane: Lane) -> None:
-        """List a namespace, and emit the listing with all that changed while it was made."""
-        monitor = running.monitor
+    async def _look(self, running: Running, lanes: Iterable[Lane]) -> dict[NsId, NamespaceUnavailable]:
+        """List namespaces, and emit each listing with all that changed while it was made; return which cannot be."""
+        monitor, problems = running.monitor, dict[NsId, NamespaceUnavailable]()
+        listings: dict[Lane, Listing] = {}
         async with running.looking:
+            left = list(lanes)
             for _ in range(LOOK_TRIES):
-                self._require_open(lane)
                 self.drain()  # what was said before is in the listing
-                monitor.record(lane.namespace)
-                with self._using():
-                    try:
-                        listing = await off_loop(partial(lane.look, tells_maker=running.tells_maker))
-                    except OSError as error:
-                        text = f"cannot list the network namespace {lane.namespace}: {error.strerror}"
-                        raise NamespaceUnavailable(text) from error
-                self._require_open(lane)
+                left = [lane for lane in left if not self._is_closed(lane, problems)]
+                for lane in left:
+                    monitor.record(lane.namespace)
+                with self._files.using():
+                    found = await off_loop(partial(list_lanes, left, tells_maker=running.tells_maker))
                 self.drain()
+                for lane, listing in found.items():
+                    if self._is_closed(lane, problems):
+                        continue
+                    if isinstance(listing, OSError):
+                        text = f"cannot list the network namespace {lane.namespace}: {listing.strerror}"
+                        problems[lane.namespace] = NamespaceUnavailable(text)
+                    else:
+                        listings[lane] = listing
                 # What was heard meanwhile may be in the listing or not. Put on top it ends up right, but for
                 # the order of addresses; so a listing without doubt is better.
-                if not monitor.heard(lane.namespace):
+                left = [lane for lane in left if lane in listings and monitor.heard(lane.namespace)]
+                self._tell(running, {lane: listing for lane, listing in listings.items() if lane not in left})
+                listings = {lane: listings[lane] for lane in left}
+                if not left:
                     break
-            listed, seen = monitor.replace(lane.namespace, listing)
-        for ifindex in listed.links or ():
-            self._ifindexes.seen(lane.namespace, ifindex)
-        running.emit(listed)
-        for each in seen:
-            running.emit(each)
+            self._tell(running, listings)
+        return problems
+
+    def _tell(self, running: Running, listings: Mapping[Lane, Listing]) -> None:
+        """Emit listings of lanes that are still open."""
+        for lane, listing in listings.items():
+            if self._lanes.get(lane.namespace) is not lane:
+                continue
+            listed, seen = running.monitor.replace(lane.namespace, listing)
+            for ifindex in listed.links or ():
+                self._ifindexes.seen(lane.namespace, ifindex)
+            running.emit(listed)
+            for each in seen:
+                running.emit(each)
+
+    def _is_closed(self, lane: Lane, problems: dict[NsId, NamespaceUnavailable]) -> bool:
+        """Tell whether a lane was let go, and note it as a problem."""
+        if self._lanes.get(lane.namespace) is lane:
+            return False
+        text = f"the network namespace {lane.namespace} was let go meanwhile"
+        problems[lane.namespace] = NamespaceUnavailable(text)
+        return True
 
     def _let_go(self, running: Running, namespace: NsId) -> None:
         self._ifindexes.forget(namespace)
@@ -327,7 +352,7 @@ class LinuxKernel:
             return
         self.drain()
         seen = running.monitor.forget(namespace)
-        self._close(lane.close)
+        self._files.close(lane.close)
         running.emit(LinksListed(namespace, None))
         for each in seen:
             running.emit(each)
@@ -351,9 +376,8 @@ class LinuxKernel:
                         id_ = LinkId(here, target.ifindex or 0)
                         running.monitor.amend(id_, alias=operation.alias, group=operation.group)
         await self._ask_checksums(running, switched)
-        for namespace in half_done & self._lanes.keys():
-            with suppress(NamespaceUnavailable):  # let go meanwhile
-                await self._look(running, self._lanes[namespace])
+        if half_done:
+            await self._look(running, [self._lanes[id] for id in half_done & self._lanes.keys()])
 
     def _ifindexes_for(self, operation: KernelRequest) -> tuple[int, int]:
         if not isinstance(operation, CreateVeth):
@@ -370,44 +394,10 @@ class LinuxKernel:
                 return Outcome(operation, errno.ENOENT, f"the namespace {other} is not open")
         return None
 
-    def _change_name(self, home: int, place: int, operation: Operation) -> dict[int, Outcome]:
-        """Make or remove a named namespace, in a worker thread."""
-        try:
-            match operation:
-                case CreateNamespace(namespace=ref, mark=mark):
-                    create_namespace(self._directory, ref.reference, mark=mark, home=home)
-                case RemoveNamespace(namespace=ref, id=id):
-                    remove_namespace(self._directory, ref.reference, id)
-        except OSError as error:
-            return {place: Outcome(operation, error.errno or errno.EIO, error.strerror or str(error))}
-        return {place: Outcome(operation)}
-
-    # Files
-
     def _require_running(self) -> Running:
         if self._running is None:
             raise AgentBug("the kernel does not run")
         return self._running
-
-    def _require_open(self, lane: Lane) -> None:
-        if self._lanes.get(lane.namespace) is not lane:
-            raise NamespaceUnavailable(f"the network namespace {lane.namespace} was let go meanwhile")
-
-    @contextmanager
-    def _using(self) -> Iterator[None]:
-        """Keep every file open while threads may use it: its number could come to mean another file."""
-        self._in_use += 1
-        try:
-            yield
-        finally:
-            self._in_use -= 1
-            while self._to_close and not self._in_use:
-                self._to_close.pop()()
-
-    def _close(self, close: Callable[[], None]) -> None:
-        """Close something as soon as no thread uses it."""
-        with self._using():
-            self._to_close.append(close)
 
 
 def _require_named(operation: CreateNamespace | RemoveNamespace) -> None:

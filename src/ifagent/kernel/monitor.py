@@ -21,6 +21,7 @@ from ifagent.kernel.messages import AddressMessage, LinkMessage, Message, parse_
 from ifagent.kernel.mirror import Change, Listing, Mirror
 from ifagent.kernel.requests import assign_nsid, dump_nsids, get_nsid
 from ifagent.kernel.rtnetlink import (
+    IFINFO,
     NETNSA_NSID_NOT_ASSIGNED,
     RTM_DELADDR,
     RTM_DELLINK,
@@ -33,6 +34,10 @@ from ifagent.kernel.sockets import ListenSocket, RequestSocket
 
 _SMALLEST_FOOTPRINT = 768
 """Bytes that the smallest notification takes of the receive buffer, so a buffer of n holds at most n / 768."""
+
+
+COMPLETE = 512
+"""Bytes that a message about all of a link has at least; one about a part, such as a wireless event, is shorter."""
 
 
 class Monitor:
@@ -49,6 +54,8 @@ class Monitor:
         self._namespaces: dict[int, NsId] = {}
         self._relative: dict[tuple[NsId, int], NsId | None] = {}
         self._recorded: dict[NsId, list[Change]] = {}
+        self._unread: list[tuple[NsId, bytes, Message]] = []
+        self._latest: dict[tuple[NsId, int], int] = {}
         self._overrun = False
         self._questions = RequestSocket()
         try:
@@ -103,8 +110,8 @@ class Monitor:
         listed = self._mirror.replace(namespace, listing, self._recorded.pop(namespace, ()))
         return listed, self._mirror.changed()
 
-    def read(self) -> list[LinkSeen]:
-        """Read all that the kernel has said so far, and return the links that are different by it."""
+    def gather(self) -> None:
+        """Take what the kernel has said so far out of the socket's buffer, to be understood by :meth:`read`."""
         for _ in range(self._buffer * 2 // _SMALLEST_FOOTPRINT):  # the kernel doubles the size asked for
             try:
                 data, nsid = self._socket.receive()
@@ -118,7 +125,27 @@ class Monitor:
             namespace = self._own if nsid is None else self._namespaces.get(nsid)
             if namespace is not None:
                 for message in split(data):
-                    self._take(namespace, data, message)
+                    self._keep(namespace, data, message)
+
+    def _keep(self, namespace: NsId, data: bytes, message: Message) -> None:
+        """Keep a message until it is read; a link that was told of already is told of by the newest message alone."""
+        if message.type == RTM_NEWLINK and message.end - message.start >= COMPLETE:
+            about = namespace, IFINFO.unpack_from(data, message.start)[2]
+            place = self._latest.setdefault(about, len(self._unread))
+            if place < len(self._unread):
+                self._unread[place] = namespace, data, message
+                return
+        elif message.type in {RTM_DELLINK, RTM_NEWNSID, RTM_DELNSID}:
+            self._latest.clear()
+        self._unread.append((namespace, data, message))
+
+    def read(self) -> list[LinkSeen]:
+        """Read all that the kernel has said so far, and return the links that are different by it."""
+        self.gather()
+        unread, self._unread = self._unread, []
+        self._latest.clear()
+        for namespace, data, message in unread:
+            self._take(namespace, data, message)
         return self._mirror.changed()
 
     def amend(self, id_: LinkId, *, alias: str | None, group: int | None) -> None:

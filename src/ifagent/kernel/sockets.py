@@ -159,6 +159,8 @@ class ListenSocket:
 
     def __init__(self, *, buffer: int) -> None:
         """Open and subscribe, with ``buffer`` bytes for what is not yet read. Raises ``OSError``."""
+        self._view = memoryview(bytearray(RECEIVE_SIZE))
+        self._buffers = [self._view]
         self._socket = _open()
         try:
             try:
@@ -191,15 +193,16 @@ class ListenSocket:
         Raises ``BlockingIOError`` when there is none, and ``OSError`` with ``ENOBUFS`` after some were lost.
         """
         while True:
-            data, ancillary, flags, (sender, _) = self._socket.recvmsg(RECEIVE_SIZE, _ANCILLARY_SIZE)
+            # Into a buffer that is there already: making one for each datagram costs more than reading it.
+            size, ancillary, flags, (sender, _) = self._socket.recvmsg_into(self._buffers, _ANCILLARY_SIZE)
             if flags & socket.MSG_TRUNC:
                 raise OSError(errno.ENOBUFS, "a notification was cut off")
             if sender:  # anybody with the right to may write to this socket; only the kernel is believed
                 continue
             for level, kind, value in ancillary:
                 if (level, kind) == (SOL_NETLINK, NETLINK_LISTEN_ALL_NSID):
-                    return data, int.from_bytes(value[:4], _BYTE_ORDER, signed=True)
-            return data, None
+                    return bytes(self._view[:size]), int.from_bytes(value[:4], _BYTE_ORDER, signed=True)
+            return bytes(self._view[:size]), None
 
 
 def _open() -> socket.socket:

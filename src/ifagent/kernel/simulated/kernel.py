@@ -133,18 +133,22 @@ class SimulatedKernel:
             self._to_list.clear()
             self._inspected = frozenset()
 
-    async def attach(self, namespace: NsId, path: str) -> None:
-        """Listen to a namespace, or look at it again."""
-        await anyio.lowlevel.checkpoint()
-        found = self._world.namespaces.get(namespace)
-        if found is None or (path != found.path and not found.held):
-            raise NamespaceUnavailable(f"{path} does not lead to namespace {namespace}")
-        found.held = True
-        self._to_list[namespace] = None
-        for link in found.links.values():
-            if link.peer is not None:
-                self._changed_links[link.peer.id] = None  # its other end can be told now
+    async def attach(self, paths: Mapping[NsId, str]) -> dict[NsId, NamespaceUnavailable]:
+        """Listen to namespaces, or look at them again."""
+        problems: dict[NsId, NamespaceUnavailable] = {}
+        for namespace, path in paths.items():
+            await anyio.lowlevel.checkpoint()
+            found = self._world.namespaces.get(namespace)
+            if found is None or (path != found.path and not found.held):
+                problems[namespace] = NamespaceUnavailable(f"{path} does not lead to namespace {namespace}")
+                continue
+            found.held = True
+            self._to_list[namespace] = None
+            for link in found.links.values():
+                if link.peer is not None:
+                    self._changed_links[link.peer.id] = None  # its other end can be told now
         self.drain()
+        return problems
 
     async def relist(self) -> None:
         """Nothing can have been missed here."""
