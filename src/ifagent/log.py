@@ -30,5 +30,5 @@ log: structlog.stdlib.BoundLogger = structlog.wrap_logger(
     logging.getLogger("ifagent"),
     wrapper_class=structlog.stdlib.BoundLogger,
     processors=[structlog.stdlib.filter_by_level, _to_record],
-)
+).bind()
 """The one logger of the project."""

@@ -239,7 +239,7 @@ class Reconciler:
                     achieved.add(operation)
                     self.retry.succeeded(operation)
                     sorter.done(operation)
-                    log.debug("done", operation=str(operation))
+                    log.debug("done", operation=operation)
                     continue
                 self._note_refusal(replace(outcome, operation=operation), planned.steps[operation].names)
                 if fate(outcome.errno) is Fate.STALE:
@@ -290,6 +290,8 @@ class Reconciler:
                 return operation if target is operation.target else replace(operation, target=target)
 
     def _end(self, end: VethEnd) -> VethEnd | None:
+        if not isinstance(end.namespace, NamespaceRef):
+            return end
         namespace = self._namespace(end.namespace)
         return None if namespace is None else replace(end, namespace=namespace)
 

@@ -18,6 +18,9 @@ from typing import Literal, TypeVar
 from ifagent.core.interface import IPInterface
 from ifagent.core.link import Address
 
+_ONE_ORDER: tuple[list[int], ...] = ([], [4], [6], [4, 6])
+"""The versions of IP of addresses that can be in one order only."""
+
 T = TypeVar("T", IPv4Interface, IPv6Interface)
 
 
@@ -55,6 +58,8 @@ def address_steps(
     otherwise. ``newest_first`` says how this kernel lists IPv6 addresses of one scope.
     """
     have, wanted = tuple(have), tuple(wanted)
+    if have == wanted and [a.version for a in wanted] in _ONE_ORDER:
+        return (), ()
     ipv4 = _ipv4_steps(*([a for a in side if isinstance(a, IPv4Interface)] for side in (have, wanted)))
     order = -1 if newest_first else 1
     scopes = zip(_by_scope(have), _by_scope(wanted), strict=True)
@@ -62,12 +67,14 @@ def address_steps(
     return tuple(ipv4), tuple(ipv6)
 
 
-def _ipv4_steps(have: Sequence[IPv4Interface], wanted: Sequence[IPv4Interface]) -> list[AddressStep]:
+def _ipv4_steps(have: list[IPv4Interface], wanted: list[IPv4Interface]) -> list[AddressStep]:
     """Return the gentlest steps that end right, by the kernel's rules."""
     primaries, secondaries = _split(wanted)
     target = [*primaries, *secondaries]
-    if list(have) == target:
+    if have == target:
         return []
+    if not have:
+        return [AddressStep("add", address) for address in target]
     new = [a for a in target if a not in have]
     old = [a for a in have if a not in target]
     left = _Ipv4List(have)
@@ -141,6 +148,8 @@ class _Ipv4List:
 
 def _ipv6_steps(have: Sequence[IPv6Interface], wanted: Sequence[IPv6Interface]) -> list[AddressStep]:
     """Return the steps within one scope; both lists have the oldest address first."""
+    if have == wanted:
+        return []
     stay = _kept([a for a in have if a in wanted], wanted)
     leaving = [address for address in have if address not in stay]
     blocked = {address.ip for address in wanted}
@@ -154,6 +163,8 @@ def _ipv6_steps(have: Sequence[IPv6Interface], wanted: Sequence[IPv6Interface]) 
 
 def _split(addresses: Iterable[IPv4Interface]) -> tuple[list[IPv4Interface], list[IPv4Interface]]:
     """Return primaries and secondaries, those of host scope first."""
+    if len(addresses := list(addresses)) < 2:
+        return addresses, []
     addresses = sorted(addresses, key=lambda address: not address.ip.is_loopback)
     primaries = {address.network: address for address in reversed(addresses)}
     first = set(primaries.values())

@@ -41,6 +41,7 @@ class Claims:
             (namespace, link.host_name): link for namespace, links in observed.links.items() for link in links.values()
         }
         self.of: dict[Name, Link] = {}
+        self._places: dict[Name, Place] = {}
         unnamed: list[tuple[tuple[NsId, HostName], Link]] = []
         for place, link in self.at.items():
             name = owner.name_of(link)
@@ -100,10 +101,12 @@ class Claims:
 
     def place(self, interface: Interface) -> Place:
         """Return the namespace that the interface wants to be in; the reference if it does not exist."""
-        ref = interface.namespace
-        if ref.type is NamespaceType.OWN:
-            return self.observed.own
-        return self.observed.namespaces.get(ref, ref)
+        place = self._places.get(interface.name)
+        if place is None:
+            ref = interface.namespace
+            place = self.observed.own if ref.type is NamespaceType.OWN else self.observed.namespaces.get(ref, ref)
+            self._places[interface.name] = place
+        return place
 
     def is_at_place(self, interface: Interface) -> bool:
         """Tell whether the interface's link is where it is wanted."""

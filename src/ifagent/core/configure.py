@@ -57,16 +57,19 @@ def configure(
 
     ``target`` is how operations are to name the link. ``newest_first`` says how the kernel lists IPv6 addresses.
     """
-    wanted: dict[str, tuple[object, object]] = {
-        "host_name": (link.host_name, interface.host_name),
-        "mac": (link.mac, attributes.mac),
-        "mtu": (link.mtu, attributes.mtu),
-        "up": (link.up, attributes.up),
-        "alias": (link.alias, attributes.alias),
-        "group": (link.group, attributes.group),
+    different = {
+        name: value
+        for name, has, value in (
+            ("host_name", link.host_name, interface.host_name),
+            ("mac", link.mac, attributes.mac),
+            ("mtu", link.mtu, attributes.mtu),
+            ("up", link.up, attributes.up),
+            ("alias", link.alias, attributes.alias),
+            ("group", link.group, attributes.group),
+        )
+        if has != value and value is not None
     }
-    different = {name: value for name, (has, value) in wanted.items() if value is not None and has != value}
-    differences = [f"{name} is {wanted[name][0]!r}, wanted {value!r}" for name, value in different.items()]
+    differences = [f"{name} is {getattr(link, name)!r}, wanted {value!r}" for name, value in different.items()]
     checksums = _checksum_differences(link, attributes)
     differences += checksums
     if checksums and attributes.alias_last:
@@ -81,9 +84,13 @@ def configure(
     if attributes.addresses is None:
         return Changes(tuple(operations), (), tuple(differences))
 
+    if not (link.addresses or attributes.addresses):
+        return Changes(tuple(operations), (), tuple(differences))
     have = managed(link.addresses, attributes.addresses)
     steps = address_steps(have, attributes.addresses, newest_first=newest_first)
     pointed = [address for address in link.addresses if address.peer is not None]
+    if not (pointed or any(steps)):
+        return Changes(tuple(operations), (), tuple(differences))
     chains: list[list[LinkOperation]] = [
         [
             *(_operation(target, step) for step in family),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from typing import Annotated, Any, Literal, NewType, Self
 
@@ -131,15 +132,25 @@ def _check_mtu(value: int, info: ValidationInfo) -> int:
     return value
 
 
+@lru_cache(maxsize=1 << 16)
+def interned(version: int, address: int, prefix: int) -> IPInterface:
+    """Return an address with its prefix: mostly the same object for the same one, so cheap to compare and to keep."""
+    return (IPv4Interface if version == 4 else IPv6Interface)((address, prefix))
+
+
 def _parse_address(value: object) -> object:
     if isinstance(value, IPv4Interface | IPv6Interface):
-        return value
-    if not isinstance(value, str):
+        parsed = value
+    elif not isinstance(value, str):
         raise ValueError("an address is a string such as 192.168.22.1/24")  # noqa: TRY004 pydantic wants ValueError
-    try:
-        return ip_interface(value.strip())
-    except ValueError:
-        raise ValueError(f"{value!r} is not an address such as 192.168.22.1/24 or 2001:db8::1/64") from None
+    else:
+        try:
+            parsed = ip_interface(value.strip())
+        except ValueError:
+            raise ValueError(f"{value!r} is not an address such as 192.168.22.1/24 or 2001:db8::1/64") from None
+    if isinstance(parsed, IPv6Interface) and parsed.scope_id is not None:
+        return parsed  # to be refused
+    return interned(parsed.version, int(parsed.ip), parsed.network.prefixlen)
 
 
 def _check_address(value: IPInterface) -> IPInterface:

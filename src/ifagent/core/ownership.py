@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ifagent.core.interface import HostName, Name
 from ifagent.core.link import LOOPBACK_IFINDEX, Link
@@ -60,7 +61,7 @@ class Owner:
     @property
     def group(self) -> int:
         """The link group of this agent's links: 2^28 and a checksum of the label."""
-        return 1 << _GROUP_BITS | zlib.crc32(self.label.encode()) & (1 << _GROUP_BITS) - 1
+        return _group(self.label)
 
     @property
     def namespace_mark(self) -> str:
@@ -76,14 +77,13 @@ class Owner:
 
     def name_of(self, link: Link) -> Name | None:
         """Return the interface that the link's alias names, ``None`` if it is not an alias of this agent."""
-        for prefix in (f"{_PREFIX}{self.label}/", f"{_WITHOUT_CHECKSUMS}{self.label}/"):
-            if link.alias.startswith(prefix):
-                return Name(link.alias.removeprefix(prefix))
-        return None
+        mark = _read(self.label, link.alias)
+        return mark.name if isinstance(mark, _Made) else None
 
     def without_checksums(self, link: Link) -> bool:
         """Tell whether the checksum offloading of a link of ours may differ from the kernel's default."""
-        return link.alias.startswith(f"{_WITHOUT_CHECKSUMS}{self.label}/")
+        mark = _read(self.label, link.alias)
+        return isinstance(mark, _Made) and not mark.checksums
 
     def borrowed_alias(self, name: Name, before: str) -> str:
         """Return the alias of somebody else's link that interface ``name`` configures.
@@ -96,11 +96,8 @@ class Owner:
 
     def borrowing(self, link: Link) -> Borrowing | None:
         """Return what the alias of somebody else's link says, ``None`` if this agent does not configure it."""
-        prefix = f"{_BORROWED}{self.label}/"
-        if not link.alias.startswith(prefix):
-            return None
-        kept, slash, name = link.alias.removeprefix(prefix).partition("/")
-        return Borrowing(name, kept.replace("%2F", "/").replace("%25", "%")) if slash else None
+        mark = _read(self.label, link.alias)
+        return mark if isinstance(mark, Borrowing) else None
 
     def may_borrow(self, link: Link) -> bool:
         """Tell whether a link is neither of an agent's making nor configured by another agent."""
@@ -115,13 +112,8 @@ class Owner:
 
     def adoption(self, link: Link) -> Adoption | None:
         """Return what the alias of a TAP says, ``None`` if this agent has not adopted it."""
-        prefix = f"{_ADOPTED}{self.label}/"
-        if link.kind != "tun" or not link.alias.startswith(prefix):
-            return None
-        parts = link.alias.removeprefix(prefix).split("/", 3)
-        if len(parts) < 4 or not parts[2].isdecimal():
-            return None
-        return Adoption(parts[3], HostName(parts[0]), parts[1], int(parts[2]))
+        mark = _read(self.label, link.alias) if link.kind == "tun" else None
+        return mark if isinstance(mark, Adoption) else None
 
     def may_adopt(self, link: Link) -> bool:
         """Tell whether a link is a TAP, not a tun for packets without Ethernet, that no agent has adopted."""
@@ -150,3 +142,37 @@ class Owner:
         """
         digest = hashlib.blake2b(f"{self.label}/{name}".encode(), key=self.seed[:64], digest_size=6).digest()
         return bytes([digest[0] & 0xFC | 0x02, *digest[1:]]).hex(":")
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What the alias of a link of this agent's making says."""
+
+    name: Name
+    checksums: bool
+
+
+@lru_cache(maxsize=16)
+def _group(label: str) -> int:
+    return 1 << _GROUP_BITS | zlib.crc32(label.encode()) & (1 << _GROUP_BITS) - 1
+
+
+@lru_cache(maxsize=1 << 16)
+def _read(label: str, alias: str) -> _Made | Adoption | Borrowing | None:
+    """Return what an alias says if it is one of the agent called ``label``."""
+    prefix, slash, rest = alias.partition("/")
+    theirs, slash, rest = rest.partition("/")
+    if not slash or theirs != label:
+        return None
+    prefix += "/"
+    if prefix in {_PREFIX, _WITHOUT_CHECKSUMS}:
+        return _Made(rest, checksums=prefix == _PREFIX)
+    if prefix == _ADOPTED:
+        parts = rest.split("/", 3)
+        if len(parts) == 4 and parts[2].isdecimal():
+            return Adoption(parts[3], HostName(parts[0]), parts[1], int(parts[2]))
+    if prefix == _BORROWED:
+        kept, slash, name = rest.partition("/")
+        if slash:
+            return Borrowing(name, kept.replace("%2F", "/").replace("%25", "%"))
+    return None

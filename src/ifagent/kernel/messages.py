@@ -7,10 +7,10 @@ thousands may arrive at once. Whatever the bytes are, nothing but :class:`Malfor
 from __future__ import annotations
 
 from collections.abc import Container
-from ipaddress import IPv4Interface, IPv6Interface, ip_address
+from ipaddress import ip_address
 from typing import Final, NamedTuple
 
-from ifagent.core.interface import HostName
+from ifagent.core.interface import HostName, interned
 from ifagent.core.link import LOOPBACK_ADDRESSES, LOOPBACK_IFINDEX, Address, OperState
 from ifagent.errors import AgentBug
 from ifagent.kernel.rtnetlink import (
@@ -56,10 +56,9 @@ from ifagent.kernel.rtnetlink import (
 )
 
 _OPERSTATES: Final = {bytes([state]): state for state in OperState}
-_ADDRESS_SIZES: Final[dict[int, tuple[int, type[IPv4Interface | IPv6Interface]]]] = {
-    AF_INET: (4, IPv4Interface),
-    AF_INET6: (16, IPv6Interface),
-}
+_ADDRESS_SIZES: Final = {AF_INET: (4, 4), AF_INET6: (16, 6)}
+"""Bytes of an address, and the version of IP."""
+
 _KERNEL_MADE: Final = frozenset({b"\1", b"\2", b"\3"})
 """``IFA_PROTO``: ``IFAPROT_KERNEL_LO``, ``IFAPROT_KERNEL_RA`` and ``IFAPROT_KERNEL_LL``; higher ones are programs'."""
 _ALL: Final = range(NLA_TYPE_MASK + 1)
@@ -229,7 +228,7 @@ def parse_address(data: bytes, message: Message, *, tells_maker: bool = True) ->
     family, prefix, flags, scope, ifindex = IFADDR.unpack_from(data, message.start)
     if family not in _ADDRESS_SIZES:
         return None
-    size, interface_type = _ADDRESS_SIZES[family]
+    size, version = _ADDRESS_SIZES[family]
     attributes = _attributes(data, message.start + IFADDR.size, message.end)
     far = attributes.get(IFA_ADDRESS) or attributes.get(IFA_LOCAL, b"")
     local = attributes.get(IFA_LOCAL) or far
@@ -237,7 +236,7 @@ def parse_address(data: bytes, message: Message, *, tells_maker: bool = True) ->
         raise MalformedMessage(f"an address of {len(local)} bytes with prefix {prefix}")
     if IFA_FLAGS in attributes:
         flags = _number(attributes[IFA_FLAGS])
-    interface = interface_type((int.from_bytes(local), prefix))
+    interface = interned(version, int.from_bytes(local), prefix)
     automatic = attributes.get(IFA_PROTO, b"") in _KERNEL_MADE
     if not tells_maker:
         automatic = family == AF_INET6 and interface.ip.is_link_local and prefix == 64
