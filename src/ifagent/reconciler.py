@@ -21,6 +21,7 @@ from ifagent.core.interface import Name, NamespaceRef
 from ifagent.core.islands import Scope
 from ifagent.core.link import LinkId, NsId
 from ifagent.core.operations import (
+    AddAddress,
     CreateNamespace,
     CreateVeth,
     MoveLink,
@@ -33,7 +34,7 @@ from ifagent.core.operations import (
     VethEnd,
 )
 from ifagent.core.ownership import Owner
-from ifagent.core.plan import Plan, Verdict
+from ifagent.core.plan import Plan, Verdict, Waves
 from ifagent.core.planner import plan
 from ifagent.core.policy import Policy
 from ifagent.core.report import Findings, deleted, report
@@ -220,28 +221,29 @@ class Reconciler:
 
     async def _carry_out(self, planned: Plan, achieved: set[Operation]) -> bool:
         """Carry out what may be tried now, wave by wave; tell whether anything was."""
-        sorter = planned.sorter()
+        waves = Waves(planned.steps)
         tried = False
-        while sorter.is_active() and (wave := sorter.get_ready()):
+        while wave := waves.next():
             now = self._clock()
-            due = [op for op in wave if self.retry.may_try(op, planned.steps[op].names, now)]
-            if not due:
+            steps = [step for step in wave if self.retry.may_try(step.operation, step.names, now)]
+            if not steps:
                 break
             tried = True
+            due = [step.operation for step in steps]
             # What was tried is planned anew, whether or not anything is heard of it.
-            self.index.touch(name for op in due for name in planned.steps[op].names)
+            self.index.touch(name for step in steps for name in step.names)
             self.index.touch(namespaces=(op.id for op in due if isinstance(op, RemoveNamespace)))
             outcomes = await self._execute(due)
             self.counters.wave(due, outcomes)
             stale: set[NsId] = set()
-            for operation, outcome in zip(due, outcomes, strict=True):
+            for step, outcome in zip(steps, outcomes, strict=True):
                 if outcome.errno == 0:
-                    achieved.add(operation)
-                    self.retry.succeeded(operation)
-                    sorter.done(operation)
-                    log.debug("done", operation=operation)
+                    achieved.add(step.operation)
+                    self.retry.succeeded(step.operation)
+                    waves.done(step)
+                    log.debug("done", operation=step.operation)
                     continue
-                self._note_refusal(replace(outcome, operation=operation), planned.steps[operation].names)
+                self._note_refusal(replace(outcome, operation=step.operation), step.names)
                 if fate(outcome.errno) is Fate.STALE:
                     stale |= _namespaces_of(outcome.operation)
             self._attention.fold()
@@ -272,7 +274,7 @@ class Reconciler:
             for given, made in zip(operations, concrete, strict=True)
         ]
 
-    def _concrete(self, operation: Operation) -> Operation | None:
+    def _concrete(self, operation: Operation) -> Operation | None:  # noqa: PLR0911 one for each kind
         """Fill in ids that were not known when the operation was planned; ``None`` if they still are not."""
         match operation:
             case CreateNamespace() | RemoveNamespace():
@@ -287,7 +289,11 @@ class Reconciler:
                 if isinstance(operation, MoveLink):
                     to = self._namespace(operation.to)
                     return None if to is None else replace(operation, target=target, to=to)
-                return operation if target is operation.target else replace(operation, target=target)
+                if target is operation.target:
+                    return operation
+                if isinstance(operation, AddAddress):  # there are many, and replace() is slow
+                    return AddAddress(target, operation.address)
+                return replace(operation, target=target)
 
     def _end(self, end: VethEnd) -> VethEnd | None:
         if not isinstance(end.namespace, NamespaceRef):

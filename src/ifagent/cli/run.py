@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 from collections.abc import Sequence
@@ -144,6 +145,7 @@ def command(
         max_namespaces=max_namespaces,
     )
     _raise_file_limit()
+    _collect_garbage_rarely()
     access = etcd_access() if any(map(is_etcd, stores)) else None
     serve = partial(
         serve_until_told,
@@ -162,6 +164,13 @@ def _raise_file_limit() -> None:
     """Allow as many open files as the process may: two for every namespace in use, and one for every process."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _collect_garbage_rarely() -> None:
+    """Look for garbage after many new objects only: what an agent knows lives long, and every look goes through it."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 async def serve_until_told(

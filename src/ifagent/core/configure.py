@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 
 from ifagent.core.addresses import AddressStep, address_steps, managed
 from ifagent.core.interface import HostName, Interface, IPInterface
@@ -23,12 +25,12 @@ from ifagent.core.operations import (
 class Changes:
     """What to do, and what was different, in words.
 
-    ``attributes`` come first, each after the one before it. Then the chains of ``addresses``, one per family, each in
-    its order: what is refused in one family does not hold up the other.
+    ``attributes`` come first. Then the ``addresses``, for each family groups of operations in their order: what follows
+    a group must not be done unless all of it was, and what is refused in one family does not hold up the other.
     """
 
     attributes: tuple[LinkOperation, ...] = ()
-    addresses: tuple[tuple[LinkOperation, ...], ...] = ()
+    addresses: tuple[tuple[tuple[LinkOperation, ...], ...], ...] = ()
     differences: tuple[str, ...] = ()
 
 
@@ -91,16 +93,15 @@ def configure(
     pointed = [address for address in link.addresses if address.peer is not None]
     if not (pointed or any(steps)):
         return Changes(tuple(operations), (), tuple(differences))
-    chains: list[list[LinkOperation]] = [
-        [
-            *(_operation(target, step) for step in family),
-            *(DeleteAddress(target, a.interface, a.peer) for a in pointed if a.interface.version == version),
-        ]
-        for version, family in zip((4, 6), steps, strict=True)
+    groups = [
+        tuple(tuple(_operation(target, step) for step in same) for _, same in groupby(family, key=attrgetter("action")))
+        for family in steps
     ]
+    unwanted = tuple(DeleteAddress(target, a.interface, a.peer) for a in pointed)
+    groups += [(unwanted,)] if unwanted else []
     differences += _address_differences(have, attributes.addresses, (step for family in steps for step in family))
     differences += [f"address {a.interface} peer {a.peer} is not wanted" for a in pointed]
-    return Changes(tuple(operations), tuple(tuple(chain) for chain in chains if chain), tuple(differences))
+    return Changes(tuple(operations), tuple(family for family in groups if family), tuple(differences))
 
 
 def _checksum_differences(link: Link, attributes: Attributes) -> list[str]:

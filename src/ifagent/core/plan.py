@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from graphlib import TopologicalSorter
 
 from ifagent.core.interface import Name
 from ifagent.core.link import LinkId
@@ -53,32 +52,57 @@ class Verdict:
         return self.obstacle is None and not self.differences
 
 
+class Waves:
+    """Steps in waves: each wave has what depends only on steps that are done by then.
+
+    What :mod:`graphlib` does, without its search for cycles, which a plan has none of, and with the steps of a
+    wave in the order of the plan.
+    """
+
+    def __init__(self, steps: Mapping[Operation, Step]) -> None:
+        self._waits: dict[int, int] = {}
+        self._before: dict[int, list[Step]] = {}
+        self._ready: list[Step] = []
+        for step in steps.values():
+            after = [steps[operation] for operation in step.after if operation in steps]
+            if not after:
+                self._ready.append(step)
+                continue
+            self._waits[id(step)] = len(after)
+            for each in after:
+                self._before.setdefault(id(each), []).append(step)
+
+    def next(self) -> list[Step]:
+        """Return what may be taken and was not returned before; nothing once nothing more may be."""
+        ready, self._ready = self._ready, []
+        return ready
+
+    def done(self, step: Step) -> None:
+        """Note that a step was taken."""
+        for waiting in self._before.get(id(step), ()):
+            self._waits[id(waiting)] -= 1
+            if not self._waits[id(waiting)]:
+                self._ready.append(waiting)
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Steps by operation, and verdicts by name.
 
-    A step whose prerequisite failed is not to be taken. Iterating the waves of :meth:`sorter` never meets a
-    cycle.
+    A step whose prerequisite failed is not to be taken. Steps are in an order in which they may be taken, and those
+    about one link in the order in which they have to be.
     """
 
     steps: Mapping[Operation, Step] = field(default_factory=dict)
     verdicts: Mapping[Name, Verdict] = field(default_factory=dict)
 
-    def sorter(self) -> TopologicalSorter[Operation]:
-        """Return the operations as a prepared topological sorter."""
-        sorter: TopologicalSorter[Operation] = TopologicalSorter()
-        for step in self.steps.values():
-            sorter.add(step.operation, *(op for op in step.after if op in self.steps))
-        sorter.prepare()
-        return sorter
-
     def waves(self) -> Iterator[tuple[Operation, ...]]:
         """Yield the operations in waves: each depends on earlier waves only."""
-        sorter = self.sorter()
-        while sorter.is_active():
-            wave = sorter.get_ready()
-            yield wave
-            sorter.done(*wave)
+        waves = Waves(self.steps)
+        while wave := waves.next():
+            yield tuple(step.operation for step in wave)
+            for step in wave:
+                waves.done(step)
 
     def __str__(self) -> str:
         """One line per operation in a possible order, then one per interface that must wait."""

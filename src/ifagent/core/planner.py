@@ -264,14 +264,15 @@ class _Planner:
         """Plan what makes ``link`` at ``target`` what ``interface`` says; return the differences in words."""
         newest_first = self.observed.ipv6_newest_first
         changes = configure(interface, target, link, attributes, newest_first=newest_first)
+        # What concerns one link is carried out in this order; only what must not be done after a refusal has to wait.
         for change in changes.attributes:
             self._step(change, [interface.name], after)
-            after = [change]
-        for chain in changes.addresses:
+        for groups in changes.addresses:
             before = after
-            for operation in chain:
-                self._step(operation, [interface.name], before)
-                before = [operation]
+            for group in groups:
+                for operation in group:
+                    self._step(operation, [interface.name], before)
+                before = group
         return changes.differences
 
     def _prepare(self, target: Target, names: Iterable[Name]) -> list[Operation]:

@@ -108,7 +108,7 @@ class RetryBook:
 
     def may_try(self, operation: Operation, names: Iterable[Name], now: float) -> bool:
         """Tell whether an operation for these interfaces may be carried out now."""
-        refusal = self._refusals.get(operation)
+        refusal = self._refusals.get(operation) if self._refusals else None
         if refusal is not None and (refusal.next_try is None or now < refusal.next_try):
             return False
         return not any(now < self._unrest[name].until for name in names if name in self._unrest)
@@ -129,7 +129,8 @@ class RetryBook:
 
     def succeeded(self, operation: Operation) -> None:
         """Note that an operation was carried out."""
-        self._refusals.pop(operation, None)
+        if self._refusals:
+            self._refusals.pop(operation, None)
 
     def drifted(self, name: Name, now: float, *, repair: bool = True) -> None:
         """Note that an applied interface was changed by somebody else; without ``repair`` it is left so."""
