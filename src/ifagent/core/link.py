@@ -12,6 +12,9 @@ from ifagent.core.interface import HostName, IPInterface
 NsId = NewType("NsId", int)
 """A network namespace's identity: the inode number of its nsfs file, unique while the namespace lives."""
 
+IFA_F_DADFAILED = 0x08
+"""Duplicate address detection has found another holder of an IPv6 address."""
+
 LOOPBACK_ADDRESSES = frozenset({IPv4Interface("127.0.0.1/8"), IPv6Interface("::1/128")})
 """What the kernel gives the loopback link when it comes up."""
 
@@ -50,6 +53,11 @@ class Address:
     flags: int = 0
     made_by_kernel: bool = False
     peer: IPv4Address | IPv6Address | None = None
+
+    @property
+    def is_duplicate(self) -> bool:
+        """True if somebody else on the link has it, as far as IPv6 looks for that: it is there and not used."""
+        return bool(self.flags & IFA_F_DADFAILED)
 
 
 class Checksums(NamedTuple):

@@ -215,7 +215,7 @@ class _Planner:
         elif link.host_name != interface.host_name:
             after = self._prepare(Target(place, interface.host_name), [interface.name])
         differences += self._configure(wanted, attributes, target, seen, after)
-        self.verdicts[interface.name] = Verdict(link.id, obstacle, differences)
+        self.verdicts[interface.name] = Verdict(link.id, obstacle or _duplicates(interface, seen), differences)
 
     def _adopt(self, interface: Interface) -> None:
         link = self.claims.of.get(interface.name)
@@ -241,7 +241,7 @@ class _Planner:
         differences = self._configure(
             interface, existing_attributes(self.claims, interface, link), _target(link), link, ()
         )
-        self.verdicts[interface.name] = Verdict(link.id, None, differences)
+        self.verdicts[interface.name] = Verdict(link.id, _duplicates(interface, link), differences)
 
     def _give_back(self) -> None:
         if not self.desired.complete:
@@ -387,6 +387,15 @@ class _Planner:
 
 def _target(link: Link) -> Target:
     return Target(link.id.namespace, link.host_name, link.id.ifindex)
+
+
+def _duplicates(interface: Interface, link: Link) -> Obstacle | None:
+    """Say which addresses are there and cannot be used, because somebody else on the link has them."""
+    failed = [str(a.interface) for a in link.addresses if a.is_duplicate and a.interface in interface.ip_addresses]
+    if not failed:
+        return None
+    reason = f"somebody else on the link of {link.host_name} has {', '.join(failed)} (duplicate address detection)"
+    return Obstacle(ConfigState.FAILED, reason, field="ip_addresses")
 
 
 def _out_of_range(interface: Interface, link: Link) -> Obstacle | None:
