@@ -13,10 +13,11 @@ what the kernel tells of links does.
 from __future__ import annotations
 
 import hashlib
+import re
 import zlib
 from dataclasses import dataclass
 
-from ifagent.core.interface import HostName, Name
+from ifagent.core.interface import HostName, Name, check_host_name
 from ifagent.core.link import LOOPBACK_IFINDEX, Link
 
 _PREFIX = "ifagent/"
@@ -26,11 +27,16 @@ _WITHOUT_CHECKSUMS = "ifagent-nosum/"
 MAX_ALIAS_BYTES = 255
 """``IFALIASZ`` less the final zero byte."""
 _GROUP_BITS = 28
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_MTU = re.compile(r"[0-9]{1,5}")
 
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """By which interface a link is adopted, and what it was like before."""
+    """By which interface a link is adopted, and what it was like before.
+
+    Whoever is root where the link is may write into its alias what he likes: what cannot have been is empty, or 0.
+    """
 
     name: Name
     host_name: HostName
@@ -119,9 +125,15 @@ class Owner:
         if link.kind != "tun" or not link.alias.startswith(prefix):
             return None
         parts = link.alias.removeprefix(prefix).split("/", 3)
-        if len(parts) < 4 or not parts[2].isdecimal():
+        if len(parts) < 4:
             return None
-        return Adoption(parts[3], HostName(parts[0]), parts[1], int(parts[2]))
+        host_name, mac, mtu, name = parts
+        return Adoption(
+            name=name,
+            host_name=_host_name(host_name),
+            mac=mac if _MAC.fullmatch(mac) else "",
+            mtu=int(mtu) if _MTU.fullmatch(mtu) else 0,
+        )
 
     def may_adopt(self, link: Link) -> bool:
         """Tell whether a link is a TAP, not a tun for packets without Ethernet, that no agent has adopted."""
@@ -150,3 +162,10 @@ class Owner:
         """
         digest = hashlib.blake2b(f"{self.label}/{name}".encode(), key=self.seed[:64], digest_size=6).digest()
         return bytes([digest[0] & 0xFC | 0x02, *digest[1:]]).hex(":")
+
+
+def _host_name(text: str) -> HostName:
+    try:
+        return HostName(check_host_name(text))
+    except ValueError:
+        return HostName("")
