@@ -83,6 +83,10 @@ _LINK_ATTRIBUTES: Final = frozenset(
 )
 
 
+MAX_ERRNO: Final = 4095
+"""The kernel's own limit; what is above can have no text either."""
+
+
 class MalformedMessage(AgentBug):
     """Bytes from the kernel do not follow the format."""
 
@@ -166,6 +170,8 @@ def parse_ack(data: bytes, message: Message) -> Ack:
     if end - start < S32.size:
         raise MalformedMessage("an acknowledgement without an error number")
     errno = -S32.unpack_from(data, start)[0]
+    if errno > MAX_ERRNO:
+        raise MalformedMessage(f"an acknowledgement with the error number {errno}")
     if errno < 0 or not message.flags & NLM_F_ACK_TLVS:
         return Ack(max(errno, 0), "")
     start += S32.size
