@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from ifagent.errors import BrokenFile
-from ifagent.formats.files import MAX_FILE_BYTES, list_files, merge, read_interfaces
+from ifagent.formats import yaml
+from ifagent.formats.files import MAX_FILE_BYTES, list_files, merge, parse_interfaces, read_interfaces
 from ifagent.formats.yaml import BrokenYaml, read_yaml
 
 
@@ -78,7 +79,7 @@ def test_shapes(tmp_path: Path, name: str, text: str, found: dict[str, str]) -> 
         ("a.yaml", b"---\na: 1\n---\nb: 1\n", "line 3: column 1: expected a single document"),
         ("a.yaml", b"a: 1\nb: \x00", "line 2: unacceptable character"),
         ("a.yaml", b"a: 1\nb: \xff", "line 2: is not UTF-8 text"),
-        ("a.yaml", b"[" * 5000, "is nested too deeply"),
+        ("a.yaml", b"[" * 5000, "line 1: is nested more than 32 deep"),
         ("a.yaml", b"[" * 40 + b"]" * 40, "is nested more than 32 deep"),
         ("a.yaml", b"- &a [*a]", "line 1: column 3: contains itself"),
         ("a.yaml", b"just words", "must hold an interface, a list of them"),
@@ -124,6 +125,27 @@ def test_what_unfolds_without_end_is_refused_at_once(text: str) -> None:
     with pytest.raises(BrokenYaml, match="unfolds to more than"):
         read_yaml(text, items="interfaces")
     assert time.process_time() - start < 10
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[" + "a," * 1000 + "]", "has more than 1000 values"),
+        ("\n\n" + "[" * 100_000, "line 3: is nested more than 32 deep"),
+        ("- " * 100_000, "line 1: is nested more than 32 deep"),
+        ("[" * 40 + "]" * 40, "line 1: is nested more than 32 deep"),
+    ],
+    ids=["many", "brackets", "dashes", "deep"],
+)
+def test_what_is_too_much_is_refused_while_it_is_read(text: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yaml, "MAX_WRITTEN", 1000)
+    with pytest.raises(BrokenFile) as caught:
+        parse_interfaces(Path("x.yaml"), text)
+    assert str(caught.value) == f"x.yaml: {told}"
+
+
+def test_an_anchor_that_is_given_twice_is_no_warning() -> None:
+    assert read_yaml("[&a 1, *a, &a 2, *a]", items="interfaces")[0] == [1, 1, 2, 2]
 
 
 @pytest.mark.parametrize(
