@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -86,8 +87,8 @@ def test_shapes(tmp_path: Path, name: str, text: str, found: dict[str, str]) -> 
         ("a.yaml", b"interfaces: {name: a}", "must hold an interface, a list of them"),
         ("a.json", b'{"a": 1,\n"b" 2}', "line 2: column 5: is not JSON: Expecting ':' delimiter"),
         ("a.json", b"[" * 100_000, "is nested too deeply"),
-        ("a.json", b"[NaN]", "NaN is no number of JSON"),
-        ("a.json", b"[" + b"9" * 5000 + b"]", "has something that cannot be used"),
+        ("a.json", b"[NaN]", "NaN is no number"),
+        ("a.json", b"[" + b"9" * 5000 + b"]", "has a number that is too long"),
         ("a.json", b"[" + b"{}," * 20_000 + b"{}]", "has 20001 interfaces, at most 20000"),
         ("a.json", b" " * (MAX_FILE_BYTES + 1), f"has more than {MAX_FILE_BYTES} bytes"),
     ],
@@ -181,6 +182,24 @@ def test_merging_files_keeps_the_first_and_names_the_others(tmp_path: Path) -> N
         "is declared again in 1.json, entry 2; the one in 1.json counts",
         "is declared again in 2.yaml, line 1; the one in 1.json counts",
     )
+
+
+def test_a_name_that_is_declared_again_and_again_has_a_few_warnings(tmp_path: Path) -> None:
+    item = {"name": "a", "type": 1}
+    (tmp_path / "1.json").write_text(json.dumps([item] * 20_000))
+    start = time.process_time()
+    warnings = merge([read_interfaces(tmp_path / "1.json")])["a"].warnings
+    assert len(warnings) == 21
+    assert warnings[-1] == "and 19979 more; the one in 1.json counts"
+    assert time.process_time() - start < 10
+
+
+def test_a_file_may_be_called_anything(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"\xff.json")
+    path.write_text('[{"name": ""}, {"name": "a", "type": 1}, {"name": "a", "type": 1}]')
+    merged = merge([read_interfaces(path)])
+    assert merged.keys() == {"\\xff.json[0]", "a"}
+    assert merged["a"].warnings == ("is declared again in \\xff.json, entry 3; the one in \\xff.json counts",)
 
 
 def test_of_a_directory_only_files_with_the_right_names(tmp_path: Path) -> None:
