@@ -199,14 +199,15 @@ def parse_link(data: bytes, message: Message) -> LinkMessage | None:
     found = _attributes(data, offset + IFINFO.size, end, wanted=_LINK_ATTRIBUTES)
     if IFLA_WIRELESS in found:
         return None
-    if not found.get(IFLA_IFNAME):
+    name = _text(found.get(IFLA_IFNAME, b""))
+    if not name:
         raise MalformedMessage(f"the link with ifindex {ifindex} has no name")
     info = found.get(IFLA_LINKINFO)
     kind = _text(_attributes(info, 0, len(info)).get(IFLA_INFO_KIND, b"")) if info else ""
     veth = kind == "veth"
     return LinkMessage(
         ifindex=ifindex,
-        host_name=HostName(_text(found[IFLA_IFNAME])),
+        host_name=HostName(name),
         kind=kind,
         mac=found.get(IFLA_ADDRESS, b"").hex(":"),
         mtu=_number(found.get(IFLA_MTU)),
