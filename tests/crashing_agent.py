@@ -21,17 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from anyio.abc import TaskStatus
 
 import ifagent.outlets.etcd_status
 import ifagent.sources.etcd
 from ifagent.cli import logs
 from ifagent.cli.run import serve_until_told
-from ifagent.core.link import NsId
 from ifagent.core.operations import Operation, Outcome
 from ifagent.core.ownership import Owner
 from ifagent.kernel import namespaces
-from ifagent.kernel.contract import Emit
 from ifagent.kernel.linux import LinuxKernel
 from ifagent.settings import Settings
 
@@ -62,42 +59,19 @@ class Fuse:
         return done
 
 
-class SteppingKernel:
+class SteppingKernel(LinuxKernel):
     """The real kernel, which carries out one operation at a time."""
 
-    def __init__(self, kernel: LinuxKernel, fuse: Fuse) -> None:
-        self._kernel = kernel
+    def __init__(self, *, mark: str, fuse: Fuse) -> None:
+        super().__init__(mark=mark)
         self._fuse = fuse
-
-    @property
-    def own(self) -> NsId:
-        return self._kernel.own
-
-    @property
-    def ipv6_newest_first(self) -> bool:
-        return self._kernel.ipv6_newest_first
-
-    async def run(self, emit: Emit, *, task_status: TaskStatus[None]) -> None:
-        await self._kernel.run(emit, task_status=task_status)
-
-    async def attach(self, namespace: NsId, path: str) -> None:
-        await self._kernel.attach(namespace, path)
-
-    async def relist(self) -> None:
-        await self._kernel.relist()
-
-    async def detach(self, namespace: NsId) -> None:
-        await self._kernel.detach(namespace)
 
     async def execute(self, operations: Sequence[Operation]) -> list[Outcome]:
         outcomes = []
         for operation in operations:
             self._fuse.step(operation)
-            outcomes += await self._kernel.execute([operation])
+            outcomes += await super().execute([operation])
         return outcomes
-
-    def drain(self) -> None:
-        self._kernel.drain()
 
 
 def run_agent(*, label: str, store: str, socket: str, log: str, kill_at: int) -> None:
@@ -110,7 +84,7 @@ def run_agent(*, label: str, store: str, socket: str, log: str, kill_at: int) ->
     fuse = Fuse(kill_at)
     for name in ("_claim", "_mark", "unmount"):
         setattr(namespaces, name, fuse.after(getattr(namespaces, name)))
-    kernel = SteppingKernel(LinuxKernel(mark=Owner(label).namespace_mark), fuse)
+    kernel = SteppingKernel(mark=Owner(label).namespace_mark, fuse=fuse)
     anyio.run(partial(serve_until_told, Settings(label=label), [store], Path(socket), kernel), backend="asyncio")
 
 
