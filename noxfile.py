@@ -103,6 +103,13 @@ def examples(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Fuzz every decoder, guided by coverage; for a minute unless ``--runs`` says otherwise."""
+    install(session, "test", "fuzz")
+    session.run("python", "-m", "fuzz.run", *session.posargs, env={"PYTHONPATH": "tests"})
+
+
+@nox.session
 def package(session: nox.Session) -> None:
     """Build the wheel, install it alone and run its command."""
     dist = Path(session.create_tmp()) / "dist"

@@ -112,6 +112,13 @@ class Lab:
         for name in names:
             self.etcd.ctl("del", self.key(name))
 
+    def delete_all(self, names: Iterable[str]) -> None:
+        """Delete values, in transactions of at most 100."""
+        listed = list(names)
+        for start in range(0, len(listed), 100):
+            deletes = "\n".join(f"del {self.key(name)}" for name in listed[start : start + 100])
+            self.etcd.ctl("txn", given=f"\n{deletes}\n\n\n".encode())
+
     def states(self) -> dict[str, dict[str, Any]]:
         """Return the published states by name."""
         answer = json.loads(self.etcd.ctl("get", "--prefix", self.key("", "status"), "--write-out=json"))

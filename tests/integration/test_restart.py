@@ -1,16 +1,13 @@
-"""Restart, resync, drift and neighbours: the kernel ends as declared, and what is right is not touched."""
+"""Restart, resync and drift: the kernel ends as declared, and what is right is not touched."""
 
 from __future__ import annotations
 
-import random
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from etcd_server import EtcdServer
 from lab import Lab, addresses, ip, pair, until, veth
 
 pytest_plugins = ["etcd_fixtures", "lab_fixtures"]
@@ -71,32 +68,6 @@ def test_what_was_removed_meanwhile_goes_and_foreign_links_stay(lab: Lab) -> Non
     assert lab.link("c", space)["mtu"] == 1400
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_killed_in_the_middle_of_a_batch_it_converges_and_leaves_nothing_over(lab: Lab, seed: int) -> None:
-    chance = random.Random(seed)
-    spaces = [lab.space(f"s{number}") for number in range(20)]
-    values = [
-        value
-        for number in range(100)
-        for value in pair(f"a{number}", f"b{number}", spaces[number % 20], spaces[(number + 7) % 20])
-    ]
-    for _ in range(3):
-        lab.start_agent(ready=False)
-        lab.put(*values)
-        until(lambda: lab.spaces() or lab.states(), within=20)
-        time.sleep(chance.uniform(0, 0.15))  # any instant will do, this is where it is killed
-        lab.kill_agent()
-    gone = values[:100]
-    lab.delete(*(value["name"] for value in gone))
-    lab.start_agent()
-    lab.until_applied(*(value["name"] for value in values[100:]))
-    wanted = {(value["namespace"]["name"], value["name"]) for value in values[100:]}
-    until(lambda: {(space, link) for space in lab.spaces() for link in lab.links(space)} == wanted, what=lab.logs)
-    lab.etcd.ctl("del", "--prefix", lab.key(""))
-    until(lambda: not lab.spaces(), what=lab.logs)
-    assert not lab.links().keys() & {value["name"] for value in values}
-
-
 MAC = "02:00:00:00:00:0a"
 ADDRESSES = ["10.0.0.1/24", "2001:db8::1/64"]
 
@@ -141,25 +112,6 @@ def test_a_link_deleted_again_and_again_comes_back_but_damped(lab: Lab) -> None:
     assert lab.state("a")["repairs"] >= 6
     assert '"event": "retrying"' in lab.logs()
     assert "somebody else keeps changing it" in lab.logs()
-
-
-def test_two_agents_on_one_host_do_not_meddle(lab: Lab, etcd: EtcdServer) -> None:
-    mine, theirs = lab.space("mine"), lab.space("theirs")
-    neighbour = Lab(etcd, f"{lab.label}-2", lab.folder)
-    lab.put(*pair("a", "b", mine, mine))
-    neighbour.put(*pair("a", "b", theirs, theirs, mtu=1400))
-    first = lab.start_agent()
-    lab.start_agent(label=neighbour.label)
-    lab.until_applied("a", "b")
-    neighbour.until_applied("a", "b")
-    before = neighbour.links(theirs)
-    lab.delete("a", "b")
-    until(lambda: mine not in lab.spaces())
-    assert neighbour.links(theirs) == before
-    first.kill()
-    first.wait(10)
-    lab.start_agent()
-    assert neighbour.links(theirs) == before
 
 
 def test_a_clean_end_leaves_the_links_and_takes_the_states(lab: Lab) -> None:

@@ -438,6 +438,16 @@ async def test_processes_of_another_pid_namespace() -> None:
             await watched.until_said(1, "has ended")
 
 
+async def test_a_process_of_another_pid_namespace_may_have_any_name() -> None:
+    script = r"printf '\377\376) Z' > /proc/$$/comm; sleep 600 & wait"
+    with Spawned("unshare", "-pf", "--mount-proc", "sh", "-c", script) as outer:
+        proc = await proc_inside(outer.pid)
+        await until_true(lambda: (proc / "1" / "comm").read_bytes().startswith(b"\xff"))
+        async with running(ProcessWatcher(proc)) as watched:
+            watched.want(1)
+            await watched.until_at(1, own_namespace())
+
+
 async def proc_inside(pid: int) -> Path:
     """Return the procfs that ``unshare --mount-proc`` has mounted for its child."""
     await until_true(lambda: children_of(pid))

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 from aetcd import rpc
 
-from ifagent.errors import InvalidSettings
+from ifagent.errors import InvalidInterface, InvalidSettings
 from ifagent.etcd.address import Endpoint, EtcdAddress
 from ifagent.etcd.backoff import Backoff
 from ifagent.etcd.client import MAX_TXN_BYTES, MAX_TXN_OPS, _chunks, prefix_end
 from ifagent.etcd.keys import config_prefix, config_prefix_v3, key_of, name_of, status_prefix
+from ifagent.etcd.lock import Holder
 from ifagent.etcd.watcher import Changes, FragmentJoiner, by_revision
+from ifagent.formats import ligato_v1
+from ifagent.formats.health import OperationalState, encode_health
 
 
 @pytest.mark.parametrize(
@@ -61,6 +66,44 @@ def test_keys_are_laid_out_as_ligato_does() -> None:
     assert name_of(prefix, key_of(prefix, "a/b é")) == "a/b é"
     assert name_of(prefix, prefix) == ""
     assert name_of(prefix, prefix + b"x\xff") == "x\\xff"
+
+
+def test_a_name_that_is_too_long_is_cut_and_stays_distinct() -> None:
+    prefix = config_prefix("my-agent")
+    names = [
+        name_of(prefix, prefix + tail) for tail in (b"x" * 1_000_000 + b"1", b"x" * 1_000_000 + b"2", b"\xff" * 999)
+    ]
+    assert len(set(names)) == 3
+    assert all(len(name.encode()) < 1000 for name in names)
+    # It cannot be that of an interface.
+    with pytest.raises(InvalidInterface):
+        ligato_v1.decode(b'{"name":"%s","type":1}' % names[0].encode(), name=names[0])
+    assert name_of(prefix, prefix + b"x" * 128) == "x" * 128
+
+
+def test_the_key_of_a_name_that_is_no_text_can_be_written() -> None:
+    assert key_of(b"/", "x\udcff") == b"/x\\udcff"
+
+
+def test_health_can_be_written_whatever_a_path_is_called() -> None:
+    health = encode_health(
+        state=OperationalState.ERROR, start_time=1, last_change=1, last_update=1, problems=["/etc/\udcff: is broken"]
+    )
+    assert json.loads(health)["problems"] == ["/etc/\udcff: is broken"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(b"", b"7", b"[]", b"null", b"\xff", b'"host"', b"[" * 100_000, b'{"pid":1e400}', b'{"pid":' + b"9" * 5000),
+        *(b'{"pid":true}', b'{"pid":-1}', b'{"pid":"7"}', b'{"host":7}', b'{"host":"\\ud800"}', b'{"host":"a\\nb"}'),
+        b'{"host":"' + b"x" * 1_000_000 + b'"}',
+    ],
+)
+def test_a_holder_that_is_none_is_unknown_and_not_dead(value: bytes) -> None:
+    holder = Holder.decode(value)
+    assert str(holder) == "somebody unknown"
+    assert not holder.is_dead(Holder.here())
 
 
 @pytest.mark.parametrize("label", ["", "a/b", "a\n", "/"])

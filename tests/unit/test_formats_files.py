@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
 import pytest
 
 from ifagent.errors import BrokenFile
-from ifagent.formats.files import MAX_FILE_BYTES, list_files, merge, read_interfaces
+from ifagent.formats import yaml
+from ifagent.formats.files import MAX_FILE_BYTES, list_files, merge, parse_interfaces, read_interfaces
 from ifagent.formats.yaml import BrokenYaml, read_yaml
 
 
@@ -78,15 +80,15 @@ def test_shapes(tmp_path: Path, name: str, text: str, found: dict[str, str]) -> 
         ("a.yaml", b"---\na: 1\n---\nb: 1\n", "line 3: column 1: expected a single document"),
         ("a.yaml", b"a: 1\nb: \x00", "line 2: unacceptable character"),
         ("a.yaml", b"a: 1\nb: \xff", "line 2: is not UTF-8 text"),
-        ("a.yaml", b"[" * 5000, "is nested too deeply"),
+        ("a.yaml", b"[" * 5000, "line 1: is nested more than 32 deep"),
         ("a.yaml", b"[" * 40 + b"]" * 40, "is nested more than 32 deep"),
         ("a.yaml", b"- &a [*a]", "line 1: column 3: contains itself"),
         ("a.yaml", b"just words", "must hold an interface, a list of them"),
         ("a.yaml", b"interfaces: {name: a}", "must hold an interface, a list of them"),
         ("a.json", b'{"a": 1,\n"b" 2}', "line 2: column 5: is not JSON: Expecting ':' delimiter"),
         ("a.json", b"[" * 100_000, "is nested too deeply"),
-        ("a.json", b"[NaN]", "NaN is no number of JSON"),
-        ("a.json", b"[" + b"9" * 5000 + b"]", "has something that cannot be used"),
+        ("a.json", b"[NaN]", "NaN is no number"),
+        ("a.json", b"[" + b"9" * 5000 + b"]", "has a number that is too long"),
         ("a.json", b"[" + b"{}," * 20_000 + b"{}]", "has 20001 interfaces, at most 20000"),
         ("a.json", b" " * (MAX_FILE_BYTES + 1), f"has more than {MAX_FILE_BYTES} bytes"),
     ],
@@ -127,6 +129,27 @@ def test_what_unfolds_without_end_is_refused_at_once(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[" + "a," * 1000 + "]", "has more than 1000 values"),
+        ("\n\n" + "[" * 100_000, "line 3: is nested more than 32 deep"),
+        ("- " * 100_000, "line 1: is nested more than 32 deep"),
+        ("[" * 40 + "]" * 40, "line 1: is nested more than 32 deep"),
+    ],
+    ids=["many", "brackets", "dashes", "deep"],
+)
+def test_what_is_too_much_is_refused_while_it_is_read(text: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yaml, "MAX_WRITTEN", 1000)
+    with pytest.raises(BrokenFile) as caught:
+        parse_interfaces(Path("x.yaml"), text)
+    assert str(caught.value) == f"x.yaml: {told}"
+
+
+def test_an_anchor_that_is_given_twice_is_no_warning() -> None:
+    assert read_yaml("[&a 1, *a, &a 2, *a]", items="interfaces")[0] == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
     ("text", "value"),
     [
         ("true", True),
@@ -159,6 +182,24 @@ def test_merging_files_keeps_the_first_and_names_the_others(tmp_path: Path) -> N
         "is declared again in 1.json, entry 2; the one in 1.json counts",
         "is declared again in 2.yaml, line 1; the one in 1.json counts",
     )
+
+
+def test_a_name_that_is_declared_again_and_again_has_a_few_warnings(tmp_path: Path) -> None:
+    item = {"name": "a", "type": 1}
+    (tmp_path / "1.json").write_text(json.dumps([item] * 20_000))
+    start = time.process_time()
+    warnings = merge([read_interfaces(tmp_path / "1.json")])["a"].warnings
+    assert len(warnings) == 21
+    assert warnings[-1] == "and 19979 more; the one in 1.json counts"
+    assert time.process_time() - start < 10
+
+
+def test_a_file_may_be_called_anything(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"\xff.json")
+    path.write_text('[{"name": ""}, {"name": "a", "type": 1}, {"name": "a", "type": 1}]')
+    merged = merge([read_interfaces(path)])
+    assert merged.keys() == {"\\xff.json[0]", "a"}
+    assert merged["a"].warnings == ("is declared again in \\xff.json, entry 3; the one in \\xff.json counts",)
 
 
 def test_of_a_directory_only_files_with_the_right_names(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from ifagent.core.interface import Name, NamespaceRef, NamespaceType, named
 from ifagent.core.link import NsId
 from ifagent.core.state import Change, ConfigState, InterfaceState, StateEvent, Status
 from ifagent.errors import FieldError, InvalidState
+from ifagent.formats import local
 
 APPLIED = InterfaceState(
     name=Name("veth1"),
@@ -167,3 +168,48 @@ def test_events() -> None:
 def test_unreadable_events(value: bytes) -> None:
     with pytest.raises(InvalidState):
         formats.decode_event(value)
+
+
+def test_a_state_is_never_too_long_for_a_store() -> None:
+    long = "\x01" * 100_000
+    addresses = tuple(ip_interface(f"2001:db8:1:2:3:4:{n:x}:1/128") for n in range(3000))
+    state = InterfaceState(
+        name="a",
+        config_state=ConfigState.INVALID,
+        reason=long,
+        missing=(long,) * 1000,
+        errors=(FieldError("mtu", long),) * 1000,
+        warnings=(long,) * 1000,
+        last_drift=long,
+        ip_addresses=addresses,
+    )
+    written = formats.encode_state_json(state)
+    assert len(written) < formats.MAX_STATE_BYTES
+    read = formats.decode_state(written)
+    assert read.ip_addresses == addresses[:1024]
+    assert read.warnings[0] == "it has 3000 addresses, of which 1024 are listed"
+    assert formats.encode_state_json(read) == written
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('{"name":"a","config_state":"APPLIED","last_change":NaN}', "is not JSON: NaN is no number"),
+        ('{"name":"a","config_state":"APPLIED","last_change":1e999}', "has a number that is too large"),
+        ('{"name":"a","config_state":"APPLIED","type":' + "[" * 500 + "]" * 500 + "}", "is nested too deeply"),
+        (
+            f'"{"x" * formats.MAX_STATE_BYTES}"',
+            f"has {formats.MAX_STATE_BYTES + 2} bytes, at most {formats.MAX_STATE_BYTES} are read",
+        ),
+    ],
+    ids=["nan", "inf", "deep", "long"],
+)
+def test_a_state_that_could_not_be_used_is_refused(text: str, problem: str) -> None:
+    with pytest.raises(InvalidState) as caught:
+        formats.decode_state(text.encode())
+    assert str(caught.value) == problem
+
+
+def test_a_declaration_with_an_endless_revision_is_refused() -> None:
+    with pytest.raises(InvalidState):
+        local.decode_declaration({"name": "a", "revision": float("inf")})

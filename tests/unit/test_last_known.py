@@ -199,6 +199,8 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
     "a value": flip,
     "time": lambda path: path.write_text(path.read_text().replace('"written":"2', '"written":"3')),
+    "half a character": lambda path: path.write_text(path.read_text().replace('"written":"2', '"written":"\\ud800')),
+    "a nested version": lambda path: path.write_text('{"version":' + "[" * 900 + "]" * 900 + "}"),
     "version": lambda path: path.write_text(path.read_text().replace('"version":1', '"version":2')),
     "no version": lambda path: path.write_text(path.read_text().replace('"version":1,', "")),
     "source": lambda path: reseal(path, source="etcd://other"),

@@ -379,6 +379,21 @@ def test_damaged_messages_are_refused_or_read(data: bytes, damage: list[tuple[in
     read_anything(bytes(shorter))
 
 
+def test_an_error_number_that_is_none_is_refused() -> None:
+    """No number above has a text, and one of 32 bits is not even looked up."""
+    for number in (-4096, -(2**31)):
+        data = acked(NLMSG_ERROR, 0, struct.pack("=i", number) + REQUEST)
+        with pytest.raises(MalformedMessage):
+            parse_ack(data, only(data))
+
+
+@pytest.mark.parametrize("name", [b"\0ab\0", b"\0\0\0\0"])
+def test_a_link_without_a_name_is_refused(name: bytes) -> None:
+    data = link_bytes().replace(b"eth0", name)
+    with pytest.raises(MalformedMessage, match="has no name"):
+        parse_link(data, only(data))
+
+
 def test_a_short_payload_is_refused_and_not_taken_for_zero() -> None:
     for data in (acked(RTM_NEWLINK, 0, b"1234"), acked(RTM_NEWLINK, 0, bytes(16) + struct.pack("=HH", 5, 4) + b"1")):
         with pytest.raises(MalformedMessage):

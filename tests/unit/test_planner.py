@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_interface
 from typing import Any, TypeVar
 
 import pytest
@@ -16,11 +17,12 @@ from ifagent.core.interface import (
     Veth,
     named,
 )
-from ifagent.core.link import Link, LinkId
+from ifagent.core.link import Address, Link, LinkId
 from ifagent.core.operations import AddAddress, CreateVeth, DeleteLink, MoveLink, RemoveNamespace, SetLink
 from ifagent.core.plan import Plan, Verdict
 from ifagent.core.state import ConfigState
 from ifagent.core.views import Absence
+from ifagent.kernel.requests import encode
 
 T = TypeVar("T")
 A = veth("a", "b", "ns1", enabled=True, mtu=1400, ip_addresses=("10.0.0.1/24", "2001:db8::1/64"))
@@ -120,6 +122,25 @@ def test_a_foreign_link_of_the_wanted_name_is_a_conflict() -> None:
     assert state is ConfigState.FAILED
     assert "eth0 (bridge, ifindex 7)" in reason
     assert obstacle_of(result, "a")[0] is ConfigState.PENDING
+
+
+@pytest.mark.parametrize("name", ["\\xff\\xfe", "all", "default", "x" * 60])
+def test_a_link_that_somebody_renamed_may_be_called_anything(name: str) -> None:
+    near, far = pair(A, B)
+    foreign = Link(id=LinkId(NS[named("ns1")], 9), host_name=HostName("a"), kind="bridge")
+    result = planned([A, B], observed([replace(near, host_name=HostName(name), mtu=1300), far, foreign]))
+    assert obstacle_of(result, "a")[0] is ConfigState.FAILED
+    change = find(result, SetLink)
+    assert (change.host_name, change.mtu) == (None, 1400), "it keeps that name, everything else is put right"
+
+
+def test_of_thousands_of_differences_some_are_told() -> None:
+    near, far = pair(A, B)
+    many = tuple(Address(ip_interface(f"10.9.{n // 256}.{n % 256}/32")) for n in range(3000))
+    result = planned([A, B], observed([replace(near, addresses=(*near.addresses, *many)), far]))
+    assert len(result.steps) == 3000
+    assert len(result.verdicts["a"].differences) == 21
+    assert result.verdicts["a"].differences[-1] == "and 2980 more"
 
 
 def test_a_live_interface_keeps_its_place_against_a_rival() -> None:
@@ -246,6 +267,28 @@ def test_an_adopted_tap_is_given_back_and_never_deleted() -> None:
     assert (find(result, SetLink).mtu, find(result, SetLink).alias) == (1500, "")
     assert not planned([], observed([away]), complete=False).steps
     assert not planned([], observed([away]), held=frozenset({"t"})).steps
+
+
+@pytest.mark.parametrize(
+    "alias",
+    [
+        "ifagent-tap/test/tap0/not a MAC/1500/t",
+        "ifagent-tap/test/tap0/06:00:00:00:00:01:02/1500/t",
+        f"ifagent-tap/test/tap0/06:00:00:00:00:01/{'9' * 200}/t",
+        "ifagent-tap/test/tap0/06:00:00:00:00:01/\u0661/t",
+        f"ifagent-tap/test/{'x' * 200}/06:00:00:00:00:01/1500/t",
+        "ifagent-tap/test////t",
+    ],
+)
+def test_what_an_alias_says_that_cannot_be_is_not_believed(alias: str) -> None:
+    """Whoever is root in the namespace of an adopted TAP may write into its alias what he likes."""
+    away = made_tap("eth7", id=LinkId(NS[named("ns1")], 7), alias=alias)
+    for result in (planned([], observed([away])), planned([tap(namespace=named("ns1"))], observed([away]))):
+        assert result.steps
+        for operation in result.steps:
+            if isinstance(operation, MoveLink | SetLink) and operation.target.ifindex:
+                assert encode(operation, fds={OWN: 1})
+    assert find(planned([], observed([away])), MoveLink).host_name in {"tap0", "eth7"}
 
 
 def test_clearing_mtu_and_mac_of_a_tap_brings_its_creators_back() -> None:

@@ -20,6 +20,9 @@ from ifagent.core.operations import (
     Target,
 )
 
+MAX_DIFFERENCES = 20
+"""Most differences of one link that are told: anybody may give a link thousands of addresses."""
+
 
 @dataclass(frozen=True, slots=True)
 class Changes:
@@ -39,7 +42,8 @@ class Attributes:
     """What a link is to have beside its host name: given, or by default, or ``None`` for none of our business.
 
     ``alias`` and ``group`` are the marks. ``checksums`` that are not known yet are waited for; ``alias_last`` says
-    that the mark in force is still needed until everything else is right.
+    that the mark in force is still needed until everything else is right, ``keeps_name`` that the link stays as it is
+    called, whatever that is.
     """
 
     mac: str | None = None
@@ -49,6 +53,7 @@ class Attributes:
     group: int | None = None
     checksums: Checksums | None = None
     alias_last: bool = False
+    keeps_name: bool = False
     addresses: tuple[IPInterface, ...] | None = None
 
 
@@ -62,7 +67,7 @@ def configure(
     different = {
         name: value
         for name, has, value in (
-            ("host_name", link.host_name, interface.host_name),
+            ("host_name", link.host_name, None if attributes.keeps_name else interface.host_name),
             ("mac", link.mac, attributes.mac),
             ("mtu", link.mtu, attributes.mtu),
             ("up", link.up, attributes.up),
@@ -101,6 +106,8 @@ def configure(
     groups += [(unwanted,)] if unwanted else []
     differences += _address_differences(have, attributes.addresses, (step for family in steps for step in family))
     differences += [f"address {a.interface} peer {a.peer} is not wanted" for a in pointed]
+    if len(differences) > MAX_DIFFERENCES:
+        differences[MAX_DIFFERENCES:] = [f"and {len(differences) - MAX_DIFFERENCES} more"]
     return Changes(tuple(operations), tuple(family for family in groups if family), tuple(differences))
 
 

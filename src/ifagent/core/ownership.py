@@ -13,11 +13,12 @@ what the kernel tells of links does.
 from __future__ import annotations
 
 import hashlib
+import re
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ifagent.core.interface import HostName, Name
+from ifagent.core.interface import HostName, Name, check_host_name
 from ifagent.core.link import LOOPBACK_IFINDEX, Link
 
 _PREFIX = "ifagent/"
@@ -27,11 +28,16 @@ _WITHOUT_CHECKSUMS = "ifagent-nosum/"
 MAX_ALIAS_BYTES = 255
 """``IFALIASZ`` less the final zero byte."""
 _GROUP_BITS = 28
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_MTU = re.compile(r"[0-9]{1,5}")
 
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """By which interface a link is adopted, and what it was like before."""
+    """By which interface a link is adopted, and what it was like before.
+
+    Whoever is root where the link is may write into its alias what he likes: what cannot have been is empty, or 0.
+    """
 
     name: Name
     host_name: HostName
@@ -168,11 +174,29 @@ def _read(label: str, alias: str) -> _Made | Adoption | Borrowing | None:
     if prefix in {_PREFIX, _WITHOUT_CHECKSUMS}:
         return _Made(rest, checksums=prefix == _PREFIX)
     if prefix == _ADOPTED:
-        parts = rest.split("/", 3)
-        if len(parts) == 4 and parts[2].isdecimal():
-            return Adoption(parts[3], HostName(parts[0]), parts[1], int(parts[2]))
+        return _read_adoption(rest)
     if prefix == _BORROWED:
         kept, slash, name = rest.partition("/")
         if slash:
             return Borrowing(name, kept.replace("%2F", "/").replace("%25", "%"))
     return None
+
+
+def _read_adoption(text: str) -> Adoption | None:
+    parts = text.split("/", 3)
+    if len(parts) < 4:
+        return None
+    host_name, mac, mtu, name = parts
+    return Adoption(
+        name=name,
+        host_name=_host_name(host_name),
+        mac=mac if _MAC.fullmatch(mac) else "",
+        mtu=int(mtu) if _MTU.fullmatch(mtu) else 0,
+    )
+
+
+def _host_name(text: str) -> HostName:
+    try:
+        return HostName(check_host_name(text))
+    except ValueError:
+        return HostName("")

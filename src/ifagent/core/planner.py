@@ -192,10 +192,9 @@ class _Planner:
         after: Collection[Operation] = ()
         differences: tuple[str, ...] = ()
         obstacle = self._in_the_way(interface)
-        wanted = interface
         if obstacle:
             # It stays where it is; everything else about it is put right.
-            wanted = replace(interface, host_if_name=link.host_name)
+            attributes = replace(attributes, keeps_name=True)
         elif place != link.id.namespace:
             destination = Target(place, interface.host_name)
             move = MoveLink(target, place, interface.host_name)
@@ -214,7 +213,7 @@ class _Planner:
             after, differences = [move], (f"it is not in namespace {interface.namespace}",)
         elif link.host_name != interface.host_name:
             after = self._prepare(Target(place, interface.host_name), [interface.name])
-        differences += self._configure(wanted, attributes, target, seen, after)
+        differences += self._configure(interface, attributes, target, seen, after)
         self.verdicts[interface.name] = Verdict(link.id, obstacle or _duplicates(interface, seen), differences)
 
     def _adopt(self, interface: Interface) -> None:

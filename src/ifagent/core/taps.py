@@ -15,10 +15,10 @@ from ifagent.core.state import ConfigState
 def tap_attributes(claims: Claims, interface: Interface, link: Link) -> Attributes:
     """Return what an adopted TAP is to have; what the interface leaves open is as its creator had it."""
     before = claims.adopted.get(link.id)
-    mac = interface.phys_address or (before.mac if before else link.mac)
+    mac = interface.phys_address or (before.mac if before else "") or link.mac
     return Attributes(
         mac=None if interface.link_only else mac,
-        mtu=interface.mtu or (before.mtu if before else link.mtu),
+        mtu=interface.mtu or (before.mtu if before else 0) or link.mtu,
         up=interface.enabled,
         alias=claims.owner.adopted_alias(interface.name, before or link),
         addresses=None if interface.link_only else interface.ip_addresses,
@@ -38,10 +38,11 @@ def tap_missing(claims: Claims, interface: Interface) -> Obstacle:
 def give_back(claims: Claims, link: Link, before: Adoption) -> list[Operation]:
     """Return what makes an adopted TAP what it was, each operation to be carried out after the one before it.
 
-    Where somebody else has its old name by now, it keeps the one it has.
+    Where somebody else has its old name by now, or that is not known, it keeps the one it has.
     """
     own = claims.observed.own
-    here, home = Target(link.id.namespace, link.host_name, link.id.ifindex), Target(own, before.host_name)
+    here = Target(link.id.namespace, link.host_name, link.id.ifindex)
+    home = Target(own, before.host_name or link.host_name)
     occupant = claims.at_target(home)
     if occupant is not None and occupant.id != link.id:
         home = Target(own, link.host_name)
@@ -56,8 +57,8 @@ def give_back(claims: Claims, link: Link, before: Adoption) -> list[Operation]:
         SetLink(
             target=here,
             host_name=home.host_name if home.host_name != here.host_name else None,
-            mac=before.mac if before.mac != link.mac else None,
-            mtu=before.mtu if before.mtu != link.mtu else None,
+            mac=before.mac if before.mac not in {"", link.mac} else None,
+            mtu=before.mtu if before.mtu not in {0, link.mtu} else None,
             alias="",
         )
     )

@@ -5,12 +5,15 @@
 ``/vnf-agent/<label>/linux/status/v1/interface/<name>`` what became of it (ifagent),
 ``/vnf-agent/<label>/check/status/v1/agent`` how the agent is (ligato), and
 ``/vnf-agent/<label>/ifagent/lock`` which agent has the label (ifagent). Keys are bytes in etcd and here; a name that
-is not UTF-8 keeps its odd bytes as hexadecimal escapes, so that it can be shown.
+is not UTF-8 keeps its odd bytes as hexadecimal escapes, so that it can be shown. A name that is too long for an
+interface is cut, and made distinct by a checksum: what is said of it must not be too long to be written.
 """
 
 from __future__ import annotations
 
-from ifagent.core.interface import Name
+from hashlib import sha256
+
+from ifagent.core.interface import MAX_NAME_BYTES, Name
 from ifagent.errors import InvalidSettings
 
 ROOT = "/vnf-agent"
@@ -48,12 +51,15 @@ def lock_key(label: str) -> bytes:
 
 def key_of(prefix: bytes, name: str) -> bytes:
     """Return the key of one interface under a prefix of this module."""
-    return prefix + name.encode()
+    return prefix + name.encode(errors="backslashreplace")
 
 
 def name_of(prefix: bytes, key: bytes) -> Name:
     """Return the interface's name in a key under ``prefix``; empty if the key is the prefix itself."""
-    return Name(key.removeprefix(prefix).decode(errors="backslashreplace"))
+    name, rest = key.removeprefix(prefix), ""
+    if len(name) > MAX_NAME_BYTES:
+        name, rest = name[:MAX_NAME_BYTES], f"…{sha256(name).hexdigest()[:16]}"
+    return Name(name.decode(errors="backslashreplace") + rest)
 
 
 def _checked(label: str) -> str:

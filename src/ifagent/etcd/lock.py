@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from collections.abc import Mapping
 from contextlib import aclosing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,10 +24,14 @@ from ifagent.etcd.client import EtcdClient, NotHeld, Value
 from ifagent.etcd.keys import lock_key
 from ifagent.etcd.watcher import Changes, Snapshot, watch_prefix
 from ifagent.etcd.words import EtcdError
+from ifagent.formats.strict_json import BrokenJson, read_json
 from ifagent.log import log
 
 PATIENCE = 3.0
 """Seconds beyond a lease after which an agent that still has the label counts as alive."""
+
+MAX_BYTES = 4096
+"""Most bytes of the key's value that are looked at."""
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -59,10 +64,12 @@ class Holder:
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """Read what :meth:`encode` wrote; anything else is somebody unknown."""
-        with suppress(ValueError, TypeError, OverflowError, RecursionError):
-            given = json.loads(data)
-            return cls(**{name: type(default)(given[name]) for name, default in asdict(cls()).items() if name in given})
-        return cls()
+        given = None
+        with suppress(BrokenJson):
+            given = read_json(data[:MAX_BYTES])
+        if not isinstance(given, dict):
+            return cls()
+        return cls(**{name: given[name] for name, kind in _FIELDS.items() if _is_sane(given.get(name), kind)})
 
     def encode(self) -> bytes:
         """Return the value of the key: JSON."""
@@ -75,6 +82,22 @@ class Holder:
     def is_dead(self, observer: Holder) -> bool:
         """Tell whether a process of the observer's machine has ended; false where that cannot be seen."""
         return (self.boot, self.space) == (observer.boot, observer.space) and _started(self.pid) != self.started
+
+
+_FIELDS: Mapping[str, type] = {name: type(default) for name, default in asdict(Holder()).items()}
+
+
+def _is_sane(value: object, kind: type) -> bool:
+    """Tell whether a field can be what it should be, and be shown."""
+    match value:
+        case bool():
+            return False
+        case int():
+            return kind is int and 0 <= value < 2**64
+        case str():
+            return kind is str and value.isprintable()
+        case _:
+            return False
 
 
 def _started(pid: int) -> int:

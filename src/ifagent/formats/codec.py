@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 import betterproto2
 
@@ -16,6 +16,7 @@ from ifagent.core.interface import Name
 from ifagent.errors import InvalidInterface
 from ifagent.formats import wire
 from ifagent.formats.fields import Decoded, JsonObject, Reader
+from ifagent.formats.strict_json import BrokenJson, read_json
 
 MAX_VALUE_BYTES = 64 * 1024
 """Longest value that is looked at; the longest valid interface needs less."""
@@ -75,21 +76,6 @@ def dump_message(fields: Mapping[str, Any], *, message: Message, nested: Mapping
     return bytes(message(**{**fields, **inner}))
 
 
-def parse_json(text: str) -> object:
-    """Parse JSON strictly; objects become :class:`~ifagent.formats.fields.JsonObject`.
-
-    Raises ``json.JSONDecodeError``, ``RecursionError``, and ``ValueError`` for numbers that are none, or too long.
-    """
-    return _JSON.decode(text)
-
-
-def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number of JSON")
-
-
-_JSON = json.JSONDecoder(object_pairs_hook=JsonObject, parse_constant=_refuse_constant)
-
-
 def _load(value: bytes, message: Message, nested: Mapping[str, Message]) -> tuple[object, list[str]]:
     """Parse either form into plain fields and warnings; raises :class:`wire.BrokenMessage`."""
     if len(value) > MAX_VALUE_BYTES:
@@ -114,16 +100,9 @@ def _load(value: bytes, message: Message, nested: Mapping[str, Message]) -> tupl
 
 def _load_json(text: bytes) -> object:
     try:
-        return parse_json(text.decode())
-    except UnicodeDecodeError as error:
-        problem = f"is not UTF-8: {error.reason} at byte {error.start}"
-    except json.JSONDecodeError as error:
-        problem = f"is not JSON: {error.msg} in line {error.lineno}, column {error.colno}"
-    except RecursionError:
-        problem = "is nested too deeply"
-    except ValueError as error:
-        problem = f"has something that cannot be used: {error}"
-    raise wire.BrokenMessage("", f"the value {problem}")
+        return read_json(text, pairs=JsonObject)
+    except BrokenJson as error:
+        raise wire.BrokenMessage("", f"the value {error}") from None
 
 
 def _load_message(value: bytes, message: Message, nested: Mapping[str, Message]) -> tuple[object, list[str]]:

@@ -8,7 +8,7 @@ values *mean*. The errors of all come out together.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, ClassVar, TypeVar
@@ -107,7 +107,7 @@ class Reader(ABC):
             raise InvalidInterface(called, _limited(reader.errors + told)) from None
         if reader.errors:
             raise InvalidInterface(called, _limited(reader.errors))
-        return Decoded(interface, _first(reader.warnings))
+        return Decoded(interface, first_of(reader.warnings))
 
     @abstractmethod
     def kind(self, found: dict[str, Any]) -> dict[str, Any]:
@@ -269,7 +269,8 @@ def _limited(errors: list[FieldError]) -> list[FieldError]:
     return shown
 
 
-def _first(warnings: list[str]) -> tuple[str, ...]:
+def first_of(warnings: Sequence[str]) -> tuple[str, ...]:
+    """Return as many warnings as are told of one value, and how many more there are."""
     if len(warnings) > MAX_TOLD:
         return (*warnings[:MAX_TOLD], f"and {len(warnings) - MAX_TOLD} more")
     return tuple(warnings)

@@ -7,7 +7,6 @@ An interface has the fields of the ligato v1.4.1 message, in any spelling that
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,9 +16,9 @@ from typing import NamedTuple
 from ifagent.core.events import Declaration
 from ifagent.core.interface import Name
 from ifagent.errors import BrokenFile, InvalidInterface
-from ifagent.formats.codec import parse_json
-from ifagent.formats.fields import JsonObject
+from ifagent.formats.fields import JsonObject, first_of
 from ifagent.formats.ligato_v1 import decode_fields
+from ifagent.formats.strict_json import BrokenJson, read_json
 from ifagent.formats.yaml import BrokenYaml, read_yaml
 
 SUFFIXES = (".json", ".yaml", ".yml")
@@ -145,14 +144,18 @@ def merge(files: Iterable[InterfaceFile]) -> dict[Name, Declaration]:
     """Return what the files declare together: of one name the first counts, with a warning that names the others."""
     first: dict[Name, Path] = {}
     merged: dict[Name, Declaration] = {}
+    others: dict[Name, list[str]] = {}
     for file in files:
         for entry in file.entries:
             name = entry.declaration.name
             if name not in merged:
                 merged[name], first[name] = entry.declaration, file.path
                 continue
-            warning = f"is declared again in {file.path.name}, {entry.place}; the one in {first[name].name} counts"
-            merged[name] = replace(merged[name], warnings=(*merged[name].warnings, warning))
+            others.setdefault(name, []).append(f"is declared again in {_shown(file.path.name)}, {entry.place}")
+    for name, told in others.items():
+        counts = f"the one in {_shown(first[name].name)} counts"
+        warnings = (f"{again}; {counts}" for again in first_of(told))
+        merged[name] = replace(merged[name], warnings=(*merged[name].warnings, *warnings))
     return merged
 
 
@@ -160,13 +163,10 @@ def _parse_json(path: Path, text: str) -> object:
     if not text.strip():
         return None
     try:
-        return parse_json(text)
-    except json.JSONDecodeError as error:
-        raise BrokenFile(path, f"column {error.colno}: is not JSON: {error.msg}", line=error.lineno) from None
-    except RecursionError:
-        raise BrokenFile(path, "is nested too deeply") from None
-    except ValueError as error:
-        raise BrokenFile(path, f"has something that cannot be used: {error}") from None
+        return read_json(text, pairs=JsonObject)
+    except BrokenJson as error:
+        where = f"column {error.column}: " if error.column else ""
+        raise BrokenFile(path, where + error.problem, line=error.line) from None
 
 
 def _items(path: Path, document: object) -> Sequence[object]:
@@ -183,12 +183,17 @@ def _items(path: Path, document: object) -> Sequence[object]:
     return items
 
 
+def _shown(name: str) -> str:
+    """Return a file's name as text, whatever its bytes."""
+    return os.fsencode(name).decode(errors="backslashreplace")
+
+
 def _declare(path: Path, index: int, fields: object, revision: int) -> Declaration:
     try:
         decoded = decode_fields(fields, name=None)
     except InvalidInterface as error:
         usable = error.name and all(wrong.field != "name" for wrong in error.errors)
-        name = error.name if usable else f"{path.name}[{index}]"
+        name = error.name if usable else f"{_shown(path.name)}[{index}]"
         return Declaration(name=name, errors=error.errors, revision=revision)
     interface = decoded.interface
     return Declaration(name=interface.name, interface=interface, warnings=decoded.warnings, revision=revision)

@@ -36,4 +36,6 @@ def encode_health(
         "last_update": int(last_update),
         "problems": list(problems),
     }
-    return json.dumps({key: value for key, value in fields.items() if value}, ensure_ascii=False).encode()
+    text = json.dumps({key: value for key, value in fields.items() if value}, ensure_ascii=False)
+    # A problem may name a path whose bytes are no text.
+    return text.encode(errors="backslashreplace")

@@ -20,6 +20,7 @@ from typing import Any
 from ifagent.core.events import Declaration
 from ifagent.errors import FieldError, IfagentError, InvalidState
 from ifagent.formats import ligato_v1
+from ifagent.formats.strict_json import BrokenJson, read_json
 
 MAX_REQUEST_BYTES = 4096
 """Longest request, its line feed included."""
@@ -38,8 +39,8 @@ def encode_line(fields: dict[str, Any]) -> bytes:
 def decode_line(line: bytes) -> dict[str, Any]:
     """Read one line. Raises :class:`InvalidState` if it is not an object, and nothing else."""
     try:
-        fields = json.loads(line.decode())
-    except (ValueError, RecursionError):
+        fields = read_json(line)
+    except BrokenJson:
         raise InvalidState("is not a line of JSON") from None
     if not isinstance(fields, dict):
         raise InvalidState("is not a JSON object")
@@ -69,5 +70,5 @@ def decode_declaration(fields: dict[str, Any]) -> Declaration:
             errors=tuple(FieldError(str(e["field"]), str(e["message"])) for e in fields.get("errors", ())),
             warnings=tuple(map(str, fields.get("warnings", ()))),
         )
-    except (KeyError, TypeError, ValueError, IfagentError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, IfagentError) as error:
         raise InvalidState(f"is not a declaration: {error}") from None

@@ -8,12 +8,12 @@ ifagent's own beside it, among them ``config_state`` as a word. Fields that are 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from ifagent.core.interface import NamespaceRef, NamespaceType
+from ifagent.core.interface import MAX_ADDRESSES, NamespaceRef, NamespaceType
 from ifagent.core.link import NsId
 from ifagent.core.state import InterfaceState, StateEvent
 from ifagent.errors import InvalidState
@@ -25,6 +25,19 @@ from ifagent.formats.numbers import (
     InterfaceType,
     NamespaceNumber,
 )
+from ifagent.formats.strict_json import BrokenJson, read_json
+
+MAX_STATE_BYTES = 768 * 1024
+"""Longest state that is written, its name apart, or read: a store takes 1.5 MiB at a time."""
+
+MAX_LISTED = 64
+"""Most entries of each list of a state; of addresses four times as many as an interface may have."""
+
+MAX_TEXT = 8192
+"""Longest reason, in characters; texts in lists are shorter."""
+
+_MAX_LISTED_TEXT = 500
+_MAX_LISTED_ADDRESSES = 4 * MAX_ADDRESSES
 
 T = TypeVar("T")
 _STATE = TypeAdapter(InterfaceState)
@@ -36,8 +49,11 @@ def encode_state(state: InterfaceState) -> dict[str, object]:
 
     ``last_change`` is in whole Unix seconds. ``namespace`` has the reference as configured, with the numbers
     of :class:`~ifagent.formats.numbers.NamespaceNumber` (no ``type`` for the agent's own), and the ``inode``
-    of the namespace that it led to.
+    of the namespace that it led to. What is longer than :data:`MAX_TEXT` and :data:`MAX_LISTED` allow is cut.
     """
+    warnings = list(state.warnings)
+    if len(state.ip_addresses) > _MAX_LISTED_ADDRESSES:
+        warnings.insert(0, f"it has {len(state.ip_addresses)} addresses, of which {_MAX_LISTED_ADDRESSES} are listed")
     always: dict[str, object] = {
         "name": state.name,
         "internal_name": state.internal_name,
@@ -49,22 +65,25 @@ def encode_state(state: InterfaceState) -> dict[str, object]:
         "phys_address": state.phys_address,
         "mtu": state.mtu,
         "config_state": str(state.config_state),
-        "ip_addresses": [str(address) for address in state.ip_addresses],
+        "ip_addresses": [str(address) for address in state.ip_addresses[:_MAX_LISTED_ADDRESSES]],
         "namespace": _encode_namespace(state.namespace, state.namespace_id),
         "observed_revision": state.observed_revision,
         "applied_revision": state.applied_revision,
         "repairs": state.repairs,
     }
     sometimes: dict[str, object] = {
-        "reason": state.reason,
-        "missing": list(state.missing),
-        "errors": [{"field": error.field, "message": error.message} for error in state.errors],
-        "warnings": list(state.warnings),
+        "reason": _cut(state.reason, MAX_TEXT),
+        "missing": _listed(state.missing),
+        "errors": [
+            {"field": error.field, "message": _cut(error.message, _MAX_LISTED_TEXT)}
+            for error in state.errors[:MAX_LISTED]
+        ],
+        "warnings": _listed(warnings),
         "attempts": state.attempts,
         "next_retry": state.next_retry,
         "speed": state.speed,
         "peer_if_index": state.peer_if_index,
-        "last_drift": state.last_drift,
+        "last_drift": _cut(state.last_drift, MAX_TEXT),
     }
     return always | {key: value for key, value in sometimes.items() if value}
 
@@ -132,6 +151,8 @@ def _state_fields(fields: object) -> dict[str, Any]:
     addresses = plain.get("ip_addresses", [])
     if not isinstance(addresses, list) or not all(isinstance(address, str) for address in addresses):
         raise InvalidState("the addresses of a state are a list of strings")
+    if len(addresses) > _MAX_LISTED_ADDRESSES:
+        raise InvalidState(f"has {len(addresses)} addresses, at most {_MAX_LISTED_ADDRESSES} are read")
     namespace = plain.pop("namespace", None) or {}
     if not isinstance(namespace, Mapping):
         raise InvalidState("the namespace of a state is an object")
@@ -145,16 +166,26 @@ def _state_fields(fields: object) -> dict[str, Any]:
     return plain
 
 
+def _listed(texts: Sequence[str]) -> list[str]:
+    return [_cut(text, _MAX_LISTED_TEXT) for text in texts[:MAX_LISTED]]
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
 def _json(fields: dict[str, object]) -> bytes:
     # A message may quote half a character; escaped as JSON escapes it, it cannot keep a state from going out.
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace")
 
 
 def _load(value: bytes) -> object:
+    if len(value) > MAX_STATE_BYTES:
+        raise InvalidState(f"has {len(value)} bytes, at most {MAX_STATE_BYTES} are read")
     try:
-        return json.loads(value.decode())
-    except (ValueError, RecursionError) as error:
-        raise InvalidState(f"is not JSON: {error}") from None
+        return read_json(value)
+    except BrokenJson as error:
+        raise InvalidState(str(error)) from None
 
 
 def _validate(adapter: TypeAdapter[T], fields: object) -> T:

@@ -82,6 +82,10 @@ _LINK_ATTRIBUTES: Final = frozenset(
 )
 
 
+MAX_ERRNO: Final = 4095
+"""The kernel's own limit; what is above can have no text either."""
+
+
 class MalformedMessage(AgentBug):
     """Bytes from the kernel do not follow the format."""
 
@@ -165,6 +169,8 @@ def parse_ack(data: bytes, message: Message) -> Ack:
     if end - start < S32.size:
         raise MalformedMessage("an acknowledgement without an error number")
     errno = -S32.unpack_from(data, start)[0]
+    if errno > MAX_ERRNO:
+        raise MalformedMessage(f"an acknowledgement with the error number {errno}")
     if errno < 0 or not message.flags & NLM_F_ACK_TLVS:
         return Ack(max(errno, 0), "")
     start += S32.size
@@ -192,14 +198,15 @@ def parse_link(data: bytes, message: Message) -> LinkMessage | None:
     found = _attributes(data, offset + IFINFO.size, end, wanted=_LINK_ATTRIBUTES)
     if IFLA_WIRELESS in found:
         return None
-    if not found.get(IFLA_IFNAME):
+    name = _text(found.get(IFLA_IFNAME, b""))
+    if not name:
         raise MalformedMessage(f"the link with ifindex {ifindex} has no name")
     info = found.get(IFLA_LINKINFO)
     kind = _text(_attributes(info, 0, len(info)).get(IFLA_INFO_KIND, b"")) if info else ""
     veth = kind == "veth"
     return LinkMessage(
         ifindex=ifindex,
-        host_name=HostName(_text(found[IFLA_IFNAME])),
+        host_name=HostName(name),
         kind=kind,
         mac=found.get(IFLA_ADDRESS, b"").hex(":"),
         mtu=_number(found.get(IFLA_MTU)),

@@ -8,12 +8,14 @@ neither encryption nor a password: whoever reaches the port can read. Nothing a 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Mapping
 from ipaddress import ip_address
 from typing import Protocol
 
 import anyio
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from anyio.abc import TaskStatus
 
 from ifagent.core.interface import Name
@@ -101,8 +103,14 @@ class HttpServer:
 
         Raises :class:`InvalidSettings` if it cannot listen there.
         """
+        logger = logging.getLogger("ifagent.http")
+        logger.addFilter(_is_no_clients_fault)
         runner = web.AppRunner(
-            self._application(), access_log=None, handler_cancellation=True, shutdown_timeout=FAREWELL_TIME
+            self._application(),
+            access_log=None,
+            logger=logger,
+            handler_cancellation=True,
+            shutdown_timeout=FAREWELL_TIME,
         )
         await runner.setup()
         try:
@@ -205,6 +213,15 @@ class HttpServer:
                 some = await _with_more(event, events)
                 lines = b"".join(b"data: " + encode_event_json(one) + b"\n\n" for one in some)
             await response.write(lines)
+
+
+def _is_no_clients_fault(record: logging.LogRecord) -> bool:
+    """Pass a record unless it is about a client that sent what is no request, or went away: anybody may do that."""
+    error = record.exc_info[1] if record.exc_info else None
+    if not isinstance(error, HttpProcessingError | ConnectionError):
+        return True
+    log.debug("a client cannot be answered", problem=str(error).split("\n", 1)[0])
+    return False
 
 
 class _Refusal(asyncio.Protocol):

@@ -132,13 +132,15 @@ def _expect_acknowledgement(connector: socket.socket, mark: int) -> None:
     """Find the answer, which is there once a request is sent, among the news that came before it."""
     while True:
         try:
-            message = connector.recv(512)
+            message, sender = connector.recvfrom(512)
         except BlockingIOError:
             raise OSError(errno.EPERM, "the process connector does not answer in this pid or user namespace") from None
+        if sender[0] or len(message) < _IDS_AT + _WHAT.size:  # not from the kernel, or not what it says
+            continue
         _, _, _, acknowledged, _, _ = _CN_MSG.unpack_from(message, _CN_AT)
         (what,) = _WHAT.unpack_from(message, _WHAT_AT)
         if what == _ACK and acknowledged == mark + 1:
-            (failure,) = struct.unpack_from("=I", message, _IDS_AT)
+            (failure,) = _WHAT.unpack_from(message, _IDS_AT)
             if failure:
                 raise OSError(failure, "the process connector refused to speak")
             return

@@ -34,6 +34,7 @@ from aiohttp import (
 )
 
 from ifagent.errors import SourceLost
+from ifagent.formats.strict_json import BrokenJson, read_json
 
 MAX_ANSWER: Final = 64 * 2**20
 """Most bytes of one answer; ten thousand containers are listed in 20 MiB."""
@@ -130,7 +131,7 @@ class Engine:
     async def running(self) -> list[str]:
         """Return the ids of all containers that run."""
         try:
-            return _ids(await self._ask("/containers/json"))
+            return read_ids(await self._ask("/containers/json"))
         except BadAnswer as error:
             raise SourceLost(self._socket, f"the list of containers: {error}") from error
 
@@ -143,7 +144,7 @@ class Engine:
             answer = await self._ask(f"/containers/{id}/json")
         except _NotThere:
             return None
-        return self._container(id, answer)
+        return self.read_container(id, answer)
 
     @asynccontextmanager
     async def events(self, *, after: int) -> AsyncGenerator[EventStream, None]:
@@ -169,8 +170,8 @@ class Engine:
         finally:
             response.close()
 
-    async def _ask(self, path: str) -> Any:
-        """Return the decoded answer."""
+    async def _ask(self, path: str) -> bytes:
+        """Return the answer's body."""
         body = bytearray()
         async with self._get(path) as response:
             while chunk := await _read(response, self._socket):
@@ -179,14 +180,11 @@ class Engine:
                     raise BadAnswer(f"more than {MAX_ANSWER} bytes")
         if response.status != 200:
             raise (_NotThere if response.status == 404 else BadAnswer)(_status(response))
-        try:
-            return json.loads(body)
-        except (ValueError, RecursionError) as error:
-            raise BadAnswer("not JSON") from error
+        return bytes(body)
 
-    def _container(self, id: str, answer: Any) -> Container:
-        """Read an answer to ``inspect``."""
-        match answer:
+    def read_container(self, id: str, body: bytes) -> Container:
+        """Read an answer to ``inspect``. Raises :class:`BadAnswer`, and nothing else."""
+        match _parsed(body):
             case {"State": {"Pid": int(pid), **state}, "Config": {**config}} if not isinstance(pid, bool):
                 started = _time(state.get("StartedAt"))
                 return Container(id, self._label(config), pid if 0 < pid < 2**31 else 0, started)
@@ -219,7 +217,7 @@ class EventStream:
             if len(self._rest) > MAX_EVENT:
                 # What follows of this event cannot be read, and says so then.
                 self._rest = b""
-            happened = [event for line in lines if line.strip() and (event := _event(line))]
+            happened = [event for line in lines if line.strip() and (event := read_event(line))]
             if happened:
                 return happened
         raise SourceLost(self._socket, "the engine ended the events")
@@ -240,11 +238,11 @@ def _breaking_off(socket: str) -> Generator[None, None, None]:
         raise SourceLost(socket, _in_words(error)) from error
 
 
-def _event(line: bytes) -> Happened | None:
-    """Read an event; ``None`` if nothing of interest happened."""
+def read_event(line: bytes) -> Happened | None:
+    """Read an event; ``None`` if nothing of interest happened. Never raises."""
     try:
-        event = json.loads(line)
-    except (ValueError, RecursionError):
+        event = read_json(line)
+    except BrokenJson:
         return Happened()
     match event:
         case {"Type": str(kind)} if kind != "container":
@@ -258,8 +256,9 @@ def _event(line: bytes) -> Happened | None:
     return Happened()
 
 
-def _ids(answer: Any) -> list[str]:
-    """Read an answer to the question which containers there are."""
+def read_ids(body: bytes) -> list[str]:
+    """Read an answer to the question which containers there are. Raises :class:`BadAnswer`, and nothing else."""
+    answer = _parsed(body)
     if not isinstance(answer, list):
         raise BadAnswer("not a list")
     ids = []
@@ -270,6 +269,13 @@ def _ids(answer: Any) -> list[str]:
             case _:
                 raise BadAnswer("an entry without an id")
     return ids
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return read_json(body)
+    except BrokenJson as error:
+        raise BadAnswer(str(error)) from None
 
 
 def _time(value: Any) -> datetime:

@@ -35,6 +35,7 @@ from ifagent.core.events import Declaration
 from ifagent.core.interface import Name
 from ifagent.errors import FieldError, InvalidInterface
 from ifagent.formats import ligato_v1
+from ifagent.formats.strict_json import BrokenJson, read_json
 from ifagent.log import log
 
 VERSION: Final = 1
@@ -135,9 +136,9 @@ class IntentFile:
 
     def _parse(self, data: bytes) -> _Document:
         try:
-            found = json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise _Damaged("is not JSON") from error
+            found = read_json(data)
+        except BrokenJson as error:
+            raise _Damaged(str(error)) from None
         match found:
             case {"version": version} if version != VERSION:
                 raise _Damaged(f"has version {version!r:.20}, this program reads {VERSION}")
@@ -147,14 +148,13 @@ class IntentFile:
                 "checksum": str(checksum),
                 "content": {"interfaces": [*entries], **rest},
             }:
+                when = _moment(written)
                 content = _dump(found["content"])
                 if checksum != _checksum(written, content):
                     raise _Damaged("has a wrong checksum")
                 if rest != {"source": self._source, "label": self._label}:
                     raise _Damaged("is that of another source or label")
-                with suppress(ValueError):
-                    when = datetime.strptime(written, _TIME).replace(tzinfo=UTC)
-                    return _Document(when, entries, sha256(content).digest())
+                return _Document(when, entries, sha256(content).digest())
         raise _Damaged("does not have what it has to have")
 
     def _set_aside(self, problem: Exception) -> None:
@@ -225,7 +225,14 @@ def _read(path: Path) -> bytes:
             raise _Damaged("could have been written by somebody else")
         if status.st_size > MAX_BYTES:
             raise _Damaged(f"has more than {MAX_BYTES} bytes")
-        return file.read(MAX_BYTES)
+        return file.read(status.st_size)
+
+
+def _moment(written: str) -> datetime:
+    try:
+        return datetime.strptime(written, _TIME).replace(tzinfo=UTC)
+    except ValueError:
+        raise _Damaged("does not say when it was written") from None
 
 
 def _dump(value: object) -> bytes:

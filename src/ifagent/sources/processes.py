@@ -286,7 +286,7 @@ def _is_of_own_pid_namespace(proc: Path) -> bool:
     ``NSpid`` lists its ids from the pid namespace of the procfs down to its own.
     """
     with suppress(OSError):
-        for line in (proc / "self" / "status").read_text().splitlines():
+        for line in (proc / "self" / "status").read_text(errors="replace").splitlines():
             if line.startswith("NSpid:"):
                 return len(line.split()) == 2
     return False
@@ -296,7 +296,8 @@ def _state_of(directory: int) -> str:
     """Return the state of the process with this directory as ``/proc/<pid>/stat`` has it, empty if it is gone."""
     try:
         file = os.open("stat", os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
-        with os.fdopen(file) as stat:
+        # The process chooses its name, which stands in parentheses: any bytes but zero.
+        with os.fdopen(file, errors="replace") as stat:
             return stat.read().rpartition(")")[2].split()[0]
     except (OSError, IndexError):
         return ""
