@@ -111,7 +111,7 @@ def test_a_live_link_is_modified_in_place(running: Lab) -> None:
 
 def test_a_link_moves_to_another_namespace_with_everything(running: Lab) -> None:
     old, new = running.space("old"), running.space("new")
-    running.put(*pair("a", "b", old, old, ip_addresses=["2001:db8::1/64"], phys_address=""))
+    running.put(veth("a", "b", old, ip_addresses=["2001:db8::1/64"]), veth("b", "a", old))
     running.until_applied("a", "b")
     peer = running.link("b", old)["ifindex"]
     running.put(veth("a", "b", new, mtu=1400, ip_addresses=["10.0.0.1/24", "2001:db8::1/64"]))

@@ -98,7 +98,7 @@ done
 
 def test_a_tool_that_manages_its_own_links_in_the_same_namespaces(lab: Lab) -> None:
     left, right, rounds = lab.space("l"), lab.space("r"), 24
-    lab.put(*pair("a", "b", left, right, ip_addresses=["10.0.0.1/24", "2001:db8::1/64"]))
+    lab.put(veth("a", "b", left, ip_addresses=["10.0.0.1/24", "2001:db8::1/64"]), veth("b", "a", right))
     lab.start_agent()
     lab.until_applied("a", "b")
     index = lab.link("a", left)["ifindex"]

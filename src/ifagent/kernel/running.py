@@ -30,15 +30,15 @@ class Running:
         self.home: int = home
         self.monitor: Monitor = monitor
         self.tells_maker: bool = tells_maker
-        self.threads = anyio.CapacityLimiter(THREADS)
-        self.looking = anyio.Lock()
-        self.naming = anyio.Lock()
+        self.threads: anyio.CapacityLimiter = anyio.CapacityLimiter(THREADS)
+        self.looking: anyio.Lock = anyio.Lock()
+        self.naming: anyio.Lock = anyio.Lock()
         self.named: dict[NamespaceRef, tuple[NsId, str]] = {}
         self.names_changed = False
-        self.renamed = anyio.Event()
+        self.renamed: anyio.Event = anyio.Event()
         self.doubtful: set[NsId] = set()
         self.stirred: set[LinkId] = set()
-        self.doubt = anyio.Event()
+        self.doubt: anyio.Event = anyio.Event()
 
 
 async def do(
