@@ -455,3 +455,25 @@ async def test_the_ends_of_a_new_pair_have_different_ifindexes_in_linux(rig: Rig
     for number in range(3):
         await rig.make_pair(("a", f"e{number}"), ("b", f"f{number}"))
         assert rig.link("a", f"e{number}").id.ifindex != rig.link("b", f"f{number}").id.ifindex
+
+
+async def test_many_deleted_at_once_leave_the_others(rig: Rig) -> None:
+    await rig.add_namespaces("a", "b")
+    for number in range(8):
+        await rig.make_pair(("a", f"e{number}"), ("b", f"e{number}"))
+    rig.outside.set_link("b", "e7", group=77)
+    doomed = [DeleteLink(rig.target("a", f"e{number}"), 77) for number in range(6)]
+    gone = DeleteLink(Target(rig.id("a"), HostName("no"), 4444), 77)
+    outcomes = await rig.execute(*doomed, gone)
+    assert [outcome.errno for outcome in outcomes] == [0] * 6 + [errno.ENODEV]
+    assert rig.host_names("a") == rig.host_names("b") == {"e6", "e7"}
+
+
+async def test_a_link_that_has_the_group_already_is_not_deleted_with_others(rig: Rig) -> None:
+    await rig.add_namespaces("a", "b")
+    for number in range(3):
+        await rig.make_pair(("a", f"e{number}"), ("b", f"e{number}"), up=True)
+    assert await rig.do(SetLink(target=rig.target("a", "e2"), group=77)) == 0
+    outcomes = await rig.execute(*(DeleteLink(rig.target("a", f"e{number}"), 77) for number in range(2)))
+    assert [outcome.errno for outcome in outcomes] == [0, 0]
+    assert rig.host_names("a") == rig.host_names("b") == {"e2"}

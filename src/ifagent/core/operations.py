@@ -169,9 +169,14 @@ class PromoteSecondaries:
 
 @dataclass(frozen=True, slots=True)
 class DeleteLink:
-    """Delete a link of ours; the other end of a veth goes with it."""
+    """Delete a link of ours; the other end of a veth goes with it.
+
+    Several in one namespace may be put into ``group`` first and deleted by that, all at once; 0 forbids it. No link
+    that is to stay may be in that group.
+    """
 
     target: Target
+    group: int = 0
 
     def __str__(self) -> str:
         """Say what it does."""

@@ -70,6 +70,11 @@ class Owner:
         return _group(self.label)
 
     @property
+    def last_group(self) -> int:
+        """The link group that a link of ours is put into to be deleted."""
+        return self.group | 1 << _GROUP_BITS + 1
+
+    @property
     def namespace_mark(self) -> str:
         """The alias of ``lo`` in a namespace that this agent made."""
         return f"{_PREFIX}{self.label}"
@@ -129,7 +134,7 @@ class Owner:
 
     def owns(self, link: Link) -> bool:
         """Tell whether this agent made the link, and so may delete it."""
-        if link.group != self.group or link.id.ifindex == LOOPBACK_IFINDEX:
+        if link.group not in {self.group, self.last_group} or link.id.ifindex == LOOPBACK_IFINDEX:
             return False
         return self.name_of(link) is not None or not link.alias.startswith((_PREFIX, _WITHOUT_CHECKSUMS))
 

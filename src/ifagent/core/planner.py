@@ -151,7 +151,7 @@ class _Planner:
         for link in self.claims.at.values():
             if link.id in self.kept or link.id in self.doomed or not self.owner.owns(link):
                 continue
-            operation = DeleteLink(_target(link))
+            operation = DeleteLink(_target(link), self.owner.last_group)
             ends = [end for end in (link, self.observed.peer(link)) if end]
             names = [self.claims.by.get(end.id) or self.owner.name_of(end) for end in ends]
             self.doomed.update((end.id, operation) for end in ends)

@@ -2,13 +2,15 @@
 
 Most requests are short and hold the kernel's one lock for links all the time, so threads would only queue: they
 go together by namespace. The deletion of a link mostly waits, without that lock, for readers to finish (some
-20 ms): deletions are spread over as many threads as there are. What concerns one link stays in one job, in
+20 ms), and that of many at once waits no longer: deletions go together by namespace where that is possible, and are
+spread over as many threads as there are. What concerns one link stays in one job, in
 the order given.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from ifagent.core.interface import NamespaceRef
@@ -44,16 +46,27 @@ def namespaces_of(operation: KernelRequest) -> tuple[NsId, ...]:
     return tuple(place for place in places if isinstance(place, int))
 
 
-def plan_jobs(operations: Iterable[tuple[int, KernelRequest]], *, width: int) -> list[list[Step]]:
-    """Divide operations, each with its place, into jobs that may run at once; ``width`` is how many make sense."""
+def plan_jobs(
+    operations: Iterable[tuple[int, KernelRequest]], *, width: int, sweeps: Collection[NsId] = ()
+) -> list[list[Step]]:
+    """Divide operations, each with its place, into jobs that may run at once; ``width`` is how many make sense.
+
+    In namespaces of ``sweeps`` the deletions are one step, of links about which there is nothing else.
+    """
     operations = list(operations)
+    swept = [op for _, op in operations if isinstance(op, DeleteLink) and namespaces_of(op)[0] in sweeps]
+    if swept:
+        others = Counter(_link(operation) for _, operation in operations)
+        sweeps = {namespaces_of(op)[0] for op in swept} - {
+            namespaces_of(op)[0] for op in swept if others[_link(op)] > 1
+        }
     slow = {_link(operation) for _, operation in operations if isinstance(operation, DeleteLink)}
     short: dict[NsId, Step] = {}
     long: dict[object, Step] = {}
     for place, operation in operations:
         namespace, link = namespaces_of(operation)[0], _link(operation)
         step = (
-            long.setdefault(link, Step(namespace, []))
+            long.setdefault(namespace if namespace in sweeps else link, Step(namespace, []))
             if link in slow
             else short.setdefault(namespace, Step(namespace, []))
         )

@@ -19,7 +19,7 @@ from ifagent.kernel.ethtool import get_checksums, set_checksums
 from ifagent.kernel.messages import Ack, parse_address, parse_link
 from ifagent.kernel.mirror import Listing
 from ifagent.kernel.namespaces import open_namespace
-from ifagent.kernel.requests import dump_addresses, dump_links
+from ifagent.kernel.requests import delete_group, dump_addresses, dump_links, set_group
 from ifagent.kernel.sockets import RequestSocket
 from ifagent.kernel.syscalls import inside, open_thread_namespace
 
@@ -70,6 +70,11 @@ class Lane:
                 return socket.request(messages)
         except OSError as error:
             return [Ack(error.errno or errno.EIO, error.strerror or str(error))] * len(messages)
+
+    def sweep(self, ifindexes: Sequence[int], group: int) -> list[Ack]:
+        """Delete links at once by way of a group that no other link is in; return the answer for each."""
+        acks = self.request([*(set_group(ifindex, group) for ifindex in ifindexes), delete_group(group)])
+        return [ack if ack.errno else acks[-1] for ack in acks[:-1]]
 
     def set_checksums(self, ifindex: int, checksums: Checksums) -> Ack:
         """Switch a link's checksum offloading on or off."""

@@ -43,7 +43,7 @@ from ifagent.kernel.monitor import Monitor
 from ifagent.kernel.names import NameWatch
 from ifagent.kernel.namespaces import list_namespaces, remove_left_overs
 from ifagent.kernel.requests import encode
-from ifagent.kernel.running import THREADS, Running, change_name, do, send
+from ifagent.kernel.running import THREADS, Running, change_name, do, find_sweeps, send
 from ifagent.kernel.threads import off_loop
 from ifagent.kernel.uplinks import find_uplinks
 from ifagent.log import log
@@ -168,7 +168,7 @@ class LinuxKernel:
             if not isinstance(operation, SetChecksums)
         }
         jobs: list[Callable[[], dict[int, Outcome]]] = []
-        for steps in plan_jobs(requests, width=THREADS):
+        for steps in plan_jobs(requests, width=THREADS, sweeps=find_sweeps(running.monitor, requests)):
             lanes = [self._lanes[step.namespace] for step in steps]
             jobs.append(partial(send, operations, encoded, steps, lanes))
         jobs += [partial(change_name, self._directory, running.home, place, operations[place]) for place in names]

@@ -119,6 +119,11 @@ class Mirror:
         unsure, self._unsure = self._unsure, set()
         return unsure
 
+    def in_group(self, namespace: NsId, group: int) -> set[int]:
+        """Return the links of a group in a namespace."""
+        known = self._namespaces.get(namespace, _Namespace())
+        return {ifindex for ifindex, link in known.links.items() if link.group == group}
+
     def inspect(self, links: Collection[LinkId]) -> set[LinkId]:
         """Tell of the checksum offloading of these links only; return those of which it is not known."""
         self._touched.update(dict.fromkeys(self._checksums.keys() - links))

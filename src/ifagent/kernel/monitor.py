@@ -168,6 +168,10 @@ class Monitor:
         for id_, checksums in found.items():
             self._mirror.know_checksums(id_, checksums)
 
+    def in_group(self, namespace: NsId, group: int) -> set[int]:
+        """Return the links of a group in a namespace."""
+        return self._mirror.in_group(namespace, group)
+
     def take_stirred(self) -> set[LinkId]:
         """Return, once, the links whose checksum offloading is to be asked for again."""
         return self._mirror.take_stirred()

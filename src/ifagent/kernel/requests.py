@@ -110,6 +110,16 @@ def encode(  # noqa: PLR0911 one for each operation
             assert_never(operation)
 
 
+def set_group(ifindex: int, group: int) -> bytes:
+    """Return a request that puts a link into a group, whatever the link is called."""
+    return _request(RTM_NEWLINK, IFINFO.pack(0, 0, ifindex, 0, 0) + _attribute(IFLA_GROUP, U32.pack(group)))
+
+
+def delete_group(group: int) -> bytes:
+    """Return a request that deletes every link of a group in one namespace, with their other ends."""
+    return _request(RTM_DELLINK, IFINFO.pack(0, 0, 0, 0, 0) + _attribute(IFLA_GROUP, U32.pack(group)))
+
+
 def set_alias(ifindex: int, alias: str) -> bytes:
     """Return a request that gives a link an alias, whatever the link is called."""
     return _request(RTM_NEWLINK, IFINFO.pack(0, 0, ifindex, 0, 0) + _attribute(IFLA_IFALIAS, alias.encode()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import anyio
@@ -11,9 +11,9 @@ import anyio.to_thread
 
 from ifagent.core.interface import NamespaceRef
 from ifagent.core.link import LinkId, NsId
-from ifagent.core.operations import CreateNamespace, Operation, Outcome, RemoveNamespace, SetChecksums
+from ifagent.core.operations import CreateNamespace, DeleteLink, Operation, Outcome, RemoveNamespace, SetChecksums
 from ifagent.kernel.contract import Emit
-from ifagent.kernel.jobs import Step
+from ifagent.kernel.jobs import KernelRequest, Step, namespaces_of
 from ifagent.kernel.lane import Lane
 from ifagent.kernel.monitor import Monitor
 from ifagent.kernel.namespaces import create_namespace, remove_namespace
@@ -41,6 +41,23 @@ class Running:
         self.doubt: anyio.Event = anyio.Event()
 
 
+def find_sweeps(monitor: Monitor, requests: Iterable[tuple[int, KernelRequest]]) -> set[NsId]:
+    """Return the namespaces in which several links may be deleted at once: no other link is in their group."""
+    doomed: dict[NsId, dict[int, int]] = {}
+    for _, operation in requests:
+        if isinstance(operation, DeleteLink):
+            here = doomed.setdefault(namespaces_of(operation)[0], {})
+            here[operation.target.ifindex or 0] = operation.group
+    return {
+        namespace
+        for namespace, links in doomed.items()
+        if len(links) > 1
+        and len(groups := set(links.values())) == 1
+        and 0 not in groups
+        and monitor.in_group(namespace, *groups) <= links.keys()
+    }
+
+
 async def do(
     job: Callable[[], dict[int, Outcome]], threads: anyio.CapacityLimiter, outcomes: dict[int, Outcome]
 ) -> None:
@@ -52,8 +69,13 @@ def send(
     operations: Sequence[Operation], encoded: Mapping[int, bytes], steps: Sequence[Step], lanes: Sequence[Lane]
 ) -> dict[int, Outcome]:
     """Have the requests of one job carried out, in a worker thread; what is no message comes after the messages."""
-    outcomes = {}
+    outcomes: dict[int, Outcome] = {}
     for step, lane in zip(steps, lanes, strict=True):
+        deletions = [op for op in map(operations.__getitem__, step.places) if isinstance(op, DeleteLink)]
+        if len(deletions) == len(step.places) > 1:
+            acks = lane.sweep([op.target.ifindex or 0 for op in deletions], deletions[0].group)
+            outcomes |= {p: Outcome(operations[p], *ack) for p, ack in zip(step.places, acks, strict=True)}
+            continue
         messages = [place for place in step.places if place in encoded]
         acks = lane.request([encoded[place] for place in messages])
         for place, ack in zip(messages, acks, strict=True):

@@ -67,7 +67,10 @@ class OperationCheck:
             case SetChecksums():
                 self._check_target(operation.target)
                 self._require(isinstance(operation.checksums, Checksums), "checksums")
-            case DeleteLink() | PromoteSecondaries():
+            case DeleteLink():
+                self._check_target(operation.target)
+                self._check_number("group", operation.group)
+            case PromoteSecondaries():
                 self._check_target(operation.target)
             case _:
                 assert_never(operation)
