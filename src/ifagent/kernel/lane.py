@@ -10,18 +10,26 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
+from hashlib import blake2b
+from typing import TypeVar, cast
 
 from ifagent.core.link import Checksums, LinkId, NsId
 from ifagent.errors import NamespaceUnavailable
 from ifagent.kernel.ethtool import get_checksums, set_checksums
-from ifagent.kernel.messages import Ack, parse_address, parse_link
+from ifagent.kernel.messages import Ack, Message, parse_address, parse_link
 from ifagent.kernel.mirror import Listing
 from ifagent.kernel.namespaces import open_namespace
 from ifagent.kernel.requests import delete_group, dump_addresses, dump_links, set_group
 from ifagent.kernel.sockets import RequestSocket
 from ifagent.kernel.syscalls import inside, open_thread_namespace
+
+T = TypeVar("T")
+
+_DIGEST = 16
+"""Bytes of a hash that stands for a message: kept instead of the message, which is a hundred times as long."""
 
 
 class Lane:
@@ -34,6 +42,7 @@ class Lane:
         self._home = home
         self._socket = socket
         self._free = threading.Lock()
+        self._known: dict[bytes, object] = {}
 
     @classmethod
     def open(cls, namespace: NsId, path: str, *, home: int) -> Lane:
@@ -97,11 +106,22 @@ class Lane:
     def look(self, *, tells_maker: bool) -> Listing:
         """List all links and addresses; ``tells_maker`` as in :func:`parse_address`. Raises ``OSError``."""
         with self._any_socket() as socket:
-            links = [parse_link(data, message) for data, message in socket.dump(dump_links())]
-            addresses = [
-                parse_address(data, message, tells_maker=tells_maker) for data, message in socket.dump(dump_addresses())
-            ]
-        return Listing([link for link in links if link], [address for address in addresses if address])
+            links, addresses = socket.dump(dump_links()), socket.dump(dump_addresses())
+        known, self._known = self._known, {}
+        read_address = partial(parse_address, tells_maker=tells_maker)
+        return Listing(
+            [link for data, message in links if (link := self._read(parse_link, data, message, known))],
+            [found for data, message in addresses if (found := self._read(read_address, data, message, known))],
+        )
+
+    def _read(
+        self, parse: Callable[[bytes, Message], T], data: bytes, message: Message, known: Mapping[bytes, object]
+    ) -> T:
+        """Understand a message, or remember what was understood of the same bytes the last time."""
+        key = blake2b(memoryview(data)[message.start : message.end], digest_size=_DIGEST).digest()
+        found = known[key] if key in known else parse(data, message)
+        self._known[key] = found
+        return cast("T", found)
 
     @contextmanager
     def _any_socket(self) -> Iterator[RequestSocket]:

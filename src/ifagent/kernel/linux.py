@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final
@@ -228,11 +229,13 @@ class LinuxKernel:
     async def _follow_notifications(self, running: Running) -> None:
         while True:
             await anyio.wait_readable(running.monitor)
+            began = time.monotonic()
             if self._files.in_use:  # whoever waits for the threads drains when they are done
                 running.monitor.gather()
             else:
                 self.drain()
-            await anyio.sleep(GATHER)
+            # What takes longer to read than it takes to gather is left to gather: of a link only the last word counts.
+            await anyio.sleep(max(GATHER, time.monotonic() - began))
 
     async def _follow_names(self, running: Running, watch: NameWatch) -> None:
         watch.start(lambda: running.renamed.set())  # noqa: PLW0108 the event is another one after each wake
