@@ -87,7 +87,7 @@ def conformance(session: nox.Session) -> None:
 @nox.session
 def integration(session: nox.Session) -> None:
     """Test the whole on the real kernel with a real etcd."""
-    pytest(session, "tests/integration")
+    pytest(session, "tests/integration", "tests/chaos")
 
 
 @nox.session
@@ -107,6 +107,19 @@ def fuzz(session: nox.Session) -> None:
     """Fuzz every decoder, guided by coverage; for a minute unless ``--runs`` says otherwise."""
     install(session, "test", "fuzz")
     session.run("python", "-m", "fuzz.run", *session.posargs, env={"PYTHONPATH": "tests"})
+
+
+def chaos(session: nox.Session) -> None:
+    """Play havoc with a real agent and compare with a model: ``nox -s chaos -- --minutes 30 --seed 1``."""
+    install(session, "test")
+    session.run("python", "-m", "chaos", *session.posargs, env={"PYTHONPATH": "tests"})
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Keep an agent busy for 10 minutes and see that it does not grow: ``nox -s soak -- --minutes 10``."""
+    install(session, "test")
+    session.run("python", "-m", "chaos", "--soak", *session.posargs, env={"PYTHONPATH": "tests"})
 
 
 @nox.session

@@ -1,0 +1,172 @@
+"""The differences between what must be and what is, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Interface, IPv6Interface, ip_interface
+
+from chaos.intent import Intent, World
+from chaos.observation import Link, Observation
+from chaos.oracle import DEFAULT_MTU, Expected, Facts, Place, expect, group_of, name_of, names_of
+from chaos.values import Wish
+
+
+def in_kernel_order(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    """Return addresses as a link lists them that was given them in this order.
+
+    IPv4: one of each subnet, then those that share a subnet with an earlier one. IPv6: link-local ones last.
+    """
+    parsed = [ip_interface(address) for address in addresses]
+    ipv4 = [address for address in parsed if isinstance(address, IPv4Interface)]
+    primaries = {address.network: address for address in reversed(ipv4)}
+    first = [address for address in ipv4 if primaries[address.network] is address]
+    secondaries = [address for address in ipv4 if address not in first]
+    ipv6 = sorted((a for a in parsed if isinstance(a, IPv6Interface)), key=lambda a: a.ip.is_link_local)
+    return tuple(map(str, [*first, *secondaries, *ipv6]))
+
+
+def differences_from_nearest(
+    intent: Intent, facts: Facts, seen: Observation, label: str, macs: Mapping[str, str]
+) -> tuple[World, list[str]]:
+    """Return the possible world that what is seen is closest to, and what is different there; nothing if it is that.
+
+    ``macs`` are the MACs, as far as they are known, that links have whose interface does not say.
+    """
+    found: tuple[World, list[str]] | None = None
+    for world in intent.worlds():
+        different = list(Comparison(world, facts, seen, label, macs).differences())
+        if found is None or len(different) < len(found[1]):
+            found = world, different
+        if not different:
+            break
+    assert found
+    return found
+
+
+class Comparison:
+    """One world and one observation."""
+
+    def __init__(self, world: World, facts: Facts, seen: Observation, label: str, macs: Mapping[str, str]) -> None:
+        self.world = world
+        self.facts = facts
+        self.seen = seen
+        self.label = label
+        self.macs = macs
+        self.expected: Expected = expect(world, facts, seen, label)
+        self.found = names_of(seen.links, label)
+
+    def differences(self) -> Iterator[str]:
+        """Return every difference, in words."""
+        yield from self._states()
+        for name, (wish, place) in sorted(self.expected.links.items()):
+            yield from self._link(name, wish, place)
+        yield from self._left_over()
+        yield from self._of_others()
+        yield from self._namespaces()
+
+    def _states(self) -> Iterator[str]:
+        states = self.seen.states
+        yield from (f"state of {name}: there is none" for name in sorted(self.world.declared - states.keys()))
+        for name in sorted(states):
+            if name not in self.world.declared:
+                yield f"state of {name}: it is not declared, and still {states[name].get('config_state')}"
+                continue
+            wanted, state = self.expected.states[name], states[name]
+            missing = tuple(state.get("missing", ()))
+            if state.get("config_state") != wanted.config_state or (
+                wanted.config_state == "PENDING" and missing != wanted.missing
+            ):
+                has = f"{state.get('config_state')} {list(missing)} ({state.get('reason', '')})"
+                yield f"state of {name}: {has}, must be {wanted.config_state} {list(wanted.missing)}"
+            if wanted.config_state != "APPLIED" and not state.get("reason"):
+                yield f"state of {name}: no reason is given"
+            if state.get("config_state") == "APPLIED" == wanted.config_state:
+                yield from self._published(name)
+
+    def _published(self, name: str) -> Iterator[str]:
+        """Compare the state of an applied interface with the kernel."""
+        links = self.found.get(name)
+        if not links:
+            return
+        link, state = links[0], self.seen.states[name]
+        listed = self.expected.links[name][0].addresses
+        for key, has in (
+            ("internal_name", link.host_name),
+            ("if_index", link.ifindex),
+            ("phys_address", link.mac),
+            ("mtu", link.mtu),
+            ("admin_status", 1 if link.up else 2),
+            ("ip_addresses", [a for a in link.addresses if a in in_kernel_order(listed)]),
+            ("observed_revision", state.get("applied_revision")),
+        ):
+            if state.get(key) != has:
+                yield f"state of {name}: {key} is {state.get(key)!r}, in the kernel {has!r}"
+
+    def _link(self, name: str, wish: Wish, place: Place) -> Iterator[str]:
+        links = self.found.get(name, [])
+        if len(links) != 1:
+            yield f"{name}: {len(links)} links, must be one at {place}"
+            return
+        [link] = links
+        default = self.facts.taps.get(wish.temp, "") if wish.is_tap else self.macs.get(name, "")
+        wanted: dict[str, tuple[object, object]] = {
+            "place": (link.place, place),
+            "kind": (link.kind, "tun" if wish.is_tap else "veth"),
+            "up": (link.up, wish.enabled),
+            "mtu": (link.mtu, wish.mtu or DEFAULT_MTU),
+            "mac": (link.mac, wish.mac or default or link.mac),
+            "addresses": (link.addresses, in_kernel_order(wish.addresses)),
+        }
+        if not wish.is_tap:
+            wanted["group"] = (link.group, str(group_of(self.label)))
+            wanted["alias"] = (link.alias, f"ifagent/{self.label}/{name}")
+        for what, (has, must) in wanted.items():
+            if has != must:
+                yield f"{name}: {what} is {has!r}, must be {must!r}"
+        if not wish.mac and not int(link.mac[:2], 16) & 2:
+            yield f"{name}: its MAC {link.mac} is not one of its own"
+        if not wish.is_tap and not any(link.is_end_with(other) for other in self.found.get(wish.peer, [])):
+            yield f"{name}: it is not the other end of {wish.peer}"
+
+    def _left_over(self) -> Iterator[str]:
+        for link in self.seen.links:
+            name = name_of(link, self.label)
+            if name in self.expected.links or name in self.expected.frozen or link.place in self.facts.foreign:
+                continue
+            if name and not any(self._is_other_end(link, frozen) for frozen in self.expected.frozen):
+                yield f"left over: {link.host_name} in {link.space} of {name}"
+            elif not name and not self._is_free_tap(link) and not self._may_be_nameless(link):
+                yield f"left over: {link.host_name} ({link.kind}) in {link.space}, of nobody"
+
+    def _is_other_end(self, link: Link, name: str) -> bool:
+        return any(link.is_end_with(other) for other in self.found.get(name, []))
+
+    def _is_free_tap(self, link: Link) -> bool:
+        """Tell whether it is a TAP as its creator made it."""
+        mac = self.facts.taps.get(link.host_name)
+        return link.space == self.seen.own and link.kind == "tun" and mac == link.mac and not link.addresses
+
+    def _may_be_nameless(self, link: Link) -> bool:
+        """Tell whether it may be a link that stays as it is, and whose alias somebody has changed."""
+        return bool(self.expected.frozen) and link.group == str(group_of(self.label))
+
+    def _of_others(self) -> Iterator[str]:
+        at = {link.place: link for link in self.seen.links}
+        yield from (f"gone: the link {place[1]} in {place[0]} of others" for place in self.facts.foreign - at.keys())
+        for temporary in self.facts.taps:
+            name = self._adopter(temporary)
+            if not self.found.get(name) and (self.seen.own, temporary) not in at:
+                yield f"gone: the TAP {temporary} of others"
+
+    def _adopter(self, temporary: str) -> str:
+        return next((wish.name for wish in self.world.wishes.values() if wish.temp == temporary), "")
+
+    def _namespaces(self) -> Iterator[str]:
+        yield from (f"stale: {name} among the named namespaces" for name in sorted(self.seen.stale))
+        mentioned = {wish.space.reference for wish in self.world.wishes.values() if wish.space.kind == "named"}
+        used = {link.space for link in self.seen.links}
+        for name, space in self.seen.named.items():
+            if name not in mentioned | self.facts.namespaces and space not in used:
+                yield f"left over: the namespace {name}"
+        for name in sorted(self.facts.namespaces - self.seen.named.keys()):
+            yield f"gone: the namespace {name} of others"

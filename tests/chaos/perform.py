@@ -1,0 +1,205 @@
+"""Doing what a script says, to real things, and telling the model of it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from chaos import look
+from chaos.actions import Action, Drift, Foreign, Pause, Simple, Store, What
+from chaos.intent import Intent
+from chaos.stage import Stage
+from chaos.values import OWN, Space, bad_value, encode
+from docker_engine import Refused
+from lab import until
+
+
+class Performer:
+    """Carries out actions; what cannot be done at the moment has no effect, such as deleting what is not there."""
+
+    def __init__(self, stage: Stage, intent: Intent) -> None:
+        self.stage = stage
+        self.intent = intent
+        self._simple: dict[What, Callable[[str], None]] = {
+            What.NAMESPACE_ADD: self._add_namespace,
+            What.NAMESPACE_DELETE: self._delete_namespace,
+            What.PROCESS_START: stage.start_process,
+            What.PROCESS_KILL: stage.end_process,
+            What.FILE_MOUNT: self._mount,
+            What.FILE_UNMOUNT: self._unmount,
+            What.FILE_ORDINARY: self._make_ordinary,
+            What.CONTAINER_START: self._start_container,
+            What.CONTAINER_STOP: lambda slot: self._end_container(slot, kill=False),
+            What.CONTAINER_KILL: lambda slot: self._end_container(slot, kill=True),
+            What.CONTAINER_RESTART: self._restart_container,
+            What.DOCKER_KILL: lambda _: self._kill_docker(),
+            What.DOCKER_START: lambda _: self._start_docker(),
+            What.TAP_MAKE: self._make_tap,
+            What.TAP_DELETE: self._delete_tap,
+            What.ETCD_STOP: lambda _: stage.etcd.stop(),
+            What.ETCD_KILL: lambda _: stage.etcd.kill(),
+            What.ETCD_START: lambda _: stage.etcd.start(),
+            What.ETCD_COMPACT: lambda _: stage.store.compact(),
+            What.ETCD_RESET: lambda _: stage.reset_connections(),
+            What.AGENT_KILL: lambda _: stage.end_agent(signal.SIGKILL),
+            What.AGENT_TERM: lambda _: stage.end_agent(signal.SIGTERM),
+            What.AGENT_START: lambda _: self._start_agent(),
+        }
+
+    def perform(self, action: Action) -> None:
+        """Carry out one action."""
+        match action:
+            case Pause(seconds):
+                time.sleep(seconds)
+            case Simple(what, target):
+                self._simple[what](target)
+            case Store():
+                self._write(action)
+            case Drift():
+                self._drift(action)
+            case Foreign():
+                self._change_foreign(action)
+
+    # The store and the agent
+
+    def _write(self, action: Store) -> None:
+        puts = {}
+        for value in action.puts:
+            wish = None
+            if value.wish is not None:
+                wish = replace(value.wish, space=self.stage.real(value.wish.space))
+            data = bad_value(value.which, value.name) if wish is None else encode(wish, value.form)
+            puts[value.name, value.form.family] = data
+            self.intent.put(value.name, value.form.family, wish)
+        self.stage.store.write(puts, list(action.deletes))
+        for name, family in action.deletes:
+            self.intent.delete(name, family)
+
+    def _start_agent(self) -> None:
+        self.stage.start_agent()
+        self.intent.restart()
+
+    # The kernel
+
+    def _ip(self, space: Space, *words: str) -> bool:
+        path = self.stage.path(space)
+        return bool(path) and not look.inside(path, "ip", *words).returncode
+
+    def _drift(self, action: Drift) -> None:
+        path = self.stage.path(action.space)
+        if not path or (look.space_at(path), action.host_name) in self.stage.foreign:
+            return
+        words = [action.host_name if word == "DEV" else word for word in action.words]
+        if action.to == OWN:
+            # This process is in there, and stays.
+            words.append(str(Path("/proc/self").resolve().name))
+        elif action.to is not None:
+            words.append(action.to.reference)
+        look.inside(path, "ip", *words)
+
+    def _change_foreign(self, action: Foreign) -> None:
+        path = self.stage.path(action.space)
+        if not path:
+            return
+        place = look.space_at(path), action.host_name
+        if not action.add:
+            if place in self.stage.foreign and self._ip(action.space, "link", "delete", "dev", action.host_name):
+                self.stage.foreign.discard(place)
+        elif self._ip(action.space, "link", "add", "name", action.host_name, "type", "bridge"):
+            self.stage.foreign.add(place)
+
+    def _add_namespace(self, name: str) -> None:
+        if _run("ip", "netns", "add", name):
+            self.stage.namespaces.add(name)
+
+    def _delete_namespace(self, name: str) -> None:
+        self.stage.forget_links_in(Space("named", name))
+        if _run("ip", "netns", "delete", name):
+            self.stage.namespaces.discard(name)
+
+    def _make_tap(self, name: str) -> None:
+        seen = self.stage.observe()
+        if name in self.stage.facts(seen).taps:
+            return
+        if _run("ip", "tuntap", "add", "dev", name, "mode", "tap"):
+            # It may be adopted in the next moment; its MAC stays, or is in its alias.
+            self.stage.taps[name] = until(lambda: self._mac_of_tap(name))
+
+    def _mac_of_tap(self, name: str) -> str:
+        for link in self.stage.observe().links:
+            if link.kind == "tun" and link.host_name == name and not link.alias:
+                return link.mac
+            if link.alias.startswith("ifagent-tap/") and link.alias.split("/")[2] == name:
+                return link.alias.split("/")[3]
+        return ""
+
+    def _delete_tap(self, name: str) -> None:
+        """End a TAP wherever it is, as its creator does by closing it."""
+        for link in self.stage.observe().links:
+            adopted = link.alias.startswith("ifagent-tap/") and link.alias.split("/")[2] == name
+            if link.kind == "tun" and (adopted or link.host_name == name):
+                path = next(p for p in self._paths() if look.space_at(p) == link.space)
+                if not look.inside(path, "ip", "link", "delete", "dev", link.host_name).returncode:
+                    self.stage.taps.pop(name, None)
+
+    def _paths(self) -> list[str]:
+        spaces = [OWN, *(Space("named", name) for name in look.named()[0])]
+        spaces += [Space("pid", slot) for slot in self.stage.processes]
+        spaces += [Space("file", f"f{number}") for number in range(2)]
+        spaces += [Space("microservice", slot) for slot in self.stage.running_boxes]
+        return [path for space in spaces if (path := self.stage.path(space))]
+
+    # Files
+
+    def _mount(self, slot: str) -> None:
+        path = self.stage.folder / slot
+        path.unlink(missing_ok=True)
+        path.touch()
+        _run("unshare", f"--net={path}", "true")
+
+    def _unmount(self, slot: str) -> None:
+        self.stage.forget_links_in(Space("file", slot))
+        path = self.stage.folder / slot
+        _run("umount", "--lazy", str(path))
+        path.unlink(missing_ok=True)
+
+    def _make_ordinary(self, slot: str) -> None:
+        self._unmount(slot)
+        (self.stage.folder / slot).write_text("no namespace")
+
+    # Containers
+
+    def _start_container(self, slot: str) -> None:
+        if self.stage.docker is not None:
+            self.stage.boxes[slot] = self.stage.docker.run(slot)
+            self.stage.running_boxes.add(slot)
+
+    def _end_container(self, slot: str, *, kill: bool) -> None:
+        self.stage.forget_links_in(Space("microservice", slot))
+        self.stage.running_boxes.discard(slot)
+        box = self.stage.boxes.pop(slot)
+        with suppress(Refused):
+            if not kill:
+                box.stop()
+        box.remove()
+
+    def _restart_container(self, slot: str) -> None:
+        self.stage.forget_links_in(Space("microservice", slot))
+        self.stage.boxes[slot].restart()
+
+    def _kill_docker(self) -> None:
+        if self.stage.docker is not None:
+            self.stage.docker.kill()
+
+    def _start_docker(self) -> None:
+        if self.stage.docker is not None:
+            self.stage.docker.start()
+
+
+def _run(*command: str) -> bool:
+    return not subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).returncode

@@ -1,0 +1,190 @@
+"""Everything real that chaos plays with: a kernel, an etcd behind a proxy, an agent, processes and containers."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from anyio.from_thread import start_blocking_portal
+from chaos import look
+from chaos.observation import Observation, SpaceId
+from chaos.oracle import Facts
+from chaos.store import Store
+from chaos.values import OWN, Space
+from docker_engine import Box, DockerEngine
+from etcd_server import EtcdServer, proxy_to, running
+from lab import Lab, lab_in, until
+from spawned import OWN_SPACE, SLEEP, Spawned, space_of
+
+NO_SUCH_PROCESS = 1_999_999_000
+"""Process ids from here on nobody has."""
+
+
+class Stage:
+    """The real things, and what others than the agent have done to them."""
+
+    def __init__(
+        self, folder: Path, etcd: EtcdServer, lab: Lab, docker: DockerEngine | None, *, reset: Callable[[], None]
+    ) -> None:
+        self.reset_connections = reset
+        self.folder = folder
+        self.etcd = etcd
+        self.lab = lab
+        self.docker = docker
+        self.store = Store(etcd, lab.label)
+        self.agent: subprocess.Popen[bytes] | None = None
+        self.processes: dict[str, Spawned] = {}
+        self.pids: dict[str, int] = {}
+        self.boxes: dict[str, Box] = {}
+        self.running_boxes: set[str] = set()
+        self.docker_runs = docker is not None
+        self.foreign: set[tuple[SpaceId, str]] = set()
+        self.namespaces: set[str] = set()
+        self.taps: dict[str, str] = {}
+        self.taps_at_risk = False
+        self.agents_started = 0
+
+    # Names
+
+    def real(self, space: Space) -> Space:
+        """Return a reference as the agent is to get it."""
+        match space.kind:
+            case "pid":
+                number = self.pids.get(space.reference, NO_SUCH_PROCESS + int(space.reference[1:]))
+                return Space("pid", str(number))
+            case "file":
+                return Space("file", str(self.folder / space.reference))
+            case _:
+                return space
+
+    def path(self, space: Space) -> str:
+        """Return where a namespace can be entered now, empty if it is not there."""
+        match space.kind:
+            case "own":
+                path = look.OWN_PATH
+            case "named":
+                path = str(look.NAMESPACES / space.reference)
+            case "pid":
+                known = space.reference in self.processes
+                path = f"/proc/{self.pids[space.reference]}/ns/net" if known else ""
+            case "file":
+                path = str(self.folder / space.reference)
+            case _:
+                path = self.boxes[space.reference].path if space.reference in self.running_boxes else ""
+        return path if path and look.space_at(path) else ""
+
+    def forget_links_in(self, space: Space) -> None:
+        """Note that a namespace ends, and whatever is in it."""
+        if path := self.path(space):
+            gone = look.space_at(path)
+            self.foreign = {place for place in self.foreign if place[0] != gone}
+            self.taps_at_risk = True
+
+    # The agent
+
+    def start_agent(self) -> None:
+        """Start the agent, without waiting for anything."""
+        options = ["--container-socket", str(self.docker.socket)] if self.docker else []
+        self.agent = self.lab.start_agent("--log-level", "info", *options, ready=False)
+        self.agents_started += 1
+
+    def end_agent(self, number: signal.Signals) -> None:
+        """End the agent."""
+        assert self.agent
+        self.agent.send_signal(number)
+        self.agent.wait(30)
+        self.agent = None
+
+    def agent_log(self) -> str:
+        """Return the end of the newest agent's log."""
+        path = self.folder / f"agent-{self.agents_started - 1}.log"
+        return path.read_text()[-12000:] if path.exists() else ""
+
+    # Processes
+
+    def start_process(self, slot: str) -> None:
+        """Start a process in a network namespace of its own."""
+        process = Spawned(*OWN_SPACE, *SLEEP)
+        until(lambda: space_of(process.pid) not in {0, look.space_at(look.OWN_PATH)})
+        self.processes[slot], self.pids[slot] = process, process.pid
+
+    def end_process(self, slot: str) -> None:
+        """Kill it."""
+        self.forget_links_in(Space("pid", slot))
+        self.processes.pop(slot).end()
+
+    # Looking
+
+    def observe(self) -> Observation:
+        """Return what is there."""
+        spaces, ordinary = {OWN: look.space_at(look.OWN_PATH)}, set()
+        named, stale = look.named()
+        spaces |= {Space("named", name): space for name, space in named.items()}
+        others = [Space("pid", slot) for slot in self.processes]
+        others += [Space("file", f"f{number}") for number in range(2)]
+        others += [Space("microservice", slot) for slot in self.running_boxes]
+        paths = {spaces[OWN]: look.OWN_PATH}
+        paths |= {space: str(look.NAMESPACES / name) for name, space in named.items()}
+        for reference in others:
+            if path := self.path(reference):
+                spaces[self.real(reference)] = space = look.space_at(path)
+                paths[space] = path
+            elif reference.kind == "file" and (self.folder / reference.reference).exists():
+                ordinary.add(self.real(reference))
+        # A container without a network has no IPv6 either.
+        boxes = [path for slot in self.running_boxes if (path := self.path(Space("microservice", slot)))]
+        without = {look.space_at(path) for path in boxes if not look.has_ipv6(path)}
+        links = [link for space, path in paths.items() for link in look.links_in(path, space)]
+        return Observation(
+            own=spaces[OWN],
+            spaces=spaces,
+            links=tuple(links),
+            states=self.store.states(),
+            ordinary=frozenset(ordinary),
+            without_ipv6=frozenset(without),
+            named=named,
+            stale=frozenset(stale),
+        )
+
+    def facts(self, seen: Observation) -> Facts:
+        """Return what others have made, as far as it is still there."""
+        taps = [link for link in seen.links if link.kind == "tun"]
+        # The alias of an adopted one says what it was called.
+        there = {link.alias.split("/")[2] if link.alias.startswith("ifagent-tap/") else link.host_name for link in taps}
+        made = {name: mac for name, mac in self.taps.items() if name in there or not self.taps_at_risk}
+        return Facts(frozenset(self.foreign), frozenset(self.namespaces), made)
+
+    def settle(self, facts: Facts) -> None:
+        """Note that these facts are certain."""
+        self.taps = dict(facts.taps)
+        self.taps_at_risk = False
+
+    def clean_up(self) -> None:
+        """End and take away what the lab does not know of."""
+        if self.agent is not None and self.agent.poll() is None:
+            self.end_agent(signal.SIGKILL)
+        for slot in list(self.processes):
+            self.processes.pop(slot).end()
+        for number in range(2):
+            subprocess.run(["umount", "--lazy", str(self.folder / f"f{number}")], capture_output=True, check=False)
+        for name in look.named()[0]:
+            subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
+
+
+@contextmanager
+def stage(folder: Path, docker: DockerEngine | None) -> Iterator[Stage]:
+    """Have everything, with a running agent that reaches its etcd through a proxy, and take it away afterwards."""
+    (folder / "etcd").mkdir()
+    with ExitStack() as stack:
+        etcd = stack.enter_context(running(folder / "etcd"))
+        portal = stack.enter_context(start_blocking_portal())
+        proxy = stack.enter_context(portal.wrap_async_context_manager(proxy_to(etcd.port)))
+        etcd.address = proxy.before(etcd.address)
+        lab = stack.enter_context(lab_in(etcd, "chaos", folder))
+        made = Stage(folder, etcd, lab, docker, reset=lambda: portal.call(proxy.reset))
+        stack.callback(made.clean_up)
+        made.start_agent()
+        yield made
