@@ -100,3 +100,43 @@ def test_a_duplicate_address_is_reported(lab: Lab) -> None:
     assert "10.0.0.1/24" in addresses(lab.link("a", left))
     lab.put(veth("a", "b", left, ip_addresses=["10.0.0.1/24", "2001:db8::2/64"]))
     lab.until_state("a", "APPLIED")
+
+
+def set_ipv6(space: str, *, off: bool) -> None:
+    command = ["ip", "netns", "exec", space, "sysctl", "-qw", f"net.ipv6.conf.all.disable_ipv6={int(off)}"]
+    subprocess.run(command, check=True, timeout=10)
+
+
+def test_where_ipv6_is_off_the_rest_is_done_and_that_is_said(lab: Lab) -> None:
+    space = lab.space("s")
+    ip("netns", "add", space)
+    set_ipv6(space, off=True)
+    lab.start_agent()
+    both = ["10.1.0.1/24", "2001:db8::1/64"]
+    lab.put(veth("a", "b", space, mtu=1400, ip_addresses=both), veth("b", "a", space))
+    state = lab.until_state("a", "FAILED")
+    assert "2001:db8::1/64" in state["reason"]
+    assert "IPv6 is disabled on this device" in state["reason"]
+    link = lab.link("a", space)
+    assert (addresses(link), link["mtu"], "UP" in link["flags"]) == (["10.1.0.1/24"], 1400, True)
+    lab.until_applied("b")
+    set_ipv6(space, off=False)
+    lab.put(veth("a", "b", space, mtu=1401, ip_addresses=both))
+    lab.until_state("a", "APPLIED", mtu=1401)
+    assert addresses(lab.link("a", space)) == both
+
+
+def test_global_ipv6_addresses_are_back_after_down_and_up(lab: Lab) -> None:
+    space = lab.space("s")
+    lab.start_agent()
+    both = ["10.1.0.1/24", "2001:db8::1/64", "2001:db8::2/64"]
+    value = veth("a", "b", space, ip_addresses=both)
+    lab.put(value, veth("b", "a", space))
+    lab.until_applied("a", "b")
+    ifindex = lab.link("a", space)["ifindex"]
+    lab.put(value | {"enabled": False})
+    until(lambda: "UP" not in lab.link("a", space)["flags"])
+    lab.until_applied("a")
+    lab.put(value)
+    until(lambda: "UP" in lab.link("a", space)["flags"] and addresses(lab.link("a", space)) == both, what=lab.logs)
+    assert lab.link("a", space)["ifindex"] == ifindex
