@@ -39,7 +39,7 @@ from ifagent.core.planner import plan
 from ifagent.core.policy import Policy
 from ifagent.core.report import Findings, deleted, report
 from ifagent.core.retry import Fate, RetryBook, fate
-from ifagent.core.state import InterfaceState
+from ifagent.core.state import ConfigState, InterfaceState
 from ifagent.core.views import Desired, Observed
 from ifagent.errors import KernelRefused
 from ifagent.inbox import Inbox
@@ -50,6 +50,9 @@ from ifagent.statistics import Counters
 from ifagent.stream import StateHub
 
 _NOTHING_FOUND = Verdict()
+
+MANY = 50
+"""Most interfaces that are logged one by one when they have become right, or gone, at once."""
 
 MAX_PASSES = 16
 """Most times one round plans before it publishes what it has; the next round goes on from there."""
@@ -318,6 +321,7 @@ class Reconciler:
         desired, observed = self.index.desired(), self.index.observed()
         changed: dict[Name, InterfaceState] = {}
         gone: list[Name] = []
+        told: list[InterfaceState] = []
         # What was declared anew since the plan was made is told after the next one.
         for name in decided - self.index.changed:
             before = self.hub.states.get(name)
@@ -328,10 +332,10 @@ class Reconciler:
             state = report(self._findings(name, desired, observed, now, clock), before)
             if state is not before:
                 changed[name] = state
-                _log_state(before, state)
+                if before is None or (before.config_state, before.reason) != (state.config_state, state.reason):
+                    told.append(state)
         self.hub.publish(changed, {name: deleted(self.hub.states[name], clock) for name in gone})
-        for name in gone:
-            log.info("deleted", interface=name)
+        _log(told, gone)
 
     def _findings(self, name: Name, desired: Desired, observed: Observed, now: float, clock: float) -> Findings:
         verdict, interface = self._verdicts.get(name, _NOTHING_FOUND), desired.interfaces.get(name)
@@ -366,8 +370,15 @@ def _namespaces_of(operation: Operation) -> set[NsId]:
     return {place for place in places if not isinstance(place, NamespaceRef)}
 
 
-def _log_state(before: InterfaceState | None, state: InterfaceState) -> None:
-    if before is not None and (before.config_state, before.reason) == (state.config_state, state.reason):
-        return
-    fields = {"interface": state.name, "link": state.internal_name, "reason": state.reason}
-    log.info(state.config_state.lower(), **{key: value for key, value in fields.items() if value})
+def _log(told: Sequence[InterfaceState], gone: Sequence[Name]) -> None:
+    """Log what has become of interfaces; of many that are right, or gone, at once only how many they are."""
+    applied = [state for state in told if state.config_state is ConfigState.APPLIED]
+    for state in told if len(applied) <= MANY else (s for s in told if s.config_state is not ConfigState.APPLIED):
+        fields = {"interface": state.name, "link": state.internal_name, "reason": state.reason}
+        log.info(state.config_state.lower(), **{key: value for key, value in fields.items() if value})
+    if len(applied) > MANY:
+        log.info("applied", interfaces=len(applied))
+    for name in gone if len(gone) <= MANY else ():
+        log.info("deleted", interface=name)
+    if len(gone) > MANY:
+        log.info("deleted", interfaces=len(gone))
