@@ -37,6 +37,7 @@ SETTINGS = (
     "http",
     "http_public",
     "state_dir",
+    "socket_group",
     *ETCD_SETTINGS,
 )
 """What a TOML file may set; ``-`` and ``_`` are the same."""
