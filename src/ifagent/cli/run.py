@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 @click.option(
     "--container-socket",
     "container_sockets",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),  # the engine may come, or let us in, later
     multiple=True,
     envvar="IFAGENT_CONTAINER_SOCKET",
     show_envvar=True,
