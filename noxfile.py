@@ -97,6 +97,24 @@ def docker(session: nox.Session) -> None:
 
 
 @nox.session
+def systemd(session: nox.Session) -> None:
+    """Test the unit in a machine with a real systemd; needs root, debootstrap and systemd-container."""
+    install(session, "test")
+    root = Path(session.cache_dir, "debian").resolve()
+    session.run("python", "tests/debian_root.py", str(root))
+    session.run("pytest", *(session.posargs or ["tests/systemd"]), env={"IFAGENT_TEST_ROOT": str(root / "root")})
+
+
+@nox.session
+def image(session: nox.Session) -> None:
+    """Build the image without a registry and run it with a real docker; needs root, debootstrap and docker."""
+    install(session, "test")
+    root = Path(session.cache_dir, "debian").resolve()
+    session.run("python", "tests/debian_root.py", str(root))
+    session.run("pytest", *(session.posargs or ["tests/image"]), env={"IFAGENT_TEST_ROOT": str(root / "root")})
+
+
+@nox.session
 def examples(session: nox.Session) -> None:
     """Run every example and every piece of code in the README."""
     pytest(session, "tests/examples")

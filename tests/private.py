@@ -14,6 +14,7 @@ _CLONE_NEWNS = 0x00020000
 _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNET = 0x40000000
 _MS_REC_PRIVATE = 0x4000 | 0x40000
+_MNT_DETACH = 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -32,12 +33,13 @@ def enter() -> str:
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
         Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
-    for source, target, kind, mount_flags in (
-        (b"none", b"/", None, _MS_REC_PRIVATE),
-        (b"tmpfs", b"/run", b"tmpfs", 0),
-    ):
-        if _libc.mount(source, target, kind, mount_flags, None):
-            return f"cannot mount {target.decode()}: {os.strerror(ctypes.get_errno())}"
+    if _libc.mount(b"none", b"/", None, _MS_REC_PRIVATE, None):
+        return f"cannot make mounts private: {os.strerror(ctypes.get_errno())}"
+    # What is mounted below /run would be hidden, but still be listed, and docker takes it for what it looks for.
+    while not _libc.umount2(b"/run/netns", _MNT_DETACH):
+        pass
+    if _libc.mount(b"tmpfs", b"/run", b"tmpfs", 0, None):
+        return f"cannot mount /run: {os.strerror(ctypes.get_errno())}"
     _set_loopback_up()
     return ""
 

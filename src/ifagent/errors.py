@@ -14,6 +14,7 @@
     ├── KernelRefused         the world: the kernel answered a request with an errno
     ├── NamespaceUnavailable  the world: a namespace went away, or may not be entered
     ├── SourceLost            the world: a source of intent cannot be heard
+    ├── MissingRights         the world: the process may not do what it is for
     ├── LabelTaken            the world: another agent has this agent's label
     └── AgentBug              ours
 """
@@ -152,6 +153,10 @@ class SourceLost(IfagentError):
         """Keep the source's name and what went wrong, never a secret."""
         self.source = source
         super().__init__(f"{source}: {text}")
+
+
+class MissingRights(IfagentError):
+    """The process lacks capabilities without which it is of no use; the message has a line for each."""
 
 
 class LabelTaken(IfagentError):

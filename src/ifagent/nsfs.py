@@ -23,6 +23,7 @@ OWN_NAMESPACE_PATH: Final = "/proc/self/ns/net"
 """The namespace of the process, as its main thread has it."""
 
 _THREAD_NAMESPACE_PATH: Final = "/proc/thread-self/ns/net"
+_NS_GET_USERNS: Final = 0xB701
 _NS_GET_NSTYPE: Final = 0xB703
 _CLONE_NEWNET: Final = 0x4000_0000
 
@@ -40,6 +41,21 @@ def own_namespace() -> NsId:
         return NsId(os.fstat(fd).st_ino)
     finally:
         os.close(fd)
+
+
+def is_in_charge() -> bool:
+    """Tell whether capabilities of the process count in its network namespace.
+
+    They do not where that belongs to a user namespace above the one that the process is in.
+    """
+    fd = os.open(OWN_NAMESPACE_PATH, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.close(ioctl(fd, _NS_GET_USERNS))
+    except PermissionError:
+        return False
+    finally:
+        os.close(fd)
+    return True
 
 
 def identify(path: str) -> NsId | None:

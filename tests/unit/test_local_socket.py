@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import stat
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import anyio
@@ -254,6 +256,101 @@ async def test_the_socket_is_for_owner_and_group_and_goes_with_the_agent(path: P
     async with served(Reporter(), path):
         assert stat.S_IMODE(path.stat().st_mode) == 0o660
     assert not path.exists()
+
+
+async def test_its_directory_is_made_for_owner_and_group_and_one_that_is_there_is_left_alone(tmp_path: Path) -> None:
+    async with served(Reporter(), tmp_path / "a" / "b" / "agent.sock") as path:
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o750
+    tmp_path.chmod(0o701)
+    async with served(Reporter(), tmp_path / "agent.sock"):
+        assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o701
+
+
+ASK = """
+import os, socket, sys
+path, user, group, *groups = sys.argv[1:]
+os.setgroups([int(one) for one in groups])
+os.setgid(int(group))
+os.setuid(int(user))
+with socket.socket(socket.AF_UNIX) as client:
+    client.connect(path)
+    client.sendall(b'{"do":"states"}\\n')
+    while data := client.recv(1 << 16):
+        os.write(1, data)
+"""
+"""Asks as another user: the program begins as root, so that it does not matter whose the interpreter is."""
+
+STRANGER, STRANGERS, MEMBERS = 4711, 4712, 4713
+
+
+@pytest.fixture
+async def shared() -> AsyncIterator[Path]:
+    """Serve at a socket of the group ``MEMBERS`` in a directory where everybody may go."""
+    if os.getuid() or Path("/proc/self/uid_map").read_text().split()[2] == "1":
+        pytest.skip("there are no other users here")
+    with TemporaryDirectory(dir="/run") as folder:
+        Path(folder).chmod(0o755)
+        path = Path(folder) / "agent.sock"
+        async with anyio.create_task_group() as group:
+            await group.start(LocalSocket(Reporter(state("a")), path, group=MEMBERS).run)
+            yield path
+            group.cancel_scope.cancel()
+
+
+async def ask_as(path: Path, *ids: int) -> tuple[int, str]:
+    """Ask for all states as user, group and further groups; return exit code and what was answered, or said."""
+    done = await anyio.run_process([sys.executable, "-c", ASK, str(path), *map(str, ids)], check=False)
+    return done.returncode, (done.stdout if done.returncode == 0 else done.stderr).decode()
+
+
+@pytest.mark.parametrize("ids", [(STRANGER, MEMBERS), (STRANGER, STRANGERS, 9, MEMBERS), (0, 0)], ids=str)
+async def test_root_and_the_members_of_its_group_may_ask(shared: Path, ids: tuple[int, ...]) -> None:
+    code, answer = await ask_as(shared, *ids)
+    assert (code, json.loads(answer.splitlines()[0])["name"]) == (0, "a")
+
+
+async def test_another_user_cannot_even_connect(shared: Path) -> None:
+    code, said = await ask_as(shared, STRANGER, STRANGERS)
+    assert code == 1
+    assert "PermissionError" in said
+
+
+async def test_another_user_is_refused_whatever_the_mode(shared: Path) -> None:
+    shared.chmod(0o666)
+    code, answer = await ask_as(shared, STRANGER, STRANGERS, 9)
+    assert code == 0
+    [told] = map(json.loads, answer.splitlines())
+    assert told == {"error": f"user {STRANGER} may not ask: only root, user 0 and members of group {MEMBERS} may"}
+
+
+FETCH = """
+import asyncio, os, sys
+from pathlib import Path
+from ifagent.client.local import fetch_states
+from ifagent.errors import SourceLost
+path, user, group = sys.argv[1:]
+def fetch():
+    try:
+        return asyncio.run(fetch_states(Path(path)))
+    except SourceLost as error:
+        return error
+assert "a" in fetch()  # and all is imported while it can be
+os.setgroups([])
+os.setgid(int(group))
+os.setuid(int(user))
+print(fetch())
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "told"),
+    [(0o666, f"user {STRANGER} may not ask: only root, "), (0o660, "may not be asked by this user: root, ")],
+)
+async def test_a_user_who_is_refused_hears_why(shared: Path, mode: int, told: str) -> None:
+    shared.chmod(mode)
+    done = await anyio.run_process([sys.executable, "-c", FETCH, str(shared), str(STRANGER), str(STRANGERS)])
+    [line] = done.stdout.decode().splitlines()
+    assert line.startswith(f"the agent at {shared}: {told}")
 
 
 async def test_the_socket_of_a_dead_agent_is_replaced(path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import IO, Any, NoReturn
 
 import click
 
-from ifagent.errors import AgentBug, IfagentError, InvalidSettings
+from ifagent.errors import AgentBug, IfagentError, InvalidSettings, MissingRights
 
 NOT_SO = 1
 WRONG_USE = 2
@@ -26,7 +26,8 @@ class Failure(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the message, without click's usage lines."""
-        click.echo(f"ifagent: {self.message}", file=file, err=file is None)
+        for line in self.message.splitlines():
+            click.echo(f"ifagent: {line}", file=file, err=file is None)
 
 
 class WrongUse(Failure):
@@ -59,7 +60,7 @@ def _end(error: BaseException) -> NoReturn:
         where = f"{error.filename}: " if error.filename else ""
         hint = "" if where or error.errno != errno.EPERM else f", this needs {RIGHTS}"
         raise Failure(f"{where}{error.strerror or error}{hint}") from error
-    raise (WrongUse if isinstance(error, InvalidSettings) else Failure)(str(error)) from error
+    raise (WrongUse if isinstance(error, InvalidSettings | MissingRights) else Failure)(str(error)) from error
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

@@ -37,6 +37,7 @@ SETTINGS = (
     "http",
     "http_public",
     "state_dir",
+    "socket_group",
     *ETCD_SETTINGS,
 )
 """What a TOML file may set; ``-`` and ``_`` are the same."""
@@ -138,7 +139,7 @@ _label = click.option(
 
 _socket = click.option(
     "--socket",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),  # whoever may not use it is told why
     envvar="IFAGENT_SOCKET",
     show_envvar=True,
     help=f"The agent's unix socket.  [default: {SOCKET_DIRECTORY}/LABEL.sock]",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import resource
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 import anyio
 import click
 
+from ifagent import capabilities
 from ifagent.agent import Agent
 from ifagent.cli import logs
 from ifagent.cli.etcd_options import etcd_access
 from ifagent.cli.options import place_options
 from ifagent.cli.places import check_label, make_settings
 from ifagent.cli.policy_options import policy_options
+from ifagent.cli.privilege import join_group, reduce_to_needs
 from ifagent.cli.signals import cancel_on_signal
 from ifagent.cli.systemd import keep_informed, notify
 from ifagent.client.stores import FILE_SCHEME, default_socket, file_path, is_etcd, no_store
@@ -58,7 +60,7 @@ if TYPE_CHECKING:
 @click.option(
     "--container-socket",
     "container_sockets",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),  # the engine may come, or let us in, later
     multiple=True,
     envvar="IFAGENT_CONTAINER_SOCKET",
     show_envvar=True,
@@ -104,6 +106,13 @@ if TYPE_CHECKING:
     show_envvar=True,
     help="Keep what etcd declares in this directory, for a start without etcd. Off unless given.",
 )
+@click.option(
+    "--socket-group",
+    envvar="IFAGENT_SOCKET_GROUP",
+    show_envvar=True,
+    metavar="GROUP",
+    help="The group, by name or number, whose members may ask at the socket.  [default: the agent's own]",
+)
 def command(
     *,
     stores: tuple[str, ...],
@@ -124,6 +133,7 @@ def command(
     http: str | None,
     http_public: bool,
     state_dir: Path | None,
+    socket_group: str | None,
 ) -> None:
     """Keep the interfaces of this machine as they are declared.
 
@@ -146,6 +156,9 @@ def command(
     )
     _raise_file_limit()
     _collect_garbage_rarely()
+    capabilities.switch_on()
+    group = join_group(socket_group) if socket_group else None
+    port = _http_port(http, public=http_public) if http else 0
     access = etcd_access() if any(map(is_etcd, stores)) else None
     serve = partial(
         serve_until_told,
@@ -156,6 +169,8 @@ def command(
         http=http,
         http_public=http_public,
         state_dir=state_dir,
+        socket_group=group,
+        ready_to_start=partial(reduce_to_needs, settings, port=port),
     )
     anyio.run(serve, backend="asyncio")
 
@@ -183,17 +198,22 @@ async def serve_until_told(
     http: str | None = None,
     http_public: bool = False,
     state_dir: Path | None = None,
+    socket_group: int | None = None,
+    ready_to_start: Callable[[], None] = lambda: None,
 ) -> None:
     """Run an agent with its outlets until SIGTERM or SIGINT.
 
     ``socket`` ``None`` is the default one, which an agent without root's rights may do without. ``access`` is what
     the stores in etcd ask for, ``state_dir`` where their last known intent is kept, ``None`` for nowhere.
+    ``socket_group`` is the id of a group of the process whose members may ask at the socket, ``None`` for its own.
+    ``ready_to_start`` is called once all that was given has been found to be of use, before anything is begun.
     """
     check_label(settings.label)
     sources = [_open_source(store, settings.label, access, state_dir) for store in stores]
     agent = Agent(settings, sources=sources, kernel=kernel)
     server = _http_server(agent, http, public=http_public) if http else None
     statuses = _etcd_statuses(agent, stores, access)
+    ready_to_start()
     async with anyio.create_task_group() as group:
         await group.start(cancel_on_signal, group.cancel_scope)
         if server is not None:
@@ -203,7 +223,7 @@ async def serve_until_told(
         for status in statuses:
             await group.start(status.run)
         try:
-            await group.start(LocalSocket(agent, socket or default_socket(settings.label)).run)
+            await group.start(LocalSocket(agent, socket or default_socket(settings.label), group=socket_group).run)
         except InvalidSettings as error:
             if socket or os.geteuid() == 0:
                 raise
@@ -235,6 +255,12 @@ def _http_server(agent: Agent, address: str, *, public: bool) -> HttpServer:
     from ifagent.outlets.http import HttpServer
 
     return HttpServer(agent, address, public=public)
+
+
+def _http_port(address: str, *, public: bool) -> int:
+    from ifagent.outlets.http import parse_address
+
+    return parse_address(address, public=public)[1]
 
 
 def _open_source(store: str, label: str, access: Access | None, state_dir: Path | None) -> Source:

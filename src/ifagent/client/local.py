@@ -125,6 +125,9 @@ async def _lines(socket: Path, request: dict[str, Any]) -> AsyncGenerator[tuple[
             reader, writer = await asyncio.open_unix_connection(socket, limit=MAX_ANSWER_BYTES)
     except TimeoutError:
         raise SourceLost(where, "does not take connections") from None
+    except PermissionError:
+        text = "may not be asked by this user: root, the agent's user and members of the socket's group may"
+        raise SourceLost(where, text) from None
     except OSError as error:
         raise SourceLost(where, f"cannot be reached, does it run? ({error.strerror or error})") from None
     try:

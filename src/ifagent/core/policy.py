@@ -6,11 +6,12 @@ stands between their values and the host.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from ifagent.core.interface import HostName, NamespaceRef
+from ifagent.core.interface import HostName, NamespaceRef, NamespaceType
 
 DEFAULT_MAX_INTERFACES = 100_000
 DEFAULT_MAX_NAMESPACES = 10_000
@@ -37,6 +38,11 @@ class Policy:
     def allows_namespace(self, ref: NamespaceRef) -> bool:
         """Tell whether interfaces may be in a namespace of this reference."""
         return any(fnmatchcase(str(ref), pattern) for pattern in self.namespaces)
+
+    def may_allow(self, type: NamespaceType) -> bool:  # noqa: A002 as in NamespaceRef
+        """Tell whether there may be a reference of this type that is allowed; false only if there is none."""
+        beginnings = (re.split(r"[*?\[]", pattern, maxsplit=1)[0] for pattern in self.namespaces)
+        return any(start.startswith(f"{type}:") or f"{type}:".startswith(start) for start in beginnings)
 
     def allows_existing(self, host_name: HostName, *, uplink: bool) -> bool:
         """Tell whether a link of the host's may be changed; ``uplink``: it keeps the host connected."""

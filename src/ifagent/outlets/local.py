@@ -1,14 +1,17 @@
 """States out to programs on this machine: a unix socket, one request a connection.
 
-The lines are those of :mod:`ifagent.formats.local`. Who may talk to the socket is a matter of its mode and its
-directory. Nothing a reader does, or does not do, disturbs the agent.
+The lines are those of :mod:`ifagent.formats.local`. Root, the agent's own user and members of the socket's group may
+ask. The socket's mode says so, and since a mode may be changed, who connects is looked at as well. Nothing a reader
+does, or does not do, disturbs the agent.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import stat
+import struct
 from collections.abc import AsyncIterator, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -28,6 +31,9 @@ from ifagent.log import log
 MODE = 0o660
 """The socket's mode: its owner and group may talk to the agent."""
 
+DIRECTORY_MODE = 0o750
+"""The mode of its directory, where the agent has to make that."""
+
 MAX_READERS = 128
 """Most connections at one time."""
 
@@ -37,7 +43,15 @@ REQUEST_TIME = 5.0
 FAREWELL_TIME = 5.0
 """Seconds that a client may take to read the end of an answer."""
 
+REFUSAL_TIME = 0.5
+"""Seconds that a client which is refused may take to say what it wanted: the answer is lost if it speaks after it."""
+
 _HIGH_WATER = 64 * 1024
+_SO_PEERGROUPS = 59
+_PEER = struct.Struct("=iII")
+"""``struct ucred``: process, user, group."""
+_MAX_GROUPS = 256
+"""Most groups of a client that are looked at: ``getsockopt`` of Python takes 1024 bytes."""
 
 
 class Reporter(Protocol):
@@ -55,11 +69,16 @@ class RequestRefused(IfagentError):
 
 
 class LocalSocket:
-    """Answers programs on this machine at the unix socket ``path``."""
+    """Answers programs on this machine at the unix socket ``path``.
 
-    def __init__(self, agent: Reporter, path: Path | str) -> None:
+    ``group`` is the id of the group whose members may ask, one that the process is a member of; unless given, it is
+    the one that the kernel gives new files.
+    """
+
+    def __init__(self, agent: Reporter, path: Path | str, *, group: int | None = None) -> None:
         self._agent = agent
         self._path = Path(path)
+        self._group = group
         self._readers = 0
         self._closed = False
 
@@ -71,9 +90,10 @@ class LocalSocket:
         """
         self._closed = False
         try:
-            bound, inode = _bind(self._path)
+            bound, file = _bind(self._path, self._group)
         except OSError as error:
             raise InvalidSettings(f"cannot make the socket {self._path}: {error.strerror or error}") from None
+        self._group = file.st_gid
         try:
             async with anyio.create_task_group() as group:
                 server = await asyncio.start_unix_server(partial(self._accept, group), sock=bound)
@@ -84,7 +104,7 @@ class LocalSocket:
                     self._closed = True
                     server.close()
         finally:
-            _remove(self._path, inode)
+            _remove(self._path, file.st_ino)
 
     def _accept(self, group: TaskGroup, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._closed:
@@ -107,13 +127,22 @@ class LocalSocket:
 
     async def _answer_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            if self._readers > MAX_READERS:
-                raise RequestRefused(f"there are {MAX_READERS} readers already")
-            line = await _read_request(reader)
+            refusal = self._refusal(writer)
+            line = await _read_request(reader, within=REFUSAL_TIME if refusal else REQUEST_TIME)
+            if refusal:
+                raise RequestRefused(refusal)
             if line:  # else it asked nothing, such as another agent that looks whether this one lives
                 await self._do(decode_line(line), reader, writer)
         except IfagentError as error:
             writer.write(encode_line({"error": str(error)}))
+
+    def _refusal(self, writer: asyncio.StreamWriter) -> str:
+        """Say why whoever has connected may not ask; empty if it may."""
+        client: socket.socket = writer.get_extra_info("socket")
+        _, user, group = _PEER.unpack(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+        if user not in {0, os.geteuid()} and self._group not in {group, *_further_groups(client)}:
+            return f"user {user} may not ask: only root, user {os.geteuid()} and members of group {self._group} may"
+        return f"there are {MAX_READERS} readers already" if self._readers > MAX_READERS else ""
 
     async def _do(self, request: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         name = request.get("name")
@@ -143,9 +172,9 @@ class LocalSocket:
             group.cancel_scope.cancel()
 
 
-def _bind(path: Path) -> tuple[socket.socket, int]:
-    """Return a socket that is bound to ``path`` but does not listen yet, and the inode of its file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _bind(path: Path, group: int | None) -> tuple[socket.socket, os.stat_result]:
+    """Return a socket that is bound to ``path`` but does not listen yet, and what is known of its file."""
+    _make_directory(path.parent, group)
     if path.exists():
         if not stat.S_ISSOCK(path.stat().st_mode):
             raise InvalidSettings(f"{path} is there and is not a socket")
@@ -155,12 +184,34 @@ def _bind(path: Path) -> tuple[socket.socket, int]:
     bound = socket.socket(socket.AF_UNIX)
     try:
         bound.bind(str(path))
-        # Nobody can connect before it listens, so nobody finds it with another mode.
+        # Nobody can connect before it listens, so nobody finds it with another group or mode.
+        if group is not None:
+            os.chown(path, -1, group)
         path.chmod(MODE)
-        return bound, path.stat().st_ino
+        return bound, path.stat()
     except OSError:
         bound.close()
         raise
+
+
+def _make_directory(directory: Path, group: int | None) -> None:
+    """Have the directory there; one that somebody made is left as it is."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(mode=DIRECTORY_MODE)
+    except FileExistsError:
+        return
+    if group is not None:
+        os.chown(directory, -1, group)
+
+
+def _further_groups(client: socket.socket) -> tuple[int, ...]:
+    """Return the supplementary groups of whoever has connected; none if there are too many to be told."""
+    try:
+        found = client.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 4 * _MAX_GROUPS)
+    except OSError:
+        return ()
+    return struct.unpack(f"={len(found) // 4}I", found)
 
 
 def _is_live(path: Path) -> bool:
@@ -185,10 +236,10 @@ def _remove(path: Path, inode: int) -> None:
         log.warning("the socket cannot be removed", path=str(path), problem=str(error))
 
 
-async def _read_request(reader: asyncio.StreamReader) -> bytes:
-    """Return the request's line; empty if the client asked nothing."""
+async def _read_request(reader: asyncio.StreamReader, *, within: float) -> bytes:
+    """Return the request's line; empty if the client asked nothing. ``within`` is in seconds."""
     line = b""
-    with anyio.move_on_after(REQUEST_TIME):
+    with anyio.move_on_after(within):
         while not line.endswith(b"\n") and len(line) <= MAX_REQUEST_BYTES:
             more = await reader.read(MAX_REQUEST_BYTES + 1 - len(line))
             if not more:
@@ -197,7 +248,7 @@ async def _read_request(reader: asyncio.StreamReader) -> bytes:
         if b"\n" not in line:
             raise RequestRefused(f"a request has at most {MAX_REQUEST_BYTES} bytes")
         return line
-    raise RequestRefused(f"no request came within {REQUEST_TIME:g} s")
+    raise RequestRefused(f"no request came within {within:g} s")
 
 
 async def _now(events: AsyncIterator[StateEvent]) -> AsyncIterator[StateEvent]:

@@ -1,0 +1,100 @@
+"""What the service may do on the machine: checked against its settings at the start, then reduced to that."""
+
+from __future__ import annotations
+
+import grp
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ifagent import capabilities
+from ifagent.capabilities import Capability
+from ifagent.core.interface import NamespaceType
+from ifagent.errors import InvalidSettings, MissingRights
+from ifagent.log import log
+from ifagent.nsfs import identify, is_in_charge, own_namespace
+from ifagent.settings import Settings
+
+_FIRST_FREE_PORT: Final = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A capability that the settings have a use for, and what is not possible without.
+
+    ``essential``: then the service is of no use. Nobody is told of one without ``loss``: it is kept where it is there.
+    """
+
+    capability: Capability
+    loss: str = ""
+    essential: bool = False
+
+    def __str__(self) -> str:
+        """Say in one sentence what it is for and how to give it."""
+        name = self.capability.name
+        return (
+            f"{self.capability} is missing, without it {self.loss}: give it by AmbientCapabilities={self.capability} "
+            f"in a systemd unit, by --cap-add {name} in docker, or by setcap cap_{name.lower()}+p on a copy of the "
+            f"Python interpreter"
+        )
+
+
+def reduce_to_needs(settings: Settings, *, port: int = 0) -> None:
+    """Give up for good whatever the settings, and a TCP ``port`` to listen at, do not need.
+
+    To be called before there are other threads. Raises :class:`MissingRights`, with a line for each, if what is
+    essential is not there; what else is missing is logged.
+    """
+    needs, there = list(_needs(settings, port=port)), capabilities.permitted()
+    missing = [need for need in needs if need.loss and need.capability not in there]
+    if essential := [str(need) for need in missing if need.essential]:
+        raise MissingRights("\n".join(essential))
+    if not is_in_charge():
+        raise MissingRights(
+            "the network namespace belongs to another user namespace, where the capabilities of this one do not count: "
+            "start the agent in a network and a mount namespace of its own as well, as unshare -Urnm does"
+        )
+    for need in missing:
+        log.warning("a capability is missing", capability=str(need.capability), problem=str(need))
+    capabilities.give_up_all_but(need.capability for need in needs)
+    kept = sorted(capabilities.permitted())
+    log.info("nothing else is permitted", capabilities=" ".join(map(str, kept)))
+
+
+def _needs(settings: Settings, *, port: int) -> Iterator[Need]:
+    yield Need(Capability.NET_ADMIN, "links and addresses cannot be changed", essential=True)
+    yield Need(Capability.SYS_ADMIN, "network namespaces can be neither entered nor made", essential=True)
+    yield Need(Capability.NET_BROADCAST, "changes in other network namespaces are not heard of", essential=True)
+    may_allow = settings.policy.may_allow
+    if any(map(may_allow, (NamespaceType.PID, NamespaceType.MICROSERVICE, NamespaceType.FILE))):
+        yield Need(Capability.SYS_PTRACE, "the namespaces of other users' processes and containers cannot be opened")
+    elif identify(str(settings.proc_root / "1/ns/net")) != own_namespace():
+        yield Need(Capability.SYS_PTRACE, "the host's network namespace cannot be told from others that have a name")
+    if port and port < int(_FIRST_FREE_PORT.read_text()):
+        yield Need(Capability.NET_BIND_SERVICE, f"HTTP cannot be answered at port {port}", essential=True)
+    # Root has it, and with it reaches stores, sockets and namespaces in the directories of other users.
+    yield Need(Capability.DAC_OVERRIDE)
+
+
+def join_group(group: str) -> int:
+    """Return the id of a group, by name or number, that the process is a member of, or has become one of.
+
+    Raises :class:`InvalidSettings` if there is no such group, or if it may not be joined.
+    """
+    try:
+        id = int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise InvalidSettings(f"--socket-group: there is no group {group!r}") from None
+    groups = os.getgroups()
+    if id not in {os.getegid(), *groups}:
+        try:
+            os.setgroups([*groups, id])
+        except OSError as error:
+            raise InvalidSettings(
+                f"--socket-group: the agent is not a member of the group {group!r} and cannot become one "
+                f"({error.strerror}): start it as a member, as SupplementaryGroups= in a systemd unit and --group-add "
+                f"in docker do"
+            ) from None
+    return id
