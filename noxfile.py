@@ -150,3 +150,10 @@ def package(session: nox.Session) -> None:
     session.install("--quiet", *PROJECT["project"]["dependencies"])
     session.run("ifagent", "--help", silent=True)
     session.run("python", "-c", "import ifagent, importlib.resources as r; assert r.files('ifagent') / 'py.typed'")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure: ``nox -s bench -- --help``; with ``--quick`` small, and only to find what is out of all proportion."""
+    install(session, "test")
+    session.run("python", "-m", "benchmarks", *session.posargs, env={"GRPC_ENABLE_FORK_SUPPORT": "0"})
