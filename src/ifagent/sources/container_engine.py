@@ -17,24 +17,20 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import anyio
-from aiohttp import (
-    ClientConnectorError,
-    ClientError,
-    ClientPayloadError,
-    ClientResponse,
-    ClientSession,
-    ClientTimeout,
-    ServerDisconnectedError,
-    UnixConnector,
-)
+import anyio.to_thread
 
 from ifagent.errors import SourceLost
 from ifagent.formats.strict_json import BrokenJson, read_json
+
+if TYPE_CHECKING:
+    # At run time only where there is an engine to talk to: it takes a fifth of all memory, and as long to import.
+    import aiohttp
 
 MAX_ANSWER: Final = 64 * 2**20
 """Most bytes of one answer; ten thousand containers are listed in 20 MiB."""
@@ -108,11 +104,14 @@ class Engine:
 
     async def __aenter__(self) -> Self:
         """Prepare for questions."""
-        self._session = ClientSession(
+        await anyio.to_thread.run_sync(import_module, "aiohttp")
+        import aiohttp
+
+        self._session = aiohttp.ClientSession(
             "http://localhost",
             # Without a limit: a question that is never answered must not keep others from being asked.
-            connector=UnixConnector(path=self._socket, limit=0),
-            timeout=ClientTimeout(total=None, sock_connect=_CONNECT),
+            connector=aiohttp.UnixConnector(path=self._socket, limit=0),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT),
         )
         return self
 
@@ -161,7 +160,7 @@ class Engine:
             yield EventStream(response, self._socket)
 
     @asynccontextmanager
-    async def _get(self, path: str, **query: str) -> AsyncGenerator[ClientResponse, None]:
+    async def _get(self, path: str, **query: str) -> AsyncGenerator[aiohttp.ClientResponse, None]:
         """Ask, and have the answer's head; its body is there to be read inside."""
         with _breaking_off(self._socket):
             response = await self._session.get(path, params=query)
@@ -205,7 +204,7 @@ class Engine:
 class EventStream:
     """The events of one connection."""
 
-    def __init__(self, response: ClientResponse, socket: str) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, socket: str) -> None:
         self._response = response
         self._socket = socket
         self._rest = b""
@@ -223,7 +222,7 @@ class EventStream:
         raise SourceLost(self._socket, "the engine ended the events")
 
 
-async def _read(response: ClientResponse, socket: str) -> bytes:
+async def _read(response: aiohttp.ClientResponse, socket: str) -> bytes:
     """Return the next bytes of an answer, empty at its end."""
     with _breaking_off(socket):
         return await response.content.readany()
@@ -232,9 +231,11 @@ async def _read(response: ClientResponse, socket: str) -> bytes:
 @contextmanager
 def _breaking_off(socket: str) -> Generator[None, None, None]:
     """Raise :class:`SourceLost` where a connection cannot be made or kept."""
+    import aiohttp
+
     try:
         yield
-    except (ClientError, OSError) as error:
+    except (aiohttp.ClientError, OSError) as error:
         raise SourceLost(socket, _in_words(error)) from error
 
 
@@ -287,16 +288,18 @@ def _time(value: Any) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def _status(response: ClientResponse) -> str:
+def _status(response: aiohttp.ClientResponse) -> str:
     return f"{response.status} {response.reason or ''}".rstrip()
 
 
 def _in_words(error: Exception) -> str:
     """Say in a few words why a connection could not be made or kept."""
+    import aiohttp
+
     match error:
-        case ServerDisconnectedError() | ClientPayloadError() | ConnectionResetError():
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError() | ConnectionResetError():
             return "the connection broke off"
-        case ClientConnectorError():
+        case aiohttp.ClientConnectorError():
             return error.os_error.strerror or str(error.os_error)
         case TimeoutError():
             return f"no connection within {_CONNECT:g} s"
