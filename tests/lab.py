@@ -23,7 +23,7 @@ PATIENCE = 10.0
 
 def ip(*words: str, check: bool = True) -> str:
     """Run ``ip`` and return what it prints."""
-    done = subprocess.run(["ip", *words], capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(["ip", *words], capture_output=True, text=True, errors="replace", timeout=20, check=False)
     assert not check or done.returncode == 0, f"ip {' '.join(words)}: {done.stderr}"
     return done.stdout
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from ipaddress import ip_interface
 from typing import Any
 
@@ -12,7 +13,7 @@ from ifagent.core.interface import HostName
 from ifagent.core.link import Address, LinkId, NsId, OperState
 from ifagent.kernel.messages import AddressMessage, LinkMessage
 from ifagent.kernel.mirror import Change, Listing, Mirror
-from ifagent.kernel.ordering import insert, remove
+from ifagent.kernel.ordering import AddressList
 from ifagent.kernel.rtnetlink import IFA_F_SECONDARY, IFA_F_TENTATIVE
 
 A, B, C = NsId(101), NsId(102), NsId(103)
@@ -45,7 +46,7 @@ def address(text: str, flags: int = 0, *, ifindex: int = 2, scope: int = 0, far:
     return AddressMessage(ifindex, family, Address(interface, flags), int(other.ip), scope)
 
 
-def listed(addresses: list[AddressMessage]) -> list[str]:
+def listed(addresses: AddressList) -> list[str]:
     return [str(message.address.interface) for message in addresses]
 
 
@@ -193,31 +194,32 @@ def test_a_guessed_place_is_said_once(mirror: Mirror) -> None:
 
 
 def test_ipv4_primaries_come_before_secondaries_and_narrow_scopes_first() -> None:
-    have: list[AddressMessage] = []
+    have = AddressList()
     for new in (
         address("192.0.2.1/24"),
         address("192.0.2.2/24", IFA_F_SECONDARY),
         address("198.51.100.1/24", scope=253),
         address("203.0.113.1/24"),
     ):
-        assert insert(have, new, newest_first=True)
+        assert have.insert(new, newest_first=True)
     # The kernel puts a primary behind the last primary whose scope is as narrow or narrower.
     assert listed(have) == ["198.51.100.1/24", "192.0.2.1/24", "203.0.113.1/24", "192.0.2.2/24"]
-    insert(have, address("192.0.2.1/24", 0x80), newest_first=True)
-    assert (listed(have)[1], have[1].address.flags, len(have)) == ("192.0.2.1/24", 0x80, 4)
+    have.insert(address("192.0.2.1/24", 0x80), newest_first=True)
+    assert [message.address.flags for message in have] == [0, 0x80, 0, IFA_F_SECONDARY]
 
 
 def test_a_deleted_primary_promotes_the_first_of_its_subnet() -> None:
     texts = ("192.0.2.1/24", "198.51.100.1/24")
-    have = [address(text) for text in texts]
-    have += [address(text, IFA_F_SECONDARY) for text in ("198.51.100.2/24", "192.0.2.2/24", "192.0.2.3/24")]
-    remove(have, address("192.0.2.1/24"))
+    have = AddressList(address(text) for text in texts)
+    for text in ("198.51.100.2/24", "192.0.2.2/24", "192.0.2.3/24"):
+        have.append(address(text, IFA_F_SECONDARY))
+    have.remove(address("192.0.2.1/24"))
     assert listed(have) == ["198.51.100.1/24", "192.0.2.2/24", "198.51.100.2/24", "192.0.2.3/24"]
 
 
 def test_one_ipv4_address_in_two_subnets_is_two() -> None:
-    have = [address("192.0.2.1/24"), address("192.0.2.1/32")]
-    remove(have, address("192.0.2.1/32"))
+    have = AddressList([address("192.0.2.1/24"), address("192.0.2.1/32")])
+    have.remove(address("192.0.2.1/32"))
     assert listed(have) == ["192.0.2.1/24"]
 
 
@@ -229,9 +231,23 @@ def test_one_ipv4_address_in_two_subnets_is_two() -> None:
     ],
 )
 def test_ipv6_is_sorted_by_scope(newest_first: bool, expected: list[str]) -> None:
-    have: list[AddressMessage] = []
+    have = AddressList()
     for text in ("fe80::1/64", "2001:db8::1/64", "fec0::1/64", "2001:db8::2/64", "fe80::2/64"):
-        insert(have, address(text, IFA_F_TENTATIVE), newest_first=newest_first)
+        have.insert(address(text, IFA_F_TENTATIVE), newest_first=newest_first)
     assert listed(have) == expected
-    remove(have, address("fec0::1/48"))  # one address is there once, whatever its prefix
+    have.remove(address("fec0::1/48"))  # one address is there once, whatever its prefix
     assert "fec0::1/64" not in listed(have)
+
+
+@pytest.mark.parametrize("text", ["10.{}.{}.{}/24", "10.{}.{}.{}/32", "2001:db8::{:x}:{:x}:{:x}/64"])
+def test_thousands_of_addresses_take_linear_time(mirror: Mirror, text: str) -> None:
+    """Anybody may give them to a link in his own container, and others wait meanwhile."""
+    mirror.replace(A, Listing([veth(2)], []), ())
+    many = [address(text.format(n >> 14, n >> 7 & 127, n & 127)) for n in range(5000)]
+    start = time.process_time()
+    for message in many:
+        mirror.apply(A, Change(message))
+    for message in reversed(many):
+        mirror.apply(A, Change(message, gone=True))
+    assert time.process_time() - start < 5
+    assert mirror.changed() == [], "none is left"

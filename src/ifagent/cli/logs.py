@@ -92,4 +92,7 @@ class ConsoleFormatter(logging.Formatter):
 
 def _quoted(value: object) -> str:
     text = str(value)
-    return json.dumps(text, ensure_ascii=False) if not text or any(c in ' ="\n' for c in text) else text
+    if text and text.isprintable() and not any(c in ' ="' for c in text):
+        return text
+    # Names that others choose may have characters that steer a terminal.
+    return json.dumps(text, ensure_ascii=not text.isprintable())

@@ -16,7 +16,7 @@ from typing import assert_never
 from ifagent.core.events import LinkSeen, LinksListed
 from ifagent.core.link import Checksums, Link, LinkId, NsId
 from ifagent.kernel.messages import AddressMessage, LinkMessage
-from ifagent.kernel.ordering import insert, remove
+from ifagent.kernel.ordering import AddressList
 from ifagent.kernel.rtnetlink import AF_INET, AF_INET6
 
 Resolve = Callable[[NsId, int], NsId | None]
@@ -42,7 +42,7 @@ class Listing:
 @dataclass(slots=True)
 class _Namespace:
     links: dict[int, LinkMessage] = field(default_factory=dict)
-    addresses: dict[tuple[int, int], list[AddressMessage]] = field(default_factory=dict)
+    addresses: dict[tuple[int, int], AddressList] = field(default_factory=dict)
     told: dict[int, Link] = field(default_factory=dict)
 
 
@@ -80,7 +80,7 @@ class Mirror:
         self._unsure.discard(namespace)
         new.links = {link.ifindex: link for link in listing.links}
         for address in listing.addresses:
-            new.addresses.setdefault((address.ifindex, address.family), []).append(address)
+            new.addresses.setdefault((address.ifindex, address.family), AddressList()).append(address)
         for ifindex in old.links.keys() - new.links.keys():
             self._part(LinkId(namespace, ifindex))
         for link in listing.links:
@@ -160,10 +160,10 @@ class Mirror:
                 if address.ifindex not in state.links:
                     return
                 self._touched[LinkId(namespace, address.ifindex)] = None
-                addresses = state.addresses.setdefault((address.ifindex, address.family), [])
+                addresses = state.addresses.setdefault((address.ifindex, address.family), AddressList())
                 if change.gone:
-                    remove(addresses, address)
-                elif not insert(addresses, address, newest_first=self._newest_first):
+                    addresses.remove(address)
+                elif not addresses.insert(address, newest_first=self._newest_first):
                     self._unsure.add(namespace)
             case _:
                 assert_never(change.said)

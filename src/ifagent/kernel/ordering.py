@@ -8,6 +8,8 @@ one scope the newest first; some kernels (6.19, and stable ones of that time) pu
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv6Interface
 
 from ifagent.core.link import Address
@@ -19,77 +21,105 @@ _SITE_LOCAL = 0xFEC0 >> 6
 _SCOPE_LINK, _SCOPE_SITE, _SCOPE_GLOBAL = 0x2, 0x5, 0xE
 
 
-def insert(addresses: list[AddressMessage], new: AddressMessage, *, newest_first: bool) -> bool:
-    """Put an address where the kernel has it; one that is there already is replaced in its place.
+class AddressList:
+    """One link's addresses of one family in the kernel's order.
 
-    All of ``addresses`` are of one link and of the family of ``new``. False if the place is a guess: the
-    kernel tells of an IPv6 address only when it is usable if it made it, or if it need not look for
-    duplicates, and others of its scope may have come meanwhile.
+    Anybody may give a link in his namespace tens of thousands, so none of them is looked at for nothing.
     """
-    for at, have in enumerate(addresses):
-        if _same(have, new):
-            addresses[at] = new
+
+    __slots__ = ("_in_scope", "_messages", "_order")
+
+    def __init__(self, messages: Iterable[AddressMessage] = ()) -> None:
+        """Start with what a listing says, in its order."""
+        self._messages: dict[int, AddressMessage] = {}
+        self._order: list[int] = []
+        self._in_scope: Counter[int] = Counter()
+        for message in messages:
+            self.append(message)
+
+    def __iter__(self) -> Iterator[AddressMessage]:
+        return map(self._messages.__getitem__, self._order)
+
+    def append(self, message: AddressMessage) -> None:
+        """Put an address behind all others."""
+        self._put(len(self._order), message)
+
+    def insert(self, new: AddressMessage, *, newest_first: bool) -> bool:
+        """Put an address where the kernel has it; one that is there already is replaced in its place.
+
+        False if the place is a guess: the kernel tells of an IPv6 address only when it is usable if it made it, or if
+        it need not look for duplicates, and others of its scope may have come meanwhile.
+        """
+        if _key(new) in self._messages:
+            self._messages[_key(new)] = new
             return True
-    if new.family == AF_INET:
-        addresses.insert(_ipv4_place(addresses, new), new)
-        return True
-    scope = _ipv6_scope(new.address)
-    scopes = [_ipv6_scope(have.address) for have in addresses]
-    addresses.insert(sum(s > scope or (s == scope and not newest_first) for s in scopes), new)
-    return bool(new.address.flags & IFA_F_TENTATIVE) or scope not in scopes
+        if new.family == AF_INET:
+            self._put(self._ipv4_place(new), new)
+            return True
+        scope = _ipv6_scope(new.address)
+        sure = bool(new.address.flags & IFA_F_TENTATIVE) or not self._in_scope[scope]
+        before = (n for s, n in self._in_scope.items() if s > scope or (s == scope and not newest_first))
+        self._put(sum(before), new)
+        return sure
 
-
-def remove(addresses: list[AddressMessage], gone: AddressMessage) -> None:
-    """Take an address away, and move the one that takes its place, if any; no matter if it is not there."""
-    for at, have in enumerate(addresses):
-        if _same(have, gone):
-            if gone.family == AF_INET and not have.address.flags & IFA_F_SECONDARY:
-                _promote(addresses, at)
-            addresses.remove(have)
+    def remove(self, gone: AddressMessage) -> None:
+        """Take an address away, and move the one that takes its place, if any; no matter if it is not there."""
+        key = _key(gone)
+        have = self._messages.get(key)
+        if have is None:
             return
+        at = self._order.index(key)
+        if gone.family == AF_INET and not have.address.flags & IFA_F_SECONDARY:
+            self._promote(at)
+        del self._order[at], self._messages[key]
+        self._in_scope[_ipv6_scope(have.address)] -= 1
+
+    def _put(self, place: int, message: AddressMessage) -> None:
+        key = _key(message)
+        if key not in self._messages:
+            self._order.insert(place, key)
+            self._in_scope[_ipv6_scope(message.address)] += 1
+        self._messages[key] = message
+
+    def _promote(self, at: int) -> None:
+        """Move the first secondary address of the subnet whose primary address, at ``at``, goes.
+
+        Without promotion the kernel has told of the secondaries' end before, so none is left here.
+        """
+        subnet = self._order[at] >> _IPV4_BITS
+        primary = self._messages[self._order[at]]
+        behind = at
+        for place in range(at + 1, len(self._order)):
+            have = self._messages[self._order[place]]
+            if have.address.flags & IFA_F_SECONDARY:
+                if self._order[place] >> _IPV4_BITS == subnet:
+                    self._order.insert(behind + 1, self._order.pop(place))
+                    return
+            elif primary.scope <= have.scope:
+                behind = place
+
+    def _ipv4_place(self, new: AddressMessage) -> int:
+        if new.address.flags & IFA_F_SECONDARY:
+            return len(self._order)
+        for at in range(len(self._order) - 1, -1, -1):
+            have = self._messages[self._order[at]]
+            if not have.address.flags & IFA_F_SECONDARY and new.scope <= have.scope:
+                return at + 1
+        return 0
 
 
-def _promote(addresses: list[AddressMessage], at: int) -> None:
-    """Move the first secondary address of the subnet whose primary address, at ``at``, goes.
-
-    Without promotion the kernel has told of the secondaries' end before, so none is left here.
-    """
-    primary = addresses[at]
-    behind = at
-    for place in range(at + 1, len(addresses)):
-        have = addresses[place]
-        if have.address.flags & IFA_F_SECONDARY:
-            if _subnet(have) == _subnet(primary):
-                addresses.insert(behind + 1, addresses.pop(place))
-                return
-        elif primary.scope <= have.scope:
-            behind = place
-
-
-def _ipv4_place(addresses: list[AddressMessage], new: AddressMessage) -> int:
-    if new.address.flags & IFA_F_SECONDARY:
-        return len(addresses)
-    place = 0
-    for at, have in enumerate(addresses):
-        if not have.address.flags & IFA_F_SECONDARY and new.scope <= have.scope:
-            place = at + 1
-    return place
-
-
-def _same(one: AddressMessage, other: AddressMessage) -> bool:
-    """Tell whether two messages are of one address: IPv4 may have it in several subnets, IPv6 may not."""
-    if one.address.interface.ip != other.address.interface.ip:
-        return False
-    return one.family != AF_INET or _subnet(one) == _subnet(other)
-
-
-def _subnet(message: AddressMessage) -> tuple[int, int]:
-    prefix = message.address.interface.network.prefixlen
-    return prefix, message.far >> (_IPV4_BITS - prefix)
+def _key(message: AddressMessage) -> int:
+    """Return what tells addresses of one family apart: IPv4 may have one in several subnets, IPv6 may not."""
+    interface = message.address.interface
+    if message.family != AF_INET:
+        return int(interface)
+    prefix = interface.network.prefixlen
+    subnet = prefix << _IPV4_BITS | message.far >> (_IPV4_BITS - prefix)
+    return subnet << _IPV4_BITS | int(interface)
 
 
 def _ipv6_scope(address: Address) -> int:
-    """Return the scope by which the kernel sorts (``ipv6_addr_src_scope``)."""
+    """Return the scope by which the kernel sorts (``ipv6_addr_src_scope``); the same for all of IPv4."""
     interface = address.interface
     if isinstance(interface, IPv6Interface):
         if interface.ip.is_link_local or interface.ip.is_loopback:
