@@ -13,13 +13,14 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
-from ifagent.core.link import Checksums, LinkId, NsId
+from ifagent.core.counters import LinkCounters
+from ifagent.core.link import Checksums, LinkId, NsId, Speed
 from ifagent.errors import NamespaceUnavailable
-from ifagent.kernel.ethtool import get_checksums, set_checksums
-from ifagent.kernel.messages import Ack, parse_address, parse_link
+from ifagent.kernel.ethtool import get_checksums, get_speed, set_checksums
+from ifagent.kernel.messages import Ack, parse_address, parse_counters, parse_link
 from ifagent.kernel.mirror import Listing
 from ifagent.kernel.namespaces import open_namespace
-from ifagent.kernel.requests import dump_addresses, dump_links
+from ifagent.kernel.requests import dump_addresses, dump_counters, dump_links
 from ifagent.kernel.sockets import RequestSocket
 from ifagent.kernel.syscalls import inside, open_thread_namespace
 
@@ -88,6 +89,22 @@ class Lane:
                 with suppress(OSError):  # the link is gone
                     found[LinkId(self.namespace, ifindex)] = get_checksums(socket.fileno(), ifindex)
         return found
+
+    def speeds(self, ifindexes: Iterable[int]) -> dict[LinkId, Speed]:
+        """Return the speed of those links whose drivers say."""
+        found = {}
+        with suppress(OSError), self._any_socket() as socket:
+            for ifindex in ifindexes:
+                with suppress(OSError):
+                    found[LinkId(self.namespace, ifindex)] = get_speed(socket.fileno(), ifindex)
+        return found
+
+    def counters(self) -> dict[LinkId, LinkCounters]:
+        """Return what every link has counted; nothing where it cannot be read."""
+        with suppress(OSError), self._any_socket() as socket:
+            counted = [parse_counters(data, message) for data, message in socket.dump(dump_counters())]
+            return {LinkId(self.namespace, ifindex): counters for ifindex, counters in counted}
+        return {}
 
     def look(self, *, tells_maker: bool) -> Listing:
         """List all links and addresses; ``tells_maker`` as in :func:`parse_address`. Raises ``OSError``."""

@@ -13,12 +13,13 @@ import errno
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 import anyio
 import anyio.lowlevel
 from anyio.abc import TaskStatus
 
+from ifagent.core.counters import LinkCounters
 from ifagent.core.events import LinksListed, NamespaceSeen, NamespacesListed
 from ifagent.core.interface import OWN_NAMESPACE, NamespaceType
 from ifagent.core.link import LinkId, NsId
@@ -43,11 +44,13 @@ from ifagent.kernel.monitor import Monitor
 from ifagent.kernel.names import NameWatch
 from ifagent.kernel.namespaces import list_namespaces, remove_left_overs
 from ifagent.kernel.requests import encode
-from ifagent.kernel.running import THREADS, Running, change_name, do, send
+from ifagent.kernel.running import THREADS, Running, ask, change_name, do, read_counters, send
 from ifagent.kernel.threads import off_loop
 from ifagent.kernel.uplinks import find_uplinks
 from ifagent.log import log
 from ifagent.nsfs import OWN_NAMESPACE_PATH, own_namespace
+
+T = TypeVar("T")
 
 NETNS_DIRECTORY: Final = "/run/netns"
 """Where ``ip netns`` keeps named namespaces."""
@@ -192,6 +195,15 @@ class LinuxKernel:
         found = await off_loop(partial(find_uplinks, hosts))
         return frozenset(LinkId(self.own, ifindex) for ifindex in found)
 
+    async def counters(self, namespaces: Collection[NsId]) -> dict[LinkId, LinkCounters]:
+        """Read what links have counted, all in one thread: the kernel reads one namespace after the other anyway."""
+        self._require_running()
+        lanes = [lane for namespace in namespaces if (lane := self._lanes.get(namespace)) is not None]
+        with self._files.using():
+            found = await off_loop(partial(read_counters, lanes))
+        self.drain()
+        return found
+
     def drain(self) -> None:
         """Emit everything that the kernel has said so far."""
         running = self._require_running()
@@ -203,7 +215,8 @@ class LinuxKernel:
             running.emit(seen)
         running.doubtful |= running.monitor.take_doubtful()
         running.stirred |= running.monitor.take_stirred()
-        if running.doubtful or running.stirred:
+        running.faster |= running.monitor.take_faster()
+        if running.doubtful or running.stirred or running.faster:
             running.doubt.set()
 
     # Listening
@@ -250,7 +263,10 @@ class LinuxKernel:
             await running.doubt.wait()
             running.doubt = anyio.Event()
             stirred, running.stirred = running.stirred, set()
+            faster, running.faster = running.faster, set()
             await self._ask_checksums(running, stirred)
+            running.monitor.know_speeds(await self._ask(faster, Lane.speeds))
+            self.drain()
             doubtful, running.doubtful = running.doubtful, set()
             problems = await self._look(running, [self._lanes[id] for id in doubtful & self._lanes.keys()])
             again = problems.keys() & self._lanes.keys()  # not let go, but they could not be listed
@@ -260,16 +276,22 @@ class LinuxKernel:
                 running.doubt.set()
 
     async def _ask_checksums(self, running: Running, links: Iterable[LinkId]) -> None:
+        if found := await self._ask(links, Lane.checksums):
+            running.monitor.know_checksums(found)
+            self.drain()
+
+    async def _ask(
+        self, links: Iterable[LinkId], question: Callable[[Lane, list[int]], dict[LinkId, T]]
+    ) -> dict[LinkId, T]:
+        """Put a question to the lanes of links, as far as they are open."""
         asked: dict[Lane, list[int]] = {}
         for namespace, ifindex in links:
             if (lane := self._lanes.get(namespace)) is not None:
                 asked.setdefault(lane, []).append(ifindex)
-        for lane, ifindexes in asked.items():
-            with self._files.using():
-                found = await off_loop(partial(lane.checksums, ifindexes))
-            running.monitor.know_checksums(found)
-        if asked:
-            self.drain()
+        if not asked:
+            return {}
+        with self._files.using():
+            return await off_loop(partial(ask, question, asked))
 
     async def _list_names(self, running: Running) -> None:
         async with running.naming:  # an older listing must not come after a newer one
