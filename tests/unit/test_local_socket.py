@@ -39,11 +39,13 @@ class Reporter:
         self.hub = StateHub()
         self.say(*states)
         self.declared: dict[str, Declaration] = {}
+        self.asked_foreign = False
 
     def say(self, *states: InterfaceState) -> None:
         self.hub.publish({one.name: one for one in states}, {})
 
-    def states(self, *, name: str | None = None) -> Subscription:
+    def states(self, *, name: str | None = None, foreign: bool = False) -> Subscription:
+        self.asked_foreign = foreign
         return self.hub.subscribe(Wanted.of(name=name))
 
     def declarations(self) -> Mapping[str, Declaration]:

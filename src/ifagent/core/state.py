@@ -30,6 +30,10 @@ class ConfigState(StrEnum):
     FOREIGN = "FOREIGN"
 
 
+DECLARED_STATES = tuple(state for state in ConfigState if state is not ConfigState.FOREIGN)
+"""What an interface that somebody has declared can be."""
+
+
 class Status(IntEnum):
     """Admin and operational status, as ligato's ``InterfacesState.Interface.Status``."""
 

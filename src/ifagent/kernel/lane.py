@@ -10,8 +10,9 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 from ifagent.core.counters import LinkCounters
 from ifagent.core.link import Checksums, LinkId, NsId, Speed
@@ -23,6 +24,8 @@ from ifagent.kernel.namespaces import open_namespace
 from ifagent.kernel.requests import dump_addresses, dump_counters, dump_links
 from ifagent.kernel.sockets import RequestSocket
 from ifagent.kernel.syscalls import inside, open_thread_namespace
+
+T = TypeVar("T")
 
 
 class Lane:
@@ -159,3 +162,24 @@ def list_lanes(lanes: Iterable[Lane], *, tells_maker: bool) -> dict[Lane, Listin
         except OSError as error:
             found[lane] = error
     return found
+
+
+def by_lane(links: Iterable[LinkId], lanes: Mapping[NsId, Lane]) -> dict[Lane, list[int]]:
+    """Return the ifindexes of links by the lanes of their namespaces, as far as there are any."""
+    found: dict[Lane, list[int]] = {}
+    for namespace, ifindex in links:
+        if (lane := lanes.get(namespace)) is not None:
+            found.setdefault(lane, []).append(ifindex)
+    return found
+
+
+def ask_lanes(
+    question: Callable[[Lane, list[int]], Mapping[LinkId, T]], links: Mapping[Lane, list[int]]
+) -> dict[LinkId, T]:
+    """Put a question about links, given by their ifindexes, to their lanes."""
+    return {id_: answer for lane, ifindexes in links.items() for id_, answer in question(lane, ifindexes).items()}
+
+
+def read_counters(lanes: Sequence[Lane]) -> dict[LinkId, LinkCounters]:
+    """Return what every link of some namespaces has counted."""
+    return {id_: counters for lane in lanes for id_, counters in lane.counters().items()}

@@ -9,7 +9,6 @@ The loop only listens. Whatever makes the kernel work, or touches the file syste
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
@@ -21,7 +20,7 @@ from anyio.abc import TaskStatus
 
 from ifagent.core.counters import LinkCounters
 from ifagent.core.events import LinksListed, NamespaceSeen, NamespacesListed
-from ifagent.core.interface import OWN_NAMESPACE, NamespaceType
+from ifagent.core.interface import OWN_NAMESPACE
 from ifagent.core.link import LinkId, NsId
 from ifagent.core.operations import (
     CreateNamespace,
@@ -37,14 +36,14 @@ from ifagent.kernel.contract import Emit
 from ifagent.kernel.facts import find_facts
 from ifagent.kernel.files import Files
 from ifagent.kernel.ifindexes import Ifindexes
-from ifagent.kernel.jobs import KernelRequest, namespaces_of, plan_jobs
-from ifagent.kernel.lane import Lane, close_lanes, list_lanes, open_lanes
+from ifagent.kernel.jobs import KernelRequest, namespaces_of, plan_jobs, require_named, unattached
+from ifagent.kernel.lane import Lane, ask_lanes, by_lane, close_lanes, list_lanes, open_lanes, read_counters
 from ifagent.kernel.mirror import Listing
 from ifagent.kernel.monitor import Monitor
 from ifagent.kernel.names import NameWatch
 from ifagent.kernel.namespaces import list_namespaces, remove_left_overs
 from ifagent.kernel.requests import encode
-from ifagent.kernel.running import THREADS, Running, ask, change_name, do, read_counters, send
+from ifagent.kernel.running import GATHER, LOOK_TRIES, PAUSE, THREADS, Running, change_name, do, send
 from ifagent.kernel.threads import off_loop
 from ifagent.kernel.uplinks import find_uplinks
 from ifagent.log import log
@@ -57,15 +56,6 @@ NETNS_DIRECTORY: Final = "/run/netns"
 
 RECEIVE_BUFFER: Final = 8 << 20
 """Bytes for notifications that wait to be read: some 2000 of links, twice that of addresses."""
-
-PAUSE: Final = 0.02
-"""Seconds between two looks that nobody asked for, so that a storm of mounts or notifications costs little."""
-
-GATHER: Final = 0.005
-"""Seconds in which notifications gather: a loop that wakes for each takes turns with the thread that causes them."""
-
-LOOK_TRIES: Final = 3
-"""How often a namespace is listed anew because something changed meanwhile, before changes are put on top."""
 
 
 class LinuxKernel:
@@ -158,9 +148,9 @@ class LinuxKernel:
         requests: list[tuple[int, KernelRequest]] = []
         for place, operation in enumerate(operations):
             if isinstance(operation, CreateNamespace | RemoveNamespace):
-                _require_named(operation)
+                require_named(operation)
                 names.append(place)
-            elif refused := self._unattached(operation):
+            elif refused := unattached(operation, self._lanes):
                 outcomes[place] = refused
             else:
                 requests.append((place, operation))
@@ -215,8 +205,8 @@ class LinuxKernel:
             running.emit(seen)
         running.doubtful |= running.monitor.take_doubtful()
         running.stirred |= running.monitor.take_stirred()
-        running.faster |= running.monitor.take_faster()
-        if running.doubtful or running.stirred or running.faster:
+        running.speed_doubtful |= running.monitor.take_speed_doubtful()
+        if running.doubtful or running.stirred or running.speed_doubtful:
             running.doubt.set()
 
     # Listening
@@ -263,10 +253,9 @@ class LinuxKernel:
             await running.doubt.wait()
             running.doubt = anyio.Event()
             stirred, running.stirred = running.stirred, set()
-            faster, running.faster = running.faster, set()
+            speed_doubtful, running.speed_doubtful = running.speed_doubtful, set()
+            running.monitor.know_speeds(await self._ask(speed_doubtful, Lane.speeds))
             await self._ask_checksums(running, stirred)
-            running.monitor.know_speeds(await self._ask(faster, Lane.speeds))
-            self.drain()
             doubtful, running.doubtful = running.doubtful, set()
             problems = await self._look(running, [self._lanes[id] for id in doubtful & self._lanes.keys()])
             again = problems.keys() & self._lanes.keys()  # not let go, but they could not be listed
@@ -276,22 +265,17 @@ class LinuxKernel:
                 running.doubt.set()
 
     async def _ask_checksums(self, running: Running, links: Iterable[LinkId]) -> None:
-        if found := await self._ask(links, Lane.checksums):
-            running.monitor.know_checksums(found)
-            self.drain()
+        running.monitor.know_checksums(await self._ask(links, Lane.checksums))
+        self.drain()
 
     async def _ask(
         self, links: Iterable[LinkId], question: Callable[[Lane, list[int]], dict[LinkId, T]]
     ) -> dict[LinkId, T]:
         """Put a question to the lanes of links, as far as they are open."""
-        asked: dict[Lane, list[int]] = {}
-        for namespace, ifindex in links:
-            if (lane := self._lanes.get(namespace)) is not None:
-                asked.setdefault(lane, []).append(ifindex)
-        if not asked:
+        if not (asked := by_lane(links, self._lanes)):
             return {}
         with self._files.using():
-            return await off_loop(partial(ask, question, asked))
+            return await off_loop(partial(ask_lanes, question, asked))
 
     async def _list_names(self, running: Running) -> None:
         async with running.naming:  # an older listing must not come after a newer one
@@ -406,22 +390,7 @@ class LinuxKernel:
             return 0, 0
         return self._ifindexes.choose(*namespaces_of(operation))
 
-    def _unattached(self, operation: KernelRequest) -> Outcome | None:
-        """Return the answer to an operation in a namespace that is not attached."""
-        here, *others = namespaces_of(operation)
-        if here not in self._lanes:
-            return Outcome(operation, errno.ENODEV, f"the namespace {here} is not open")
-        for other in others:
-            if other not in self._lanes:
-                return Outcome(operation, errno.ENOENT, f"the namespace {other} is not open")
-        return None
-
     def _require_running(self) -> Running:
         if self._running is None:
             raise AgentBug("the kernel does not run")
         return self._running
-
-
-def _require_named(operation: CreateNamespace | RemoveNamespace) -> None:
-    if operation.namespace.type != NamespaceType.NAMED:
-        raise AgentBug(f"{operation}: only named namespaces are made and removed")

@@ -61,7 +61,7 @@ class Mirror:
         self._checksums: dict[LinkId, Checksums | None] = {}
         self._stirred: set[LinkId] = set()
         self._speeds: dict[LinkId, Speed] = {}
-        self._faster: set[LinkId] = set()
+        self._speed_doubtful: set[LinkId] = set()
 
     def __contains__(self, namespace: NsId) -> bool:
         return namespace in self._namespaces
@@ -149,17 +149,17 @@ class Mirror:
                 self._speeds[id_] = speed
                 self._touched[id_] = None
 
-    def take_faster(self) -> set[LinkId]:
+    def take_speed_doubtful(self) -> set[LinkId]:
         """Return, once, the links whose speed may be different; that of a veth never is."""
-        faster, self._faster = self._faster, set()
-        return faster
+        speed_doubtful, self._speed_doubtful = self._speed_doubtful, set()
+        return speed_doubtful
 
     def _doubt_speed(self, namespace: NsId, link: LinkMessage, before: LinkMessage | None = None) -> None:
         """Have a link that is new, or has got or lost its carrier, asked how fast it is."""
         if link.kind == "veth" or link.ifindex == LOOPBACK_IFINDEX:
             return
         if before is None or before.carrier != link.carrier:
-            self._faster.add(LinkId(namespace, link.ifindex))
+            self._speed_doubtful.add(LinkId(namespace, link.ifindex))
 
     def _apply(self, state: _Namespace, namespace: NsId, change: Change) -> None:
         match change.said:

@@ -176,9 +176,9 @@ class Monitor:
         """Take note of how fast links say they are."""
         self._mirror.know_speeds(found)
 
-    def take_faster(self) -> set[LinkId]:
+    def take_speed_doubtful(self) -> set[LinkId]:
         """Return, once, the links whose speed is to be asked for."""
-        return self._mirror.take_faster()
+        return self._mirror.take_speed_doubtful()
 
     def take_doubtful(self) -> set[NsId]:
         """Return, once, the namespaces to be listed anew because not everything is known of them."""

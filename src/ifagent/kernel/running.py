@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, TypeVar
+from typing import Final
 
 import anyio
 import anyio.to_thread
 
-from ifagent.core.counters import LinkCounters
 from ifagent.core.interface import NamespaceRef
 from ifagent.core.link import LinkId, NsId
 from ifagent.core.operations import CreateNamespace, Operation, Outcome, RemoveNamespace, SetChecksums
@@ -22,7 +21,14 @@ from ifagent.kernel.namespaces import create_namespace, remove_namespace
 THREADS: Final = 16
 """Most worker threads at a time: of 96 veth deletions 16 at once took 172 ms, 8 took 295 ms, one 1593 ms."""
 
-T = TypeVar("T")
+PAUSE: Final = 0.02
+"""Seconds between two looks that nobody asked for, so that a storm of mounts or notifications costs little."""
+
+GATHER: Final = 0.005
+"""Seconds in which notifications gather: a loop that wakes for each takes turns with the thread that causes them."""
+
+LOOK_TRIES: Final = 3
+"""How often a namespace is listed anew because something changed meanwhile, before changes are put on top."""
 
 
 class Running:
@@ -41,7 +47,7 @@ class Running:
         self.renamed = anyio.Event()
         self.doubtful: set[NsId] = set()
         self.stirred: set[LinkId] = set()
-        self.faster: set[LinkId] = set()
+        self.speed_doubtful: set[LinkId] = set()
         self.doubt = anyio.Event()
 
 
@@ -68,16 +74,6 @@ def send(
                 ack = lane.set_checksums(operation.target.ifindex or 0, operation.checksums)
                 outcomes[place] = Outcome(operation, ack.errno, ack.text)
     return outcomes
-
-
-def ask(question: Callable[[Lane, list[int]], Mapping[LinkId, T]], links: Mapping[Lane, list[int]]) -> dict[LinkId, T]:
-    """Put a question about links to their lanes, in a worker thread."""
-    return {id_: answer for lane, ifindexes in links.items() for id_, answer in question(lane, ifindexes).items()}
-
-
-def read_counters(lanes: Sequence[Lane]) -> dict[LinkId, LinkCounters]:
-    """Return what every link of some namespaces has counted, in a worker thread."""
-    return {id_: counters for lane in lanes for id_, counters in lane.counters().items()}
 
 
 def change_name(directory: str, home: int, place: int, operation: Operation) -> dict[int, Outcome]:
