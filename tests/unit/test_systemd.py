@@ -26,6 +26,7 @@ from ifagent.cli.app import app
 from ifagent.cli.run import command as run
 from ifagent.cli.run import serve_until_told
 from ifagent.cli.systemd import keep_informed, notify, summary, watchdog_interval
+from ifagent.core.state import DECLARED_STATES
 from ifagent.errors import InvalidSettings
 from ifagent.kernel.simulated import SimulatedKernel
 from ifagent.statistics import STALL, SourceStatistics, Statistics

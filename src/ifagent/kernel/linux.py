@@ -329,6 +329,7 @@ class LinuxKernel:
                 if not left:
                     break
             self._tell(running, listings)
+        self.drain()  # take note of what is to be asked of the links listed
         return problems
 
     def _tell(self, running: Running, listings: Mapping[Lane, Listing]) -> None:
