@@ -72,8 +72,9 @@ class CountedStates:
         due = self._clock()
         while self.kept or self.hub.readers:
             await self.read()
-            due = max(due + self._seconds, self._clock())
-            await self._sleep(due - self._clock())
+            now = self._clock()
+            due = max(due + self._seconds, now)
+            await self._sleep(due - now)
 
     async def read(self) -> None:
         """Read the counters of every namespace in which a state has a link, and publish the states they change."""

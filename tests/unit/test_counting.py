@@ -63,13 +63,15 @@ def test_no_time_between_readings_gives_no_rates() -> None:
 
 
 class Clock:
-    """Time that passes when a test says so."""
+    """Time that passes when a test says so, and by ``step`` whenever it is asked for."""
 
     def __init__(self) -> None:
         self.now = 1000.0
+        self.step = 0.0
         self.slept: list[float] = []
 
     def __call__(self) -> float:
+        self.now += self.step
         return self.now
 
     async def sleep(self, seconds: float) -> None:
@@ -235,6 +237,20 @@ async def test_a_reading_that_takes_long_is_not_made_up_for() -> None:
     rig.stream._kernel = Slow()
     await rig.stream.run()
     assert rig.clock.slept == [0.0, 1.5, 1.5]
+
+
+async def test_time_may_pass_at_any_moment() -> None:
+    rig = Rig(state("a", 7, 2))
+    rig.clock.step = 3.0
+
+    async def sleep(seconds: float) -> None:
+        await rig.clock.sleep(seconds)
+        if len(rig.clock.slept) == 3:
+            rig.reader = rig.source.subscribe()
+
+    rig.stream._sleep = sleep
+    await rig.stream.run()
+    assert min(rig.clock.slept) >= 0
 
 
 async def test_a_slow_reader_gets_the_last_counters_and_is_told_what_it_missed() -> None:
