@@ -6,6 +6,7 @@ Nothing here knows which kernel it is, but for the two drivers of outside interf
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -31,6 +32,18 @@ MAC = "02:00:5e:10:00:0{}"
 IFA_F_SECONDARY = 0x01
 
 
+_SEND = """
+import socket, sys
+_, host_name, packets, size = sys.argv
+frame = b"\\xff" * 6 + b"\\x02" + bytes(5) + b"\\x08\\x06"
+with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+    raw.bind((host_name, 0))
+    for _ in range(int(packets)):
+        raw.send(frame.ljust(int(size), b"\\0"))
+"""
+"""Sends Ethernet frames, broken ARP requests: what has no protocol at all counts as dropped where it arrives."""
+
+
 class Outside(Protocol):
     """Somebody else, who knows namespaces and links by name."""
 
@@ -43,6 +56,7 @@ class Outside(Protocol):
     def delete_link(self, name: str, host_name: str) -> None: ...
     def move_link(self, name: str, host_name: str, to: str) -> None: ...
     def set_checksums(self, name: str, host_name: str, *, rx: bool, tx: bool) -> None: ...
+    def send(self, name: str, host_name: str, *, packets: int, size: int = 100) -> None: ...
     def add_address(self, name: str, host_name: str, address: str) -> None: ...
     def delete_address(self, name: str, host_name: str, address: str) -> None: ...
     def set_link(
@@ -208,6 +222,7 @@ class SimulatedOutside:
         self.move_link = kernel.outside.move_link
         self.set_link = kernel.outside.set_link
         self.set_checksums = kernel.outside.set_checksums
+        self.send = kernel.outside.send
 
     def add_namespace(self, name: str) -> None:
         self._outside.add_namespace(name)
@@ -299,6 +314,9 @@ class LinuxOutside:
     def set_checksums(self, name: str, host_name: str, *, rx: bool, tx: bool) -> None:
         words = ["rx", "on" if rx else "off", "tx", "on" if tx else "off"]
         self._inside(name, "ethtool", "--offload", host_name, *words)
+
+    def send(self, name: str, host_name: str, *, packets: int, size: int = 100) -> None:
+        self._inside(name, sys.executable, "-Sc", _SEND, host_name, str(packets), str(size))
 
     def clean_up(self) -> None:
         """Take away every namespace that is left in the directory, and the mounts that made it shared."""

@@ -28,7 +28,7 @@ def ip(*words: str, check: bool = True) -> str:
     return done.stdout
 
 
-def until(condition: Callable[[], T], *, within: float = PATIENCE, what: Callable[[], object] = lambda: "") -> T:
+def until(condition: Callable[[], T | None], *, within: float = PATIENCE, what: Callable[[], object] = lambda: "") -> T:
     """Wait until ``condition`` returns something true, and return it."""
     deadline = time.monotonic() + within
     while not (result := condition()):

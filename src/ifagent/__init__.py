@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ifagent.agent import Agent
+    from ifagent.core.counters import Counters
     from ifagent.core.interface import (
         AutoTap,
         Existing,
@@ -35,6 +36,7 @@ _MODULES = {
     "AutoTap": "ifagent.core.interface",
     "Change": "ifagent.core.state",
     "ConfigState": "ifagent.core.state",
+    "Counters": "ifagent.core.counters",
     "Desired": "ifagent.core.views",
     "Existing": "ifagent.core.interface",
     "IfagentError": "ifagent.errors",
@@ -65,6 +67,7 @@ __all__ = [
     "AutoTap",
     "Change",
     "ConfigState",
+    "Counters",
     "Desired",
     "Existing",
     "IfagentError",

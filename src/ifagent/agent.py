@@ -31,8 +31,9 @@ from ifagent.core.index import Index
 from ifagent.core.interface import Interface, Name, NamespaceRef
 from ifagent.core.link import NsId
 from ifagent.core.ownership import Owner
-from ifagent.core.state import ConfigState, InterfaceState
+from ifagent.core.state import DECLARED_STATES, ConfigState, InterfaceState
 from ifagent.errors import AgentEnded, InvalidSettings, NotApplied, RevisionNotApplied, UnknownInterface
+from ifagent.feeds import Feeds
 from ifagent.inbox import Inbox
 from ifagent.kernel.contract import Kernel
 from ifagent.log import log
@@ -86,6 +87,8 @@ class Agent:
         self._index = Index(kernel.own, names, owner)
         if first_process is not None:
             self._index.host |= {first_process}
+        self._feeds = Feeds(self._hub, self._index, kernel)
+        self._told = self._feeds.hub(counters=self.settings.counters, keep=True)
         self._watchers = tuple(watchers)
         hosts = [host for source in sources if isinstance(source, RemoteSource) for host in source.hosts]
         self._reconciler = Reconciler(
@@ -138,10 +141,11 @@ class Agent:
                 for run in runs:
                     group.start_soon(run, self._inbox.put)
                 group.start_soon(self._look_regularly)
+                group.start_soon(self._feeds.run)
                 await self._loop(task_status)
         finally:
             self._ended = True
-            self._hub.close()
+            self._feeds.close()
             self._settled.set()
             self._ready.set()
 
@@ -151,6 +155,7 @@ class Agent:
             await self._inbox.wait(self._reconciler.next_time)
             self._reconciler.counters.moves()
             await self._reconciler.round()
+            self._feeds.look()
             if self._index.synced and not self._ready.is_set():
                 log.info("ready", interfaces=len(self._index.declared), label=self.settings.label)
                 self._ready.set()
@@ -226,11 +231,11 @@ class Agent:
 
     def state(self, name: Name) -> InterfaceState | None:
         """Return the newest state of an interface, ``None`` if it is not known."""
-        return self._hub.states.get(name)
+        return self._told.states.get(name)
 
     def current_states(self) -> dict[Name, InterfaceState]:
         """Return the newest state of every interface, by name."""
-        return dict(self._hub.states)
+        return dict(self._told.states)
 
     def states(
         self,
@@ -239,6 +244,8 @@ class Agent:
         names: Iterable[Name] | None = None,
         namespace: NamespaceRef | None = None,
         kind: str | None = None,
+        counters: float | None = None,
+        foreign: bool = False,
     ) -> Subscription:
         """Return an asynchronous iterator over a snapshot of all states, then every change, without a gap.
 
@@ -246,8 +253,16 @@ class Agent:
         to those of one kind, such as ``veth`` (:attr:`InterfaceState.type`); given together, all must be so. A state
         that stops to match is told as deleted, one that begins to as created. The iterator ends when the agent
         does. A reader that is slow misses intermediate states only and is told how many; it slows nobody.
+
+        With ``counters``, the links' counters are read every so many seconds, as long as somebody asks for that
+        interval, and states have :attr:`InterfaceState.statistics` from the first reading on; what has counted since
+        the last one is told as changed. Unless given it is :attr:`Settings.counters`. With ``foreign``, links that no
+        interface is about are told too, in every namespace that interfaces or links of the agent's are in, by their
+        names in the kernel (``eth0``, ``eth0@named:ns1``) and as ``FOREIGN``. Raises :class:`InvalidSettings` for an
+        interval that cannot be.
         """
-        return self._hub.subscribe(Wanted.of(name=name, names=names, namespace=namespace, kind=kind))
+        hub = self._feeds.hub(foreign=foreign, counters=self.settings.counters if counters is None else counters)
+        return hub.subscribe(Wanted.of(name=name, names=names, namespace=namespace, kind=kind))
 
     def declarations(self) -> dict[Name, Declaration]:
         """Return everything that is declared, by name."""
@@ -266,8 +281,9 @@ class Agent:
             stalled_for=counters.stalled_for,
             inbox=len(self._inbox),
             namespaces=len(self._index.attached()),
-            subscribers=self._hub.readers,
-            interfaces=MappingProxyType({state: states[state] for state in ConfigState}),
+            subscribers=self._feeds.readers,
+            interfaces=MappingProxyType({state: states[state] for state in DECLARED_STATES}),
+            counters=MappingProxyType({s.name: s.statistics for s in self._told.states.values() if s.statistics}),
             sources=tuple(
                 SourceStatistics(name=name, synced=name not in unheard, problem=self._index.problems.get(name, ""))
                 for name in self._index.sources

@@ -46,7 +46,7 @@ from ifagent.inbox import Inbox
 from ifagent.kernel.contract import Kernel
 from ifagent.log import log
 from ifagent.sources.contract import NamespaceWatcher
-from ifagent.statistics import Counters
+from ifagent.statistics import LoopCounters
 from ifagent.stream import StateHub
 
 _NOTHING_FOUND = Verdict()
@@ -86,7 +86,7 @@ class Reconciler:
         self.hub = hub
         self.owner = owner
         self.retry: RetryBook = RetryBook()
-        self.counters: Counters = Counters()
+        self.counters: LoopCounters = LoopCounters()
         self._policy = policy
         self._hosts = hosts
         self._repairs_drift = repairs_drift

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from ifagent.core.counters import LEAST_INTERVAL
 from ifagent.core.policy import DEFAULT_MAX_INTERFACES, DEFAULT_MAX_NAMESPACES, Policy
 
 MAX_LABEL_BYTES = 64
@@ -56,6 +57,9 @@ class Settings(BaseModel):
 
     max_namespaces: Annotated[int, Field(gt=0)] = DEFAULT_MAX_NAMESPACES
     """Most different namespaces that interfaces may be in."""
+
+    counters: Annotated[float, Field(ge=LEAST_INTERVAL, allow_inf_nan=False)] | None = None
+    """Seconds between two readings of counters, for every stream that does not ask otherwise; ``None``: off."""
 
     full_look_interval: Annotated[float, Field(gt=0)] = 1800.0
     """Seconds between two complete looks at the kernel; what is missed otherwise is found then."""

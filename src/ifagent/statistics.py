@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from errno import errorcode
 from typing import get_args
 
+from ifagent.core.counters import Counters
+from ifagent.core.interface import Name
 from ifagent.core.operations import Operation, Outcome
 from ifagent.core.state import ConfigState
 
@@ -65,8 +67,9 @@ class Statistics:
 
     ``stalled_for`` is for how many seconds the round in progress has not moved, 0 while the agent waits for
     something to happen. ``inbox`` is the number of events that wait for a round, ``namespaces`` how many are open,
-    ``subscribers`` how many read states. ``interfaces`` has a number for every config state. ``sources`` are in the
-    order in which they count.
+    ``subscribers`` how many read states. ``interfaces`` has a number for every config state of declared interfaces.
+    ``sources`` are in the order in which they count. ``counters`` are what the interfaces' links have counted, if the
+    settings have that read.
     """
 
     ready: bool
@@ -80,6 +83,7 @@ class Statistics:
     subscribers: int
     interfaces: Mapping[ConfigState, int]
     sources: tuple[SourceStatistics, ...]
+    counters: Mapping[Name, Counters] = field(default_factory=dict)
 
     @property
     def trouble(self) -> str:
@@ -100,7 +104,7 @@ class Statistics:
 
 
 @dataclass(slots=True)
-class Counters:
+class LoopCounters:
     """What the loop adds to.
 
     ``since`` is when the oldest event behind the present plan was said, ``moved`` when the round in progress last

@@ -14,7 +14,7 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Protocol, Self
 
 from ifagent.core.interface import Name, NamespaceRef
 from ifagent.core.state import Change, InterfaceState, StateEvent, Status
@@ -237,11 +237,22 @@ class _Waker:
             loop.call_soon(self._wake_some)
 
 
+class Follower(Protocol):
+    """Publishes what a hub does, with more to it."""
+
+    def pass_on(self, changed: Mapping[Name, InterfaceState], deleted: Mapping[Name, InterfaceState]) -> None:
+        """Take in what was published."""
+
+
 class StateHub:
-    """Holds the newest state of every interface and publishes changes to subscriptions."""
+    """Holds the newest state of every interface and publishes changes to subscriptions.
+
+    ``followers`` are told of everything that is published, at once.
+    """
 
     def __init__(self) -> None:
         self.states: dict[Name, InterfaceState] = {}
+        self.followers: list[Follower] = []
         self._closed = False
         self._waker = _Waker()
         self._everything = _Log(EVERYTHING, self._waker)
@@ -286,6 +297,8 @@ class StateHub:
         if changed or deleted:
             for log in woken:
                 log.wake()
+        for follower in self.followers:
+            follower.pass_on(changed, deleted)
 
     async def wait_changed(self) -> None:
         """Wait until something is published."""

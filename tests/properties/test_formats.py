@@ -18,6 +18,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ifagent.core import interface as model
+from ifagent.core.counters import Counters, Rates
 from ifagent.core.events import Declaration
 from ifagent.core.interface import (
     AutoTap,
@@ -31,7 +32,7 @@ from ifagent.core.interface import (
     Unsupported,
     Veth,
 )
-from ifagent.core.link import NsId
+from ifagent.core.link import Duplex, NsId
 from ifagent.core.state import Change, ConfigState, InterfaceState, StateEvent, Status
 from ifagent.errors import FieldError, InvalidInterface, InvalidState
 from ifagent.formats import ligato_v1, ligato_v3, state, wire
@@ -112,6 +113,12 @@ def interfaces_of(kind: model.Kind) -> st.SearchStrategy[Interface]:
 interfaces = kinds.flatmap(interfaces_of)
 counts = st.integers(0, 2**53)
 texts = st.text(max_size=30)
+rates = st.builds(Rates, **dict.fromkeys(("in_packets", "in_bytes", "out_packets", "out_bytes"), st.floats(0, 1e12)))
+statistics = st.builds(
+    Counters,
+    **{field.name: counts for field in dataclasses.fields(Counters) if field.name != "rates"},
+    rates=st.none() | rates,
+)
 states = st.builds(
     InterfaceState,
     name=names.map(Name),
@@ -130,6 +137,8 @@ states = st.builds(
     phys_address=texts,
     mtu=counts,
     speed=counts,
+    duplex=st.sampled_from(Duplex),
+    statistics=st.none() | statistics,
     peer_if_index=counts,
     ip_addresses=addresses,
     namespace=namespaces,

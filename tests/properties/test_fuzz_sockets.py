@@ -37,7 +37,8 @@ class Reporter:
         self.hub = StateHub()
         self.hub.publish({"a": InterfaceState(name="a", config_state=ConfigState.INVALID, reason="\ud800\x00")}, {})
 
-    def states(self, *, name: str | None = None) -> Subscription:
+    def states(self, *, name: str | None = None, foreign: bool = False) -> Subscription:
+        del foreign
         return self.hub.subscribe(Wanted.of(name=name))
 
     def current_states(self) -> dict[str, InterfaceState]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ifagent.core.counters import LinkCounters
 from ifagent.core.interface import named
+from ifagent.core.link import LinkId, NsId
 from ifagent.core.state import Change, ConfigState, InterfaceState
+from ifagent.counting import CountedStates
+from ifagent.kernel.simulated import SimulatedKernel
 from ifagent.stream import StateHub, Subscription, Wanted
 
 NAMES = [f"i{number}" for number in range(5)]
+IFINDEXES = [2, 3, 4]
 PLACES = [named("x"), named("y")]
 WANTED = [
     Wanted(),
@@ -142,3 +147,63 @@ def test_memory_is_bounded_by_the_number_of_interfaces(moves: list[int], read_fi
     while lazy.read(1):
         pass
     assert lazy.known == hub.states
+
+
+counts = st.dictionaries(st.sampled_from(IFINDEXES), st.integers(0, 5), max_size=3)
+relink = st.tuples(
+    st.just("relink"), st.dictionaries(st.sampled_from(NAMES), st.sampled_from([0, *IFINDEXES]), max_size=3), st.just(0)
+)
+measure = st.tuples(st.just("measure"), counts, st.just(0))
+forget = st.tuples(st.just("forget"), st.sets(st.sampled_from(NAMES), max_size=2), st.just(0))
+
+
+class Metered:
+    """A stream with counters, and a note of everything that it publishes."""
+
+    def __init__(self) -> None:
+        self.source, self.readers = StateHub(), list[Reader]()
+        self.stream = CountedStates(self.source, SimulatedKernel(), 1.0, clock=lambda: 0.0)
+        self.hub = self.stream.hub
+        publish = self.hub.publish
+
+        def noting(changed: dict[str, InterfaceState], deleted: dict[str, InterfaceState]) -> None:
+            count(self.readers, self.hub, changed, deleted)
+            publish(changed, deleted)
+
+        self.hub.publish = noting  # type: ignore[method-assign,assignment]
+
+
+@given(st.lists(st.one_of(relink, measure, measure, forget, read, subscribe), max_size=80))
+def test_a_stream_with_counters_says_what_its_source_says_and_never_a_negative_rate(
+    script: list[tuple[str, object, object]],
+) -> None:
+    metered = Metered()
+    for number, step in enumerate(script):
+        match step:
+            case "relink", dict(changes), _:
+                base = InterfaceState(name="", config_state=ConfigState.APPLIED, mtu=number, namespace_id=NsId(1))
+                changed = {name: replace(base, name=name, if_index=ifindex) for name, ifindex in changes.items()}
+                metered.source.publish(changed, {})
+            case "measure", dict(found), _:
+                counters = {LinkId(NsId(1), ifindex): LinkCounters(packets) for ifindex, packets in found.items()}
+                metered.stream._take(float(number), counters)
+            case "forget", set(names), _:
+                known = metered.source.states
+                metered.source.publish({}, {name: replace(known[name], if_index=0) for name in names & known.keys()})
+            case "read", int(index), int(most) if index < len(metered.readers):
+                metered.readers[index].read(most)
+            case "subscribe", int(index), _:
+                metered.readers.append(Reader(WANTED[index], metered.hub.subscribe(WANTED[index])))
+        without = {name: replace(state, statistics=None) for name, state in metered.hub.states.items()}
+        assert without == metered.source.states
+        for state in metered.hub.states.values():
+            rates = state.statistics.rates if state.statistics else None
+            assert rates is None or min(astuple(rates)) >= 0
+            assert state.link_id is not None or state.statistics is None
+    for reader in metered.readers:
+        while reader.read(1):
+            pass
+        assert reader.known == {
+            name: state for name, state in metered.hub.states.items() if reader.wanted.matches(state)
+        }
+        assert reader.told + reader.missed == reader.published

@@ -105,6 +105,8 @@ def test_wrong_use_is_2(arguments: list[str], invoke: Invoke) -> None:
         (["run", "--label", ""], "--label: a label has at most 64"),
         (["run", "--store", "ftp:x"], "'ftp:x' is no store"),
         (["run", "--full-look-interval", "0"], "--full-look-interval: "),
+        (["run", "--counters", "0.01"], "--counters: Input should be greater than or equal to 0.1"),
+        (["run", "--counters", "inf"], "--counters: "),
         (["run", "--store", "file:a", "--store", "file:a"], "sources need different names"),
         (["validate", "/nowhere/x.yaml"], "/nowhere/x.yaml: No such file or directory"),
         (["apply", "/nowhere/x.yaml", "--store", "file:/nowhere"], "/nowhere/x.yaml: No such file or directory"),

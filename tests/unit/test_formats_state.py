@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 import ifagent.formats.state as formats
+from ifagent.core.counters import Counters, Rates
 from ifagent.core.interface import Name, NamespaceRef, NamespaceType, named
-from ifagent.core.link import NsId
+from ifagent.core.link import Duplex, NsId
 from ifagent.core.state import Change, ConfigState, InterfaceState, StateEvent, Status
 from ifagent.errors import FieldError, InvalidState
 from ifagent.formats import local
@@ -48,6 +49,17 @@ ALWAYS = {
     "observed_revision": 0,
     "applied_revision": 0,
     "repairs": 0,
+}
+
+
+COUNTS = {
+    "in_packets": 0,
+    "in_bytes": 0,
+    "out_packets": 0,
+    "out_bytes": 0,
+    "drop_packets": 0,
+    "in_error_packets": 0,
+    "out_error_packets": 0,
 }
 
 
@@ -90,6 +102,8 @@ def test_what_is_there_when_it_says_something() -> None:
         attempts=2,
         next_retry=7.5,
         speed=10**10,
+        duplex=Duplex.FULL,
+        statistics=Counters(in_packets=1, out_bytes=2**63),
         last_drift="mtu",
         namespace=NamespaceRef(NamespaceType.PID, "77"),
     )
@@ -102,10 +116,24 @@ def test_what_is_there_when_it_says_something() -> None:
         "attempts": 2,
         "next_retry": 7.5,
         "speed": 10**10,
+        "duplex": 2,
+        "statistics": COUNTS | {"in_packets": 1, "out_bytes": 2**63},
         "last_drift": "mtu",
         "namespace": {"type": 0, "pid": 77},
     }
     assert formats.decode_state(formats.encode_state_json(state)) == state
+
+
+def test_rates_are_there_once_there_are_any() -> None:
+    rates = Rates(in_packets=1.5, in_bytes=150.25, out_bytes=0.001)
+    state = pending(statistics=Counters(drop_packets=3, rates=rates))
+    assert formats.encode_state(state)["statistics"] == COUNTS | {
+        "drop_packets": 3,
+        "rates": {"in_packets": 1.5, "in_bytes": 150.25, "out_packets": 0.0, "out_bytes": 0.001},
+    }
+    assert formats.decode_state(formats.encode_state_json(state)) == state
+    with pytest.raises(InvalidState, match=r"statistics\.in_packets"):
+        formats.decode_state(b'{"name":"a","config_state":"PENDING","statistics":{"in_packets":"many"}}')
 
 
 def test_plain_values_only() -> None:
@@ -115,8 +143,11 @@ def test_plain_values_only() -> None:
 
 
 def test_readers_ignore_what_they_do_not_know() -> None:
-    fields = json.loads(formats.encode_state_json(pending())) | {"statistics": {"in_packets": 1}, "new": None}
-    assert formats.decode_state(json.dumps(fields).encode()) == pending()
+    fields = json.loads(formats.encode_state_json(pending())) | {
+        "new": None,
+        "statistics": {"in_packets": 1, "ipv4_packets": 2},
+    }
+    assert formats.decode_state(json.dumps(fields).encode()) == pending(statistics=Counters(in_packets=1))
 
 
 def test_little_is_enough_to_read_a_state() -> None:

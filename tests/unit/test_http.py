@@ -32,7 +32,7 @@ from ifagent.kernel.contract import Emit
 from ifagent.kernel.simulated import SimulatedKernel
 from ifagent.outlets import http
 from ifagent.outlets.http import HttpServer, parse_address
-from ifagent.statistics import STALL, Counters
+from ifagent.statistics import STALL, LoopCounters
 from ifagent.stream import StateHub, Subscription, Wanted
 
 pytestmark = pytest.mark.anyio
@@ -130,7 +130,7 @@ async def served(*interfaces: Interface, kernel: SimulatedKernel | None = None) 
 
 
 @asynccontextmanager
-async def hanging(agent: Agent, kernel: HangingKernel, interface: Interface) -> AsyncIterator[Counters]:
+async def hanging(agent: Agent, kernel: HangingKernel, interface: Interface) -> AsyncIterator[LoopCounters]:
     """Have a round that declares the interface hang in the kernel while the block lasts, then end."""
     kernel.answer = anyio.Event()
     async with anyio.create_task_group() as group:

@@ -41,11 +41,13 @@ class Reporter:
         self.hub = StateHub()
         self.say(*states)
         self.declared: dict[str, Declaration] = {}
+        self.asked_foreign = False
 
     def say(self, *states: InterfaceState) -> None:
         self.hub.publish({one.name: one for one in states}, {})
 
-    def states(self, *, name: str | None = None) -> Subscription:
+    def states(self, *, name: str | None = None, foreign: bool = False) -> Subscription:
+        self.asked_foreign = foreign
         return self.hub.subscribe(Wanted.of(name=name))
 
     def declarations(self) -> Mapping[str, Declaration]:
@@ -160,6 +162,7 @@ async def test_no_agent_is_told_in_one_sentence(path: Path) -> None:
         (b"[1]\n", "is not a JSON object"),
         (b"\xff\n", "is not a line of JSON"),
         (b"{}\n", "cannot do None"),
+        (b'{"do":"watch","foreign":"yes"}\n', "foreign must be true or false"),
         (b'{"do":"reboot"}\n', "cannot do 'reboot'; can do states, watch and declarations"),
         (b'{"do":"watch","name":7}\n', "the name must be a string"),
         (b"[" * (MAX_REQUEST_BYTES - 1) + b"\n", "is not a line of JSON"),

@@ -15,6 +15,7 @@ from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.nsidmsg import nsidmsg
 
+from ifagent.core.counters import LinkCounters
 from ifagent.core.interface import HostName, named
 from ifagent.core.link import NsId, OperState
 from ifagent.core.operations import (
@@ -35,11 +36,12 @@ from ifagent.kernel.messages import (
     NsIdMessage,
     parse_ack,
     parse_address,
+    parse_counters,
     parse_link,
     parse_nsid,
     split,
 )
-from ifagent.kernel.requests import assign_nsid, dump_links, dump_nsids, encode, get_nsid
+from ifagent.kernel.requests import assign_nsid, dump_counters, dump_links, dump_nsids, encode, get_nsid
 from ifagent.kernel.rtnetlink import (
     NLM_F_ACK,
     NLM_F_ACK_TLVS,
@@ -299,6 +301,50 @@ TEXT = struct.pack("=HH", 4 + 9, 1) + b"no way!!\0" + bytes(3)
 OFFSET = struct.pack("=HHI", 8, 2, 40)
 
 
+LINK_STATS = struct.Struct("=25Q")
+
+
+def counted(ifindex: int, *counts: int, flag: int = 0) -> bytes:
+    body = struct.pack("=BxxxII", 0, ifindex, 1)
+    stats = LINK_STATS.pack(*counts, *[99] * (25 - len(counts)))
+    body += struct.pack("=HH", 4 + len(stats), 1 | flag) + stats
+    return struct.pack("=IHHII", 16 + len(body), 92, 0, 1, 0) + body
+
+
+def test_counters_are_asked_for_by_one_bit() -> None:
+    data = dump_counters()
+    assert struct.unpack("=IHHII", data[:16]) == (28, 94, 0x301, 0, 0)
+    assert data[16:] == struct.pack("=BxxxII", 0, 0, 1)
+
+
+@pytest.mark.parametrize("flag", [0, 0x8000])
+def test_counters_are_read(flag: int) -> None:
+    data = counted(7, *range(1, 9), flag=flag)
+    assert parse_counters(data, only(data)) == (
+        7,
+        LinkCounters(
+            in_packets=1,
+            out_packets=2,
+            in_bytes=3,
+            out_bytes=4,
+            in_errors=5,
+            out_errors=6,
+            in_dropped=7,
+            out_dropped=8,
+        ),
+    )
+
+
+@pytest.mark.parametrize("size", [16 + 11, 16 + 12, 16 + 12 + 4 + 63])
+def test_counters_that_are_cut_off_are_refused(size: int) -> None:
+    data = bytearray(counted(7))[:size]
+    data[0:4] = struct.pack("=I", size)
+    if size > 32:
+        data[28:30] = struct.pack("=H", size - 28)
+    with pytest.raises(MalformedMessage):
+        parse_counters(bytes(data), Message(92, 0, 1, 16, size))
+
+
 def acked(kind: int, flags: int, body: bytes) -> bytes:
     return struct.pack("=IHHII", 16 + len(body), kind, flags, 1, 0) + body
 
@@ -353,7 +399,7 @@ def read_anything(data: bytes) -> None:
     except MalformedMessage:
         return
     for message in messages:
-        for parse in (parse_link, parse_address, parse_nsid, parse_ack):
+        for parse in (parse_link, parse_address, parse_counters, parse_nsid, parse_ack):
             with suppress(MalformedMessage):
                 parse(data, message)
 

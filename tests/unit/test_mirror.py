@@ -10,7 +10,7 @@ import pytest
 
 from ifagent.core.events import LinkSeen
 from ifagent.core.interface import HostName
-from ifagent.core.link import Address, LinkId, NsId, OperState
+from ifagent.core.link import UNKNOWN_SPEED, Address, Duplex, Link, LinkId, NsId, OperState, Speed
 from ifagent.kernel.messages import AddressMessage, LinkMessage
 from ifagent.kernel.mirror import Change, Listing, Mirror
 from ifagent.kernel.ordering import AddressList
@@ -63,6 +63,62 @@ def peers(mirror: Mirror, *namespaces: NsId) -> dict[LinkId, LinkId | None]:
         for ifindex in state.links:
             found[LinkId(namespace, ifindex)] = mirror._link(state, LinkId(namespace, ifindex)).peer
     return found
+
+
+def link_of(mirror: Mirror, id_: LinkId) -> Link:
+    return mirror._link(mirror._namespaces[id_.namespace], id_)
+
+
+# Speed
+
+GIGABIT = Speed(1_000_000_000, Duplex.FULL)
+
+
+def nic(*, carrier: bool = True, ifindex: int = 2) -> LinkMessage:
+    return veth(ifindex, kind="", carrier=carrier)
+
+
+def test_the_speed_of_a_veth_is_never_asked_for(mirror: Mirror) -> None:
+    mirror.replace(A, Listing([veth(2), nic(ifindex=1)], []), ())
+    mirror.apply(A, Change(veth(3)))
+    mirror.apply(A, Change(veth(3, carrier=True)))
+    assert mirror.take_speed_doubtful() == set()
+    assert link_of(mirror, LinkId(A, 3)).speed == Speed(10_000_000_000, Duplex.FULL)
+    assert link_of(mirror, LinkId(A, 1)).speed == UNKNOWN_SPEED, "lo has none"
+
+
+def test_the_speed_of_others_is_asked_for_when_it_may_be_new(mirror: Mirror) -> None:
+    nic_id = LinkId(A, 2)
+    mirror.replace(A, Listing([nic(carrier=False)], []), ())
+    assert mirror.take_speed_doubtful() == {nic_id}
+    mirror.apply(A, Change(nic(carrier=False)))
+    assert mirror.take_speed_doubtful() == set(), "nothing has happened to its carrier"
+    mirror.apply(A, Change(nic()))
+    assert mirror.take_speed_doubtful() == {nic_id}
+    mirror.changed()
+    mirror.know_speeds({nic_id: GIGABIT, LinkId(A, 9): GIGABIT, LinkId(B, 2): GIGABIT})
+    [seen] = mirror.changed()
+    assert seen.link
+    assert (seen.id, seen.link.speed) == (nic_id, GIGABIT)
+    mirror.know_speeds({nic_id: GIGABIT})
+    assert mirror.changed() == []
+    mirror.replace(A, Listing([nic()], []), ())
+    assert link_of(mirror, nic_id).speed == GIGABIT, "known until it is known better"
+    assert mirror.take_speed_doubtful() == {nic_id}
+
+
+def test_the_speed_of_a_link_goes_with_it(mirror: Mirror) -> None:
+    nic_id = LinkId(A, 2)
+    mirror.replace(A, Listing([nic()], []), ())
+    for go in (
+        lambda: mirror.apply(A, Change(nic(), gone=True)),
+        lambda: mirror.replace(A, NOTHING, ()),
+        lambda: mirror.drop(A),
+    ):
+        mirror.know_speeds({nic_id: GIGABIT})
+        go()
+        mirror.replace(A, Listing([nic()], []), ())
+        assert link_of(mirror, nic_id).speed == UNKNOWN_SPEED
 
 
 # Peers

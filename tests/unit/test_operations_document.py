@@ -13,7 +13,7 @@ import pytest
 from world import veth
 
 import ifagent
-from ifagent import Agent, Memory
+from ifagent import Agent, Memory, Settings
 from ifagent.cli.options import SETTINGS
 from ifagent.cli.run import command as run
 from ifagent.core.operations import CreateVeth
@@ -75,7 +75,10 @@ async def test_the_metrics_are_those_of_the_registry() -> None:
     kernel = SimulatedKernel()
     kernel.fail_next(CreateVeth, EBUSY)
     pair = [veth("a", "b"), veth("b", "a")]
-    async with Agent.open(kernel=kernel, sources=[Memory(pair)]) as agent:
+    async with Agent.open(Settings(counters=0.1), kernel=kernel, sources=[Memory(pair)]) as agent:
+        async for event in agent.states(name="a"):
+            if event.state and event.state.statistics:
+                break
         expected = set()
         for family in new_registry(agent.statistics).collect():
             assert family.samples, "nothing tells which labels it has"

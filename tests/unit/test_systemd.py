@@ -26,7 +26,7 @@ from ifagent.cli.app import app
 from ifagent.cli.run import command as run
 from ifagent.cli.run import serve_until_told
 from ifagent.cli.systemd import keep_informed, notify, summary, watchdog_interval
-from ifagent.core.state import ConfigState
+from ifagent.core.state import DECLARED_STATES, ConfigState
 from ifagent.errors import InvalidSettings
 from ifagent.kernel.simulated import SimulatedKernel
 from ifagent.statistics import STALL, SourceStatistics, Statistics
@@ -179,8 +179,8 @@ def test_whether_there_is_a_watchdog(
 async def test_the_status_in_words(agent: Agent) -> None:
     now = agent.statistics()
     assert summary(now) == "2 applied"
-    assert summary(replace(now, interfaces=dict.fromkeys(ConfigState, 0))) == "no interfaces"
-    states = dict.fromkeys(ConfigState, 1)
+    assert summary(replace(now, interfaces=dict.fromkeys(DECLARED_STATES, 0))) == "no interfaces"
+    states: dict[ConfigState, int] = dict.fromkeys(DECLARED_STATES, 1)
     assert summary(replace(now, interfaces=states)) == "1 applied, 1 pending, 1 retrying, 1 failed, 1 invalid"
     lost = SourceStatistics(name="etcd://h", synced=True, problem="refused\nby h")
     assert summary(replace(now, sources=(lost,))) == "2 applied; cannot hear etcd://h (refused by h)"

@@ -26,6 +26,7 @@ SETTINGS = (
     "log_format",
     "netns_dir",
     "full_look_interval",
+    "counters",
     "proc_root",
     "container_socket",
     "microservice_variable",
@@ -178,6 +179,15 @@ def place_options(*, several: bool = False) -> Callable[[F], F]:
         return command
 
     return decorate
+
+
+def foreign_option(command: F) -> F:
+    """Add ``--foreign``."""
+    return click.option(
+        "--foreign",
+        is_flag=True,
+        help="Also links that nobody has declared, as the agent on this machine sees them, whatever the store.",
+    )(command)
 
 
 def json_option(command: F) -> F:

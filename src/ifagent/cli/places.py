@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ifagent.cli.etcd_options import etcd_access
-from ifagent.client.stores import Store, is_etcd, open_store
+from ifagent.client.stores import Store, default_socket, is_etcd, open_store
 from ifagent.errors import InvalidSettings
 from ifagent.settings import Settings
 
@@ -26,6 +26,11 @@ def make_settings(**values: object) -> Settings:
 def check_label(label: str) -> str:
     """Return the label. Raises :class:`InvalidSettings` if it cannot be one: it becomes part of paths and keys."""
     return make_settings(label=label).label
+
+
+def socket_of(*, label: str, socket: Path | None) -> Path:
+    """Return the socket of the agent that the options mean. Raises :class:`InvalidSettings`."""
+    return socket or default_socket(check_label(label))
 
 
 def store_of(*, store: str, label: str, socket: Path | None) -> Store:

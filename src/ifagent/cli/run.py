@@ -86,6 +86,14 @@ if TYPE_CHECKING:
 )
 @policy_options
 @click.option(
+    "--counters",
+    type=float,
+    envvar="IFAGENT_COUNTERS",
+    show_envvar=True,
+    metavar="SECONDS",
+    help="Read the links' counters so often and have them, and rates, in the states and the metrics. Off unless given.",
+)
+@click.option(
     "--http",
     envvar="IFAGENT_HTTP",
     show_envvar=True,
@@ -125,6 +133,7 @@ def command(
     container_sockets: tuple[Path, ...],
     microservice_variable: str,
     full_look_interval: float,
+    counters: float | None,
     drift: str,
     allow_namespaces: tuple[str, ...],
     allow_existing: tuple[str, ...],
@@ -145,6 +154,7 @@ def command(
         label=label,
         netns_dir=netns_dir,
         full_look_interval=full_look_interval,
+        counters=counters,
         proc_root=proc_root,
         container_sockets=container_sockets or None,
         microservice_variable=microservice_variable,

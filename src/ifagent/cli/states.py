@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import anyio
 import click
 
 from ifagent.cli import logs
-from ifagent.cli.options import json_option, place_options
-from ifagent.cli.places import store_of
+from ifagent.cli.options import foreign_option, json_option, place_options
+from ifagent.cli.places import socket_of, store_of
+from ifagent.client.local import fetch_states
 from ifagent.client.stores import Store
 from ifagent.core.interface import Name
 from ifagent.core.state import InterfaceState
@@ -18,9 +20,12 @@ from ifagent.core.state import InterfaceState
 
 @click.command("states")
 @json_option
+@foreign_option
 @place_options()
 def command(
-    as_json: bool,  # noqa: FBT001 click passes options by name
+    *,
+    as_json: bool,
+    foreign: bool,
     store: str,
     label: str,
     socket: Path | None,
@@ -32,8 +37,11 @@ def command(
     With an etcd store the states are read there, with a store of files the agent on this machine is asked.
     """
     logs.configure(level=log_level, format=log_format)
-    place = store_of(store=store, label=label, socket=socket)
-    states = anyio.run(_states, place, backend="asyncio")
+    if foreign:
+        ask = partial(fetch_states, socket_of(label=label, socket=socket), foreign=True)
+    else:
+        ask = partial(_states, store_of(store=store, label=label, socket=socket))
+    states = anyio.run(ask, backend="asyncio")
     if as_json:
         from ifagent.formats.state import encode_state
 
@@ -51,11 +59,12 @@ async def _states(store: Store) -> dict[Name, InterfaceState]:
 
 def _show(states: dict[Name, InterfaceState]) -> None:
     from ifagent.cli.tables import add_row, coloured, new_table, show
-    from ifagent.cli.words import namespace, updown
+    from ifagent.cli.words import namespace, traffic, updown
 
-    table = new_table("name", "state", "namespace", "host name", "link", "mac", "mtu", "addresses", "reason")
+    rates = ("in", "out") if any(any(traffic(state)) for state in states.values()) else ()
+    table = new_table("name", "state", "namespace", "host name", "link", "mac", "mtu", "addresses", *rates, "reason")
     for state in states.values():
         place, addresses = namespace(state.namespace), "\n".join(map(str, state.ip_addresses))
         kernel = [state.internal_name, updown(state), state.phys_address, str(state.mtu or ""), addresses]
-        add_row(table, [state.name, coloured(state), place, *kernel, state.reason])
+        add_row(table, [state.name, coloured(state), place, *kernel, *traffic(state)[: len(rates)], state.reason])
     show(table)

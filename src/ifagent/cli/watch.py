@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import assert_never
 
@@ -11,10 +13,11 @@ import anyio
 import click
 
 from ifagent.cli import logs
-from ifagent.cli.options import json_option, place_options
-from ifagent.cli.places import store_of
+from ifagent.cli.options import foreign_option, json_option, place_options
+from ifagent.cli.places import socket_of, store_of
 from ifagent.cli.signals import cancel_on_closed_stdout, cancel_on_signal
 from ifagent.cli.words import COLOURS, link
+from ifagent.client.local import watch_states
 from ifagent.client.stores import Store
 from ifagent.core.state import Change, ConfigState, StateEvent
 from ifagent.formats.state import encode_event_json
@@ -22,9 +25,12 @@ from ifagent.formats.state import encode_event_json
 
 @click.command("watch")
 @json_option
+@foreign_option
 @place_options()
 def command(
-    as_json: bool,  # noqa: FBT001 click passes options by name
+    *,
+    as_json: bool,
+    foreign: bool,
     store: str,
     label: str,
     socket: Path | None,
@@ -36,15 +42,23 @@ def command(
     An agent or a store that goes away is waited for.
     """
     logs.configure(level=log_level, format=log_format)
-    place = store_of(store=store, label=label, socket=socket)
-    anyio.run(_follow, place, as_json, backend="asyncio")
+    if foreign:
+        follow = partial(_follow, watch_states(socket_of(label=label, socket=socket), foreign=True), as_json=as_json)
+    else:
+        follow = partial(_follow_store, store_of(store=store, label=label, socket=socket), as_json=as_json)
+    anyio.run(follow, backend="asyncio")
 
 
-async def _follow(store: Store, as_json: bool) -> None:  # noqa: FBT001 anyio.run passes no keywords
+async def _follow_store(store: Store, *, as_json: bool) -> None:
+    async with store:
+        await _follow(store.watch(), as_json=as_json)
+
+
+async def _follow(states: AsyncGenerator[StateEvent, None], *, as_json: bool) -> None:
     async with anyio.create_task_group() as group:
         await group.start(cancel_on_signal, group.cancel_scope)
         group.start_soon(cancel_on_closed_stdout, group.cancel_scope)
-        async with store, aclosing(store.watch()) as events:
+        async with aclosing(states) as events:
             async for event in events:
                 # Flushed a line, so that a program that reads it is never behind.
                 click.echo(encode_event_json(event) if as_json else _in_words(event))

@@ -22,6 +22,7 @@ COLOURS = {
     ConfigState.RETRYING: "yellow",
     ConfigState.FAILED: "red",
     ConfigState.INVALID: "red",
+    ConfigState.FOREIGN: "bright_black",
 }
 
 
@@ -61,7 +62,28 @@ def link(state: InterfaceState) -> str:
         f"mtu {state.mtu}",
         *map(str, state.ip_addresses),
     ]
+    if any(traffic(state)):
+        parts += [f"{way} {rate}" for way, rate in zip(("in", "out"), traffic(state), strict=True)]
     return ", ".join(parts)
+
+
+def traffic(state: InterfaceState) -> tuple[str, str]:
+    """Return in words how much is received and sent a second; nothing where that is not known."""
+    rates = state.statistics.rates if state.statistics else None
+    if rates is None:
+        return "", ""
+    ways = (rates.in_bytes, rates.in_packets), (rates.out_bytes, rates.out_packets)
+    received, sent = (f"{_amount(size)}B/s {_amount(packets)}p/s" for size, packets in ways)
+    return received, sent
+
+
+def _amount(value: float) -> str:
+    """Return three digits of a number, a space, and a prefix of a unit."""
+    for prefix in ("", "k", "M", "G"):
+        if value < 999.5:
+            return f"{value:.3g} {prefix}"
+        value /= 1000
+    return f"{value:.3g} T"
 
 
 def updown(state: InterfaceState) -> str:

@@ -26,12 +26,13 @@ RETRY = 0.5
 """Seconds between two tries to reach an agent that went away."""
 
 
-async def fetch_states(socket: Path) -> dict[Name, InterfaceState]:
+async def fetch_states(socket: Path, *, foreign: bool = False) -> dict[Name, InterfaceState]:
     """Return every state that the agent has, in the order of names.
 
+    With ``foreign`` those of links that no interface is about are among them.
     Raises :class:`SourceLost` if no agent answers at ``socket``, or its answer is cut off.
     """
-    async with aclosing(_lines(socket, {"do": "states"})) as lines:
+    async with aclosing(_lines(socket, _request("states", foreign=foreign))) as lines:
         states = [decode_state_fields(fields) async for fields, _ in lines]
     return {state.name: state for state in sorted(states, key=lambda state: state.name)}
 
@@ -43,17 +44,20 @@ async def fetch_declarations(socket: Path) -> dict[Name, Declaration]:
     return {one.name: one for one in sorted(declarations, key=lambda one: one.name)}
 
 
-async def watch_states(socket: Path, *, name: Name | None = None) -> AsyncGenerator[StateEvent, None]:
+async def watch_states(
+    socket: Path, *, name: Name | None = None, foreign: bool = False
+) -> AsyncGenerator[StateEvent, None]:
     """Yield every state the agent has, then each change, without end; of one interface if ``name`` is given.
 
+    With ``foreign`` those of links that no interface is about are among them.
     Raises :class:`SourceLost` if no agent answers at first. One that goes away later is waited for, which is
     logged once; then come the differences only. ``seq`` starts at 1 and grows by one. Close it
     (``contextlib.aclosing``) when it is left early.
     """
-    seen = _Seen()
+    seen, request = _Seen(), _request("watch", name=name, foreign=foreign)
     while True:
         try:
-            async with aclosing(_watch_once(socket, name, seen)) as events:
+            async with aclosing(_watch_once(socket, request, seen)) as events:
                 async for event in events:
                     yield event
         except SourceLost as error:
@@ -91,10 +95,14 @@ class _Seen:
         return StateEvent(seq=self._seq, event=change, name=name, state=state, missed=missed)
 
 
-async def _watch_once(socket: Path, name: Name | None, seen: _Seen) -> AsyncGenerator[StateEvent, None]:
+def _request(do: str, *, name: Name | None = None, foreign: bool = False) -> dict[str, Any]:
+    wishes = {"name": name, "foreign": foreign or None}
+    return {"do": do} | {wish: value for wish, value in wishes.items() if value is not None}
+
+
+async def _watch_once(socket: Path, request: dict[str, Any], seen: _Seen) -> AsyncGenerator[StateEvent, None]:
     """Yield what one connection tells that was not told before."""
     first, now_there = not seen.listed, set()
-    request = {"do": "watch"} | ({} if name is None else {"name": name})
     async with aclosing(_lines(socket, request)) as lines:
         async for fields, line in lines:
             if "listed" in fields:

@@ -60,6 +60,24 @@ class Address:
         return bool(self.flags & IFA_F_DADFAILED)
 
 
+class Duplex(IntEnum):
+    """Whether a link sends and receives at the same time; the numbers are those of ligato v1."""
+
+    UNKNOWN = 0
+    HALF = 1
+    FULL = 2
+
+
+class Speed(NamedTuple):
+    """How fast a link says it is, in bits a second; 0 where its driver does not say."""
+
+    bits: int = 0
+    duplex: Duplex = Duplex.UNKNOWN
+
+
+UNKNOWN_SPEED = Speed()
+
+
 class Checksums(NamedTuple):
     """Whether the kernel leaves checksums of what is received and of what is sent to be computed later, or never."""
 
@@ -74,7 +92,8 @@ class Link:
     ``kind`` is ``IFLA_INFO_KIND``, empty for links without one (lo, hardware). ``peer`` is the other end
     of a veth where its namespace is known to the agent. ``addresses`` are in the kernel's order, IPv4
     first. MTUs are in bytes, ``mac`` is lower case with colons; ``min_mtu`` and ``max_mtu`` are what its driver takes,
-    0 where that has no limit. ``checksums`` are told of links that the agent asked about.
+    0 where that has no limit. ``checksums`` are told of links that the agent asked about, ``speed`` of every link as
+    far as its driver says.
     """
 
     id: LinkId
@@ -91,6 +110,7 @@ class Link:
     master: int = 0
     min_mtu: int = 0
     max_mtu: int = 0
+    speed: Speed = UNKNOWN_SPEED
     checksums: Checksums | None = None
     addresses: tuple[Address, ...] = ()
 

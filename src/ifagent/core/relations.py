@@ -95,12 +95,16 @@ class Relations:
             self.marked += 1
 
     def _is_marked(self, link: Link) -> bool:
-        owner = self._owner
-        if link.id.ifindex == LOOPBACK_IFINDEX and owner.made_namespace(link):
+        if link.id.ifindex == LOOPBACK_IFINDEX and self._owner.made_namespace(link):
             return True
-        return owner.owns(link) or bool(owner.adoption(link) or owner.borrowing(link))
+        return self.is_ours(link)
 
     # What is asked
+
+    def is_ours(self, link: Link) -> bool:
+        """Tell whether this agent has made, adopted or borrowed a link."""
+        owner = self._owner
+        return owner.owns(link) or bool(owner.adoption(link) or owner.borrowing(link))
 
     def names_on(self, link: Link) -> Iterator[Name]:
         """Yield the interfaces that a link's alias names."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from ifagent.core.addresses import managed
 from ifagent.core.events import Declaration
-from ifagent.core.interface import Interface, Name, NamespaceRef
+from ifagent.core.interface import Interface, IPInterface, Name, NamespaceRef
 from ifagent.core.link import Link, NsId, OperState
 from ifagent.core.plan import Verdict
 from ifagent.core.retry import Refusal, Unrest
@@ -41,6 +41,7 @@ class Findings:
 def report(findings: Findings, before: InterfaceState | None) -> InterfaceState:
     """Return the interface's state; ``before`` if nothing about it changed."""
     f = findings
+    declared = f.interface.ip_addresses if f.interface else ()
     state = InterfaceState(
         name=f.name,
         type=f.interface.kind.type if f.interface else "veth",
@@ -50,7 +51,7 @@ def report(findings: Findings, before: InterfaceState | None) -> InterfaceState:
         repairs=f.unrest.repairs,
         last_drift=f.last_drift,
         last_change=before.last_change if before else 0.0,
-        **(_of_link(f.link, f) if f.link else {"namespace_id": f.namespace_id}),
+        **(of_link(f.link, f.peer, declared) if f.link else {"namespace_id": f.namespace_id}),
         **_config_state(f),
     )
     applied = state.config_state is ConfigState.APPLIED
@@ -72,8 +73,8 @@ def deleted(state: InterfaceState, clock: float) -> InterfaceState:
     )
 
 
-def _of_link(link: Link, f: Findings) -> dict[str, Any]:
-    """Return the fields that say what the link is like."""
+def of_link(link: Link, peer: Link | None = None, declared: Sequence[IPInterface] = ()) -> dict[str, Any]:
+    """Return the fields of a state that say what its link is like; ``declared`` are the addresses it is to have."""
     up = link.operstate is OperState.UP or (link.operstate is OperState.UNKNOWN and link.up and link.carrier)
     return {
         "internal_name": link.host_name,
@@ -82,8 +83,10 @@ def _of_link(link: Link, f: Findings) -> dict[str, Any]:
         "oper_status": Status.UP if up else Status.DOWN,
         "phys_address": link.mac,
         "mtu": link.mtu,
-        "peer_if_index": f.peer.id.ifindex if f.peer else 0,
-        "ip_addresses": managed(link.addresses, f.interface.ip_addresses if f.interface else ()),
+        "speed": link.speed.bits,
+        "duplex": link.speed.duplex,
+        "peer_if_index": peer.id.ifindex if peer else 0,
+        "ip_addresses": managed(link.addresses, declared),
         "namespace_id": link.id.namespace,
     }
 

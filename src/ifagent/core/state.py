@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
+from ifagent.core.counters import Counters
 from ifagent.core.interface import IPInterface, Name, NamespaceRef
-from ifagent.core.link import NsId
+from ifagent.core.link import Duplex, LinkId, NsId
 from ifagent.errors import FieldError
 
 
@@ -18,6 +19,7 @@ class ConfigState(StrEnum):
     * ``RETRYING``: the kernel refused for now; ``next_retry`` says when it is tried again.
     * ``FAILED``: it was refused for good, or something of somebody else's is in the way.
     * ``INVALID``: the value cannot be used; a link that was there before stays as it was.
+    * ``FOREIGN``: nothing is declared for this link; only readers who ask for such links are told of it.
     """
 
     APPLIED = "APPLIED"
@@ -25,6 +27,11 @@ class ConfigState(StrEnum):
     RETRYING = "RETRYING"
     FAILED = "FAILED"
     INVALID = "INVALID"
+    FOREIGN = "FOREIGN"
+
+
+DECLARED_STATES = tuple(state for state in ConfigState if state is not ConfigState.FOREIGN)
+"""What an interface that somebody has declared can be."""
 
 
 class Status(IntEnum):
@@ -44,7 +51,8 @@ class InterfaceState:
     link. ``reason`` is one sentence whenever ``config_state`` is not ``APPLIED``. Times are Unix seconds;
     ``mtu`` is in bytes, ``speed`` in bits a second. ``observed_revision`` is the store's revision of the
     value last seen, ``applied_revision`` of the one last fully applied. ``repairs`` counts how often drift
-    was repaired, ``last_drift`` says what was different the last time.
+    was repaired, ``last_drift`` says what was different the last time. ``statistics`` is there for readers who ask for
+    counters, once they were read; ``last_change`` is not about them.
     """
 
     name: Name
@@ -63,6 +71,7 @@ class InterfaceState:
     phys_address: str = ""
     mtu: int = 0
     speed: int = 0
+    duplex: Duplex = Duplex.UNKNOWN
     peer_if_index: int = 0
     ip_addresses: tuple[IPInterface, ...] = ()
     namespace: NamespaceRef = field(default_factory=NamespaceRef)
@@ -72,6 +81,12 @@ class InterfaceState:
     applied_revision: int = 0
     repairs: int = 0
     last_drift: str = ""
+    statistics: Counters | None = None
+
+    @property
+    def link_id(self) -> LinkId | None:
+        """Where the link is, ``None`` while there is none."""
+        return LinkId(self.namespace_id, self.if_index) if self.if_index and self.namespace_id is not None else None
 
 
 class Change(StrEnum):

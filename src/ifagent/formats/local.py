@@ -6,6 +6,8 @@ The client sends one request::
     {"do": "watch", "name": "veth1"}        the state stream, of one interface or, without a name, of all
     {"do": "declarations"}                  everything that is declared
 
+``"foreign": true`` in one of the first two asks for links that no interface is about, too.
+
 The answer is lines of the formats of :mod:`ifagent.formats.state`: states, or events. Declarations are
 ``{"name", "revision", "interface" | "errors", "warnings"}`` with the interface as ligato v1.4.1 has it. A watch has
 ``{"listed": N}`` after the events of its snapshot. Every answer ends with ``{"done": true}``, or with

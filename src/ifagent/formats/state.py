@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from ifagent.core.counters import Counters
 from ifagent.core.interface import MAX_ADDRESSES, NamespaceRef, NamespaceType
 from ifagent.core.link import NsId
 from ifagent.core.state import InterfaceState, StateEvent
@@ -49,7 +50,8 @@ def encode_state(state: InterfaceState) -> dict[str, object]:
 
     ``last_change`` is in whole Unix seconds. ``namespace`` has the reference as configured, with the numbers
     of :class:`~ifagent.formats.numbers.NamespaceNumber` (no ``type`` for the agent's own), and the ``inode``
-    of the namespace that it led to. What is longer than :data:`MAX_TEXT` and :data:`MAX_LISTED` allow is cut.
+    of the namespace that it led to. ``statistics`` has every count, and ``rates`` a second once there are any.
+    What is longer than :data:`MAX_TEXT` and :data:`MAX_LISTED` allow is cut.
     """
     warnings = list(state.warnings)
     if len(state.ip_addresses) > _MAX_LISTED_ADDRESSES:
@@ -82,8 +84,10 @@ def encode_state(state: InterfaceState) -> dict[str, object]:
         "attempts": state.attempts,
         "next_retry": state.next_retry,
         "speed": state.speed,
+        "duplex": int(state.duplex),
         "peer_if_index": state.peer_if_index,
         "last_drift": _cut(state.last_drift, MAX_TEXT),
+        "statistics": _encode_counters(state.statistics) if state.statistics else None,
     }
     return always | {key: value for key, value in sometimes.items() if value}
 
@@ -136,6 +140,26 @@ def _encode_namespace(ref: NamespaceRef, inode: NsId | None) -> dict[str, object
         fields = {"type": int(number), field: int(ref.reference) if field == "pid" else ref.reference}
     if inode is not None:
         fields["inode"] = int(inode)
+    return fields
+
+
+def _encode_counters(counters: Counters) -> dict[str, object]:
+    fields: dict[str, object] = {
+        "in_packets": counters.in_packets,
+        "in_bytes": counters.in_bytes,
+        "out_packets": counters.out_packets,
+        "out_bytes": counters.out_bytes,
+        "drop_packets": counters.drop_packets,
+        "in_error_packets": counters.in_error_packets,
+        "out_error_packets": counters.out_error_packets,
+    }
+    if counters.rates is not None:
+        fields["rates"] = {
+            "in_packets": counters.rates.in_packets,
+            "in_bytes": counters.rates.in_bytes,
+            "out_packets": counters.rates.out_packets,
+            "out_bytes": counters.rates.out_bytes,
+        }
     return fields
 
 

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from anyio.abc import TaskStatus
 
+from ifagent.core.counters import LinkCounters
 from ifagent.core.events import Event
 from ifagent.core.link import LinkId, NsId
 from ifagent.core.operations import Operation, Outcome
@@ -68,6 +69,9 @@ class Kernel(Protocol):
 
     async def uplinks(self, hosts: Sequence[str]) -> frozenset[LinkId]:
         """Return the links of the own namespace that packets to distant addresses, and to ``hosts``, leave by."""
+
+    async def counters(self, namespaces: Collection[NsId]) -> Mapping[LinkId, LinkCounters]:
+        """Return what every link of these namespaces has counted, as far as they are attached and can be read."""
 
     def drain(self) -> None:
         """Emit everything that the kernel has said so far."""

@@ -9,13 +9,23 @@ the order given.
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 from typing import NamedTuple
 
-from ifagent.core.interface import NamespaceRef
+from ifagent.core.interface import NamespaceRef, NamespaceType
 from ifagent.core.link import NsId
-from ifagent.core.operations import CreateVeth, DeleteLink, LinkOperation, MoveLink, Place
+from ifagent.core.operations import (
+    CreateNamespace,
+    CreateVeth,
+    DeleteLink,
+    LinkOperation,
+    MoveLink,
+    Outcome,
+    Place,
+    RemoveNamespace,
+)
 from ifagent.errors import AgentBug
 
 KernelRequest = CreateVeth | LinkOperation
@@ -44,6 +54,23 @@ def namespaces_of(operation: KernelRequest) -> tuple[NsId, ...]:
     if any(isinstance(place, NamespaceRef) for place in places):
         raise AgentBug(f"{operation}: a namespace is not resolved")
     return tuple(place for place in places if isinstance(place, int))
+
+
+def unattached(operation: KernelRequest, attached: Container[NsId]) -> Outcome | None:
+    """Return the answer to an operation in a namespace that is not attached, ``None`` if all are."""
+    here, *others = namespaces_of(operation)
+    if here not in attached:
+        return Outcome(operation, errno.ENODEV, f"the namespace {here} is not open")
+    for other in others:
+        if other not in attached:
+            return Outcome(operation, errno.ENOENT, f"the namespace {other} is not open")
+    return None
+
+
+def require_named(operation: CreateNamespace | RemoveNamespace) -> None:
+    """Raise :class:`AgentBug` for a namespace that cannot be made or removed."""
+    if operation.namespace.type != NamespaceType.NAMED:
+        raise AgentBug(f"{operation}: only named namespaces are made and removed")
 
 
 def plan_jobs(

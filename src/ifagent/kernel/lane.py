@@ -16,13 +16,14 @@ from functools import partial
 from hashlib import blake2b
 from typing import TypeVar, cast
 
-from ifagent.core.link import Checksums, LinkId, NsId
+from ifagent.core.counters import LinkCounters
+from ifagent.core.link import Checksums, LinkId, NsId, Speed
 from ifagent.errors import NamespaceUnavailable
-from ifagent.kernel.ethtool import get_checksums, set_checksums
-from ifagent.kernel.messages import Ack, Message, parse_address, parse_link
+from ifagent.kernel.ethtool import get_checksums, get_speed, set_checksums
+from ifagent.kernel.messages import Ack, Message, parse_address, parse_counters, parse_link
 from ifagent.kernel.mirror import Listing
 from ifagent.kernel.namespaces import open_namespace
-from ifagent.kernel.requests import delete_group, dump_addresses, dump_links, set_group
+from ifagent.kernel.requests import delete_group, dump_addresses, dump_counters, dump_links, set_group
 from ifagent.kernel.sockets import RequestSocket
 from ifagent.kernel.syscalls import inside, open_thread_namespace
 
@@ -103,6 +104,22 @@ class Lane:
                     found[LinkId(self.namespace, ifindex)] = get_checksums(socket.fileno(), ifindex)
         return found
 
+    def speeds(self, ifindexes: Iterable[int]) -> dict[LinkId, Speed]:
+        """Return the speed of those links whose drivers say."""
+        found = {}
+        with suppress(OSError), self._any_socket() as socket:
+            for ifindex in ifindexes:
+                with suppress(OSError):
+                    found[LinkId(self.namespace, ifindex)] = get_speed(socket.fileno(), ifindex)
+        return found
+
+    def counters(self) -> dict[LinkId, LinkCounters]:
+        """Return what every link has counted; nothing where it cannot be read."""
+        with suppress(OSError), self._any_socket() as socket:
+            counted = [parse_counters(data, message) for data, message in socket.dump(dump_counters())]
+            return {LinkId(self.namespace, ifindex): counters for ifindex, counters in counted}
+        return {}
+
     def look(self, *, tells_maker: bool) -> Listing:
         """List all links and addresses; ``tells_maker`` as in :func:`parse_address`. Raises ``OSError``."""
         with self._any_socket() as socket:
@@ -167,3 +184,24 @@ def list_lanes(lanes: Iterable[Lane], *, tells_maker: bool) -> dict[Lane, Listin
         except OSError as error:
             found[lane] = error
     return found
+
+
+def by_lane(links: Iterable[LinkId], lanes: Mapping[NsId, Lane]) -> dict[Lane, list[int]]:
+    """Return the ifindexes of links by the lanes of their namespaces, as far as there are any."""
+    found: dict[Lane, list[int]] = {}
+    for namespace, ifindex in links:
+        if (lane := lanes.get(namespace)) is not None:
+            found.setdefault(lane, []).append(ifindex)
+    return found
+
+
+def ask_lanes(
+    question: Callable[[Lane, list[int]], Mapping[LinkId, T]], links: Mapping[Lane, list[int]]
+) -> dict[LinkId, T]:
+    """Put a question about links, given by their ifindexes, to their lanes."""
+    return {id_: answer for lane, ifindexes in links.items() for id_, answer in question(lane, ifindexes).items()}
+
+
+def read_counters(lanes: Sequence[Lane]) -> dict[LinkId, LinkCounters]:
+    """Return what every link of some namespaces has counted."""
+    return {id_: counters for lane in lanes for id_, counters in lane.counters().items()}

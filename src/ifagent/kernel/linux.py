@@ -9,19 +9,19 @@ The loop only listens. Whatever makes the kernel work, or touches the file syste
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 import anyio
 import anyio.lowlevel
 from anyio.abc import TaskStatus
 
+from ifagent.core.counters import LinkCounters
 from ifagent.core.events import LinksListed, NamespaceSeen, NamespacesListed
-from ifagent.core.interface import OWN_NAMESPACE, NamespaceType
+from ifagent.core.interface import OWN_NAMESPACE
 from ifagent.core.link import LinkId, NsId
 from ifagent.core.operations import (
     CreateNamespace,
@@ -37,33 +37,26 @@ from ifagent.kernel.contract import Emit
 from ifagent.kernel.facts import find_facts
 from ifagent.kernel.files import Files
 from ifagent.kernel.ifindexes import Ifindexes
-from ifagent.kernel.jobs import KernelRequest, namespaces_of, plan_jobs
-from ifagent.kernel.lane import Lane, close_lanes, list_lanes, open_lanes
+from ifagent.kernel.jobs import KernelRequest, namespaces_of, plan_jobs, require_named, unattached
+from ifagent.kernel.lane import Lane, ask_lanes, by_lane, close_lanes, list_lanes, open_lanes, read_counters
 from ifagent.kernel.mirror import Listing
 from ifagent.kernel.monitor import Monitor
 from ifagent.kernel.names import NameWatch
 from ifagent.kernel.namespaces import list_namespaces, remove_left_overs
 from ifagent.kernel.requests import encode
-from ifagent.kernel.running import THREADS, Running, change_name, do, find_sweeps, send
+from ifagent.kernel.running import GATHER, LOOK_TRIES, PAUSE, THREADS, Running, change_name, do, find_sweeps, send
 from ifagent.kernel.threads import off_loop
 from ifagent.kernel.uplinks import find_uplinks
 from ifagent.log import log
 from ifagent.nsfs import OWN_NAMESPACE_PATH, own_namespace
+
+T = TypeVar("T")
 
 NETNS_DIRECTORY: Final = "/run/netns"
 """Where ``ip netns`` keeps named namespaces."""
 
 RECEIVE_BUFFER: Final = 8 << 20
 """Bytes for notifications that wait to be read: some 2000 of links, twice that of addresses."""
-
-PAUSE: Final = 0.02
-"""Seconds between two looks that nobody asked for, so that a storm of mounts or notifications costs little."""
-
-GATHER: Final = 0.005
-"""Seconds in which notifications gather: a loop that wakes for each takes turns with the thread that causes them."""
-
-LOOK_TRIES: Final = 3
-"""How often a namespace is listed anew because something changed meanwhile, before changes are put on top."""
 
 
 class LinuxKernel:
@@ -156,9 +149,9 @@ class LinuxKernel:
         requests: list[tuple[int, KernelRequest]] = []
         for place, operation in enumerate(operations):
             if isinstance(operation, CreateNamespace | RemoveNamespace):
-                _require_named(operation)
+                require_named(operation)
                 names.append(place)
-            elif refused := self._unattached(operation):
+            elif refused := unattached(operation, self._lanes):
                 outcomes[place] = refused
             else:
                 requests.append((place, operation))
@@ -193,6 +186,15 @@ class LinuxKernel:
         found = await off_loop(partial(find_uplinks, hosts))
         return frozenset(LinkId(self.own, ifindex) for ifindex in found)
 
+    async def counters(self, namespaces: Collection[NsId]) -> dict[LinkId, LinkCounters]:
+        """Read what links have counted, all in one thread: the kernel reads one namespace after the other anyway."""
+        self._require_running()
+        lanes = [lane for namespace in namespaces if (lane := self._lanes.get(namespace)) is not None]
+        with self._files.using():
+            found = await off_loop(partial(read_counters, lanes))
+        self.drain()
+        return found
+
     def drain(self) -> None:
         """Emit everything that the kernel has said so far."""
         running = self._require_running()
@@ -204,7 +206,8 @@ class LinuxKernel:
             running.emit(seen)
         running.doubtful |= running.monitor.take_doubtful()
         running.stirred |= running.monitor.take_stirred()
-        if running.doubtful or running.stirred:
+        running.speed_doubtful |= running.monitor.take_speed_doubtful()
+        if running.doubtful or running.stirred or running.speed_doubtful:
             running.doubt.set()
 
     # Listening
@@ -253,6 +256,8 @@ class LinuxKernel:
             await running.doubt.wait()
             running.doubt = anyio.Event()
             stirred, running.stirred = running.stirred, set()
+            speed_doubtful, running.speed_doubtful = running.speed_doubtful, set()
+            running.monitor.know_speeds(await self._ask(speed_doubtful, Lane.speeds))
             await self._ask_checksums(running, stirred)
             doubtful, running.doubtful = running.doubtful, set()
             problems = await self._look(running, [self._lanes[id] for id in doubtful & self._lanes.keys()])
@@ -263,16 +268,17 @@ class LinuxKernel:
                 running.doubt.set()
 
     async def _ask_checksums(self, running: Running, links: Iterable[LinkId]) -> None:
-        asked: dict[Lane, list[int]] = {}
-        for namespace, ifindex in links:
-            if (lane := self._lanes.get(namespace)) is not None:
-                asked.setdefault(lane, []).append(ifindex)
-        for lane, ifindexes in asked.items():
-            with self._files.using():
-                found = await off_loop(partial(lane.checksums, ifindexes))
-            running.monitor.know_checksums(found)
-        if asked:
-            self.drain()
+        running.monitor.know_checksums(await self._ask(links, Lane.checksums))
+        self.drain()
+
+    async def _ask(
+        self, links: Iterable[LinkId], question: Callable[[Lane, list[int]], dict[LinkId, T]]
+    ) -> dict[LinkId, T]:
+        """Put a question to the lanes of links, as far as they are open."""
+        if not (asked := by_lane(links, self._lanes)):
+            return {}
+        with self._files.using():
+            return await off_loop(partial(ask_lanes, question, asked))
 
     async def _list_names(self, running: Running) -> None:
         async with running.naming:  # an older listing must not come after a newer one
@@ -326,6 +332,7 @@ class LinuxKernel:
                 if not left:
                     break
             self._tell(running, listings)
+        self.drain()  # take note of what is to be asked of the links listed
         return problems
 
     def _tell(self, running: Running, listings: Mapping[Lane, Listing]) -> None:
@@ -387,22 +394,7 @@ class LinuxKernel:
             return 0, 0
         return self._ifindexes.choose(*namespaces_of(operation))
 
-    def _unattached(self, operation: KernelRequest) -> Outcome | None:
-        """Return the answer to an operation in a namespace that is not attached."""
-        here, *others = namespaces_of(operation)
-        if here not in self._lanes:
-            return Outcome(operation, errno.ENODEV, f"the namespace {here} is not open")
-        for other in others:
-            if other not in self._lanes:
-                return Outcome(operation, errno.ENOENT, f"the namespace {other} is not open")
-        return None
-
     def _require_running(self) -> Running:
         if self._running is None:
             raise AgentBug("the kernel does not run")
         return self._running
-
-
-def _require_named(operation: CreateNamespace | RemoveNamespace) -> None:
-    if operation.namespace.type != NamespaceType.NAMED:
-        raise AgentBug(f"{operation}: only named namespaces are made and removed")

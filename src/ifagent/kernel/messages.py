@@ -10,6 +10,7 @@ from collections.abc import Container
 from ipaddress import ip_address
 from typing import Final, NamedTuple
 
+from ifagent.core.counters import LinkCounters
 from ifagent.core.interface import HostName, interned
 from ifagent.core.link import LOOPBACK_ADDRESSES, LOOPBACK_IFINDEX, Address, OperState
 from ifagent.errors import AgentBug
@@ -39,7 +40,10 @@ from ifagent.kernel.rtnetlink import (
     IFLA_MIN_MTU,
     IFLA_MTU,
     IFLA_OPERSTATE,
+    IFLA_STATS_LINK_64,
     IFLA_WIRELESS,
+    IFSTATS,
+    LINK_STATS,
     NETNSA_CURRENT_NSID,
     NETNSA_NSID,
     NETNSA_NSID_NOT_ASSIGNED,
@@ -221,6 +225,18 @@ def parse_link(data: bytes, message: Message) -> LinkMessage | None:
         min_mtu=_number(found.get(IFLA_MIN_MTU)),
         max_mtu=_number(found.get(IFLA_MAX_MTU)),
     )
+
+
+def parse_counters(data: bytes, message: Message) -> tuple[int, LinkCounters]:
+    """Return an ifindex and what its link has counted, of an ``RTM_NEWSTATS``. Raises :class:`MalformedMessage`."""
+    offset, end = message.start, message.end
+    if end - offset < IFSTATS.size:
+        raise MalformedMessage("a message of statistics without its header")
+    _, ifindex, _ = IFSTATS.unpack_from(data, offset)
+    counts = _attributes(data, offset + IFSTATS.size, end).get(IFLA_STATS_LINK_64, b"")
+    if len(counts) < LINK_STATS.size:
+        raise MalformedMessage(f"statistics of {len(counts)} bytes")
+    return ifindex, LinkCounters._make(LINK_STATS.unpack_from(counts))
 
 
 def parse_address(data: bytes, message: Message, *, tells_maker: bool = True) -> AddressMessage | None:

@@ -9,12 +9,13 @@ a link goes, moves away, or its namespace is no longer listened to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
 from ifagent.core.events import LinkSeen, LinksListed
-from ifagent.core.link import Checksums, Link, LinkId, NsId
+from ifagent.core.link import LOOPBACK_IFINDEX, UNKNOWN_SPEED, Checksums, Link, LinkId, NsId, Speed
+from ifagent.kernel.ethtool import VETH_SPEED
 from ifagent.kernel.messages import AddressMessage, LinkMessage
 from ifagent.kernel.ordering import AddressList
 from ifagent.kernel.rtnetlink import AF_INET, AF_INET6
@@ -59,6 +60,8 @@ class Mirror:
         self._unsure: set[NsId] = set()
         self._checksums: dict[LinkId, Checksums | None] = {}
         self._stirred: set[LinkId] = set()
+        self._speeds: dict[LinkId, Speed] = {}
+        self._speed_doubtful: set[LinkId] = set()
 
     def __contains__(self, namespace: NsId) -> bool:
         return namespace in self._namespaces
@@ -83,8 +86,10 @@ class Mirror:
             new.addresses.setdefault((address.ifindex, address.family), AddressList()).append(address)
         for ifindex in old.links.keys() - new.links.keys():
             self._part(LinkId(namespace, ifindex))
+            self._speeds.pop(LinkId(namespace, ifindex), None)
         for link in listing.links:
             self._pair(namespace, link)
+            self._doubt_speed(namespace, link)
         for change in since:
             self._apply(new, namespace, change)
         new.told = {ifindex: self._link(new, LinkId(namespace, ifindex)) for ifindex in new.links}
@@ -94,6 +99,7 @@ class Mirror:
         """Forget a namespace."""
         for ifindex in self._namespaces.pop(namespace, _Namespace()).links:
             self._part(LinkId(namespace, ifindex))
+            self._speeds.pop(LinkId(namespace, ifindex), None)
         self._unsure.discard(namespace)
 
     def changed(self) -> list[LinkSeen]:
@@ -141,6 +147,25 @@ class Mirror:
         stirred, self._stirred = self._stirred, set()
         return stirred
 
+    def know_speeds(self, found: Mapping[LinkId, Speed]) -> None:
+        """Take note of how fast links say they are."""
+        for id_, speed in found.items():
+            if self.link(id_) is not None:
+                self._speeds[id_] = speed
+                self._touched[id_] = None
+
+    def take_speed_doubtful(self) -> set[LinkId]:
+        """Return, once, the links whose speed may be different; that of a veth never is."""
+        speed_doubtful, self._speed_doubtful = self._speed_doubtful, set()
+        return speed_doubtful
+
+    def _doubt_speed(self, namespace: NsId, link: LinkMessage, before: LinkMessage | None = None) -> None:
+        """Have a link that is new, or has got or lost its carrier, asked how fast it is."""
+        if link.kind == "veth" or link.ifindex == LOOPBACK_IFINDEX:
+            return
+        if before is None or before.carrier != link.carrier:
+            self._speed_doubtful.add(LinkId(namespace, link.ifindex))
+
     def _apply(self, state: _Namespace, namespace: NsId, change: Change) -> None:
         match change.said:
             case LinkMessage() as link:
@@ -153,7 +178,9 @@ class Mirror:
                     for family in (AF_INET, AF_INET6):
                         state.addresses.pop((link.ifindex, family), None)
                     self._part(id_)
+                    self._speeds.pop(id_, None)
                 else:
+                    self._doubt_speed(namespace, link, state.links.get(link.ifindex))
                     state.links[link.ifindex] = link
                     self._pair(namespace, link)
             case AddressMessage() as address:
@@ -210,6 +237,7 @@ class Mirror:
             master=said.master,
             min_mtu=said.min_mtu,
             max_mtu=said.max_mtu,
+            speed=VETH_SPEED if said.kind == "veth" else self._speeds.get(id_, UNKNOWN_SPEED),
             checksums=self._checksums.get(id_),
             addresses=tuple(message.address for messages in families for message in messages),
         )

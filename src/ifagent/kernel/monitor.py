@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 from ifagent.core.events import LinkSeen, LinksListed
-from ifagent.core.link import Checksums, LinkId, NsId
+from ifagent.core.link import Checksums, LinkId, NsId, Speed
 from ifagent.kernel.facts import KernelFacts
 from ifagent.kernel.messages import AddressMessage, LinkMessage, Message, parse_address, parse_link, parse_nsid, split
 from ifagent.kernel.mirror import Change, Listing, Mirror
@@ -175,6 +175,14 @@ class Monitor:
     def take_stirred(self) -> set[LinkId]:
         """Return, once, the links whose checksum offloading is to be asked for again."""
         return self._mirror.take_stirred()
+
+    def know_speeds(self, found: Mapping[LinkId, Speed]) -> None:
+        """Take note of how fast links say they are."""
+        self._mirror.know_speeds(found)
+
+    def take_speed_doubtful(self) -> set[LinkId]:
+        """Return, once, the links whose speed is to be asked for."""
+        return self._mirror.take_speed_doubtful()
 
     def take_doubtful(self) -> set[NsId]:
         """Return, once, the namespaces to be listed anew because not everything is known of them."""

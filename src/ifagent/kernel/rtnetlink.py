@@ -22,6 +22,7 @@ RTM_GETROUTE: Final = 26
 RTM_NEWNSID: Final = 88
 RTM_DELNSID: Final = 89
 RTM_GETNSID: Final = 90
+RTM_GETSTATS: Final = 94
 
 NLM_F_REQUEST: Final = 0x1
 NLM_F_ACK: Final = 0x4
@@ -62,6 +63,8 @@ RTEXT_FILTER_SKIP_STATS: Final = 0x8
 IFLA_INET_CONF: Final = 1
 IPV4_DEVCONF_PROMOTE_SECONDARIES: Final = 20
 
+IFLA_STATS_LINK_64: Final = 1
+
 RTA_DST: Final = 1
 RTA_OIF: Final = 4
 
@@ -90,6 +93,12 @@ IFADDR: Final = Struct("=BBBBi")
 
 ROUTE: Final = Struct("=BBBBBBBBI")
 """``struct rtmsg``: family, prefix lengths of destination and source, TOS, table, protocol, scope, type, flags."""
+
+IFSTATS: Final = Struct("=BxxxII")
+"""``struct if_stats_msg``: family, ifindex, which statistics as bits."""
+
+LINK_STATS: Final = Struct("=8Q")
+"""What ``struct rtnl_link_stats64`` begins with: packets, bytes, errors, drops, each received and sent."""
 
 RTGEN: Final = bytes(4)
 """``struct rtgenmsg`` without a family, padded."""

@@ -21,6 +21,15 @@ from ifagent.kernel.namespaces import create_namespace, remove_namespace
 THREADS: Final = 16
 """Most worker threads at a time: of 96 veth deletions 16 at once took 172 ms, 8 took 295 ms, one 1593 ms."""
 
+PAUSE: Final = 0.02
+"""Seconds between two looks that nobody asked for, so that a storm of mounts or notifications costs little."""
+
+GATHER: Final = 0.005
+"""Seconds in which notifications gather: a loop that wakes for each takes turns with the thread that causes them."""
+
+LOOK_TRIES: Final = 3
+"""How often a namespace is listed anew because something changed meanwhile, before changes are put on top."""
+
 
 class Running:
     """One run of the kernel."""
@@ -38,6 +47,7 @@ class Running:
         self.renamed: anyio.Event = anyio.Event()
         self.doubtful: set[NsId] = set()
         self.stirred: set[LinkId] = set()
+        self.speed_doubtful: set[LinkId] = set()
         self.doubt: anyio.Event = anyio.Event()
 
 

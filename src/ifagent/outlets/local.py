@@ -57,7 +57,7 @@ _MAX_GROUPS = 256
 class Reporter(Protocol):
     """What the outlet needs of an agent."""
 
-    def states(self, *, name: Name | None = None) -> AsyncIterator[StateEvent]:
+    def states(self, *, name: Name | None = None, foreign: bool = False) -> AsyncIterator[StateEvent]:
         """Return a snapshot, whose events are there without a wait, then every change."""
 
     def declarations(self) -> Mapping[Name, Declaration]:
@@ -148,21 +148,25 @@ class LocalSocket:
         name = request.get("name")
         if not (name is None or isinstance(name, str)):
             raise RequestRefused("the name must be a string")
+        foreign = request.get("foreign", False)
+        if not isinstance(foreign, bool):
+            raise RequestRefused("foreign must be true or false")
         match request.get("do"):
             case "states":
-                events = [event async for event in _now(self._agent.states())]
+                events = [event async for event in _now(self._agent.states(foreign=foreign))]
                 await _send(writer, [encode_state_json(event.state) + b"\n" for event in events if event.state])
             case "declarations":
                 declared = self._agent.declarations()
                 await _send(writer, [encode_line(encode_declaration(one)) for one in declared.values()])
             case "watch":
-                await self._watch(name, reader, writer)
+                await self._watch(self._agent.states(name=name, foreign=foreign), reader, writer)
             case what:
                 raise RequestRefused(f"cannot do {what!r}; can do states, watch and declarations")
         await _send(writer, [encode_line(DONE)])
 
-    async def _watch(self, name: Name | None, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        events = self._agent.states(name=name)
+    async def _watch(
+        self, events: AsyncIterator[StateEvent], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         listed = [encode_event_json(event) + b"\n" async for event in _now(events)]
         await _send(writer, [*listed, encode_line({"listed": len(listed)})])
         async with anyio.create_task_group() as group:

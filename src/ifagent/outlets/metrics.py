@@ -48,6 +48,8 @@ class _Statistics(Collector):
         yield GaugeMetricFamily("ifagent_subscribers", "Readers of the state stream.", value=now.subscribers)
         yield _interfaces(now)
         yield from _sources(now)
+        if now.counters:
+            yield from _counters(now)
 
 
 def _operations(now: Statistics) -> Metric:
@@ -80,6 +82,26 @@ def _sources(now: Statistics) -> Iterator[Metric]:
         synced.add_metric((name,), source.synced)
         healthy.add_metric((name,), not source.problem)
     yield from (synced, healthy)
+
+
+_COUNTERS = {
+    "in_packets": "Packets that the interface's link has received.",
+    "in_bytes": "Bytes that it has received.",
+    "out_packets": "Packets that it has sent.",
+    "out_bytes": "Bytes that it has sent.",
+    "drop_packets": "Packets that it has dropped, either way.",
+    "in_error_packets": "Packets that it has received with errors.",
+    "out_error_packets": "Packets that it could not send.",
+}
+"""What is told of each interface's counters, by the names of :class:`ifagent.core.counters.Counters`."""
+
+
+def _counters(now: Statistics) -> Iterator[Metric]:
+    for counter, text in _COUNTERS.items():
+        family = CounterMetricFamily(f"ifagent_interface_{counter}", text, labels=("interface",))
+        for name, counters in now.counters.items():
+            family.add_metric((name,), getattr(counters, counter))
+        yield family
 
 
 def new_registry(statistics: Callable[[], Statistics]) -> CollectorRegistry:

@@ -15,6 +15,7 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import TaskStatus
 
+from ifagent.core.counters import LinkCounters
 from ifagent.core.events import LinkSeen, LinksListed, NamespaceSeen, NamespacesListed
 from ifagent.core.interface import OWN_NAMESPACE, named
 from ifagent.core.link import LOOPBACK_IFINDEX, Checksums, Link, LinkId, NsId
@@ -90,7 +91,8 @@ class SimulatedKernel:
     """A kernel in memory, see :class:`ifagent.kernel.contract.Kernel`.
 
     The world outlives :meth:`run`: running again is what a restarted agent meets. ``outside`` is what others do
-    to the world, ``operations_executed`` counts what the agent asked for, refused or not.
+    to the world, ``operations_executed`` counts what the agent asked for, refused or not, and ``counter_readings``
+    how often it read counters.
     """
 
     def __init__(self) -> None:
@@ -105,6 +107,7 @@ class SimulatedKernel:
         self.own: NsId = self._world.own.id
         self.outside: Outside = Outside(self._world)
         self.operations_executed: int = 0
+        self.counter_readings: int = 0
         self.ipv6_newest_first: bool = True
 
     # The contract
@@ -185,6 +188,18 @@ class SimulatedKernel:
         del hosts
         await anyio.lowlevel.checkpoint()
         return self.outside.uplinks
+
+    async def counters(self, namespaces: Collection[NsId]) -> dict[LinkId, LinkCounters]:
+        """Return what the links have counted."""
+        await anyio.lowlevel.checkpoint()
+        self.counter_readings += 1
+        links = [
+            link
+            for namespace in namespaces
+            if self._is_attached(namespace)
+            for link in self._world.namespaces[namespace].links.values()
+        ]
+        return {link.id: link.counters for link in links}
 
     def drain(self) -> None:
         """Emit what has changed."""

@@ -102,6 +102,10 @@ class Outside:
         checksums = Checksums(rx=rx, tx=tx)
         self._do("set checksums", lambda: self._world.set_checksums(self._find(where, host_name), checksums))
 
+    def send(self, where: Where, host_name: str, *, packets: int, size: int = 100) -> None:
+        """Send packets of ``size`` bytes out of a link; the other end of a veth receives them."""
+        self._do("send", lambda: self._find(where, host_name).send(packets, size))
+
     def add_address(self, where: Where, host_name: str, address: IPInterface) -> None:
         """Add an address to a link."""
         self._do("add address", lambda: self._world.add_address(self._find(where, host_name), address))

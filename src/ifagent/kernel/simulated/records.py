@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass, field
 
+from ifagent.core.counters import LinkCounters
 from ifagent.core.interface import DEFAULT_MTU, ETHERNET_MTU, HostName
-from ifagent.core.link import LOOPBACK_IFINDEX, Address, Checksums, Link, LinkId, NsId, OperState
+from ifagent.core.link import LOOPBACK_IFINDEX, Address, Checksums, Duplex, Link, LinkId, NsId, OperState, Speed
 
 
 class Refused(Exception):
@@ -36,6 +38,7 @@ class WorldLink:
     ipv6_ready: bool = False
     promotes: bool = False
     checksums: Checksums = field(default_factory=Checksums)
+    counters: LinkCounters = field(default_factory=LinkCounters)
     peer: WorldLink | None = None
     ipv4: list[Address] = field(default_factory=list)
     ipv6: list[Address] = field(default_factory=list)
@@ -54,6 +57,25 @@ class WorldLink:
             return self.lost_carrier_as
         return OperState.UP if self.kind == "veth" else OperState.UNKNOWN
 
+    @property
+    def speed(self) -> Speed:
+        """What the drivers of links that are not hardware say, if they say anything."""
+        return Speed(10_000_000_000, Duplex.FULL) if self.kind in {"veth", "tun"} else Speed()
+
+    def send(self, packets: int, size: int) -> None:
+        """Count packets of so many bytes that are sent; without carrier they are dropped."""
+        if not self.up:
+            raise Refused(errno.ENETDOWN)
+        mine = self.counters
+        if not self.carrier:
+            self.counters = mine._replace(out_dropped=mine.out_dropped + packets)
+            return
+        more = packets * size
+        self.counters = mine._replace(out_packets=mine.out_packets + packets, out_bytes=mine.out_bytes + more)
+        if self.peer is not None:
+            there = self.peer.counters
+            self.peer.counters = there._replace(in_packets=there.in_packets + packets, in_bytes=there.in_bytes + more)
+
     def seen(self, peer: LinkId | None, checksums: Checksums | None = None) -> Link:
         """Return the link as the kernel reports it, with ``peer`` as the other end."""
         limited = self.ifindex != LOOPBACK_IFINDEX
@@ -71,6 +93,7 @@ class WorldLink:
             peer=peer,
             min_mtu=ETHERNET_MTU.start if limited else 0,
             max_mtu=ETHERNET_MTU.stop - 1 if limited else 0,
+            speed=self.speed,
             checksums=checksums,
             addresses=(*self.ipv4, *self.ipv6),
         )
