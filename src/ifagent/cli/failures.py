@@ -16,7 +16,7 @@ from ifagent.errors import AgentBug, IfagentError, InvalidSettings, MissingRight
 NOT_SO = 1
 WRONG_USE = 2
 
-RIGHTS = "root, or CAP_NET_ADMIN and CAP_SYS_ADMIN"
+RIGHTS = "root, or CAP_NET_ADMIN, CAP_SYS_ADMIN and CAP_NET_BROADCAST"
 
 
 class Failure(click.ClickException):
