@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
+from pathlib import Path
 
 from chaos.intent import Intent, World
 from chaos.observation import Link, Observation
@@ -163,7 +164,9 @@ class Comparison:
 
     def _namespaces(self) -> Iterator[str]:
         yield from (f"stale: {name} among the named namespaces" for name in sorted(self.seen.stale))
-        mentioned = {wish.space.reference for wish in self.world.wishes.values() if wish.space.kind == "named"}
+        mentioned = {
+            Path(w.space.reference).name for w in self.world.wishes.values() if w.space.kind in {"named", "file"}
+        }
         used = {link.space for link in self.seen.links}
         for name, space in self.seen.named.items():
             if name not in mentioned | self.facts.namespaces and space not in used:
