@@ -146,17 +146,14 @@ class Performer:
 
     def _mac_of_tap(self, name: str) -> str:
         for link in self.stage.observe().links:
-            if link.kind == "tun" and link.host_name == name and not link.alias:
-                return link.mac
-            if link.alias.startswith("ifagent-tap/") and link.alias.split("/")[2] == name:
-                return link.alias.split("/")[3]
+            if link.tap == name:
+                return link.alias.split("/")[3] if link.alias else link.mac
         return ""
 
     def _delete_tap(self, name: str) -> None:
         """End a TAP wherever it is, as its creator does by closing it."""
         for link in self.stage.observe().links:
-            adopted = link.alias.startswith("ifagent-tap/") and link.alias.split("/")[2] == name
-            if link.kind == "tun" and (adopted or link.host_name == name):
+            if link.tap == name:
                 path = next(p for p in self._paths() if look.space_at(p) == link.space)
                 if not look.inside(path, "ip", "link", "delete", "dev", link.host_name).returncode:
                     self.stage.taps.pop(name, None)

@@ -52,7 +52,7 @@ class Mix:
 
 
 class Script:
-    """An endless list of actions."""
+    """A list of actions without an end, of which one takes as many as one likes."""
 
     def __init__(self, seed: int, mix: Mix, *, containers: bool = False) -> None:
         self.mix = mix
@@ -89,15 +89,15 @@ class Script:
         self._choices = [choice for choice, weight in choices.items() if weight]
         self._weights = [weight for weight in choices.values() if weight]
 
-    def actions(self) -> Iterator[Action]:
-        """Return what is done next, without an end."""
-        while True:
+    def actions(self, count: int) -> Iterator[Action]:
+        """Return what is done next, so many actions, and those that belong to the last one."""
+        while count > 0:
             [choice] = self._random.choices(self._choices, self._weights)
             done = list(choice())
-            yield from done
             if done:
-                yield from self._some_time()
-                yield from self._bring_up()
+                done += [*self._some_time(), *self._bring_up()]
+            yield from done
+            count -= len(done)
 
     def calm(self) -> Iterator[Action]:
         """Return what has to be done before things can become quiet: all that is away comes back."""

@@ -180,9 +180,7 @@ class Stage:
 
     def facts(self, seen: Observation) -> Facts:
         """Return what others have made, as far as it is still there."""
-        taps = [link for link in seen.links if link.kind == "tun"]
-        # The alias of an adopted one says what it was called.
-        there = {link.alias.split("/")[2] if link.alias.startswith("ifagent-tap/") else link.host_name for link in taps}
+        there = {link.tap for link in seen.links}
         made = {name: mac for name, mac in self.taps.items() if name in there or not self.taps_at_risk}
         return Facts(frozenset(self.foreign), frozenset(self.namespaces), made)
 
