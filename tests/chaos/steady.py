@@ -34,6 +34,7 @@ class Steady:
         self._label = label
         self._links: dict[str, Link] = {}
         self._spaces: dict[Space, int] = {}
+        self._applied: set[str] = set()
         self._disturbed: set[str] = set()
 
     def note(self, action: Action, intent: Intent, real: Callable[[Space], Space]) -> None:
@@ -72,7 +73,7 @@ class Steady:
         links = {name: found[0] for name, found in names_of(seen.links, self._label).items()}
         for name, before in self._links.items():
             peer = next((other for other, link in self._links.items() if link.is_end_with(before)), "")
-            if before.kind != "veth" or not peer or {name, peer} & self._disturbed:
+            if not peer or {name, peer} & self._disturbed or not {name, peer} <= self._applied:
                 continue
             link = links.get(name)
             if link is None or (link.ifindex, link.space) != (before.ifindex, before.space):
@@ -80,11 +81,8 @@ class Steady:
 
     def begin(self, seen: Observation) -> None:
         """Note what is there after a check."""
-        # One that could not go where it is to be may do so any time.
-        self._links = {
-            name: found[0]
-            for name, found in names_of(seen.links, self._label).items()
-            if seen.states.get(name, {}).get("config_state") == "APPLIED"
-        }
+        self._links = {name: found[0] for name, found in names_of(seen.links, self._label).items()}
+        # What could not be as it is to be may become so any time.
+        self._applied = {name for name, state in seen.states.items() if state.get("config_state") == "APPLIED"}
         self._spaces = dict(seen.spaces)
         self._disturbed.clear()
