@@ -103,6 +103,9 @@ class Performer:
         path = self.stage.path(action.space)
         if not path or (look.space_at(path), action.host_name) in self.stage.foreign:
             return
+        # The kernel does not tell of an alias that changes on a link that is down.
+        if "alias" in action.words and ",UP" not in look.inside(path, "ip", "link", "show", action.host_name).stdout:
+            return
         words = [action.host_name if word == "DEV" else word for word in action.words]
         if action.to == OWN:
             # This process is in there, and stays.

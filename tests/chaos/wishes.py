@@ -128,9 +128,7 @@ class Universe:
         kinds = ["mtu", "mac", "down", "flush", "more", "rename", "move"]
         kinds += ["less"] if wish.addresses else []
         # A TAP that has lost its alias is nobody's, wherever it is; its creator ends it by another action.
-        kinds += [] if wish.is_tap else ["delete", "delete"]
-        # The kernel does not tell of an alias that changes on a link that is down.
-        kinds += ["alias"] if wish.enabled and not wish.is_tap else []
+        kinds += [] if wish.is_tap else ["alias", "delete", "delete"]
         if (kind := chance.choice(kinds)) == "move":
             return ("link", "set", "dev", "DEV", "netns"), chance.choice([OWN, *self.named])
         link = {
