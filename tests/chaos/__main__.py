@@ -57,7 +57,7 @@ def main() -> int:
         docker = None
         if not given.no_docker and shutil.which("dockerd") and not docker_engine._why_not():
             docker = stack.enter_context(docker_engine.running())
-        real = stack.enter_context(stage(folder, docker))
+        real = stack.enter_context(stage(folder, docker, remembers=seed % 2 == 0 and not given.soak))
         try:
             account = (_soak if given.soak else _chaos)(real, seed, given.minutes * 60, folder)
         except Wrong as wrong:

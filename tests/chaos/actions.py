@@ -9,11 +9,17 @@ from chaos.values import Family, Form, Space, Wish
 
 
 class What(StrEnum):
-    """The kinds of actions without much to say; each is about one ``target``, or none."""
+    """The kinds of actions without much to say; each is about one ``target``, or none.
+
+    A process that joins has the target ``p0 s1``: its own name and that of the namespace that it joins.
+    """
 
     NAMESPACE_ADD = "namespace add"
     NAMESPACE_DELETE = "namespace delete"
+    IPV6_OFF = "ipv6 off"
+    IPV6_ON = "ipv6 on"
     PROCESS_START = "process start"
+    PROCESS_JOIN = "process join"
     PROCESS_KILL = "process kill"
     FILE_MOUNT = "file mount"
     FILE_UNMOUNT = "file unmount"
@@ -29,10 +35,16 @@ class What(StrEnum):
     ETCD_STOP = "etcd stop"
     ETCD_KILL = "etcd kill"
     ETCD_START = "etcd start"
+    ETCD_FREEZE = "etcd freeze"
+    ETCD_THAW = "etcd thaw"
+    HOLE_BEGIN = "black hole begin"
+    HOLE_END = "black hole end"
     ETCD_COMPACT = "etcd compact"
     ETCD_RESET = "etcd reset"
     AGENT_KILL = "agent kill"
     AGENT_TERM = "agent term"
+    AGENT_FREEZE = "agent freeze"
+    AGENT_THAW = "agent thaw"
     AGENT_START = "agent start"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
+from pathlib import Path
 
 from chaos.intent import Intent, World
 from chaos.observation import Link, Observation
@@ -153,17 +154,14 @@ class Comparison:
     def _of_others(self) -> Iterator[str]:
         at = {link.place: link for link in self.seen.links}
         yield from (f"gone: the link {place[1]} in {place[0]} of others" for place in self.facts.foreign - at.keys())
-        for temporary in self.facts.taps:
-            name = self._adopter(temporary)
-            if not self.found.get(name) and (self.seen.own, temporary) not in at:
-                yield f"gone: the TAP {temporary} of others"
-
-    def _adopter(self, temporary: str) -> str:
-        return next((wish.name for wish in self.world.wishes.values() if wish.temp == temporary), "")
+        taps = {link.tap for link in self.seen.links}
+        yield from (f"gone: the TAP {name} of others" for name in sorted(self.facts.taps.keys() - taps))
 
     def _namespaces(self) -> Iterator[str]:
         yield from (f"stale: {name} among the named namespaces" for name in sorted(self.seen.stale))
-        mentioned = {wish.space.reference for wish in self.world.wishes.values() if wish.space.kind == "named"}
+        mentioned = {
+            Path(w.space.reference).name for w in self.world.wishes.values() if w.space.kind in {"named", "file"}
+        }
         used = {link.space for link in self.seen.links}
         for name, space in self.seen.named.items():
             if name not in mentioned | self.facts.namespaces and space not in used:

@@ -16,6 +16,7 @@ from chaos.observation import Observation
 from chaos.perform import Performer
 from chaos.script import Script
 from chaos.stage import Stage
+from chaos.steady import Steady
 
 PATIENCE = 75.0
 """Seconds within which everything must be as it is to be; the agent spaces out repairs by up to 60 s."""
@@ -65,6 +66,7 @@ class Harness:
         self.account = Account()
         self.macs: dict[str, str] = {}
         self._performer = Performer(stage, self.intent)
+        self._steady = Steady(stage.lab.label)
         self._log = log
         self._say = say
         self._last: list[str] = []
@@ -73,10 +75,9 @@ class Harness:
 
     def run(self, *, seconds: float = 0, rounds: int = 0) -> None:
         """Act and compare for a time, or so many times; raises :class:`Wrong`."""
-        actions = self.script.actions()
         done = 0
         while (rounds and done < rounds) or time.monotonic() - self._began < seconds:
-            self.act(next(actions) for _ in range(ACTIONS_BETWEEN_CHECKS))
+            self.act(self.script.actions(ACTIONS_BETWEEN_CHECKS))
             self.check()
             done += 1
 
@@ -87,6 +88,7 @@ class Harness:
             ended = isinstance(action, Simple) and action.what in {What.AGENT_KILL, What.AGENT_TERM}
             if not ended:
                 self._agent_lives()
+            self._steady.note(action, self.intent, self.stage.real)
             self._performer.perform(action)
             self._progress()
 
@@ -102,6 +104,9 @@ class Harness:
             self._progress()
             time.sleep(0.1)
             seen, world, different = next(looks)
+        if disturbed := list(self._steady.check(seen)):
+            raise Wrong(self._report(disturbed))
+        self._steady.begin(seen)
         self.account.checks += 1
         self.account.converged.append(time.monotonic() - began)
         self.stage.settle(self.stage.facts(seen))

@@ -56,10 +56,13 @@ class Intent:
         self._values.get(name, {}).pop(family, None)
         self._hear(name)
 
-    def restart(self) -> None:
-        """Note that the agent has begun anew: what it hears first is what there is now."""
+    def restart(self, *, remembers: bool = False) -> None:
+        """Note that the agent has begun anew: what it hears first is what there is now.
+
+        One that ``remembers`` may have begun with what it has heard before.
+        """
         for name in self._values.keys() | self._heard.keys():
-            if name in self.declared and self.value(name) is None:
+            if not remembers and name in self.declared and self.value(name) is None:
                 self._heard[name] = [None]
             else:
                 self._note(name, None)

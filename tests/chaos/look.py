@@ -29,17 +29,17 @@ def inside(path: str | Path, *command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def links_in(path: str | Path, space: SpaceId) -> list[Link]:
-    """Return the links of a namespace but for ``lo``; none if it has gone meanwhile."""
-    done = inside(path, "ip", "-j", "-d", "address")
+_LOOK = "cat /proc/sys/net/ipv6/conf/default/disable_ipv6 && exec ip -j -d address"
+
+
+def links_in(path: str | Path, space: SpaceId) -> tuple[list[Link], bool]:
+    """Return the links of a namespace but for ``lo``, and whether IPv6 is on; no links if it has gone meanwhile."""
+    done = inside(path, "sh", "-c", _LOOK)
     if done.returncode:
-        return []
-    return [_link(found, space) for found in json.loads(done.stdout or "[]") if found.get("ifname", "lo") != "lo"]
-
-
-def has_ipv6(path: str | Path) -> bool:
-    """Tell whether new links in a namespace have IPv6."""
-    return inside(path, "cat", "/proc/sys/net/ipv6/conf/default/disable_ipv6").stdout.strip() != "1"
+        return [], True
+    ipv6, _, links = done.stdout.partition("\n")
+    found = [_link(link, space) for link in json.loads(links or "[]") if link.get("ifname", "lo") != "lo"]
+    return found, ipv6 == "0"
 
 
 def named() -> tuple[dict[str, SpaceId], set[str]]:

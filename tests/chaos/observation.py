@@ -34,6 +34,13 @@ class Link:
         """Where it is."""
         return self.space, self.host_name
 
+    @property
+    def tap(self) -> str:
+        """What the creator of a TAP has called it, which the alias says of one that is adopted; empty for others."""
+        if self.kind != "tun":
+            return ""
+        return self.alias.split("/")[2] if self.alias.startswith("ifagent-tap/") else self.host_name
+
     def is_end_with(self, other: Link) -> bool:
         """Tell whether the two are the ends of one pair."""
 

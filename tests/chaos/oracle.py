@@ -83,7 +83,14 @@ class _Oracle:
         self.seen = seen
         self.at: dict[Place, Link] = {link.place: link for link in seen.links}
         self.name: dict[Place, str] = {link.place: name for link in seen.links if (name := name_of(link, label))}
-        self.of = {name: self.at[place] for place, name in self.name.items()}
+        # A link of another kind than the interface has meanwhile is not its own any more.
+        wishes = world.wishes
+        self.of = {
+            name: link
+            for place, name in self.name.items()
+            for link in [self.at[place]]
+            if name not in wishes or wishes[name].is_tap == (link.kind == "tun")
+        }
         self.states: dict[str, State] = {}
         self.links: dict[str, tuple[Wish, Place]] = {}
         self.frozen: set[str] = set(world.unknown)

@@ -29,7 +29,10 @@ class Performer:
             What.NAMESPACE_ADD: self._add_namespace,
             What.NAMESPACE_DELETE: self._delete_namespace,
             What.PROCESS_START: stage.start_process,
+            What.PROCESS_JOIN: lambda target: stage.join_process(*target.split()),
             What.PROCESS_KILL: stage.end_process,
+            What.IPV6_OFF: lambda name: self._set_ipv6(name, on=False),
+            What.IPV6_ON: lambda name: self._set_ipv6(name, on=True),
             What.FILE_MOUNT: self._mount,
             What.FILE_UNMOUNT: self._unmount,
             What.FILE_ORDINARY: self._make_ordinary,
@@ -45,7 +48,13 @@ class Performer:
             What.ETCD_KILL: lambda _: stage.etcd.kill(),
             What.ETCD_START: lambda _: stage.etcd.start(),
             What.ETCD_COMPACT: lambda _: stage.store.compact(),
-            What.ETCD_RESET: lambda _: stage.reset_connections(),
+            What.ETCD_RESET: lambda _: stage.wire.reset(),
+            What.ETCD_FREEZE: lambda _: stage.etcd.pause(),
+            What.ETCD_THAW: lambda _: stage.etcd.resume(),
+            What.HOLE_BEGIN: lambda _: stage.wire.swallow(),
+            What.HOLE_END: lambda _: stage.wire.flow(),
+            What.AGENT_FREEZE: lambda _: stage.signal_agent(signal.SIGSTOP),
+            What.AGENT_THAW: lambda _: stage.signal_agent(signal.SIGCONT),
             What.AGENT_KILL: lambda _: stage.end_agent(signal.SIGKILL),
             What.AGENT_TERM: lambda _: stage.end_agent(signal.SIGTERM),
             What.AGENT_START: lambda _: self._start_agent(),
@@ -82,7 +91,7 @@ class Performer:
 
     def _start_agent(self) -> None:
         self.stage.start_agent()
-        self.intent.restart()
+        self.intent.restart(remembers=self.stage.remembers)
 
     # The kernel
 
@@ -93,6 +102,9 @@ class Performer:
     def _drift(self, action: Drift) -> None:
         path = self.stage.path(action.space)
         if not path or (look.space_at(path), action.host_name) in self.stage.foreign:
+            return
+        # The kernel does not tell of an alias that changes on a link that is down.
+        if "alias" in action.words and ",UP" not in look.inside(path, "ip", "link", "show", action.host_name).stdout:
             return
         words = [action.host_name if word == "DEV" else word for word in action.words]
         if action.to == OWN:
@@ -118,9 +130,14 @@ class Performer:
             self.stage.namespaces.add(name)
 
     def _delete_namespace(self, name: str) -> None:
-        self.stage.forget_links_in(Space("named", name))
-        if _run("ip", "netns", "delete", name):
+        self.stage.end_space(Space("named", name), lambda: _run("ip", "netns", "delete", name))
+        if not self.stage.path(Space("named", name)):
             self.stage.namespaces.discard(name)
+
+    def _set_ipv6(self, name: str, *, on: bool) -> None:
+        if path := self.stage.path(Space("named", name)):
+            settings = [f"net.ipv6.conf.{which}.disable_ipv6={int(not on)}" for which in ("default", "all")]
+            look.inside(path, "sysctl", "-qw", *settings)
 
     def _make_tap(self, name: str) -> None:
         seen = self.stage.observe()
@@ -132,26 +149,20 @@ class Performer:
 
     def _mac_of_tap(self, name: str) -> str:
         for link in self.stage.observe().links:
-            if link.kind == "tun" and link.host_name == name and not link.alias:
-                return link.mac
-            if link.alias.startswith("ifagent-tap/") and link.alias.split("/")[2] == name:
-                return link.alias.split("/")[3]
+            if link.tap == name:
+                return link.alias.split("/")[3] if link.alias else link.mac
         return ""
 
     def _delete_tap(self, name: str) -> None:
         """End a TAP wherever it is, as its creator does by closing it."""
         for link in self.stage.observe().links:
-            adopted = link.alias.startswith("ifagent-tap/") and link.alias.split("/")[2] == name
-            if link.kind == "tun" and (adopted or link.host_name == name):
+            if link.tap == name:
                 path = next(p for p in self._paths() if look.space_at(p) == link.space)
                 if not look.inside(path, "ip", "link", "delete", "dev", link.host_name).returncode:
                     self.stage.taps.pop(name, None)
 
     def _paths(self) -> list[str]:
-        spaces = [OWN, *(Space("named", name) for name in look.named()[0])]
-        spaces += [Space("pid", slot) for slot in self.stage.processes]
-        spaces += [Space("file", f"f{number}") for number in range(2)]
-        spaces += [Space("microservice", slot) for slot in self.stage.running_boxes]
+        spaces = [OWN, *(Space("named", name) for name in look.named()[0]), *self.stage.other_spaces()]
         return [path for space in spaces if (path := self.stage.path(space))]
 
     # Files
@@ -163,9 +174,8 @@ class Performer:
         _run("unshare", f"--net={path}", "true")
 
     def _unmount(self, slot: str) -> None:
-        self.stage.forget_links_in(Space("file", slot))
         path = self.stage.folder / slot
-        _run("umount", "--lazy", str(path))
+        self.stage.end_space(Space("file", slot), lambda: _run("umount", "--lazy", str(path)))
         path.unlink(missing_ok=True)
 
     def _make_ordinary(self, slot: str) -> None:
@@ -176,21 +186,25 @@ class Performer:
 
     def _start_container(self, slot: str) -> None:
         if self.stage.docker is not None:
-            self.stage.boxes[slot] = self.stage.docker.run(slot)
-            self.stage.running_boxes.add(slot)
+            box = self.stage.boxes[slot] = self.stage.docker.run(slot)
+            self.stage.pids[slot] = box.pid
 
     def _end_container(self, slot: str, *, kill: bool) -> None:
-        self.stage.forget_links_in(Space("microservice", slot))
-        self.stage.running_boxes.discard(slot)
-        box = self.stage.boxes.pop(slot)
-        with suppress(Refused):
-            if not kill:
-                box.stop()
-        box.remove()
+        box = self.stage.boxes[slot]
+
+        def end() -> None:
+            del self.stage.boxes[slot]
+            with suppress(Refused):
+                if not kill:
+                    box.stop()
+            box.remove()
+
+        self.stage.end_space(Space("microservice", slot), end)
 
     def _restart_container(self, slot: str) -> None:
-        self.stage.forget_links_in(Space("microservice", slot))
-        self.stage.boxes[slot].restart()
+        box = self.stage.boxes[slot]
+        self.stage.end_space(Space("microservice", slot), box.restart)
+        self.stage.pids[slot] = box.pid
 
     def _kill_docker(self) -> None:
         if self.stage.docker is not None:

@@ -31,7 +31,10 @@ class Mix:
     deletes: float = 9
     invalid: float = 4
     drift: float = 30
+    crowds: float = 0.6
+    flaps: float = 1.5
     namespaces: float = 7
+    ipv6: float = 1
     processes: float = 5
     files: float = 4
     containers: float = 3
@@ -40,6 +43,8 @@ class Mix:
     foreign: float = 4
     compactions: float = 2
     resets: float = 2
+    holes: float = 0.7
+    freezes: float = 1.5
     etcd_ends: float = 1.2
     agent_ends: float = 2
     pairs: int = 8
@@ -47,7 +52,7 @@ class Mix:
 
 
 class Script:
-    """An endless list of actions."""
+    """A list of actions without an end, of which one takes as many as one likes."""
 
     def __init__(self, seed: int, mix: Mix, *, containers: bool = False) -> None:
         self.mix = mix
@@ -63,6 +68,9 @@ class Script:
             self._transaction: mix.transactions,
             self._delete: mix.deletes,
             self._invalid: mix.invalid,
+            self._crowd: mix.crowds,
+            self._flap: mix.flaps,
+            self._ipv6: mix.ipv6,
             self._drift: mix.drift,
             self._namespace: mix.namespaces,
             self._process: mix.processes,
@@ -73,21 +81,23 @@ class Script:
             self._foreign: mix.foreign,
             self._compact: mix.compactions,
             self._reset: mix.resets,
+            self._hole: mix.holes,
+            self._freeze: mix.freezes,
             self._end_etcd: mix.etcd_ends,
             self._end_agent: mix.agent_ends,
         }
         self._choices = [choice for choice, weight in choices.items() if weight]
         self._weights = [weight for weight in choices.values() if weight]
 
-    def actions(self) -> Iterator[Action]:
-        """Return what is done next, without an end."""
-        while True:
+    def actions(self, count: int) -> Iterator[Action]:
+        """Return what is done next, so many actions, and those that belong to the last one."""
+        while count > 0:
             [choice] = self._random.choices(self._choices, self._weights)
             done = list(choice())
-            yield from done
             if done:
-                yield from self._some_time()
-                yield from self._bring_up()
+                done += [*self._some_time(), *self._bring_up()]
+            yield from done
+            count -= len(done)
 
     def calm(self) -> Iterator[Action]:
         """Return what has to be done before things can become quiet: all that is away comes back."""
@@ -126,7 +136,7 @@ class Script:
         return values[Family.V3] if Family.V3 in values else values.get(Family.V1)
 
     def _can_store(self) -> bool:
-        return not any(what is What.ETCD_START for what, _ in self._down)
+        return What.ETCD_START not in [what for what, _ in self._down]
 
     def _put(self) -> Iterator[Action]:
         if not self._can_store():
@@ -202,6 +212,28 @@ class Script:
                 self._values[name][family] = wish
                 yield Store((Value(name, form, wish),))
 
+    def _crowd(self) -> Iterator[Action]:
+        """Declare many pairs in one transaction, or take all of them back."""
+        if not self._can_store():
+            return
+        there = [name for name in sorted(self._values) if name in self._universe.crowd]
+        if there:
+            yield Store((), tuple((name, family) for name in there for family in sorted(self._values.pop(name))))
+            return
+        yield Store(tuple(self._value(wish) for wish in self._universe.crowd_of_pairs()))
+
+    def _flap(self) -> Iterator[Action]:
+        """Put and delete one value again and again."""
+        if not self._can_store():
+            return
+        [wish, *_] = self._universe.pair_or_tap(self._random.choice(self._universe.names))
+        for _ in range(self._random.choice([3, 8])):
+            value = self._value(wish)
+            yield Store((value,))
+            del self._values[wish.name][value.form.family]
+            yield Store((), ((wish.name, value.form.family),))
+        yield Store((self._value(self._universe.change(wish)),))
+
     # The kernel
 
     def _drift(self) -> Iterator[Action]:
@@ -220,24 +252,37 @@ class Script:
         """Start what does not run, end what does."""
         if target in self._on:
             self._on.discard(target)
-            return Simple(self._random.choice(off), target)
+            return Simple(self._random.choice(off), target.rpartition(" ")[2])
         self._on.add(target)
-        return Simple(on, target)
+        return Simple(on, target.rpartition(" ")[2])
 
     def _namespace(self) -> Iterator[Action]:
         what = self._random.choice([What.NAMESPACE_ADD, What.NAMESPACE_DELETE])
         yield Simple(what, self._random.choice(self._universe.named).reference)
 
+    def _ipv6(self) -> Iterator[Action]:
+        """Switch IPv6 off or on in a namespace; what was refused without is tried again once it is declared anew."""
+        if self._can_store():
+            space = self._random.choice(self._universe.named[:2])
+            yield self._toggle(f"ipv6 {space.reference}", What.IPV6_OFF, What.IPV6_ON)
+            yield from self._declare_anew(self._names_in(space))
+
+    def _names_in(self, space: Space) -> list[str]:
+        return [n for n in sorted(self._values) if (wish := self._current(n)) is not None and wish.space == space]
+
     def _renew(self, space: Space) -> Iterator[Action]:
         """Declare again what refers to a process that is another one by now."""
         if self._can_store() and self._random.random() < 0.7:
-            names = [n for n in sorted(self._values) if (wish := self._current(n)) is not None and wish.space == space]
-            yield from self._declare_anew(names)
+            yield from self._declare_anew(self._names_in(space))
 
     def _process(self) -> Iterator[Action]:
         space = self._random.choice(self._universe.processes)
         action = self._toggle(space.reference, What.PROCESS_START, What.PROCESS_KILL)
-        yield action
+        if action.what is What.PROCESS_START and self._random.random() < 0.3:
+            joined = self._random.choice([OWN, *self._universe.named[:2]])
+            yield Simple(What.PROCESS_JOIN, f"{space.reference} {joined.reference or joined.kind}")
+        else:
+            yield action
         if action.what is What.PROCESS_START:
             yield from self._renew(space)
 
@@ -273,6 +318,31 @@ class Script:
 
     def _reset(self) -> Iterator[Action]:
         yield Simple(What.ETCD_RESET)
+
+    def _hole(self) -> Iterator[Action]:
+        """Let nothing pass between the agent and its store for a while, in which the store goes on."""
+        if self._can_store():
+            yield Simple(What.HOLE_BEGIN)
+            yield from self._meanwhile(self._put, self._delete, self._drift, longest=9)
+            yield Simple(What.HOLE_END)
+
+    def _freeze(self) -> Iterator[Action]:
+        """Have the agent, or etcd, do nothing for a while."""
+        if any(what in {What.ETCD_START, What.AGENT_START} for what, _ in self._down):
+            return
+        if self._random.random() < 0.6:
+            yield Simple(What.AGENT_FREEZE)
+            yield from self._meanwhile(self._put, self._delete, self._drift, self._namespace, longest=3)
+            yield Simple(What.AGENT_THAW)
+        else:
+            yield Simple(What.ETCD_FREEZE)
+            yield from self._meanwhile(self._drift, self._namespace, longest=8)
+            yield Simple(What.ETCD_THAW)
+
+    def _meanwhile(self, *choices: Callable[[], Iterator[Action]], longest: float) -> Iterator[Action]:
+        for _ in range(self._random.choice([1, 3, 6])):
+            yield from self._random.choice(choices)()
+        yield Pause(round(self._random.uniform(0, longest), 2))
 
     def _end_etcd(self) -> Iterator[Action]:
         how = self._random.choice([What.ETCD_STOP, What.ETCD_KILL])

@@ -6,16 +6,17 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
-from anyio.from_thread import start_blocking_portal
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 from chaos import look
 from chaos.observation import Observation, SpaceId
 from chaos.oracle import Facts
 from chaos.store import Store
 from chaos.values import OWN, Space
 from docker_engine import Box, DockerEngine
-from etcd_server import EtcdServer, proxy_to, running
+from etcd_server import EtcdServer, TcpProxy, proxy_to, running
 from lab import Lab, lab_in, until
 from spawned import OWN_SPACE, SLEEP, Spawned, space_of
 
@@ -23,13 +24,23 @@ NO_SUCH_PROCESS = 1_999_999_000
 """Process ids from here on nobody has."""
 
 
+class Wire:
+    """The connection between the agent and its store."""
+
+    def __init__(self, portal: BlockingPortal, proxy: TcpProxy) -> None:
+        self.reset: Callable[[], None] = partial(portal.call, proxy.reset)
+        self.swallow: Callable[[], None] = partial(portal.call, proxy.swallow)
+        self.flow: Callable[[], None] = partial(portal.call, proxy.flow)
+
+
 class Stage:
     """The real things, and what others than the agent have done to them."""
 
     def __init__(
-        self, folder: Path, etcd: EtcdServer, lab: Lab, docker: DockerEngine | None, *, reset: Callable[[], None]
+        self, folder: Path, etcd: EtcdServer, lab: Lab, docker: DockerEngine | None, *, wire: Wire, remembers: bool
     ) -> None:
-        self.reset_connections = reset
+        self.wire = wire
+        self.remembers = remembers
         self.folder = folder
         self.etcd = etcd
         self.lab = lab
@@ -39,8 +50,6 @@ class Stage:
         self.processes: dict[str, Spawned] = {}
         self.pids: dict[str, int] = {}
         self.boxes: dict[str, Box] = {}
-        self.running_boxes: set[str] = set()
-        self.docker_runs = docker is not None
         self.foreign: set[tuple[SpaceId, str]] = set()
         self.namespaces: set[str] = set()
         self.taps: dict[str, str] = {}
@@ -56,7 +65,7 @@ class Stage:
                 number = self.pids.get(space.reference, NO_SUCH_PROCESS + int(space.reference[1:]))
                 return Space("pid", str(number))
             case "file":
-                return Space("file", str(self.folder / space.reference))
+                return Space("file", str(self.folder / space.reference))  # an absolute path stays what it is
             case _:
                 return space
 
@@ -73,21 +82,35 @@ class Stage:
             case "file":
                 path = str(self.folder / space.reference)
             case _:
-                path = self.boxes[space.reference].path if space.reference in self.running_boxes else ""
+                path = f"/proc/{self.pids[space.reference]}/ns/net" if space.reference in self.boxes else ""
         return path if path and look.space_at(path) else ""
 
-    def forget_links_in(self, space: Space) -> None:
-        """Note that a namespace ends, and whatever is in it."""
-        if path := self.path(space):
-            gone = look.space_at(path)
+    def other_spaces(self) -> list[Space]:
+        """Return every reference that may lead somewhere, but for names and the agent's own namespace."""
+        files = [Space("file", f"f{number}") for number in range(2)]
+        files += [Space("file", str(look.NAMESPACES / name)) for name in look.named()[0]]
+        return [
+            *files,
+            *(Space("pid", slot) for slot in self.processes),
+            *(Space("microservice", slot) for slot in self.boxes),
+        ]
+
+    def end_space(self, space: Space, end: Callable[[], object]) -> None:
+        """Do what ends a namespace, and whatever is in it, unless there is another way to it."""
+        path = self.path(space)
+        gone = look.space_at(path) if path else 0
+        end()
+        self.taps_at_risk = True
+        others = [OWN, *self.other_spaces(), *(Space("named", name) for name in look.named()[0])]
+        if gone and gone not in {look.space_at(path) for other in others if (path := self.path(other))}:
             self.foreign = {place for place in self.foreign if place[0] != gone}
-            self.taps_at_risk = True
 
     # The agent
 
     def start_agent(self) -> None:
         """Start the agent, without waiting for anything."""
         options = ["--container-socket", str(self.docker.socket)] if self.docker else []
+        options += ["--state-dir", str(self.folder / "state")] if self.remembers else []
         self.agent = self.lab.start_agent("--log-level", "info", *options, ready=False)
         self.agents_started += 1
 
@@ -97,6 +120,11 @@ class Stage:
         self.agent.send_signal(number)
         self.agent.wait(30)
         self.agent = None
+
+    def signal_agent(self, number: signal.Signals) -> None:
+        """Send the agent a signal."""
+        assert self.agent
+        self.agent.send_signal(number)
 
     def agent_log(self) -> str:
         """Return the end of the newest agent's log."""
@@ -111,10 +139,16 @@ class Stage:
         until(lambda: space_of(process.pid) not in {0, look.space_at(look.OWN_PATH)})
         self.processes[slot], self.pids[slot] = process, process.pid
 
+    def join_process(self, slot: str, namespace: str) -> None:
+        """Start a process in a named namespace, in the agent's own one if there is none of the name."""
+        path = self.path(Space("named", namespace)) or look.OWN_PATH
+        process = Spawned("nsenter", f"--net={path}", *SLEEP)
+        until(lambda: Path(f"/proc/{process.pid}/comm").read_text().strip() == "sleep")
+        self.processes[slot], self.pids[slot] = process, process.pid
+
     def end_process(self, slot: str) -> None:
         """Kill it."""
-        self.forget_links_in(Space("pid", slot))
-        self.processes.pop(slot).end()
+        self.end_space(Space("pid", slot), lambda: self.processes.pop(slot).end())
 
     # Looking
 
@@ -123,9 +157,7 @@ class Stage:
         spaces, ordinary = {OWN: look.space_at(look.OWN_PATH)}, set()
         named, stale = look.named()
         spaces |= {Space("named", name): space for name, space in named.items()}
-        others = [Space("pid", slot) for slot in self.processes]
-        others += [Space("file", f"f{number}") for number in range(2)]
-        others += [Space("microservice", slot) for slot in self.running_boxes]
+        others = self.other_spaces()
         paths = {spaces[OWN]: look.OWN_PATH}
         paths |= {space: str(look.NAMESPACES / name) for name, space in named.items()}
         for reference in others:
@@ -134,26 +166,21 @@ class Stage:
                 paths[space] = path
             elif reference.kind == "file" and (self.folder / reference.reference).exists():
                 ordinary.add(self.real(reference))
-        # A container without a network has no IPv6 either.
-        boxes = [path for slot in self.running_boxes if (path := self.path(Space("microservice", slot)))]
-        without = {look.space_at(path) for path in boxes if not look.has_ipv6(path)}
-        links = [link for space, path in paths.items() for link in look.links_in(path, space)]
+        found = {space: look.links_in(path, space) for space, path in paths.items()}
         return Observation(
             own=spaces[OWN],
             spaces=spaces,
-            links=tuple(links),
+            links=tuple(link for links, _ in found.values() for link in links),
             states=self.store.states(),
             ordinary=frozenset(ordinary),
-            without_ipv6=frozenset(without),
+            without_ipv6=frozenset(space for space, (_, ipv6) in found.items() if not ipv6),
             named=named,
             stale=frozenset(stale),
         )
 
     def facts(self, seen: Observation) -> Facts:
         """Return what others have made, as far as it is still there."""
-        taps = [link for link in seen.links if link.kind == "tun"]
-        # The alias of an adopted one says what it was called.
-        there = {link.alias.split("/")[2] if link.alias.startswith("ifagent-tap/") else link.host_name for link in taps}
+        there = {link.tap for link in seen.links}
         made = {name: mac for name, mac in self.taps.items() if name in there or not self.taps_at_risk}
         return Facts(frozenset(self.foreign), frozenset(self.namespaces), made)
 
@@ -175,8 +202,11 @@ class Stage:
 
 
 @contextmanager
-def stage(folder: Path, docker: DockerEngine | None) -> Iterator[Stage]:
-    """Have everything, with a running agent that reaches its etcd through a proxy, and take it away afterwards."""
+def stage(folder: Path, docker: DockerEngine | None, *, remembers: bool = False) -> Iterator[Stage]:
+    """Have everything, with a running agent that reaches its etcd through a proxy, and take it away afterwards.
+
+    An agent that ``remembers`` keeps the last intent in a file.
+    """
     (folder / "etcd").mkdir()
     with ExitStack() as stack:
         etcd = stack.enter_context(running(folder / "etcd"))
@@ -184,7 +214,7 @@ def stage(folder: Path, docker: DockerEngine | None) -> Iterator[Stage]:
         proxy = stack.enter_context(portal.wrap_async_context_manager(proxy_to(etcd.port)))
         etcd.address = proxy.before(etcd.address)
         lab = stack.enter_context(lab_in(etcd, "chaos", folder))
-        made = Stage(folder, etcd, lab, docker, reset=lambda: portal.call(proxy.reset))
+        made = Stage(folder, etcd, lab, docker, wire=Wire(portal, proxy), remembers=remembers)
         stack.callback(made.clean_up)
         made.start_agent()
         yield made

@@ -23,16 +23,28 @@ class Universe:
         self.taps = [f"vpp-{name}" for name in self.tap_names]
         self.named = [Space("named", f"s{number}") for number in range(5)]
         self.processes = [Space("pid", f"p{number}") for number in range(3)]
+        self.aliases = [Space("file", f"/run/netns/s{number}") for number in range(2)]
+        self.crowd = [f"{side}{number}" for number in range(30) for side in "cd"]
         self.files = [Space("file", f"f{number}") for number in range(2)]
         self.microservices = [Space("microservice", f"m{number}") for number in range(2)] if containers else []
         self.contested = [f"h{number}" for number in range(4)] + self.names[:4]
 
     def pair_or_tap(self, name: str) -> list[Wish]:
         """Return new values: of both ends of a pair, the one asked for first, or of one TAP."""
-        if name in self.tap_names:
+        if name in self.tap_names and self._random.random() < 0.8:
             return [self._random_wish(name, temp=f"vpp-{name}")]
-        peer = f"{'b' if name[0] == 'a' else 'a'}{name[1:]}"
+        # A name that was a TAP's may become that of another kind.
+        peer = f"{'a' if name[0] == 'b' else 'b'}{name[1:]}"
         return [self._random_wish(name, peer=peer), self._random_wish(peer, peer=name)]
+
+    def crowd_of_pairs(self) -> list[Wish]:
+        """Return new values of both ends of many pairs."""
+        made = []
+        for near, far in zip(self.crowd[::2], self.crowd[1::2], strict=True):
+            for name, peer in ((near, far), (far, near)):
+                wish = Wish(name=name, peer=peer, space=self._random.choice(self.named))
+                made.append(self._changed(self._changed(wish, "addresses"), "mtu"))
+        return made
 
     def _random_wish(self, name: str, *, peer: str = "", temp: str = "") -> Wish:
         wish = Wish(name=name, peer=peer, temp=temp)
@@ -72,7 +84,7 @@ class Universe:
             case "mtu":
                 wish = replace(wish, mtu=chance.choice(MTUS[:4] if wish.is_tap else MTUS))
             case "mac":
-                mac = f"02:00:00:00:{chance.randrange(4):02x}:{self.names.index(wish.name):02x}"
+                mac = f"02:00:00:00:{chance.randrange(4):02x}:{[*self.names, *self.crowd].index(wish.name):02x}"
                 return replace(wish, mac=mac if chance.random() < 0.5 else "")
             case "addresses":
                 count = chance.choice([0, 1, 1, 2, 3, 5])
@@ -91,12 +103,12 @@ class Universe:
         return [f"tap{number}" for number in range(2)] if wish.is_tap else self.contested[:4]
 
     def _space(self) -> Space:
-        others = [*self.processes, *self.files, *self.microservices]
+        others = [*self.processes, *self.files, *self.aliases, *self.microservices]
         return self._random.choice([OWN, *self.named, *self.named, *others])
 
     def _addresses(self, wish: Wish) -> list[str]:
         """Return addresses that no other end of a pair has."""
-        side = self.names.index(wish.name)
+        side = [*self.names, *self.crowd].index(wish.name)
         return [
             f"10.0.0.{side + 1}/24",
             f"10.0.0.{side + 101}/24",
@@ -116,9 +128,7 @@ class Universe:
         kinds = ["mtu", "mac", "down", "flush", "more", "rename", "move"]
         kinds += ["less"] if wish.addresses else []
         # A TAP that has lost its alias is nobody's, wherever it is; its creator ends it by another action.
-        kinds += [] if wish.is_tap else ["delete", "delete"]
-        # The kernel does not tell of an alias that changes on a link that is down.
-        kinds += ["alias"] if wish.enabled and not wish.is_tap else []
+        kinds += [] if wish.is_tap else ["alias", "delete", "delete"]
         if (kind := chance.choice(kinds)) == "move":
             return ("link", "set", "dev", "DEV", "netns"), chance.choice([OWN, *self.named])
         link = {

@@ -9,7 +9,7 @@ import random
 import subprocess
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from ipaddress import ip_interface
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from ifagent.core.operations import (
 from ifagent.errors import NamespaceUnavailable
 from ifagent.kernel.lane import Lane
 from ifagent.kernel.linux import LinuxKernel
+from ifagent.kernel.messages import Ack
 from ifagent.kernel.mirror import Listing
 
 pytestmark = [pytest.mark.anyio, pytest.mark.kernel]
@@ -409,6 +410,22 @@ async def test_alias_and_group_of_a_link_that_is_down_are_told(rig: Rig) -> None
     link = rig.link("a", "eth0")
     assert (link.alias, link.group, link.up) == ("mine", 7, False)
     await assert_mirror_is_true(rig, "a")
+
+
+async def test_what_others_set_right_after_the_agent_is_told(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    await rig.add_namespaces("a", "b")
+    await rig.make_pair(("a", "eth0"), ("b", "eth0"), up=True)
+    answered = Lane.request
+
+    def then_others(lane: Lane, messages: Sequence[bytes]) -> list[Ack]:
+        acks = answered(lane, messages)
+        rig.outside.set_link("a", "eth0", alias="theirs", group=8)
+        return acks
+
+    monkeypatch.setattr(Lane, "request", then_others)
+    assert await rig.do(SetLink(target=rig.target("a", "eth0"), alias="mine", group=7)) == 0
+    link = rig.link("a", "eth0")
+    assert (link.alias, link.group) == ("theirs", 8)
 
 
 async def test_what_a_refused_request_has_done_is_told(rig: Rig) -> None:

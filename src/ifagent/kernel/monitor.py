@@ -151,10 +151,11 @@ class Monitor:
     def amend(self, id_: LinkId, *, alias: str | None, group: int | None) -> None:
         """Take note of what a request has set on a link, after everything said before it was read.
 
-        The kernel keeps silent about alias and group of a link that is down.
+        The kernel keeps silent about alias and group of a link that is down. Of one that is up it has told, and of
+        what somebody else has set since as well.
         """
         said = self._mirror.link(id_)
-        if said is not None:
+        if said is not None and not said.up:
             alias = said.alias if alias is None else alias
             group = said.group if group is None else group
             self._change(id_.namespace, Change(said._replace(alias=alias, group=group)))
