@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from functools import lru_cache
-from ipaddress import IPv4Interface, IPv6Interface, ip_interface
+from ipaddress import IPv4Interface, IPv6Interface
 from typing import Annotated, Any, Literal, NewType, Self
 
 from pydantic import (
@@ -145,7 +145,8 @@ def _parse_address(value: object) -> object:
         raise ValueError("an address is a string such as 192.168.22.1/24")  # noqa: TRY004 pydantic wants ValueError
     else:
         try:
-            parsed = ip_interface(value.strip())
+            # Not ip_interface(), which tries IPv4 first and so has an error made for every IPv6 address.
+            parsed = (IPv6Interface if ":" in value else IPv4Interface)(value.strip())
         except ValueError:
             raise ValueError(f"{value!r} is not an address such as 192.168.22.1/24 or 2001:db8::1/64") from None
     if isinstance(parsed, IPv6Interface) and parsed.scope_id is not None:
