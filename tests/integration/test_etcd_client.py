@@ -86,6 +86,30 @@ async def test_a_listing_whose_revision_is_compacted_starts_over(
         assert [value.data for value in values.values()] == [b"new", b"old"]
 
 
+async def test_pages_that_do_not_come_in_time_become_smaller(
+    etcd: EtcdServer, label: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else whoever may write could put so much into one page that there is never a listing."""
+    prefix = f"/{label}/".encode()
+    limits: list[int] = []
+    async with EtcdClient(etcd.address) as client:
+        await client.txn(puts={prefix + b"%03d" % number: b"" for number in range(10)})
+        unary = client._unary
+
+        async def slow(pick: Any, request: Any) -> Any:
+            limits.append(request.limit)
+            if request.limit > 10:
+                raise EtcdError("no answer in time", "DEADLINE_EXCEEDED")
+            return await unary(pick, request)
+
+        monkeypatch.setattr(client, "_unary", slow)
+        for _ in range(2):
+            with pytest.raises(EtcdError):
+                await client.range(prefix)
+        assert len((await client.range(prefix)).values) == 10
+    assert limits == [200, 25, 3, 3, 3, 3]
+
+
 def _between_pages(client: EtcdClient, act: Callable[[], Awaitable[Any]]) -> None:
     """Do something after the client's first request."""
     unary, done = client._unary, False

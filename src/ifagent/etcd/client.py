@@ -23,8 +23,8 @@ from ifagent.etcd.address import EtcdAddress
 from ifagent.etcd.cluster import Cluster, Member, Route, guarded
 from ifagent.etcd.words import EtcdError
 
-PAGE = 500
-"""Most keys in one answer of a listing."""
+PAGE = 200
+"""Most keys in one answer of a listing: each value may have 1.5 MiB, whatever the agent makes of it."""
 
 MAX_TXN_OPS = 128
 """Most operations in one transaction: etcd's own default limit (``--max-txn-ops``)."""
@@ -85,6 +85,7 @@ class EtcdClient:
     def __init__(self, address: EtcdAddress) -> None:
         self.address = address
         self.cluster: Cluster = Cluster(address)
+        self._page = PAGE
 
     async def __aenter__(self) -> Self:
         """Get ready."""
@@ -108,11 +109,16 @@ class EtcdClient:
         return _position(await self._unary(lambda member: member.kv.Range, request))
 
     async def range(self, *prefixes: bytes) -> Listing:
-        """List everything under ``prefixes`` in pages, all of them as of the first page's revision."""
+        """List everything under ``prefixes`` in pages, all of them as of the first page's revision.
+
+        After a page that did not come in time, the pages of the next listing are smaller.
+        """
         for _ in range(10):
             try:
                 return await self._range_once(prefixes)
             except EtcdError as error:
+                if error.code == grpc.StatusCode.DEADLINE_EXCEEDED.name:
+                    self._page = max(1, self._page // 8)
                 # The revision was compacted between two pages: start over at a newer one.
                 if error.code != grpc.StatusCode.OUT_OF_RANGE.name:
                     raise
@@ -124,7 +130,7 @@ class EtcdClient:
         while True:
             start, end = todo.pop()
             revision = position.revision if position else 0
-            request = rpc.RangeRequest(key=start, range_end=end, limit=PAGE, revision=revision)
+            request = rpc.RangeRequest(key=start, range_end=end, limit=self._page, revision=revision)
             answer = await self._unary(lambda member: member.kv.Range, request)
             position = position or _position(answer)
             values.update((bytes(kv.key), _value(kv)) for kv in answer.kvs)
