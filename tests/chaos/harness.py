@@ -113,7 +113,7 @@ class Harness:
         self.intent.settle(world)
         for name, state in seen.states.items():
             wish = world.wishes.get(name)
-            if state.get("config_state") == "APPLIED" and wish is not None and not wish.mac:
+            if state.get("config_state") == "APPLIED" and wish is not None and wish.peer and not wish.mac:
                 self.macs.setdefault(name, state["phys_address"])
         self._look_for_errors()
         return seen
