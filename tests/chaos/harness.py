@@ -106,7 +106,7 @@ class Harness:
             seen, world, different = next(looks)
         if disturbed := list(self._steady.check(seen)):
             raise Wrong(self._report(disturbed))
-        self._steady.begin(seen)
+        self._steady.begin(seen, world)
         self.account.checks += 1
         self.account.converged.append(time.monotonic() - began)
         self.stage.settle(self.stage.facts(seen))
