@@ -106,14 +106,14 @@ class Harness:
             seen, world, different = next(looks)
         if disturbed := list(self._steady.check(seen)):
             raise Wrong(self._report(disturbed))
-        self._steady.begin(seen)
+        self._steady.begin(seen, world)
         self.account.checks += 1
         self.account.converged.append(time.monotonic() - began)
         self.stage.settle(self.stage.facts(seen))
         self.intent.settle(world)
         for name, state in seen.states.items():
             wish = world.wishes.get(name)
-            if state.get("config_state") == "APPLIED" and wish is not None and not wish.mac:
+            if state.get("config_state") == "APPLIED" and wish is not None and wish.peer and not wish.mac:
                 self.macs.setdefault(name, state["phys_address"])
         self._look_for_errors()
         return seen

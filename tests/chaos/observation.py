@@ -42,11 +42,11 @@ class Link:
         return self.alias.split("/")[2] if self.alias.startswith("ifagent-tap/") else self.host_name
 
     def is_end_with(self, other: Link) -> bool:
-        """Tell whether the two are the ends of one pair."""
+        """Tell whether the two may be the ends of one pair: across namespaces only the ifindexes tell."""
 
         def names(one: Link, far: Link) -> bool:
             if one.space == far.space:
-                return one.peer in {far.host_name, far.ifindex}
+                return one.peer == far.host_name
             return one.peer == far.ifindex
 
         return self.kind == other.kind == "veth" and names(self, other) and names(other, self)

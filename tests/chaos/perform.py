@@ -107,6 +107,8 @@ class Performer:
         if "alias" in action.words and ",UP" not in look.inside(path, "ip", "link", "show", action.host_name).stdout:
             return
         words = [action.host_name if word == "DEV" else word for word in action.words]
+        # It may be moved where the agent removes a namespace just then.
+        self.stage.taps_at_risk |= action.to is not None
         if action.to == OWN:
             # This process is in there, and stays.
             words.append(str(Path("/proc/self").resolve().name))
@@ -124,6 +126,7 @@ class Performer:
                 self.stage.foreign.discard(place)
         elif self._ip(action.space, "link", "add", "name", action.host_name, "type", "bridge"):
             self.stage.foreign.add(place)
+            self.stage.fresh.add(place)
 
     def _add_namespace(self, name: str) -> None:
         if _run("ip", "netns", "add", name):

@@ -51,6 +51,7 @@ class Stage:
         self.pids: dict[str, int] = {}
         self.boxes: dict[str, Box] = {}
         self.foreign: set[tuple[SpaceId, str]] = set()
+        self.fresh: set[tuple[SpaceId, str]] = set()
         self.namespaces: set[str] = set()
         self.taps: dict[str, str] = {}
         self.taps_at_risk = False
@@ -181,11 +182,16 @@ class Stage:
     def facts(self, seen: Observation) -> Facts:
         """Return what others have made, as far as it is still there."""
         there = {link.tap for link in seen.links}
+        # The agent removes a namespace of its own that is empty, and somebody may have made something in it just then.
+        alive = set(seen.spaces.values())
+        foreign = frozenset(place for place in self.foreign if place not in self.fresh or place[0] in alive)
         made = {name: mac for name, mac in self.taps.items() if name in there or not self.taps_at_risk}
-        return Facts(frozenset(self.foreign), frozenset(self.namespaces), made)
+        return Facts(foreign, frozenset(self.namespaces), made)
 
     def settle(self, facts: Facts) -> None:
         """Note that these facts are certain."""
+        self.foreign = set(facts.foreign)
+        self.fresh.clear()
         self.taps = dict(facts.taps)
         self.taps_at_risk = False
 

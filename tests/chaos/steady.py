@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from chaos.actions import Action, Drift, Simple, Store, What
-from chaos.intent import Intent
+from chaos.intent import Intent, World
 from chaos.observation import Link, Observation
 from chaos.oracle import names_of
 from chaos.values import Space
@@ -35,6 +35,7 @@ class Steady:
         self._links: dict[str, Link] = {}
         self._spaces: dict[Space, int] = {}
         self._applied: set[str] = set()
+        self._peers: dict[str, str] = {}
         self._disturbed: set[str] = set()
 
     def note(self, action: Action, intent: Intent, real: Callable[[Space], Space]) -> None:
@@ -72,15 +73,16 @@ class Steady:
         """Return every link that should be the one it was, in words."""
         links = {name: found[0] for name, found in names_of(seen.links, self._label).items()}
         for name, before in self._links.items():
-            peer = next((other for other, link in self._links.items() if link.is_end_with(before)), "")
-            if not peer or {name, peer} & self._disturbed or not {name, peer} <= self._applied:
+            peer = self._peers.get(name)
+            if peer is None or {name, peer} & self._disturbed or not {name, peer} <= self._applied:
                 continue
             link = links.get(name)
             if link is None or (link.ifindex, link.space) != (before.ifindex, before.space):
                 yield f"{name}: the link {before} is now {link}, though nobody has disturbed it"
 
-    def begin(self, seen: Observation) -> None:
-        """Note what is there after a check."""
+    def begin(self, seen: Observation, world: World) -> None:
+        """Note what is there after a check, and what it was found to be."""
+        self._peers = {name: wish.peer for name, wish in world.wishes.items() if wish.peer}
         self._links = {name: found[0] for name, found in names_of(seen.links, self._label).items()}
         # What could not be as it is to be may become so any time.
         self._applied = {name for name, state in seen.states.items() if state.get("config_state") == "APPLIED"}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from chaos.actions import Action, Drift, Simple, Store, Value, What, kind_of, line_of
-from chaos.intent import Intent
+from chaos.intent import Intent, World
 from chaos.observation import Link, Observation
 from chaos.resources import Sample, growth
 from chaos.steady import Steady
@@ -32,7 +32,8 @@ def steady_after(*actions: Action, state: str = "APPLIED") -> list[str]:
     intent = Intent()
     intent.put("a", Family.V1, wish())
     steady = Steady(LABEL)
-    steady.begin(seen(*links(), state=state))
+    world = World({"a": wish(), "b": wish(name="b", peer="a")}, frozenset())
+    steady.begin(seen(*links(), state=state), world)
     for action in actions:
         steady.note(action, intent, lambda space: space)
     assert not list(steady.check(seen(*links())))

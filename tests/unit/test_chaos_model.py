@@ -37,7 +37,8 @@ def link(name: str, space: int = S0, *, ifindex: int = 0, peer: int | str | None
 
 def pair(a: str, b: str, left: int = S0, right: int = S0, **fields: Any) -> tuple[Link, Link]:
     """Return the links of a pair."""
-    return link(a, left, ifindex=2, peer=3, **fields), link(b, right, ifindex=3, peer=2, **fields)
+    near, far = link(a, left, ifindex=2, peer=3, **fields), link(b, right, ifindex=3, peer=2, **fields)
+    return (replace(near, peer=b), replace(far, peer=a)) if left == right else (near, far)
 
 
 def observed(*links: Link, **fields: Any) -> Observation:
@@ -109,7 +110,7 @@ def test_a_foreign_link_at_the_place_is_a_conflict() -> None:
     assert not expected.links
     # A pair that is there stays where it is.
     near, far = pair("a", "b")
-    seen = observed(foreign, replace(near, host_name="old"), far)
+    seen = observed(foreign, replace(near, host_name="old"), replace(far, peer="old"))
     expected = expect(both, facts, seen, LABEL)
     assert (expected.states["a"].config_state, expected.states["b"].config_state) == ("FAILED", "APPLIED")
     assert expected.links["a"][1] == (S0, "old")
