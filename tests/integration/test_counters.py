@@ -52,7 +52,7 @@ def test_a_ping_is_counted_and_told_everywhere(lab: Lab) -> None:
     with pinging(left, "10.9.0.2"):
         until(lambda: statistics(lab, "a").get("in_packets", 0) > 20, what=lab.logs)
         first, then = lab.state("a"), time.monotonic()
-        second = until(lambda: lab.state("a") if statistics(lab, "a")["in_packets"] > 60 else None)
+        second = until(lambda: lab.state("a") if statistics(lab, "a")["in_packets"] > 60 else {})
         seconds = time.monotonic() - then
         packets = second["statistics"]["in_packets"] - first["statistics"]["in_packets"]
         assert second["statistics"]["rates"]["in_packets"] == pytest.approx(packets / seconds, rel=0.5)
@@ -74,7 +74,7 @@ def test_a_ping_is_counted_and_told_everywhere(lab: Lab) -> None:
         ]
         assert float(line.split()[1]) >= second["statistics"]["in_packets"]
         kernel = json.loads(ip("-n", left, "-j", "-s", "link", "show", "dev", "a"))[0]["stats64"]
-        told = until(lambda: now if (now := statistics(lab, "a"))["in_packets"] >= kernel["rx"]["packets"] else None)
+        told = until(lambda: now if (now := statistics(lab, "a"))["in_packets"] >= kernel["rx"]["packets"] else {})
         assert told["in_bytes"] >= kernel["rx"]["bytes"]
         assert told["drop_packets"] == kernel["rx"]["dropped"] + kernel["tx"]["dropped"]
     until(lambda: statistics(lab, "a")["rates"]["in_packets"] == 0, what=lambda: lab.state("a"))
@@ -84,14 +84,15 @@ def test_a_link_made_anew_begins_at_nought(lab: Lab) -> None:
     lab.start_agent("--counters", str(INTERVAL))
     left, right = make(lab)
     with pinging(left, "10.9.0.2"):
-        before = until(lambda: now if (now := statistics(lab, "b")).get("in_packets", 0) > 20 else None)
+        before = until(lambda: now if (now := statistics(lab, "b")).get("in_packets", 0) > 20 else {})
     ip("-n", right, "link", "del", "dev", "b")
-    after = (
-        until(lambda: now if 0 < (now := statistics(lab, "b")).get("in_packets", 999) < 20 or not now else None) or {}
-    )
-    assert after.get("in_packets", 0) < before["in_packets"]
-    rates = until(lambda: statistics(lab, "b").get("rates"), what=lambda: lab.state("b"))
-    assert min(rates.values()) >= 0
+
+    def anew() -> dict[str, Any]:
+        now = statistics(lab, "b")
+        return now if now.get("rates") and now["in_packets"] < before["in_packets"] else {}
+
+    after = until(anew, what=lambda: lab.state("b"))
+    assert min(after["rates"].values()) >= 0
 
 
 SEND = """
@@ -125,10 +126,10 @@ def test_a_reading_is_few_transactions_and_silence_is_none(lab: Lab) -> None:
     with subprocess.Popen(["ip", "netns", "exec", left, sys.executable, "-Sc", SEND]) as sending:
         try:
             until(lambda: len(revisions(lab)) == 60, what=lab.logs)
-            seen = []
-            for _ in range(20):
-                seen.append(revisions(lab))
+            seen = [revisions(lab)]
+            while len(seen) < 20:
                 time.sleep(INTERVAL / 2)
+                seen.append(revisions(lab))
         finally:
             sending.terminate()
     assert max(len(set(one)) for one in seen) <= 3, "states that are read together are written together"
@@ -159,7 +160,7 @@ def test_foreign_links_are_shown_to_those_who_ask_and_never_published(lab: Lab) 
         listed = json.loads(lab.command("states", "--foreign", "--json", *sock).stdout)
         return {state["name"]: state for state in listed if state["config_state"] == "FOREIGN"}
 
-    state = until(lambda: foreign().get(f"br7@named:{left}"))
+    state = until(lambda: foreign().get(f"br7@named:{left}", {}))
     assert (state["internal_name"], state["namespace"]["name"]) == ("br7", left)
     assert {"lo", f"lo@named:{left}"} <= foreign().keys()
     assert lab.states().keys() == {"a", "b"}

@@ -186,7 +186,8 @@ def test_a_stream_with_counters_says_what_its_source_says_and_never_a_negative_r
                 metered.source.publish(changed, {})
             case "measure", dict(found), _:
                 counters = {LinkId(NsId(1), ifindex): LinkCounters(packets) for ifindex, packets in found.items()}
-                metered.stream._take(float(number), counters)
+                metered.stream.note(float(number), counters)
+                metered.stream.tell(metered.hub.states)
             case "forget", set(names), _:
                 known = metered.source.states
                 metered.source.publish({}, {name: replace(known[name], if_index=0) for name in names & known.keys()})

@@ -12,7 +12,6 @@ import click
 from ifagent.cli import logs
 from ifagent.cli.options import foreign_option, json_option, place_options
 from ifagent.cli.places import socket_of, store_of
-from ifagent.client.local import fetch_states
 from ifagent.client.stores import Store
 from ifagent.core.interface import Name
 from ifagent.core.state import InterfaceState
@@ -38,6 +37,8 @@ def command(
     """
     logs.configure(level=log_level, format=log_format)
     if foreign:
+        from ifagent.client.local import fetch_states
+
         ask = partial(fetch_states, socket_of(label=label, socket=socket), foreign=True)
     else:
         ask = partial(_states, store_of(store=store, label=label, socket=socket))

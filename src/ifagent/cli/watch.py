@@ -17,7 +17,6 @@ from ifagent.cli.options import foreign_option, json_option, place_options
 from ifagent.cli.places import socket_of, store_of
 from ifagent.cli.signals import cancel_on_closed_stdout, cancel_on_signal
 from ifagent.cli.words import COLOURS, link
-from ifagent.client.local import watch_states
 from ifagent.client.stores import Store
 from ifagent.core.state import Change, ConfigState, StateEvent
 from ifagent.formats.state import encode_event_json
@@ -43,6 +42,8 @@ def command(
     """
     logs.configure(level=log_level, format=log_format)
     if foreign:
+        from ifagent.client.local import watch_states
+
         follow = partial(_follow, watch_states(socket_of(label=label, socket=socket), foreign=True), as_json=as_json)
     else:
         follow = partial(_follow_store, store_of(store=store, label=label, socket=socket), as_json=as_json)

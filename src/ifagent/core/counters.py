@@ -32,6 +32,10 @@ class Rates:
     out_bytes: float = 0.0
 
 
+NO_RATES = Rates()
+"""The rates of a link that counts nothing."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counters:
     """What an interface's link has counted since it was made; the names are those of ligato v1's ``Statistics``.

@@ -30,7 +30,7 @@ class ConfigState(StrEnum):
     FOREIGN = "FOREIGN"
 
 
-DECLARED_STATES = tuple(state for state in ConfigState if state is not ConfigState.FOREIGN)
+DECLARED_STATES: tuple[ConfigState, ...] = tuple(state for state in ConfigState if state is not ConfigState.FOREIGN)
 """What an interface that somebody has declared can be."""
 
 
