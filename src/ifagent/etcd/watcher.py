@@ -91,6 +91,7 @@ async def watch_prefix(client: EtcdClient, *prefixes: bytes) -> AsyncGenerator[W
                 listing = await client.range(*prefixes)
                 position = listing.position
                 yield Snapshot(position.revision, listing.values)
+                del listing  # it may be large, and the watch may last for months
             async with WatchStream(client, *prefixes, after=position.revision) as stream:
                 opened = time.monotonic()
                 if lost:

@@ -10,7 +10,7 @@ from ifagent.core.events import Declared, Event, SourceHealth, SourceRevision, S
 from ifagent.etcd.address import EtcdAddress
 from ifagent.etcd.client import EtcdClient
 from ifagent.etcd.families import Families
-from ifagent.etcd.watcher import Back, Changes, Lost, Snapshot, watch_prefix
+from ifagent.etcd.watcher import Back, Changes, Lost, Snapshot, WatchEvent, watch_prefix
 from ifagent.log import log
 
 
@@ -43,19 +43,23 @@ class EtcdSource:
             aclosing(watch_prefix(client, *self._families.prefixes)) as events,
         ):
             async for event in events:
-                match event:
-                    case Snapshot(revision, values):
-                        emit(SourceSnapshot(self.name, self._families.replace(values)))
-                        emit(SourceRevision(self.name, revision))
-                    case Changes(revision, changes):
-                        for name, declaration in self._families.change(changes).items():
-                            emit(Declared(self.name, name, declaration))
-                        emit(SourceRevision(self.name, revision))
-                    case Lost(problem):
-                        log.warning("the store cannot be heard", source=self.name, problem=problem)
-                        emit(SourceHealth(self.name, problem))
-                    case Back():
-                        log.info("the store can be heard again", source=self.name)
-                        emit(SourceHealth(self.name))
-                    case _:
-                        assert_never(event)
+                self._take(event, emit)
+                del event  # a snapshot may be large, and the next event a long time away
+
+    def _take(self, event: WatchEvent, emit: Callable[[Event], None]) -> None:
+        match event:
+            case Snapshot(revision, values):
+                emit(SourceSnapshot(self.name, self._families.replace(values)))
+                emit(SourceRevision(self.name, revision))
+            case Changes(revision, changes):
+                for name, declaration in self._families.change(changes).items():
+                    emit(Declared(self.name, name, declaration))
+                emit(SourceRevision(self.name, revision))
+            case Lost(problem):
+                log.warning("the store cannot be heard", source=self.name, problem=problem)
+                emit(SourceHealth(self.name, problem))
+            case Back():
+                log.info("the store can be heard again", source=self.name)
+                emit(SourceHealth(self.name))
+            case _:
+                assert_never(event)
