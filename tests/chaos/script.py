@@ -160,7 +160,7 @@ class Script:
         made: list[Wish] = []
         if kind == "swap" and len(known) > 1:
             one, other = known[:2]
-            if one.is_tap == other.is_tap:
+            if one.kind == other.kind:
                 made = [
                     replace(one, host_if_name=other.host_name, space=other.space),
                     replace(other, host_if_name=one.host_name, space=one.space),
@@ -237,7 +237,7 @@ class Script:
     # The kernel
 
     def _drift(self) -> Iterator[Action]:
-        known = [wish for name in sorted(self._values) if (wish := self._current(name)) is not None]
+        known = [wish for name in sorted(self._values) if (wish := self._current(name)) and not wish.existing]
         if not known:
             return
         for _ in range(self._random.choice([1, 1, 1, 2, 5])):
