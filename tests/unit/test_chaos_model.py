@@ -357,7 +357,8 @@ def test_addresses_in_the_order_of_the_kernel(given: list[str], listed: list[str
 
 @pytest.mark.parametrize("form", Form)
 def test_values_are_what_the_agent_reads(form: Form) -> None:
-    fields: dict[str, Any] = {"host_if_name": "h", "mtu": 1400, "mac": "02:00:00:00:00:01", "addresses": ("10.0.0.1/24",)}
+    fields: dict[str, Any] = {"host_if_name": "h", "mtu": 1400, "mac": "02:00:00:00:00:01"}
+    fields["addresses"] = ("10.0.0.1/24",)
     read = ligato_v3.decode if form is Form.V3_JSON else ligato_v1.decode
     for space in (Space(), SPACE0, Space("pid", "77"), Space("file", "/x"), Space("microservice", "m")):
         existing = Wish(name="e", existing=True, link_only=True, space=space, **fields)
