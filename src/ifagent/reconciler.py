@@ -104,6 +104,7 @@ class Reconciler:
     def look_at_everything(self, *, repair: bool = False) -> None:
         """Have the next round look at every namespace anew; with ``repair``, put right what was left as drifted."""
         self._take_all_anew = True
+        self.retry.encourage()
         if repair:
             self.retry.forgive()
         self.inbox.wake()

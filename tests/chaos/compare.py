@@ -154,8 +154,20 @@ class Comparison:
     def _of_others(self) -> Iterator[str]:
         at = {link.place: link for link in self.seen.links}
         yield from (f"gone: the link {place[1]} in {place[0]} of others" for place in self.facts.foreign - at.keys())
+        for place in self.facts.foreign & at.keys():
+            yield from self._of_other(at[place])
         taps = {link.tap for link in self.seen.links}
         yield from (f"gone: the TAP {name} of others" for name in sorted(self.facts.taps.keys() - taps))
+
+    def _of_other(self, link: Link) -> Iterator[str]:
+        """Compare a link of somebody else's, which has something of ours only while an interface asks for it."""
+        wish = self.expected.borrowed.get(link.place)
+        prefix = f"ifagent-link/{self.label}//"
+        if wish is None and link.alias.removeprefix(prefix) in self.expected.frozen:
+            return
+        wanted = (f"{prefix}{wish.name}", in_kernel_order(wish.addresses)) if wish else ("", ())
+        if (link.alias, link.addresses) != wanted:
+            yield f"{link.host_name} in {link.space} of others: {link.alias!r} {link.addresses}, must be {wanted}"
 
     def _namespaces(self) -> Iterator[str]:
         yield from (f"stale: {name} among the named namespaces" for name in sorted(self.seen.stale))

@@ -51,11 +51,13 @@ class Expected:
     """What must be.
 
     ``links`` are to be as wished, at the place given. ``frozen`` names may have links, which stay as they are.
+    ``borrowed`` are the places of links of others that are to have the addresses of a wish.
     """
 
     states: Mapping[str, State]
     links: Mapping[str, tuple[Wish, Place]]
     frozen: frozenset[str]
+    borrowed: Mapping[Place, Wish]
 
 
 def group_of(label: str) -> int:
@@ -89,10 +91,11 @@ class _Oracle:
             name: link
             for place, name in self.name.items()
             for link in [self.at[place]]
-            if name not in wishes or wishes[name].is_tap == (link.kind == "tun")
+            if name not in wishes or wishes[name].kind == ("tap" if link.kind == "tun" else "veth")
         }
         self.states: dict[str, State] = {}
         self.links: dict[str, tuple[Wish, Place]] = {}
+        self.borrowed: dict[Place, Wish] = {}
         self.frozen: set[str] = set(world.unknown)
         self.passed: dict[str, Wish] = {}
         self.stuck: dict[str, State | None] = {}
@@ -107,8 +110,10 @@ class _Oracle:
         for wish in self.passed.values():
             if wish.is_tap:
                 self._adopt(wish)
+            elif wish.existing:
+                self._borrow(wish)
         self.states |= dict.fromkeys(self.world.invalid, INVALID)
-        return Expected(self.states, self.links, frozenset(self.frozen))
+        return Expected(self.states, self.links, frozenset(self.frozen), self.borrowed)
 
     def _place(self, wish: Wish) -> Place:
         space = self.seen.own if wish.space == OWN else self.seen.spaces.get(wish.space, wish.space)
@@ -134,6 +139,8 @@ class _Oracle:
                 self._set_aside(winner.name, State("PENDING", (f"namespace {space}",)), frozen=winner.is_tap)
 
     def _is_at(self, name: str, place: Place) -> bool:
+        if self.world.wishes[name].existing:
+            return place in self.facts.foreign
         return name in self.of and self.of[name].place == place
 
     def _set_aside(self, name: str, state: State, *, frozen: bool) -> None:
@@ -146,10 +153,10 @@ class _Oracle:
         pairs = []
         waiting: dict[str, str] = {}
         for name, wish in self.passed.items():
-            if wish.is_tap:
+            if not wish.peer:
                 continue
             peer = self.passed.get(wish.peer)
-            if peer is None or peer.is_tap or peer.peer != name:
+            if peer is None or peer.peer != name:
                 waiting[name] = wish.peer
             elif name < wish.peer:
                 pairs.append((wish, peer))
@@ -226,6 +233,21 @@ class _Oracle:
             self._have(wish, link.place if obstacle and link else self._place(wish), obstacle)
         else:
             self.states[wish.name] = State("PENDING", (f"tap {wish.temp}",))
+
+    def _borrow(self, wish: Wish) -> None:
+        """Have a link of somebody else's with the addresses that are wished for, unless it is the host's."""
+        place = self._place(wish)
+        if self.at.get(place) is None:
+            self.states[wish.name] = State("PENDING", (f"link {wish.host_name}",))
+        elif place not in self.facts.foreign:
+            self.states[wish.name] = FAILED
+        elif wish.link_only:
+            self.states[wish.name] = APPLIED
+        elif place[0] == self.seen.own:
+            self.states[wish.name] = INVALID
+        else:
+            self._have(wish, place, None)
+            self.borrowed[place] = self.links.pop(wish.name)[0]
 
 
 def names_of(links: Iterable[Link], label: str) -> dict[str, list[Link]]:

@@ -160,7 +160,7 @@ class Script:
         made: list[Wish] = []
         if kind == "swap" and len(known) > 1:
             one, other = known[:2]
-            if one.is_tap == other.is_tap:
+            if one.kind == other.kind:
                 made = [
                     replace(one, host_if_name=other.host_name, space=other.space),
                     replace(other, host_if_name=one.host_name, space=one.space),
@@ -237,7 +237,7 @@ class Script:
     # The kernel
 
     def _drift(self) -> Iterator[Action]:
-        known = [wish for name in sorted(self._values) if (wish := self._current(name)) is not None]
+        known = [wish for name in sorted(self._values) if (wish := self._current(name)) and not wish.existing]
         if not known:
             return
         for _ in range(self._random.choice([1, 1, 1, 2, 5])):
@@ -262,10 +262,17 @@ class Script:
 
     def _ipv6(self) -> Iterator[Action]:
         """Switch IPv6 off or on in a namespace; what was refused without is tried again once it is declared anew."""
-        if self._can_store():
-            space = self._random.choice(self._universe.named[:2])
-            yield self._toggle(f"ipv6 {space.reference}", What.IPV6_OFF, What.IPV6_ON)
-            yield from self._declare_anew(self._names_in(space))
+        if not self._can_store():
+            return
+        space = self._random.choice(self._universe.named[:2])
+        action = self._toggle(f"ipv6 {space.reference}", What.IPV6_OFF, What.IPV6_ON)
+        yield action
+        if action.what is What.IPV6_ON:
+            invalid = [name for name in sorted(self._values) if self._current(name) is None]
+            for name in invalid:
+                yield Store(tuple(map(self._value, self._universe.pair_or_tap(name))))
+            # By whatever reference they are there.
+            yield from self._declare_anew([name for name in sorted(self._values) if name not in invalid])
 
     def _names_in(self, space: Space) -> list[str]:
         return [n for n in sorted(self._values) if (wish := self._current(n)) is not None and wish.space == space]

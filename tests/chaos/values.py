@@ -46,11 +46,13 @@ OWN = Space()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """One valid value: a veth end with a ``peer``, or a TAP that its creator calls ``temp``."""
+    """One valid value: a veth end with a ``peer``, a TAP that its creator calls ``temp``, or an ``existing`` link."""
 
     name: str
     peer: str = ""
     temp: str = ""
+    existing: bool = False
+    link_only: bool = False
     space: Space = OWN
     host_if_name: str = ""
     enabled: bool = True
@@ -62,7 +64,12 @@ class Wish:
     @property
     def is_tap(self) -> bool:
         """Whether it is an AUTO_TAP."""
-        return not self.peer
+        return bool(self.temp)
+
+    @property
+    def kind(self) -> str:
+        """Which of the kinds it is: ``veth``, ``tap`` or ``existing``."""
+        return "existing" if self.existing else "tap" if self.temp else "veth"
 
     @property
     def host_name(self) -> str:
@@ -70,6 +77,8 @@ class Wish:
         return self.host_if_name or self.name
 
 
+_V1_KINDS = {"veth": 0, "tap": 1, "existing": 3}
+_V3_KINDS = {"veth": "VETH", "tap": "TAP_TO_VPP", "existing": "EXISTING"}
 _V1_SPACES = {
     "pid": (0, "pid"),
     "microservice": (1, "microservice"),
@@ -99,7 +108,7 @@ def _v1(wish: Wish) -> dict[str, Any]:
     return {
         "name": wish.name,
         "description": wish.description,
-        "type": int(wish.is_tap),
+        "type": _V1_KINDS[wish.kind],
         "enabled": wish.enabled,
         "ip_addresses": list(wish.addresses),
         "phys_address": wish.mac,
@@ -108,6 +117,7 @@ def _v1(wish: Wish) -> dict[str, Any]:
         "namespace": space,
         "veth": {"peer_if_name": wish.peer},
         "tap": {"temp_if_name": wish.temp},
+        "link_only": wish.link_only,
     }
 
 
@@ -117,7 +127,8 @@ def _v3(wish: Wish) -> dict[str, Any]:
         space = {"type": _V3_SPACES[wish.space.kind], "reference": wish.space.reference}
     return {
         "name": wish.name,
-        "type": "TAP_TO_VPP" if wish.is_tap else "VETH",
+        "type": _V3_KINDS[wish.kind],
+        "link_only": wish.link_only,
         "namespace": space,
         "host_if_name": wish.host_if_name,
         "enabled": wish.enabled,
@@ -156,6 +167,7 @@ def _v1_binary(wish: Wish) -> bytes:
             _bytes(9, space),
             _bytes(10, _text(1, wish.peer)),
             _bytes(11, _text(1, wish.temp)),
+            _number(20, int(wish.link_only)),
         ]
     )
 

@@ -19,7 +19,8 @@ class Universe:
         self._random = chance
         self._pairs = pairs
         self.tap_names = [f"t{number}" for number in range(taps)]
-        self.names = [f"{side}{number}" for number in range(pairs) for side in "ab"] + self.tap_names
+        self.existing = [f"e{number}" for number in range(2)]
+        self.names = [f"{side}{number}" for number in range(pairs) for side in "ab"] + self.tap_names + self.existing
         self.taps = [f"vpp-{name}" for name in self.tap_names]
         self.named = [Space("named", f"s{number}") for number in range(5)]
         self.processes = [Space("pid", f"p{number}") for number in range(3)]
@@ -30,7 +31,12 @@ class Universe:
         self.contested = [f"h{number}" for number in range(4)] + self.names[:4]
 
     def pair_or_tap(self, name: str) -> list[Wish]:
-        """Return new values: of both ends of a pair, the one asked for first, or of one TAP."""
+        """Return new values: of both ends of a pair, the one asked for first, of one TAP or of one existing link."""
+        if name in self.existing:
+            only = self._random.random() < 0.3
+            space = self._random.choice([OWN, *self.named])
+            wish = Wish(name=name, existing=True, link_only=only, space=space, enabled=True)
+            return [self._changed(self._changed(wish, "host_if_name"), "addresses")]
         if name in self.tap_names and self._random.random() < 0.8:
             return [self._random_wish(name, temp=f"vpp-{name}")]
         # A name that was a TAP's may become that of another kind.
@@ -54,6 +60,8 @@ class Universe:
 
     def change(self, wish: Wish) -> Wish:
         """Return a value with one or two things changed."""
+        if wish.existing:
+            return self._changed(wish, self._random.choice(["host_if_name", "addresses"]))
         choices = ["space", "host_if_name", "mtu", "mac", "addresses", "addresses", "enabled"]
         for what in self._random.sample(choices, self._random.choice([1, 1, 2])):
             wish = self._changed(wish, what)
@@ -79,7 +87,9 @@ class Universe:
             case "space":
                 return replace(wish, space=self._space())
             case "host_if_name":
-                given = "" if chance.random() < 0.7 else chance.choice(self._host_names(wish))
+                given = (
+                    "" if chance.random() < (0.1 if wish.existing else 0.7) else chance.choice(self._host_names(wish))
+                )
                 return replace(wish, host_if_name=given)
             case "mtu":
                 wish = replace(wish, mtu=chance.choice(MTUS[:4] if wish.is_tap else MTUS))
@@ -87,7 +97,7 @@ class Universe:
                 mac = f"02:00:00:00:{chance.randrange(4):02x}:{[*self.names, *self.crowd].index(wish.name):02x}"
                 return replace(wish, mac=mac if chance.random() < 0.5 else "")
             case "addresses":
-                count = chance.choice([0, 1, 1, 2, 3, 5])
+                count = 0 if wish.link_only else chance.choice([0, 1, 1, 2, 3, 5])
                 return self._fitting(replace(wish, addresses=tuple(chance.sample(self._addresses(wish), count))))
             case "enabled":
                 return replace(wish, enabled=chance.random() < 0.85)

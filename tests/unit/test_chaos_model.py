@@ -156,6 +156,31 @@ def test_a_tap_is_waited_for_and_adopted() -> None:
     assert different == "left over: t in 201 of t"
 
 
+def test_a_link_of_others_is_waited_for_configured_and_let_go() -> None:
+    wish = Wish(name="e", existing=True, host_if_name="h", space=SPACE0, addresses=("10.0.0.1/24",))
+    assert states(world(wish), observed()) == {"e": ("PENDING", ("link h",))}
+    facts = Facts(foreign=frozenset({(S0, "h"), (OWN, "h")}))
+    bare = Link(host_name="h", space=S0, kind="bridge")
+    right = replace(bare, alias=f"ifagent-link/{LABEL}//e", addresses=wish.addresses)
+    assert states(world(wish), observed(bare), facts) == {"e": ("APPLIED", ())}
+    for one, there, is_right in (
+        (world(wish), right, True),
+        (world(wish), bare, False),
+        (world(wish), replace(right, addresses=()), False),
+        (world(), bare, True),
+        (world(), right, False),
+        (world(replace(wish, link_only=True, addresses=())), bare, True),
+    ):
+        comparison = Comparison(one, facts, observed(there), LABEL, {})
+        assert (not list(comparison._of_other(there))) is is_right
+    # It has the place before any link of ours, and in the agent's own namespace it is the host's.
+    rivals = world(wish, end("a", "b", host_if_name="h"), end("b", "a"))
+    assert states(rivals, observed(bare), facts)["a"] == ("INVALID", ())
+    host = replace(wish, space=Space())
+    assert states(world(host), observed(replace(bare, space=OWN)), facts) == {"e": ("INVALID", ())}
+    assert states(world(wish), observed(link("a", host_name="h"))) == {"e": ("FAILED", ())}
+
+
 # Invalid values
 
 
@@ -332,13 +357,16 @@ def test_addresses_in_the_order_of_the_kernel(given: list[str], listed: list[str
 
 @pytest.mark.parametrize("form", Form)
 def test_values_are_what_the_agent_reads(form: Form) -> None:
-    fields = {"host_if_name": "h", "mtu": 1400, "mac": "02:00:00:00:00:01", "addresses": ("10.0.0.1/24",)}
+    fields: dict[str, Any] = {"host_if_name": "h", "mtu": 1400, "mac": "02:00:00:00:00:01"}
+    fields["addresses"] = ("10.0.0.1/24",)
     read = ligato_v3.decode if form is Form.V3_JSON else ligato_v1.decode
     for space in (Space(), SPACE0, Space("pid", "77"), Space("file", "/x"), Space("microservice", "m")):
-        for wish in (end("a", "b", space, **fields), tap("t", space=space, enabled=False, **fields)):
+        existing = Wish(name="e", existing=True, link_only=True, space=space, **fields)
+        for wish in (end("a", "b", space, **fields), tap("t", space=space, enabled=False, **fields), existing):
             decoded = read(encode(wish, form), name=wish.name)
             assert not decoded.warnings
             found = decoded.interface
+            assert (found.kind.type, found.link_only) == (wish.kind, wish.link_only)
             assert (found.name, found.mtu, found.phys_address) == (wish.name, 1400, wish.mac)
             assert (found.host_name, found.enabled) == ("h", wish.enabled)
             assert tuple(map(str, found.ip_addresses)) == wish.addresses

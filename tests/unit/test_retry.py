@@ -44,7 +44,7 @@ def test_a_stale_refusal_is_tried_again_at_once_but_only_once() -> None:
     assert not book.may_try(OP, A, 5.0)
 
 
-@pytest.mark.parametrize("forget", ["changed", "unplanned", "gone"])
+@pytest.mark.parametrize("forget", ["changed", "unplanned", "gone", "full look"])
 def test_a_permanent_refusal_lasts_until_something_changes(forget: str) -> None:
     book = RetryBook()
     refuse(book, errno.EINVAL, 0.0)
@@ -55,6 +55,8 @@ def test_a_permanent_refusal_lasts_until_something_changes(forget: str) -> None:
             book.changed("a")
         case "gone":
             book.gone("a")
+        case "full look":
+            book.encourage()
         case _:
             book.keep_only([], names={"b"}, namespaces=set())
             assert not book.may_try(OP, A, 0.0)

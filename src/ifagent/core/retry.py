@@ -36,7 +36,7 @@ class Fate(Enum):
 
     STALE = "stale"  # the world is not as it was observed: look again, then plan again
     TRANSIENT = "transient"  # try again later, without end
-    PERMANENT = "permanent"  # wait until the plan or the declaration changes
+    PERMANENT = "permanent"  # wait until the plan or the declaration changes, or for the next full look
 
 
 _FATES = {
@@ -151,6 +151,11 @@ class RetryBook:
         """Have drift repaired that was left as it is."""
         for name in self._unrest:
             self.undone(name)
+
+    def encourage(self) -> None:
+        """Have tried again what was refused for good: what stood in the way may be gone without anybody's saying so."""
+        for refusal in [r for r in self._refusals.values() if r.next_try is None]:
+            del self._refusals[refusal.operation]
 
     def changed(self, name: Name) -> None:
         """Forget what stood in the way of an interface: its declaration changed."""
