@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 from etcd_server import EtcdServer
-from lab import Lab, addresses, ip, lab_in, pair, until, veth
+from lab import Lab, addresses, ip, lab_in, links_of, pair, until, veth
 
 pytest_plugins = ["etcd_fixtures", "lab_fixtures"]
 
@@ -150,8 +150,9 @@ class Stepping:
     def __init__(self, lab: Lab, agents: Agents) -> None:
         self._lab = lab
         self._agents = agents
+        self.suffix = lab.label[-8:]
         self._states = declarations(lab)
-        self._names = [f"{name}-{lab.label[-8:]}" for name in ("stays", "old", "new")]
+        self._names = [f"{name}-{self.suffix}" for name in ("stays", "old", "new")]
         self._pictures: list[Picture] = []
         self.met: tuple[set[str], set[str]] = (set(), set())
 
@@ -234,6 +235,7 @@ def declarations(lab: Lab) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
 
 def test_killed_at_every_step_it_is_put_right_by_the_next(etcd: EtcdServer, label: str, tmp_path: Path) -> None:
     """Two labs share the steps: most of the time one waits."""
+    before = {*links_of(), *_files()}
     with ExitStack() as stack, ThreadPoolExecutor(2) as threads:
         stepping = []
         for number in range(2):
@@ -246,6 +248,8 @@ def test_killed_at_every_step_it_is_put_right_by_the_next(etcd: EtcdServer, labe
         for towards in (0, 1):
             met = {kind for one in stepping for kind in one.met[towards]}
             assert met >= {*MET, *(MET_FORTH if towards else [])}, "an operation was not met"
+        mine = tuple(one.suffix for one in stepping)
+        assert {name for name in (*links_of(), *_files()) if not name.endswith(mine)} == before
 
 
 # At any instant
