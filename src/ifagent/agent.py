@@ -88,6 +88,7 @@ class Agent:
         if first_process is not None:
             self._index.host |= {first_process}
         self._feeds = Feeds(self._hub, self._index, kernel)
+        # Where states are told to whoever does not ask for anything else.
         self._told = self._feeds.hub(counters=self.settings.counters, keep=True)
         self._watchers = tuple(watchers)
         hosts = [host for source in sources if isinstance(source, RemoteSource) for host in source.hosts]

@@ -29,6 +29,7 @@ from ifagent.kernel.messages import (
     Message,
     parse_ack,
     parse_address,
+    parse_counters,
     parse_link,
     parse_nsid,
     parse_route,
@@ -57,6 +58,8 @@ from ifagent.kernel.rtnetlink import (
     IFLA_LINKINFO,
     IFLA_MTU,
     IFLA_OPERSTATE,
+    IFLA_STATS_LINK_64,
+    IFSTATS,
     NETNSA_CURRENT_NSID,
     NETNSA_NSID,
     NLM_F_ACK_TLVS,
@@ -67,6 +70,7 @@ from ifagent.kernel.rtnetlink import (
     RTM_NEWADDR,
     RTM_NEWLINK,
     RTM_NEWNSID,
+    RTM_NEWSTATS,
 )
 from ifagent.sources.connector import named_pids
 
@@ -78,7 +82,7 @@ def check_netlink(data: bytes) -> None:
     with suppress(MalformedMessage):
         for message in split(data):
             assert 0 <= message.start <= message.end <= len(data)
-            for parse in (parse_link, parse_address, parse_nsid, parse_route, parse_ack):
+            for parse in (parse_link, parse_address, parse_counters, parse_nsid, parse_route, parse_ack):
                 with suppress(MalformedMessage):
                     _check_said(parse(data, message))
 
@@ -254,4 +258,5 @@ def samples_netlink() -> Sequence[bytes]:
         loopback + address_message(1, "127.0.0.1/8", sequence=1) + theirs,
         message(NLMSG_ERROR, refused, flags=NLM_F_ACK_TLVS),
         message(RTM_NEWNSID, ids),
+        message(RTM_NEWSTATS, IFSTATS.pack(0, 2, 1) + attribute(IFLA_STATS_LINK_64, bytes(200))),
     ]

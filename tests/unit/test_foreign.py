@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from ipaddress import ip_interface
 
@@ -27,6 +27,7 @@ from ifagent.core.counters import LEAST_INTERVAL
 from ifagent.core.foreign import foreign_name, foreign_state, way_to
 from ifagent.core.interface import OWN_NAMESPACE, HostName
 from ifagent.core.link import Duplex, Link, LinkId, NsId
+from ifagent.core.operations import CreateVeth, Operation, Outcome
 from ifagent.kernel.simulated import SimulatedKernel
 from ifagent.stream import Subscription
 
@@ -158,6 +159,34 @@ async def test_what_is_ours_never_shows_up_as_foreign(kernel: SimulatedKernel, a
         while kernel.snapshot().links_in("ns1").keys() != {"lo", "eth0", "a"} or not agent.state("a"):
             await anyio.sleep(0.01)
     assert {name for _, name in ready(events)} <= {"a", "b"}
+
+
+class Halting(SimulatedKernel):
+    """A kernel that waits before it carries out what comes after the creation of pairs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached, self.go_on = anyio.Event(), anyio.Event()
+
+    async def execute(self, operations: Sequence[Operation]) -> list[Outcome]:
+        if not any(isinstance(operation, CreateVeth) for operation in operations):
+            self.reached.set()
+            await self.go_on.wait()
+        return await super().execute(operations)
+
+
+async def test_who_asks_in_the_middle_of_a_round_is_not_told_of_what_is_just_made() -> None:
+    kernel = Halting()
+    kernel.outside.add_namespace("ns1")
+    async with Agent.open(kernel=kernel) as agent, anyio.create_task_group() as group:
+        group.start_soon(agent.resync, [A, B])
+        await kernel.reached.wait()
+        assert kernel.snapshot().links_in("ns1").keys() == {"a", "lo"}
+        events = agent.states(foreign=True)
+        assert {name for _, name in ready(events)} == {"lo", "lo@named:ns1"}
+        kernel.go_on.set()
+        await agent.wait_for("a", timeout=5)
+        assert set(ready(events)) == {(Change.CREATED, "a"), (Change.CREATED, "b")}
 
 
 async def test_a_link_that_is_adopted_is_foreign_no_more_and_then_again(kernel: SimulatedKernel, agent: Agent) -> None:
