@@ -51,13 +51,15 @@ class Expected:
     """What must be.
 
     ``links`` are to be as wished, at the place given. ``frozen`` names may have links, which stay as they are.
-    ``borrowed`` are the places of links of others that are to have the addresses of a wish.
+    ``borrowed`` are the places of links of others that are to have the addresses of a wish. The other ends of
+    ``halves`` are where nobody else can look: they could not leave a namespace that only the agent keeps by now.
     """
 
     states: Mapping[str, State]
     links: Mapping[str, tuple[Wish, Place]]
     frozen: frozenset[str]
     borrowed: Mapping[Place, Wish]
+    halves: frozenset[str]
 
 
 def group_of(label: str) -> int:
@@ -96,6 +98,7 @@ class _Oracle:
         self.states: dict[str, State] = {}
         self.links: dict[str, tuple[Wish, Place]] = {}
         self.borrowed: dict[Place, Wish] = {}
+        self.halves: set[str] = set()
         self.frozen: set[str] = set(world.unknown)
         self.passed: dict[str, Wish] = {}
         self.stuck: dict[str, State | None] = {}
@@ -113,7 +116,7 @@ class _Oracle:
             elif wish.existing:
                 self._borrow(wish)
         self.states |= dict.fromkeys(self.world.invalid, INVALID)
-        return Expected(self.states, self.links, frozenset(self.frozen), self.borrowed)
+        return Expected(self.states, self.links, frozenset(self.frozen), self.borrowed, frozenset(self.halves))
 
     def _place(self, wish: Wish) -> Place:
         space = self.seen.own if wish.space == OWN else self.seen.spaces.get(wish.space, wish.space)
@@ -177,12 +180,25 @@ class _Oracle:
             for end in ends:
                 self._settle(end)
             return
+        for end, other in (ends, ends[::-1]):
+            if self._is_half(end, other):
+                self.halves.add(end.name)
+                self._settle(end)
+                self.states[other.name] = self._obstacle(other) or FAILED
+                return
         obstacles = {end.name: found for end in ends if (found := self._torn(end) or self._obstacle(end))}
         for end, other in (ends, ends[::-1]):
             if not obstacles:
                 self._settle(end)
             else:
                 self.states[end.name] = obstacles.get(end.name, State("PENDING", (f"interface {other.name}",)))
+
+    def _is_half(self, end: Wish, other: Wish) -> bool:
+        """Tell whether one end is there, and the other one is stuck out of sight."""
+        own = self.of.get(end.name)
+        if own is None or other.name in self.of or self._obstacle(other) is None:
+            return False
+        return isinstance(own.peer, int) and not any(link.is_end_with(own) for link in self.seen.links)
 
     def _settle(self, wish: Wish) -> None:
         """Have the link of an interface where it is to be, or stay where it is if it cannot."""

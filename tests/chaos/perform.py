@@ -133,6 +133,10 @@ class Performer:
             self.stage.namespaces.add(name)
 
     def _delete_namespace(self, name: str) -> None:
+        # A pair that is in there with both ends would live on, out of reach, while a process keeps the namespace.
+        space = look.space_at(self.stage.path(Space("named", name)) or "/nowhere")
+        for slot in [slot for slot, process in self.stage.processes.items() if space and process.space == space]:
+            self.stage.end_process(slot)
         self.stage.end_space(Space("named", name), lambda: _run("ip", "netns", "delete", name))
         if not self.stage.path(Space("named", name)):
             self.stage.namespaces.discard(name)

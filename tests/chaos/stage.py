@@ -148,8 +148,9 @@ class Stage:
         self.processes[slot], self.pids[slot] = process, process.pid
 
     def end_process(self, slot: str) -> None:
-        """Kill it."""
-        self.end_space(Space("pid", slot), lambda: self.processes.pop(slot).end())
+        """Kill it, if it has not ended with the namespace that it had joined."""
+        if slot in self.processes:
+            self.end_space(Space("pid", slot), lambda: self.processes.pop(slot).end())
 
     # Looking
 
