@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import random
 import shutil
+import signal
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -47,6 +48,9 @@ def main() -> int:
     parser.add_argument("--no-docker", action="store_true", help="without containers")
     given = parser.parse_args()
     seed = random.randrange(1 << 32) if given.seed is None else given.seed
+    # Whoever ends it has everything taken away; a shell has what runs in the background ignore SIGINT.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(f"ended by a signal, seed {seed}"))
     problem = private.enter()
     if problem:
         parser.error(problem)
