@@ -195,7 +195,7 @@ def _collect_garbage_rarely() -> None:
     """Look for garbage after many new objects only: what an agent knows lives long, and every look goes through it."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(20_000, 10, 20)
 
 
 async def serve_until_told(
