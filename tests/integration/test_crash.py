@@ -10,6 +10,7 @@ import json
 import os
 import random
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +46,14 @@ class Agents:
             [sys.executable, str(PROGRAM)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self._count = 0
-        self.pid = 0
+        # The agents are nobody's children here, so their ids may be those of others once they have ended.
+        self._agent = -1
         self.log = Path()
 
     def start(self, *, kill_at: int = 0) -> None:
-        """Start an agent that ends before that step, or not by itself."""
+        """Start an agent that ends before that step, or not by itself; the one before must have ended."""
+        assert not self.alive
+        self._forget()
         self._count += 1
         self.log = self._lab.folder / f"agent-{self._count % 4}.log"
         self.log.unlink(missing_ok=True)
@@ -64,11 +68,11 @@ class Agents:
         assert self._maker.stdout
         self._maker.stdin.write(json.dumps(order) + "\n")
         self._maker.stdin.flush()
-        self.pid = int(self._maker.stdout.readline())
+        self._agent = os.pidfd_open(int(self._maker.stdout.readline()))
 
     @property
     def alive(self) -> bool:
-        return Path(f"/proc/{self.pid}").exists()
+        return self._agent >= 0 and not select.select([self._agent], [], [], 0)[0]
 
     def said(self, event: str) -> bool:
         return self.log.exists() and f'"event": "{event}"' in self.log.read_text()
@@ -82,12 +86,19 @@ class Agents:
     def kill(self) -> None:
         """End the agent, whatever it does."""
         if self.alive:
-            os.kill(self.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has just ended by itself
+                signal.pidfd_send_signal(self._agent, signal.SIGKILL)
             until(lambda: not self.alive)
 
     def close(self) -> None:
         self.kill()
+        self._forget()
         self._maker.communicate(timeout=10)
+
+    def _forget(self) -> None:
+        if self._agent >= 0:
+            os.close(self._agent)
+            self._agent = -1
 
 
 @pytest.fixture
