@@ -28,7 +28,8 @@ def neighbour(etcd: EtcdServer, label: str, tmp_path: Path) -> Iterator[Lab]:
 
 @contextmanager
 def undisturbed(*spaces: str) -> Iterator[None]:
-    """See that nothing happens to links and addresses of these namespaces."""
+    """See that nothing happens to links and addresses of namespaces, once the kernel has tried their addresses."""
+    until(lambda: not any("tentative" in ip("-n", space, "address") for space in spaces))
     watching = [
         subprocess.Popen(["ip", "-n", space, "-o", "monitor", "link", "address"], stdout=subprocess.PIPE, text=True)
         for space in spaces
