@@ -219,7 +219,7 @@ async def test_a_paused_store_is_noticed(own_etcd: EtcdServer, monkeypatch: pyte
 
 
 async def test_silence_alone_is_no_loss(etcd: EtcdServer, label: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watcher, "QUIET", 0.05)
+    monkeypatch.setattr(watcher, "QUIET", 0.3)
     answers = []
     result = watcher.WatchStream._result
 
