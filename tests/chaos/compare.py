@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from pathlib import Path
 
 from chaos.intent import Intent, World
-from chaos.observation import Link, Observation
+from chaos.observation import Link, Observation, SpaceId
 from chaos.oracle import DEFAULT_MTU, Expected, Facts, Place, expect, group_of, name_of, names_of
 from chaos.values import Wish
 
@@ -26,20 +27,39 @@ def in_kernel_order(addresses: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(map(str, [*first, *secondaries, *ipv6]))
 
 
+def out_of_sight(world: World, seen: Observation) -> frozenset[SpaceId]:
+    """Return the namespaces that an agent that has just begun does not look into: unnamed, and not referred to."""
+    referred = {seen.spaces.get(wish.space) for wish in world.wishes.values()}
+    return frozenset(seen.spaces.values()) - referred - set(seen.named.values()) - {seen.own}
+
+
+def _looked_at(world: World, facts: Facts, seen: Observation) -> tuple[Facts, Observation]:
+    """Return what an agent that has just begun may know of."""
+    hidden = out_of_sight(world, seen)
+    taps = {link.tap for link in seen.links if link.space in hidden}
+    facts = replace(facts, taps={name: mac for name, mac in facts.taps.items() if name not in taps})
+    return facts, replace(seen, links=tuple(link for link in seen.links if link.space not in hidden))
+
+
 def differences_from_nearest(
-    intent: Intent, facts: Facts, seen: Observation, label: str, macs: Mapping[str, str]
+    intent: Intent, facts: Facts, seen: Observation, label: str, macs: Mapping[str, str], *, begun_anew: bool = False
 ) -> tuple[World, list[str]]:
     """Return the possible world that what is seen is closest to, and what is different there; nothing if it is that.
 
-    ``macs`` are the MACs, as far as they are known, that links have whose interface does not say.
+    ``macs`` are the MACs, as far as they are known, that links have whose interface does not say. An agent that has
+    ``begun_anew`` may not know of all that an earlier one has left in namespaces that nobody refers to any more.
     """
     found: tuple[World, list[str]] | None = None
     for world in intent.worlds():
-        different = list(Comparison(world, facts, seen, label, macs).differences())
-        if found is None or len(different) < len(found[1]):
-            found = world, different
-        if not different:
-            break
+        views = [(facts, seen)]
+        if begun_anew and out_of_sight(world, seen):
+            views.append(_looked_at(world, facts, seen))
+        for view in views:
+            different = list(Comparison(world, *view, label, macs).differences())
+            if not different:
+                return world, []
+            if found is None or len(different) < len(found[1]):
+                found = world, different
     assert found
     return found
 

@@ -125,7 +125,9 @@ class Harness:
             self._agent_lives()
             seen = self.stage.observe()
             facts = self.stage.facts(seen)
-            world, different = differences_from_nearest(self.intent, facts, seen, self.stage.lab.label, self.macs)
+            world, different = differences_from_nearest(
+                self.intent, facts, seen, self.stage.lab.label, self.macs, begun_anew=self.stage.agents_started > 1
+            )
             if not different and before is not None and before.links == seen.links:
                 yield seen, world, []
             else:

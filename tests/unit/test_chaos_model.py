@@ -350,6 +350,24 @@ def test_the_nearest_world_is_compared() -> None:
     assert (nearest.wishes["a"], different) == (wishes.wishes["a"], [])
 
 
+def test_what_is_left_where_nobody_refers_to_may_be_out_of_sight_of_an_agent_that_has_begun_anew() -> None:
+    intent = Intent()
+    wish = tap("t", space=SPACE0)
+    intent.put("t", Family.V1, wish)
+    mac = "02:00:00:00:00:01"
+    facts = Facts(taps={"vpp-t": mac})
+    left = Link(host_name="t", space=300, kind="tun", mac=mac, alias=f"ifagent-tap/{LABEL}/vpp-t/{mac}/1500/t")
+    waits = {"t": {"config_state": "PENDING", "missing": ["tap vpp-t"], "reason": "none"}}
+    seen = observed(left, states=waits)
+    seen = replace(seen, spaces={**seen.spaces, Space("pid", "7"): 300})
+    assert differences_from_nearest(intent, facts, seen, LABEL, {})[1]
+    assert not differences_from_nearest(intent, facts, seen, LABEL, {}, begun_anew=True)[1]
+    # Where somebody refers to, it is looked at.
+    intent.put("a", Family.V1, end("a", "b", Space("pid", "7")))
+    more = {**waits, "a": {"config_state": "PENDING", "missing": ["interface b"], "reason": "none"}}
+    assert differences_from_nearest(intent, facts, replace(seen, states=more), LABEL, {}, begun_anew=True)[1]
+
+
 @pytest.mark.parametrize(
     ("given", "listed"),
     [
