@@ -127,6 +127,7 @@ def fuzz(session: nox.Session) -> None:
     session.run("python", "-m", "fuzz.run", *session.posargs, env={"PYTHONPATH": "tests"})
 
 
+@nox.session
 def chaos(session: nox.Session) -> None:
     """Play havoc with a real agent and compare with a model: ``nox -s chaos -- --minutes 30 --seed 1``."""
     install(session, "test")
