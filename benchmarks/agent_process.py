@@ -21,8 +21,8 @@ class AgentProcess:
     """``ifagent run`` for one label, from the block's beginning to its end.
 
     ``born`` is when the process was made, ``started`` when the program was read and began, ``ready`` when its first
-    round was done, ``applied`` and ``deleted`` when an interface was said to be so, by name: all in seconds of
-    ``time.perf_counter``.
+    round was done, in seconds of ``time.perf_counter``. ``applied`` and ``deleted`` are how often an interface was said
+    to be so.
     """
 
     def __init__(self, label: str, store: str, *, netns_dir: Path, folder: Path, under: Sequence[str] = ()) -> None:
@@ -30,8 +30,9 @@ class AgentProcess:
         self.started = 0.0
         self.spent_before = 0.0
         self.ready = 0.0
-        self.applied: dict[str, float] = {}
-        self.deleted: dict[str, float] = {}
+        self.applied = 0
+        self.deleted = 0
+        self._last = 0.0
         self._others: list[bytes] = []
         self._command = [
             *(*under, sys.executable, "-m", "ifagent", "run", "--label", label, "--store", store),
@@ -67,13 +68,13 @@ class AgentProcess:
 
     def wait_applied(self, count: int) -> float:
         """Wait until so many interfaces have been applied; return when the last was."""
-        self._until(lambda: len(self.applied) >= count)
-        return max(self.applied.values())
+        self._until(lambda: self.applied >= count)
+        return self._last
 
     def wait_deleted(self, count: int) -> float:
         """Wait until so many interfaces have been deleted; return when the last was."""
-        self._until(lambda: len(self.deleted) >= count)
-        return max(self.deleted.values())
+        self._until(lambda: self.deleted >= count)
+        return self._last
 
     def wait_idle(self) -> None:
         """Wait until it has used next to no processor time for a while."""
@@ -117,7 +118,7 @@ class AgentProcess:
         while not condition():
             if self._process.poll() is not None or time.perf_counter() > deadline:
                 said = b"".join(self._others[-20:]).decode()
-                raise RuntimeError(f"the agent has {len(self.applied)} interfaces applied, and said: {said}")
+                raise RuntimeError(f"the agent has {self.applied} interfaces applied, and said: {said}")
             time.sleep(0.005)
 
     def _read(self) -> None:
@@ -125,9 +126,11 @@ class AgentProcess:
         for line in self._process.stderr:
             now = time.perf_counter()
             if b'"event": "applied"' in line:
-                self.applied[json.loads(line)["interface"]] = now
+                self._last = now
+                self.applied += json.loads(line).get("interfaces", 1)
             elif b'"event": "deleted"' in line:
-                self.deleted[json.loads(line)["interface"]] = now
+                self._last = now
+                self.deleted += json.loads(line).get("interfaces", 1)
             elif b'"event": "started"' in line:
                 self.started = now
                 self.spent_before = self._spent
