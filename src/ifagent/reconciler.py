@@ -19,7 +19,7 @@ from ifagent.core.existing import changes_link
 from ifagent.core.index import Index
 from ifagent.core.interface import Name, NamespaceRef
 from ifagent.core.islands import Scope
-from ifagent.core.link import LinkId, NsId
+from ifagent.core.link import Link, LinkId, NsId
 from ifagent.core.operations import (
     AddAddress,
     CreateNamespace,
@@ -143,6 +143,7 @@ class Reconciler:
     def _plan(self, now: float) -> tuple[Scope, Plan]:
         """Plan what was touched, or may be tried again by now, and remember what was found."""
         self.index.touch(*self.retry.due(now))
+        self.retry.reconsider(self._link_of)
         relations = self.index.relations
         if self._policy.is_exceeded(len(relations.interfaces), len(relations.made_references())):
             self.index.touch_everything()
@@ -219,7 +220,7 @@ class Reconciler:
                 continue
             text = f"{operation}: the kernel accepted it, but it did not take effect"
             outcome = Outcome(operation, errno.EAGAIN, text)
-            self.retry.refused(outcome, planned.steps[operation].names, text, self._clock())
+            self.retry.refused(outcome, planned.steps[operation].names, text, self._clock(), self._link_of(operation))
 
     # Carrying out
 
@@ -259,7 +260,7 @@ class Reconciler:
 
     def _note_refusal(self, outcome: Outcome, names: frozenset[Name]) -> None:
         text = self._with_references(str(KernelRefused(outcome.operation, outcome.errno, outcome.text)))
-        self.retry.refused(outcome, names, text, self._clock())
+        self.retry.refused(outcome, names, text, self._clock(), self._link_of(outcome.operation))
         log.info("refused", operation=str(outcome.operation), errno=outcome.errno, text=outcome.text)
 
     def _with_references(self, text: str) -> str:
@@ -311,6 +312,15 @@ class Reconciler:
         namespace = self._namespace(target.namespace)
         link = self.index.link_named(namespace, target.host_name) if namespace is not None else None
         return Target(link.id.namespace, link.host_name, link.id.ifindex) if link else None
+
+    def _link_of(self, operation: Operation) -> Link | None:
+        """Return what is known of the link that an operation changes, ``None`` for one that does not change any."""
+        if isinstance(operation, CreateNamespace | RemoveNamespace | CreateVeth):
+            return None
+        target = self._target(operation.target)
+        if target is None or isinstance(target.namespace, NamespaceRef) or target.ifindex is None:
+            return None
+        return self.index.observed().link(LinkId(target.namespace, target.ifindex))
 
     def _namespace(self, place: Place) -> NsId | None:
         return self.index.namespace(place) if isinstance(place, NamespaceRef) else place

@@ -1,16 +1,30 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 
 import pytest
 
 from ifagent.core.interface import HostName
-from ifagent.core.link import NsId
+from ifagent.core.link import Link, LinkId, NsId, OperState
 from ifagent.core.operations import DeleteLink, Outcome, Target
 from ifagent.core.retry import FREE_REPAIRS, LAST_DELAY, QUIET, RetryBook
 
 OP = DeleteLink(Target(NsId(1), HostName("x"), 2))
 A = frozenset({"a"})
+
+
+def make_link() -> Link:
+    return Link(
+        id=LinkId(NsId(1), 2),
+        host_name=HostName("x"),
+        kind="veth",
+        mac="02:00:00:00:00:01",
+        mtu=900,
+        up=True,
+        carrier=True,
+        operstate=OperState.UP,
+    )
 
 
 def refuse(book: RetryBook, code: int, now: float) -> None:
@@ -63,6 +77,22 @@ def test_a_permanent_refusal_lasts_until_something_changes(forget: str) -> None:
             book.keep_only([], names={"a"}, namespaces=set())
     assert book.may_try(OP, A, 0.0)
     assert not book.refusals_of("a")
+
+
+def test_what_was_refused_for_good_is_tried_again_once_its_link_is_another() -> None:
+    book, link = RetryBook(), make_link()
+    book.refused(Outcome(OP, errno.EINVAL), A, "no", 0.0, link)
+    book.reconsider(lambda _: link)
+    assert not book.may_try(OP, A, 1e9)
+    book.reconsider(lambda _: replace(link, mtu=1280))
+    assert book.may_try(OP, A, 0.0)
+
+
+def test_a_link_that_changes_does_not_hurry_what_waits_for_a_time() -> None:
+    book = RetryBook()
+    book.refused(Outcome(OP, errno.EBUSY), A, "no", 0.0, make_link())
+    book.reconsider(lambda _: None)
+    assert not book.may_try(OP, A, 0.0)
 
 
 def test_repairs_in_a_row_are_spaced_out_until_it_is_quiet() -> None:

@@ -1,6 +1,7 @@
 """What may be tried when. Time is an argument, in seconds of any monotonic clock.
 
-Two things are remembered. An *operation* that the kernel refused waits by the fate of its errno. An
+Two things are remembered. An *operation* that the kernel refused waits by the fate of its errno: what was refused for
+good is tried again once its link is different, as what stood in the way, such as IPv6 being off, may be gone. An
 *interface* whose applied state somebody else keeps changing has its repairs spaced out. A changed
 declaration clears both.
 """
@@ -9,13 +10,13 @@ from __future__ import annotations
 
 import errno
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from ifagent.core.interface import Name
-from ifagent.core.link import NsId
+from ifagent.core.link import Link, NsId
 from ifagent.core.operations import Operation, Outcome, RemoveNamespace
 
 FIRST_DELAY = 0.1
@@ -36,7 +37,7 @@ class Fate(Enum):
 
     STALE = "stale"  # the world is not as it was observed: look again, then plan again
     TRANSIENT = "transient"  # try again later, without end
-    PERMANENT = "permanent"  # wait until the plan or the declaration changes, or for the next full look
+    PERMANENT = "permanent"  # wait until the plan, the declaration or the link changes, or for the next full look
 
 
 _FATES = {
@@ -74,13 +75,17 @@ def delay(attempts: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """One operation that did not succeed. ``next_try`` is ``None`` when only a change can help."""
+    """One operation that did not succeed, and what was known of its link when it was tried.
+
+    ``next_try`` is ``None`` when only a change can help.
+    """
 
     operation: Operation
     names: frozenset[Name]
     text: str
     attempts: int
     next_try: float | None
+    link: Link | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +118,10 @@ class RetryBook:
             return False
         return not any(now < self._unrest[name].until for name in names if name in self._unrest)
 
-    def refused(self, outcome: Outcome, names: frozenset[Name], text: str, now: float) -> None:
-        """Note that the kernel refused an operation; ``text`` is what to tell the user."""
+    def refused(
+        self, outcome: Outcome, names: frozenset[Name], text: str, now: float, link: Link | None = None
+    ) -> None:
+        """Note that the kernel refused an operation on a link; ``text`` is what to tell the user."""
         before = self._refusals.get(outcome.operation)
         attempts = before.attempts + 1 if before else 1
         next_try: float | None
@@ -125,7 +132,7 @@ class RetryBook:
                 next_try = now + delay(attempts)
             case Fate.PERMANENT:
                 next_try = None
-        self._refusals[outcome.operation] = Refusal(outcome.operation, names, text, attempts, next_try)
+        self._refusals[outcome.operation] = Refusal(outcome.operation, names, text, attempts, next_try, link)
 
     def succeeded(self, operation: Operation) -> None:
         """Note that an operation was carried out."""
@@ -156,6 +163,12 @@ class RetryBook:
         """Have tried again what was refused for good: what stood in the way may be gone without anybody's saying so."""
         for refusal in [r for r in self._refusals.values() if r.next_try is None]:
             del self._refusals[refusal.operation]
+
+    def reconsider(self, link: Callable[[Operation], Link | None]) -> None:
+        """Have tried again what was refused for good on a link that is another by now; ``link`` tells what it is."""
+        for refusal in [r for r in self._refusals.values() if r.next_try is None]:
+            if link(refusal.operation) != refusal.link:
+                del self._refusals[refusal.operation]
 
     def changed(self, name: Name) -> None:
         """Forget what stood in the way of an interface: its declaration changed."""
