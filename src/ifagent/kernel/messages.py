@@ -1,23 +1,22 @@
 """What the kernel says over rtnetlink, decoded. Pure.
 
-Only what a :class:`~ifagent.core.link.Link` needs is read: a link message has some sixty attributes, and
-thousands may arrive at once. Whatever the bytes are, nothing but :class:`MalformedMessage` is raised.
+Only what a :class:`~ifagent.core.link.Link` needs is read, as thousands of messages may arrive at once. Whatever the
+bytes are, nothing but :class:`MalformedMessage` is raised.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final, NamedTuple
 
 from ifagent.core.counters import LinkCounters
 from ifagent.core.interface import HostName, interned
 from ifagent.core.link import LOOPBACK_ADDRESSES, LOOPBACK_IFINDEX, Address, OperState
-from ifagent.errors import AgentBug
+from ifagent.kernel.attributes import MalformedMessage, Reader
 from ifagent.kernel.rtnetlink import (
     AF_INET,
     AF_INET6,
-    ATTRIBUTE,
     HEADER,
     IFA_ADDRESS,
     IFA_FLAGS,
@@ -47,7 +46,6 @@ from ifagent.kernel.rtnetlink import (
     NETNSA_CURRENT_NSID,
     NETNSA_NSID,
     NETNSA_NSID_NOT_ASSIGNED,
-    NLA_TYPE_MASK,
     NLM_F_ACK_TLVS,
     NLM_F_CAPPED,
     NLMSG_ERROR,
@@ -65,8 +63,7 @@ _ADDRESS_SIZES: Final = {AF_INET: (4, 4), AF_INET6: (16, 6)}
 
 _KERNEL_MADE: Final = frozenset({b"\1", b"\2", b"\3"})
 """``IFA_PROTO``: ``IFAPROT_KERNEL_LO``, ``IFAPROT_KERNEL_RA`` and ``IFAPROT_KERNEL_LL``; higher ones are programs'."""
-_ALL: Final = range(NLA_TYPE_MASK + 1)
-_LINK_ATTRIBUTES: Final = frozenset(
+_LINK: Final = Reader(
     {
         IFLA_ADDRESS,
         IFLA_CARRIER,
@@ -84,14 +81,11 @@ _LINK_ATTRIBUTES: Final = frozenset(
         IFLA_WIRELESS,
     }
 )
-
+_INFO: Final = Reader({IFLA_INFO_KIND})
+_ANY: Final = Reader()
 
 MAX_ERRNO: Final = 4095
 """The kernel's own limit; what is above can have no text either."""
-
-
-class MalformedMessage(AgentBug):
-    """Bytes from the kernel do not follow the format."""
 
 
 class Message(NamedTuple):
@@ -184,7 +178,7 @@ def parse_ack(data: bytes, message: Message) -> Ack:
             raise MalformedMessage("an acknowledgement without the header of its request")
         length = HEADER.unpack_from(data, start)[0]
         start += HEADER.size if message.flags & NLM_F_CAPPED or not errno else length + 3 & ~3
-    return Ack(errno, _text(_attributes(data, start, end).get(NLMSGERR_ATTR_MSG, b"")))
+    return Ack(errno, _text(_ANY.read(data, start, end).get(NLMSGERR_ATTR_MSG, b"")))
 
 
 def parse_link(data: bytes, message: Message) -> LinkMessage | None:
@@ -199,14 +193,13 @@ def parse_link(data: bytes, message: Message) -> LinkMessage | None:
     family, _, ifindex, flags, _ = IFINFO.unpack_from(data, offset)
     if family:
         return None
-    found = _attributes(data, offset + IFINFO.size, end, wanted=_LINK_ATTRIBUTES)
+    found = _LINK.read(data, offset + IFINFO.size, end)
     if IFLA_WIRELESS in found:
         return None
     name = _text(found.get(IFLA_IFNAME, b""))
     if not name:
         raise MalformedMessage(f"the link with ifindex {ifindex} has no name")
-    info = found.get(IFLA_LINKINFO)
-    kind = _text(_attributes(info, 0, len(info)).get(IFLA_INFO_KIND, b"")) if info else ""
+    kind = _kind(found.get(IFLA_LINKINFO, b""))
     veth = kind == "veth"
     return LinkMessage(
         ifindex=ifindex,
@@ -233,7 +226,7 @@ def parse_counters(data: bytes, message: Message) -> tuple[int, LinkCounters]:
     if end - offset < IFSTATS.size:
         raise MalformedMessage("a message of statistics without its header")
     _, ifindex, _ = IFSTATS.unpack_from(data, offset)
-    counts = _attributes(data, offset + IFSTATS.size, end).get(IFLA_STATS_LINK_64, b"")
+    counts = _ANY.read(data, offset + IFSTATS.size, end).get(IFLA_STATS_LINK_64, b"")
     if len(counts) < LINK_STATS.size:
         raise MalformedMessage(f"statistics of {len(counts)} bytes")
     return ifindex, LinkCounters._make(LINK_STATS.unpack_from(counts))
@@ -252,7 +245,7 @@ def parse_address(data: bytes, message: Message, *, tells_maker: bool = True) ->
     if family not in _ADDRESS_SIZES:
         return None
     size, version = _ADDRESS_SIZES[family]
-    attributes = _attributes(data, message.start + IFADDR.size, message.end)
+    attributes = _ANY.read(data, message.start + IFADDR.size, message.end)
     far = attributes.get(IFA_ADDRESS) or attributes.get(IFA_LOCAL, b"")
     local = attributes.get(IFA_LOCAL) or far
     if len(far) != size or len(local) != size or prefix > size * 8:
@@ -270,7 +263,7 @@ def parse_address(data: bytes, message: Message, *, tells_maker: bool = True) ->
 
 def parse_nsid(data: bytes, message: Message) -> NsIdMessage:
     """Return the ids of an ``RTM_NEWNSID`` or ``RTM_DELNSID``. Raises :class:`MalformedMessage`."""
-    attributes = _attributes(data, min(message.start + len(RTGEN), message.end), message.end)
+    attributes = _ANY.read(data, min(message.start + len(RTGEN), message.end), message.end)
     nsid, current = attributes.get(NETNSA_NSID), attributes.get(NETNSA_CURRENT_NSID)
     none = NETNSA_NSID_NOT_ASSIGNED
     return NsIdMessage(none if nsid is None else _id(nsid), none if current is None else _id(current))
@@ -278,23 +271,13 @@ def parse_nsid(data: bytes, message: Message) -> NsIdMessage:
 
 def parse_route(data: bytes, message: Message) -> int:
     """Return the ifindex that an ``RTM_NEWROUTE`` leads out of, 0 for none. Raises :class:`MalformedMessage`."""
-    return _number(_attributes(data, min(message.start + ROUTE.size, message.end), message.end).get(RTA_OIF))
+    return _number(_ANY.read(data, min(message.start + ROUTE.size, message.end), message.end).get(RTA_OIF))
 
 
-def _attributes(data: bytes, offset: int, end: int, *, wanted: Container[int] = _ALL) -> dict[int, bytes]:
-    """Return the payloads of the wanted attributes between two offsets, by type without its flag bits."""
-    # The hot path: some sixty rounds for a link, most of them for attributes to be skipped.
-    unpack = ATTRIBUTE.unpack_from
-    found = {}
-    while end - offset >= 4:
-        length, kind = unpack(data, offset)
-        if length < 4 or offset + length > end:
-            raise MalformedMessage(f"attribute {kind} of {length} bytes")
-        kind &= NLA_TYPE_MASK
-        if kind in wanted:
-            found[kind] = data[offset + 4 : offset + length]
-        offset += length + 3 & ~3
-    return found
+@lru_cache(maxsize=256)
+def _kind(info: bytes) -> str:
+    """Return the kind of a link from its ``IFLA_LINKINFO``, of which most have the same."""
+    return _text(_INFO.read(info, 0, len(info)).get(IFLA_INFO_KIND, b""))
 
 
 def _number(payload: bytes | None) -> int:

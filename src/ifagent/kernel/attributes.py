@@ -1,0 +1,82 @@
+"""The attributes of a netlink message, found in one step where they have been found before. Pure.
+
+Attributes follow each other, each with a header of its length and type, and a link message has some sixty. Walking
+from one to the next in Python costs more than all the rest, but where one message's attributes are, those of
+the next one of that kind and size most often are too. So a :class:`Reader` remembers where they were. If the headers at
+these places are the same, a walk would go the same way, and all that is wanted is taken out at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from struct import Struct
+from typing import Final, NamedTuple
+
+from ifagent.errors import AgentBug
+from ifagent.kernel.rtnetlink import ATTRIBUTE, NLA_TYPE_MASK
+
+_ALL: Final = range(NLA_TYPE_MASK + 1)
+
+_HEADER: Final = Struct("=I")
+"""Both numbers of an attribute's header in one."""
+
+MAX_LAYOUTS: Final = 256
+"""Most ways for attributes to lie that one reader remembers."""
+
+
+class MalformedMessage(AgentBug):
+    """Bytes from the kernel do not follow the format."""
+
+
+class _Layout(NamedTuple):
+    """Where attributes lie: all headers, what has to be in them, and the wanted payloads with their types."""
+
+    headers: Struct
+    expected: tuple[int, ...]
+    payloads: Struct
+    types: tuple[int, ...]
+
+
+class Reader:
+    """Finds the payloads of attributes. May be used by several threads."""
+
+    def __init__(self, wanted: Container[int] = _ALL) -> None:
+        """Take note of which types of attributes are wanted, without their flag bits; all unless given."""
+        self._wanted = wanted
+        self._known: dict[tuple[int, bytes], _Layout] = {}
+
+    def read(self, data: bytes, offset: int, end: int) -> dict[int, bytes]:
+        """Return the payloads of the wanted attributes between two offsets, by type without its flag bits.
+
+        Of several with one type the last one counts. Raises :class:`MalformedMessage`.
+        """
+        if end - offset < ATTRIBUTE.size:
+            return {}
+        key = end - offset, data[offset : offset + ATTRIBUTE.size]
+        layout = self._known.get(key)
+        if layout is None or layout.headers.unpack_from(data, offset) != layout.expected:
+            layout = self._walk(data, offset, end)
+            if len(self._known) >= MAX_LAYOUTS:
+                self._known.clear()
+            self._known[key] = layout
+        return dict(zip(layout.types, layout.payloads.unpack_from(data, offset), strict=True))
+
+    def _walk(self, data: bytes, offset: int, end: int) -> _Layout:
+        headers, payloads = ["="], ["="]
+        expected: list[int] = []
+        types: list[int] = []
+        taken = start = offset
+        while end - offset >= ATTRIBUTE.size:
+            length, kind = ATTRIBUTE.unpack_from(data, offset)
+            if length < ATTRIBUTE.size or offset + length > end:
+                raise MalformedMessage(f"attribute {kind} of {length} bytes")
+            headers.append(f"{offset - start}xI")
+            start = offset + ATTRIBUTE.size
+            expected += _HEADER.unpack_from(data, offset)
+            kind &= NLA_TYPE_MASK
+            if kind in self._wanted:
+                payloads.append(f"{start - taken}x{length - ATTRIBUTE.size}s")
+                taken = offset + length
+                types.append(kind)
+            offset += length + 3 & ~3
+        return _Layout(Struct("".join(headers)), tuple(expected), Struct("".join(payloads)), tuple(types))
