@@ -22,10 +22,10 @@ from ifagent.core.retry import Unrest
 from ifagent.core.views import Desired, Observed
 from ifagent.errors import AgentBug
 from ifagent.formats.state import MAX_STATE_BYTES, encode_state_json
+from ifagent.kernel.attributes import MalformedMessage
 from ifagent.kernel.messages import (
     AddressMessage,
     LinkMessage,
-    MalformedMessage,
     Message,
     parse_ack,
     parse_address,

@@ -360,3 +360,29 @@ def test_any_state_is_refused_or_read(published: InterfaceState, key: str, value
         for read in (state.decode_state, state.decode_event):
             with contextlib.suppress(InvalidState):
                 read(text)
+
+
+address_texts = st.builds(
+    "{}{}{}{}".format,
+    st.ip_addresses().map(str) | st.text("0123456789abcdefABCDEF:.%", max_size=20),
+    st.sampled_from(["", "/", "/", " /"]),
+    st.sampled_from(["", "0", "00"]),
+    st.integers(0, 200).map(str) | st.sampled_from(["", "+1", "-1", "²", "255.255.0.0", "0.0.0.255", "1_0", "24 "]),
+)
+
+
+@given(address_texts)
+def test_an_address_is_read_as_the_standard_library_reads_it(text: str) -> None:
+    expected: IPInterface | None = None
+    with contextlib.suppress(ValueError):
+        expected = ip_interface(text.strip())
+    if expected is not None and (
+        int(expected) == 0 or expected.is_multicast or getattr(expected, "scope_id", None) is not None
+    ):
+        expected = None
+    try:
+        (found,) = Interface(name="x", kind=Existing(), ip_addresses=(text,)).ip_addresses  # type: ignore[arg-type]
+    except ValueError:
+        assert expected is None
+    else:
+        assert found == expected

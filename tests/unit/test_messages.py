@@ -29,9 +29,9 @@ from ifagent.core.operations import (
     VethEnd,
 )
 from ifagent.errors import AgentBug
+from ifagent.kernel.attributes import MalformedMessage
 from ifagent.kernel.messages import (
     Ack,
-    MalformedMessage,
     Message,
     NsIdMessage,
     parse_ack,

@@ -63,6 +63,9 @@ def spellings(*names: str) -> dict[str, str]:
 
 _VETH = spellings("peer_if_name", "rx_checksum_offloading", "tx_checksum_offloading")
 
+_OBJECTS = (JsonObject, Mapping)
+"""What an object may be, in the order of how often it is."""
+
 HARMLESS = {"type": "tap"}
 """A kind that the model has no complaints of, in place of one that is wrong."""
 
@@ -94,7 +97,7 @@ class Reader(ABC):
         The value must say ``name``, unless that is ``None``. ``warnings`` come before those found here. Raises
         :class:`InvalidInterface`, and nothing else, with every error that could be found.
         """
-        if not isinstance(fields, Mapping | JsonObject):
+        if not isinstance(fields, _OBJECTS):
             raise InvalidInterface(name or "", [FieldError("", f"an interface is an object, not {_type_of(fields)}")])
         reader = cls(warnings)
         found = reader.members(fields, "", cls.known) or {}
@@ -174,7 +177,7 @@ class Reader(ABC):
         found: dict[str, Any] = {}
         if value is None:
             return found
-        if not isinstance(value, Mapping | JsonObject):
+        if not isinstance(value, _OBJECTS):
             self.wrong(path, f"must be an object, not {_type_of(value)}")
             return None
         for key, field in value.items():
@@ -188,7 +191,7 @@ class Reader(ABC):
         return found
 
     def _repeated(self, path: str, *values: object) -> None:
-        if any(isinstance(value, Mapping | JsonObject) for value in values):
+        if any(isinstance(value, _OBJECTS) for value in values):
             self.wrong(path, "is there twice")
         else:
             self.warnings.append(f"{path} is there twice, the last one counts")
@@ -220,6 +223,8 @@ class Reader(ABC):
 
     def choice(self, value: object, path: str, members: type[E]) -> E | None:
         """Read an enum by its number or its name."""
+        if type(value) is int and value in members._value2member_map_:
+            return members(value)
         if isinstance(value, str) and value.upper() in members.__members__:
             return members[value.upper()]
         number = _whole(value)
@@ -316,6 +321,6 @@ def _type_of(value: object) -> str:
         ((int, float), "a number"),
         (str, "a string"),
         ((list, tuple), "a list"),
-        ((Mapping, JsonObject), "an object"),
+        (_OBJECTS, "an object"),
     ]
     return next((name for types, name in names if isinstance(value, types)), f"a {type(value).__name__}")
