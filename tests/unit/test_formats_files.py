@@ -78,6 +78,7 @@ def test_shapes(tmp_path: Path, name: str, text: str, found: dict[str, str]) -> 
         ("a.yaml", b"? [a]\n: 1", "line 1: column 3: a key must be a plain word"),
         ("a.yaml", b"<<: 7", "line 1: column 5: only a mapping"),
         ("a.yaml", b"---\na: 1\n---\nb: 1\n", "line 3: column 1: expected a single document"),
+        ("a.yaml", b"%YAML 1.6\n---\nname: a\n", "is not YAML 1.1 or 1.2: "),
         ("a.yaml", b"a: 1\nb: \x00", "line 2: unacceptable character"),
         ("a.yaml", b"a: 1\nb: \xff", "line 2: is not UTF-8 text"),
         ("a.yaml", b"[" * 5000, "line 1: is nested more than 32 deep"),

@@ -57,6 +57,8 @@ def read_yaml(text: str, *, items: str) -> tuple[object, list[int]]:
         raise BrokenYaml(str(error).splitlines()[0], text.count("\n", 0, position) + 1) from None
     except RecursionError:
         raise BrokenYaml("is nested too deeply") from None
+    except AssertionError as error:  # so ruamel.yaml refuses the directive %YAML 1.3
+        raise BrokenYaml(f"is not YAML 1.1 or 1.2: {error}") from None
     if root is None:
         return None, []
     return _Builder().build(root, 0)[0], _lines(root, items)
