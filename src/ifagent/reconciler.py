@@ -286,7 +286,7 @@ class Reconciler:
                 return operation
             case CreateVeth():
                 near, far = self._end(operation.near), self._end(operation.far)
-                return replace(operation, near=near, far=far) if near and far else None
+                return CreateVeth(near, far, operation.group) if near and far else None
             case _:
                 target = self._target(operation.target)
                 if target is None:
@@ -304,7 +304,7 @@ class Reconciler:
         if not isinstance(end.namespace, NamespaceRef):
             return end
         namespace = self._namespace(end.namespace)
-        return None if namespace is None else replace(end, namespace=namespace)
+        return None if namespace is None else VethEnd(namespace, end.host_name, end.mac, end.mtu)
 
     def _target(self, target: Target) -> Target | None:
         if target.ifindex is not None:

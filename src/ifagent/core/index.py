@@ -236,7 +236,7 @@ class Index:
             links[id.ifindex] = link
 
     def _change_link(self, before: Link | None, after: Link | None) -> None:
-        if before == after:
+        if before is after or before == after:
             return
         touched, relations = self._touched, self.relations
         if before is not None:

@@ -47,6 +47,19 @@ class _Namespace:
     told: dict[int, Link] = field(default_factory=dict)
 
 
+def _sorted(
+    addresses: Iterable[AddressMessage], before: Mapping[tuple[int, int], AddressList]
+) -> dict[tuple[int, int], AddressList]:
+    """Return the addresses of each link and family: the lists from ``before``, where they say the same."""
+    listed: dict[tuple[int, int], list[AddressMessage]] = {}
+    for address in addresses:
+        listed.setdefault((address.ifindex, address.family), []).append(address)
+    return {
+        key: known if (known := before.get(key)) is not None and list(known) == messages else AddressList(messages)
+        for key, messages in listed.items()
+    }
+
+
 class Mirror:
     """The links of all attached namespaces."""
 
@@ -82,8 +95,7 @@ class Mirror:
         new = self._namespaces[namespace] = _Namespace()
         self._unsure.discard(namespace)
         new.links = {link.ifindex: link for link in listing.links}
-        for address in listing.addresses:
-            new.addresses.setdefault((address.ifindex, address.family), AddressList()).append(address)
+        new.addresses = _sorted(listing.addresses, old.addresses)
         for ifindex in old.links.keys() - new.links.keys():
             self._part(LinkId(namespace, ifindex))
             self._speeds.pop(LinkId(namespace, ifindex), None)
@@ -92,7 +104,7 @@ class Mirror:
             self._doubt_speed(namespace, link)
         for change in since:
             self._apply(new, namespace, change)
-        new.told = {ifindex: self._link(new, LinkId(namespace, ifindex)) for ifindex in new.links}
+        new.told = {ifindex: self._link_since(old, new, LinkId(namespace, ifindex)) for ifindex in new.links}
         return LinksListed(namespace, dict(new.told))
 
     def drop(self, namespace: NsId) -> None:
@@ -218,6 +230,19 @@ class Mirror:
         if peer is not None:
             self._peers.pop(peer, None)
             self._touched[id_] = self._touched[peer] = None
+
+    def _link_since(self, before: _Namespace, namespace: _Namespace, id_: LinkId) -> Link:
+        """Return all that is known of a link: what was told ``before``, if nothing was heard and it is listed so."""
+        told = before.told.get(id_.ifindex)
+        keys = (id_.ifindex, AF_INET), (id_.ifindex, AF_INET6)
+        if (
+            told is not None
+            and id_ not in self._touched
+            and before.links[id_.ifindex] == namespace.links[id_.ifindex]
+            and all(before.addresses.get(key) is namespace.addresses.get(key) for key in keys)
+        ):
+            return told
+        return self._link(namespace, id_)
 
     def _link(self, namespace: _Namespace, id_: LinkId) -> Link:
         said = namespace.links[id_.ifindex]

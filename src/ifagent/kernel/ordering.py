@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv6Interface
 
 from ifagent.core.link import Address
 from ifagent.kernel.messages import AddressMessage
 from ifagent.kernel.rtnetlink import AF_INET, IFA_F_SECONDARY, IFA_F_TENTATIVE
 
 _IPV4_BITS = 32
-_SITE_LOCAL = 0xFEC0 >> 6
+_LINK_LOCAL, _SITE_LOCAL = 0xFE80 >> 6, 0xFEC0 >> 6
 _SCOPE_LINK, _SCOPE_SITE, _SCOPE_GLOBAL = 0x2, 0x5, 0xE
 
 
@@ -120,10 +119,10 @@ def _key(message: AddressMessage) -> int:
 
 def _ipv6_scope(address: Address) -> int:
     """Return the scope by which the kernel sorts (``ipv6_addr_src_scope``); the same for all of IPv4."""
-    interface = address.interface
-    if isinstance(interface, IPv6Interface):
-        if interface.ip.is_link_local or interface.ip.is_loopback:
+    if address.interface.version == 6:
+        number = int(address.interface)
+        if number >> 118 == _LINK_LOCAL or number == 1:  # ::1 is the loopback address
             return _SCOPE_LINK
-        if int(interface.ip) >> 118 == _SITE_LOCAL:
+        if number >> 118 == _SITE_LOCAL:
             return _SCOPE_SITE
     return _SCOPE_GLOBAL

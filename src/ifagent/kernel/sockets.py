@@ -42,6 +42,7 @@ BATCH_BYTES: Final = 32768
 DUMP_TRIES: Final = 5
 """How often a dump is begun anew because something changed under it."""
 
+_CUT_OFF: Final = int(socket.MSG_TRUNC)  # as a member of an enum it costs more than to receive
 _ANCILLARY_SIZE: Final = socket.CMSG_SPACE(4)
 _BYTE_ORDER: Final = sys.byteorder
 
@@ -195,7 +196,7 @@ class ListenSocket:
         while True:
             # Into a buffer that is there already: making one for each datagram costs more than reading it.
             size, ancillary, flags, (sender, _) = self._socket.recvmsg_into(self._buffers, _ANCILLARY_SIZE)
-            if flags & socket.MSG_TRUNC:
+            if flags & _CUT_OFF:
                 raise OSError(errno.ENOBUFS, "a notification was cut off")
             if sender:  # anybody with the right to may write to this socket; only the kernel is believed
                 continue
