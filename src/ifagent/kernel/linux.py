@@ -234,7 +234,7 @@ class LinuxKernel:
             await anyio.wait_readable(running.monitor)
             began = time.monotonic()
             if self._files.in_use:  # whoever waits for the threads drains when they are done
-                running.monitor.gather()
+                running.monitor.digest()
             else:
                 self.drain()
             # What takes longer to read than it takes to gather is left to gather: of a link only the last word counts.

@@ -110,8 +110,17 @@ class Monitor:
         listed = self._mirror.replace(namespace, listing, self._recorded.pop(namespace, ()))
         return listed, self._mirror.changed()
 
-    def gather(self) -> None:
-        """Take what the kernel has said so far out of the socket's buffer, to be understood by :meth:`read`."""
+    def digest(self) -> None:
+        """Gather what the kernel has said, and understand what had been gathered before: of that more rarely comes."""
+        settled = len(self._unread)
+        self._gather()
+        unread, self._unread = self._unread[:settled], self._unread[settled:]
+        self._latest = {about: place - settled for about, place in self._latest.items() if place >= settled}
+        for namespace, data, message in unread:
+            self._take(namespace, data, message)
+
+    def _gather(self) -> None:
+        """Take what the kernel has said so far out of the socket's buffer."""
         for _ in range(self._buffer * 2 // _SMALLEST_FOOTPRINT):  # the kernel doubles the size asked for
             try:
                 data, nsid = self._socket.receive()
@@ -141,7 +150,7 @@ class Monitor:
 
     def read(self) -> list[LinkSeen]:
         """Read all that the kernel has said so far, and return the links that are different by it."""
-        self.gather()
+        self._gather()
         unread, self._unread = self._unread, []
         self._latest.clear()
         for namespace, data, message in unread:

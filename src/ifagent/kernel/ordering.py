@@ -8,7 +8,6 @@ one scope the newest first; some kernels (6.19, and stable ones of that time) pu
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from ifagent.core.link import Address
@@ -17,7 +16,8 @@ from ifagent.kernel.rtnetlink import AF_INET, IFA_F_SECONDARY, IFA_F_TENTATIVE
 
 _IPV4_BITS = 32
 _LINK_LOCAL, _SITE_LOCAL = 0xFE80 >> 6, 0xFEC0 >> 6
-_SCOPE_LINK, _SCOPE_SITE, _SCOPE_GLOBAL = 0x2, 0x5, 0xE
+_SCOPES = _SCOPE_LINK, _SCOPE_SITE, _SCOPE_GLOBAL = range(3)
+"""From the last to the first that the kernel lists."""
 
 
 class AddressList:
@@ -32,7 +32,7 @@ class AddressList:
         """Start with what a listing says, in its order."""
         self._messages: dict[int, AddressMessage] = {}
         self._order: list[int] = []
-        self._in_scope: Counter[int] = Counter()
+        self._in_scope = [0] * len(_SCOPES)
         for message in messages:
             self.append(message)
 
@@ -57,7 +57,7 @@ class AddressList:
             return True
         scope = _ipv6_scope(new.address)
         sure = bool(new.address.flags & IFA_F_TENTATIVE) or not self._in_scope[scope]
-        before = (n for s, n in self._in_scope.items() if s > scope or (s == scope and not newest_first))
+        before = (n for s, n in enumerate(self._in_scope) if s > scope or (s == scope and not newest_first))
         self._put(sum(before), new)
         return sure
 
