@@ -10,6 +10,7 @@ import signal
 import statistics
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -46,7 +47,7 @@ QUICK = ["P1", "P3", "P4", "P5", "P9"]
 
 
 def main() -> int:
-    """Measure what was asked for; with ``--quick`` fail if a ratio is out of all proportion."""
+    """Measure what was asked for; fail if that cannot be done, and with ``--quick`` if a ratio is far out."""
     options = _options()
     wanted = (QUICK if options.quick else list(ROWS)) if options.rows is None else options.rows.split(",")
     if unknown := set(wanted) - ROWS.keys():
@@ -59,6 +60,7 @@ def main() -> int:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     figures: list[Figure] = []
+    failed: list[str] = []
     about = machine()
     say("  ".join(f"{name} {value}" for name, value in about.items()))
     with tempfile.TemporaryDirectory(dir="/run") as name:
@@ -68,10 +70,14 @@ def main() -> int:
             bench = Bench(Store(etcd.url), folder, options.repeats or (2 if options.quick else 5), options.quick)
             for measure in dict.fromkeys(ROWS[row] for row in wanted):
                 say(f"{measure.__module__} {measure.__name__}, load {os.getloadavg()[0]:.1f}")
-                for measured in measure(bench):
-                    figure = measured.quick() if options.quick else measured
-                    figures.append(figure)
-                    say(f"  {figure.row} {figure.measure}: {statistics.median(figure.values):.4g} {figure.unit}")
+                try:
+                    for measured in measure(bench):
+                        figure = measured.quick() if options.quick else measured
+                        figures.append(figure)
+                        say(f"  {figure.row} {figure.measure}: {statistics.median(figure.values):.4g} {figure.unit}")
+                except Exception:  # what was measured before is worth having
+                    say(traceback.format_exc())
+                    failed.append(measure.__module__)
             bench.store.close()
     told = f"{', '.join(f'{name} {value}' for name, value in about.items())}\n\n{table(figures)}\n"
     print(told)
@@ -80,7 +86,9 @@ def main() -> int:
     if options.json:
         report = {"machine": about, "quick": options.quick, "figures": [figure.as_json() for figure in figures]}
         options.json.write_text(json.dumps(report, indent=1) + "\n")
-    return 1 if options.quick and any(figure.met is False for figure in figures) else 0
+    if failed:
+        say(f"could not be measured: {', '.join(failed)}")
+    return 1 if failed or (options.quick and any(figure.met is False for figure in figures)) else 0
 
 
 def _options() -> argparse.Namespace:

@@ -96,6 +96,7 @@ class Reconciler:
         self._drift: dict[Name, str] = {}
         self._fulfilled: set[Name] = set()
         self._verdicts: dict[Name, Verdict] = {}
+        self._found: dict[Name, Findings] = {}
         self._leaving: set[Name] = set()
         self._take_all_anew = False
         self._inspected: frozenset[LinkId] = frozenset()
@@ -337,10 +338,15 @@ class Reconciler:
         for name in decided - self.index.changed:
             before = self.hub.states.get(name)
             if name not in self.index.declared and name not in self._leaving:
+                self._found.pop(name, None)
                 if before is not None:
                     gone.append(name)
                 continue
-            state = report(self._findings(name, desired, observed, now, clock), before)
+            found = self._findings(name, desired, observed)
+            if before is not None and found.hold and found == self._found.get(name):
+                continue
+            self._found[name] = found
+            state = report(found, before, now=now, clock=clock)
             if state is not before:
                 changed[name] = state
                 if before is None or (before.config_state, before.reason) != (state.config_state, state.reason):
@@ -348,7 +354,7 @@ class Reconciler:
         self.hub.publish(changed, {name: deleted(self.hub.states[name], clock) for name in gone})
         _log(told, gone)
 
-    def _findings(self, name: Name, desired: Desired, observed: Observed, now: float, clock: float) -> Findings:
+    def _findings(self, name: Name, desired: Desired, observed: Observed) -> Findings:
         verdict, interface = self._verdicts.get(name, _NOTHING_FOUND), desired.interfaces.get(name)
         link = observed.link(verdict.link)
         return Findings(
@@ -362,8 +368,6 @@ class Reconciler:
             refusals=self.retry.refusals_of(name),
             unrest=self.retry.unrest_of(name),
             last_drift=self._drift.get(name, ""),
-            now=now,
-            clock=clock,
         )
 
 

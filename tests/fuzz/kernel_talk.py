@@ -179,10 +179,8 @@ def _check_report(interface: Interface, verdict: Verdict, observed: Observed) ->
         refusals=(),
         unrest=Unrest(),
         last_drift="; ".join(verdict.differences),
-        now=0.0,
-        clock=0.0,
     )
-    assert len(encode_state_json(report(findings, None))) <= MAX_STATE_BYTES
+    assert len(encode_state_json(report(findings, None, now=0.0, clock=0.0))) <= MAX_STATE_BYTES
 
 
 # Samples

@@ -11,9 +11,8 @@ one address cannot be there twice with different prefixes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from ifagent.core.interface import IPInterface
 from ifagent.core.link import Address
@@ -24,8 +23,7 @@ _ONE_ORDER: tuple[list[int], ...] = ([], [4], [6], [4, 6])
 T = TypeVar("T", IPv4Interface, IPv6Interface)
 
 
-@dataclass(frozen=True, slots=True)
-class AddressStep:
+class AddressStep(NamedTuple):
     """One change of a link's addresses.
 
     ``promote`` has no address: from then on the first secondary address takes the place of a primary that goes.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
+from typing import NamedTuple
 
 from ifagent.core.addresses import AddressStep, address_steps, managed
 from ifagent.core.interface import HostName, Interface, IPInterface
@@ -24,8 +24,7 @@ MAX_DIFFERENCES = 20
 """Most differences of one link that are told: anybody may give a link thousands of addresses."""
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(NamedTuple):
     """What to do, and what was different, in words.
 
     ``attributes`` come first. Then the ``addresses``, for each family groups of operations in their order: what follows
@@ -37,8 +36,7 @@ class Changes:
     differences: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attributes:
+class Attributes(NamedTuple):
     """What a link is to have beside its host name: given, or by default, or ``None`` for none of our business.
 
     ``alias`` and ``group`` are the marks. ``checksums`` that are not known yet are waited for; ``alias_last`` says

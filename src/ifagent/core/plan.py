@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ifagent.core.interface import Name
 from ifagent.core.link import LinkId
@@ -11,8 +12,7 @@ from ifagent.core.operations import Operation
 from ifagent.core.state import ConfigState
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One operation of a plan: for which interfaces, and after which other operations."""
 
     operation: Operation
@@ -34,8 +34,7 @@ class Obstacle:
     field: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What the planner found about one declared interface.
 
     ``link`` is where its link is, if it has one. ``differences`` say in words what the kernel has otherwise

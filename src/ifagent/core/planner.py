@@ -194,7 +194,7 @@ class _Planner:
         obstacle = self._in_the_way(interface)
         if obstacle:
             # It stays where it is; everything else about it is put right.
-            attributes = replace(attributes, keeps_name=True)
+            attributes = attributes._replace(keeps_name=True)
         elif place != link.id.namespace:
             destination = Target(place, interface.host_name)
             move = MoveLink(target, place, interface.host_name)

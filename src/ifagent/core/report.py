@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from ifagent.core.addresses import managed
 from ifagent.core.events import Declaration
@@ -16,12 +16,10 @@ from ifagent.core.state import ConfigState, InterfaceState, Status
 from ifagent.errors import FieldError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Findings:
+class Findings(NamedTuple):
     """Everything that is known of one interface at the end of a round.
 
-    ``interface`` is the valid value in force, if any. ``now`` is the monotonic time that ``refusals`` and
-    ``unrest`` use, ``clock`` the same moment in Unix seconds.
+    ``interface`` is the valid value in force, if any.
     """
 
     name: Name
@@ -34,12 +32,18 @@ class Findings:
     refusals: Sequence[Refusal]
     unrest: Unrest
     last_drift: str
-    now: float
-    clock: float
+
+    @property
+    def hold(self) -> bool:
+        """True if what they mean does not change as time passes."""
+        return not self.refusals and not self.unrest.until
 
 
-def report(findings: Findings, before: InterfaceState | None) -> InterfaceState:
-    """Return the interface's state; ``before`` if nothing about it changed."""
+def report(findings: Findings, before: InterfaceState | None, *, now: float, clock: float) -> InterfaceState:
+    """Return the interface's state; ``before`` if nothing about it changed.
+
+    ``now`` is the monotonic time that refusals and unrest are told in, ``clock`` the same moment in Unix seconds.
+    """
     f = findings
     declared = f.interface.ip_addresses if f.interface else ()
     state = InterfaceState(
@@ -52,13 +56,13 @@ def report(findings: Findings, before: InterfaceState | None) -> InterfaceState:
         last_drift=f.last_drift,
         last_change=before.last_change if before else 0.0,
         **(of_link(f.link, f.peer, declared) if f.link else {"namespace_id": f.namespace_id}),
-        **_config_state(f),
+        **_config_state(f, now, clock),
     )
     applied = state.config_state is ConfigState.APPLIED
     revision = state.observed_revision if applied else before.applied_revision if before else 0
     if before is not None and revision == before.applied_revision and _is_as(state, before):
         return before
-    return replace(state, applied_revision=revision, last_change=f.clock)
+    return replace(state, applied_revision=revision, last_change=clock)
 
 
 def _is_as(state: InterfaceState, before: InterfaceState) -> bool:
@@ -91,7 +95,7 @@ def of_link(link: Link, peer: Link | None = None, declared: Sequence[IPInterface
     }
 
 
-def _config_state(f: Findings) -> dict[str, Any]:
+def _config_state(f: Findings, now: float, clock: float) -> dict[str, Any]:
     """Return the fields that say how far the interface is, and why."""
     obstacle = f.verdict.obstacle
     if f.declaration is not None and f.declaration.errors:
@@ -106,28 +110,28 @@ def _config_state(f: Findings) -> dict[str, Any]:
             "errors": (FieldError(obstacle.field, obstacle.reason),) if invalid else (),
         }
     if f.refusals:
-        return _refused(f)
+        return _refused(f, now, clock)
     if f.verdict.fulfilled and f.declaration is not None:
         return {"config_state": ConfigState.APPLIED}
     reason = "; ".join(f.verdict.differences) or "it is being removed"
     if f.unrest.left:
         reason = f"somebody else has changed it, and the settings have drift reported, not repaired: {reason}"
         return {"config_state": ConfigState.FAILED, "reason": reason}
-    if f.now < f.unrest.until:
+    if now < f.unrest.until:
         reason = f"somebody else keeps changing it ({f.unrest.streak} times in a row), last: {f.last_drift}"
     return {
         "config_state": ConfigState.RETRYING,
         "reason": reason,
         "attempts": f.unrest.streak,
-        "next_retry": round(f.clock + max(f.unrest.until - f.now, 0.0), 3),
+        "next_retry": round(clock + max(f.unrest.until - now, 0.0), 3),
     }
 
 
-def _refused(f: Findings) -> dict[str, Any]:
+def _refused(f: Findings, now: float, clock: float) -> dict[str, Any]:
     reason = "; ".join(dict.fromkeys(refusal.text for refusal in f.refusals))
     attempts = max(refusal.attempts for refusal in f.refusals)
     times = [refusal.next_try for refusal in f.refusals if refusal.next_try is not None]
     if len(times) < len(f.refusals):
         return {"config_state": ConfigState.FAILED, "reason": reason, "attempts": attempts}
-    next_retry = round(f.clock + max(min(times) - f.now, 0.0), 3)
+    next_retry = round(clock + max(min(times) - now, 0.0), 3)
     return {"config_state": ConfigState.RETRYING, "reason": reason, "attempts": attempts, "next_retry": next_retry}
