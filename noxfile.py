@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nox
@@ -19,25 +23,48 @@ nox.options.sessions = [
     "integration",
     "docker",
     "examples",
+    "proportions",
 ]
 
 CODE = ("src", "tests", "examples", "benchmarks", "noxfile.py", "protos")
 PROJECT = nox.project.load_toml("pyproject.toml")
 
+TEST_ENVIRONMENT = Path(".nox/test").resolve()
+"""What the sessions with tests share: to make it for each takes as long as many of their tests."""
+
 
 def install(session: nox.Session, *groups: str) -> None:
     """Install ifagent and dependency groups of pyproject.toml, unless an earlier run has."""
-    stamp = Path(session.virtualenv.location) / "installed"
-    wanted = Path("pyproject.toml").read_text()
-    if not stamp.exists() or stamp.read_text() != wanted:
-        session.install("--quiet", "-e", ".", *nox.project.dependency_groups(PROJECT, *groups))
+    with made_once(Path(session.virtualenv.location)) as missing:
+        if missing:
+            session.install("--quiet", "-e", ".", *nox.project.dependency_groups(PROJECT, *groups))
+
+
+def run_tests(session: nox.Session, *command: str, **env: str) -> None:
+    """Run a command of the environment that all sessions with tests share."""
+    programs = TEST_ENVIRONMENT / "bin"
+    with made_once(TEST_ENVIRONMENT) as missing:
+        if missing:
+            session.run(sys.executable, "-m", "virtualenv", "--quiet", str(TEST_ENVIRONMENT), external=True)
+            wanted = ("-e", ".", *nox.project.dependency_groups(PROJECT, "test"))
+            session.run(str(programs / "python"), "-m", "pip", "install", "--quiet", *wanted, external=True)
+    env |= {"GRPC_ENABLE_FORK_SUPPORT": "0", "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    session.run(str(programs / command[0]), *command[1:], env=env, external=True)
+
+
+@contextmanager
+def made_once(environment: Path) -> Iterator[bool]:
+    """Tell whether an environment has yet to be made as pyproject.toml says; note that it was afterwards."""
+    stamp, wanted = environment / "installed", Path("pyproject.toml").read_text()
+    missing = not stamp.exists() or stamp.read_text() != wanted
+    yield missing
+    if missing:
         stamp.write_text(wanted)
 
 
-def pytest(session: nox.Session, *folders: str) -> None:
-    """Run tests in an environment that all test sessions could share."""
-    install(session, "test")
-    session.run("pytest", *(session.posargs or folders), env={"GRPC_ENABLE_FORK_SUPPORT": "0"})
+def pytest(session: nox.Session, *folders: str, **env: str) -> None:
+    """Run tests."""
+    run_tests(session, "pytest", *(session.posargs or folders), **env)
 
 
 @nox.session
@@ -66,55 +93,53 @@ def protos(session: nox.Session) -> None:
     session.run("python", "protos/generate.py", "--check")
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def unit(session: nox.Session) -> None:
     """Test single parts, without a kernel or a store."""
     pytest(session, "tests/unit")
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def properties(session: nox.Session) -> None:
     """Test properties over random inputs."""
     pytest(session, "tests/properties")
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def conformance(session: nox.Session) -> None:
     """Check the simulated and the real kernel with one suite."""
     pytest(session, "tests/conformance")
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def integration(session: nox.Session) -> None:
     """Test the whole on the real kernel with a real etcd."""
     pytest(session, "tests/integration", "tests/chaos")
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def docker(session: nox.Session) -> None:
     """Test with containers of a real docker daemon."""
     pytest(session, "tests/docker")
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def systemd(session: nox.Session) -> None:
     """Test the unit in a machine with a real systemd; needs root, debootstrap and systemd-container."""
-    install(session, "test")
     root = Path(session.cache_dir, "debian").resolve()
-    session.run("python", "tests/debian_root.py", str(root))
-    session.run("pytest", *(session.posargs or ["tests/systemd"]), env={"IFAGENT_TEST_ROOT": str(root / "root")})
+    run_tests(session, "python", "tests/debian_root.py", str(root))
+    pytest(session, "tests/systemd", IFAGENT_TEST_ROOT=str(root / "root"))
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def image(session: nox.Session) -> None:
     """Build the image without a registry and run it with a real docker; needs root, debootstrap and docker."""
-    install(session, "test")
     root = Path(session.cache_dir, "debian").resolve()
-    session.run("python", "tests/debian_root.py", str(root))
-    session.run("pytest", *(session.posargs or ["tests/image"]), env={"IFAGENT_TEST_ROOT": str(root / "root")})
+    run_tests(session, "python", "tests/debian_root.py", str(root))
+    pytest(session, "tests/image", IFAGENT_TEST_ROOT=str(root / "root"))
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def examples(session: nox.Session) -> None:
     """Run every example and every piece of code in the README."""
     pytest(session, "tests/examples")
@@ -127,18 +152,16 @@ def fuzz(session: nox.Session) -> None:
     session.run("python", "-m", "fuzz.run", *session.posargs, env={"PYTHONPATH": "tests"})
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def chaos(session: nox.Session) -> None:
     """Play havoc with a real agent and compare with a model: ``nox -s chaos -- --minutes 30 --seed 1``."""
-    install(session, "test")
-    session.run("python", "-m", "chaos", *session.posargs, env={"PYTHONPATH": "tests"})
+    run_tests(session, "python", "-m", "chaos", *session.posargs, PYTHONPATH="tests")
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def soak(session: nox.Session) -> None:
     """Keep an agent busy for 10 minutes and see that it does not grow: ``nox -s soak -- --minutes 10``."""
-    install(session, "test")
-    session.run("python", "-m", "chaos", "--soak", *session.posargs, env={"PYTHONPATH": "tests"})
+    run_tests(session, "python", "-m", "chaos", "--soak", *session.posargs, PYTHONPATH="tests")
 
 
 @nox.session
@@ -153,8 +176,13 @@ def package(session: nox.Session) -> None:
     session.run("python", "-c", "import ifagent, importlib.resources as r; assert r.files('ifagent') / 'py.typed'")
 
 
-@nox.session
+@nox.session(venv_backend="none")
+def proportions(session: nox.Session) -> None:
+    """Measure a little, and fail when one thing is out of all proportion to another; no time is judged."""
+    run_tests(session, "python", "-m", "benchmarks", "--quick", *session.posargs)
+
+
+@nox.session(venv_backend="none")
 def bench(session: nox.Session) -> None:
-    """Measure: ``nox -s bench -- --help``; with ``--quick`` small, and only to find what is out of all proportion."""
-    install(session, "test")
-    session.run("python", "-m", "benchmarks", *session.posargs, env={"GRPC_ENABLE_FORK_SUPPORT": "0"})
+    """Measure everything, for some 20 minutes: ``nox -s bench -- --help``."""
+    run_tests(session, "python", "-m", "benchmarks", *session.posargs)
