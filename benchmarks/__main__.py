@@ -75,7 +75,7 @@ def main() -> int:
                         figure = measured.quick() if options.quick else measured
                         figures.append(figure)
                         say(f"  {figure.row} {figure.measure}: {statistics.median(figure.values):.4g} {figure.unit}")
-                except Exception:  # what was measured before is worth having
+                except Exception:  # noqa: BLE001 what was measured before is worth having
                     say(traceback.format_exc())
                     failed.append(measure.__module__)
             bench.store.close()

@@ -111,5 +111,5 @@ def _figures(times: dict[int, list[list[float]]]) -> Iterator[Figure]:
         reference=f"among {few}",
         ratios=[one / two for one, two in zip(medians[many], medians[few], strict=True)],
         most=1.5,
-        quick_most=6.0,
+        quick_most=3.0,
     )

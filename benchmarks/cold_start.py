@@ -149,7 +149,7 @@ def run(bench: Bench) -> Iterator[Figure]:
     net = [cold - empty for cold, empty in zip(times["cold"], times["empty"], strict=True)]
     yield Figure(row="P1", measure="the agent's start-up", values=contest.start_ups, unit="s")
     for row, what, mine in (("P1", "cold start", net), ("P2", "put into a running agent", times["warm"])):
-        for other, name, most, broken in (("ip", "ip -batch", 1.0, 6.0), ("floor", "the floor", 2.0, 25.0)):
+        for other, name, most, broken in (("ip", "ip -batch", 1.0, 4.0), ("floor", "the floor", 2.0, 16.0)):
             yield Figure(
                 row=row,
                 measure=f"{count} pairs, {what}",
@@ -161,7 +161,7 @@ def run(bench: Bench) -> Iterator[Figure]:
                 quick_most=broken,
             )
     for row, what in (("P1", "cold"), ("P2", "warm")):
-        for other, name, broken in (("ip", "ip -batch", 6.0), ("floor", "the floor", 25.0)):
+        for other, name, broken in (("ip", "ip -batch", 5.0), ("floor", "the floor", 20.0)):
             yield Figure(
                 row=row,
                 measure=f"{count} pairs, processor time",

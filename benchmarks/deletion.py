@@ -83,5 +83,5 @@ def run(bench: Bench) -> Iterator[Figure]:
         reference="one by one",
         ratios=[single / agent for single, agent in zip(times["single"], times["agent"], strict=True)],
         least=10.0,
-        quick_least=0.5,
+        quick_least=4.0,
     )

@@ -43,7 +43,7 @@ def run(bench: Bench) -> Iterator[Figure]:
         unit="ms",
         reference="listing alone",
         ratios=[one / two for one, two in zip(mine, listed, strict=True)],
-        quick_most=200.0,
+        quick_most=80.0,
     )
     yield Figure(row="P4", measure="kernel writes in all resyncs", values=[writes], unit="writes", most=0)
 
