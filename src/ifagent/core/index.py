@@ -30,6 +30,10 @@ from ifagent.core.veths import peer_name_of
 from ifagent.core.views import Absence, Desired, Observed
 
 
+MANY = 100
+"""Most interfaces whose islands are looked for though they may be most of all: to plan everything costs less then."""
+
+
 class Index:
     """Folds events; answers look-ups.
 
@@ -302,7 +306,8 @@ class Index:
         """Return what is to be planned because of all that was touched since the last call."""
         touched, self._touched = self._touched, Touched(everything=False)
         desired, observed = self.desired(), self.observed()
-        if touched.everything:
+        most = max(MANY, len(self.declared) // 2)
+        if touched.everything or len(touched.names) > most:
             names = frozenset(self.declared.keys() | touched.names)
             return Scope(names, frozenset(self._links), desired, observed)
         return Islands(desired, observed, self.relations, self._owner).scope(touched)

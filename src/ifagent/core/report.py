@@ -46,28 +46,23 @@ def report(findings: Findings, before: InterfaceState | None, *, now: float, clo
     """
     f = findings
     declared = f.interface.ip_addresses if f.interface else ()
+    observed_revision = f.declaration.revision if f.declaration else 0
+    config = _config_state(f, now, clock)
+    applied = config["config_state"] is ConfigState.APPLIED
     state = InterfaceState(
         name=f.name,
         type=f.interface.kind.type if f.interface else "veth",
         warnings=f.declaration.warnings if f.declaration else (),
         namespace=f.interface.namespace if f.interface else NamespaceRef(),
-        observed_revision=f.declaration.revision if f.declaration else 0,
+        observed_revision=observed_revision,
+        applied_revision=observed_revision if applied else before.applied_revision if before else 0,
         repairs=f.unrest.repairs,
         last_drift=f.last_drift,
-        last_change=before.last_change if before else 0.0,
+        last_change=clock,
         **(of_link(f.link, f.peer, declared) if f.link else {"namespace_id": f.namespace_id}),
-        **_config_state(f, now, clock),
+        **config,
     )
-    applied = state.config_state is ConfigState.APPLIED
-    revision = state.observed_revision if applied else before.applied_revision if before else 0
-    if before is not None and revision == before.applied_revision and _is_as(state, before):
-        return before
-    return replace(state, applied_revision=revision, last_change=clock)
-
-
-def _is_as(state: InterfaceState, before: InterfaceState) -> bool:
-    """Tell whether a state says the same as the one before, but for the revision that is applied."""
-    return state == (replace(before, applied_revision=0) if before.applied_revision else before)
+    return before if before is not None and state == replace(before, last_change=clock) else state
 
 
 def deleted(state: InterfaceState, clock: float) -> InterfaceState:
