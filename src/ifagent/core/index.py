@@ -29,7 +29,6 @@ from ifagent.core.relations import Relations, tap_name
 from ifagent.core.veths import peer_name_of
 from ifagent.core.views import Absence, Desired, Observed
 
-
 MANY = 100
 """Most interfaces whose islands are looked for though they may be most of all: to plan everything costs less then."""
 
