@@ -38,6 +38,7 @@ RATES = (2_500, 5_000, 10_000, 20_000, 40_000, 80_000)
 def run(bench: Bench) -> Iterator[Figure]:
     """Measure P6."""
     latencies: list[list[float]] = []
+    bare: list[float] = []
     sustained: list[float] = []
     unheard: list[float] = []
     with Spaces.made(bench.folder / LABEL, NAMESPACES) as spaces:
@@ -46,6 +47,7 @@ def run(bench: Bench) -> Iterator[Figure]:
         a_change = events_of_a_change(space, links)
         for _ in range(bench.repeats):
             latencies.append(asyncio.run(_latencies(spaces, 2 if bench.quick else 10)))
+            bare.append(percentile(asyncio.run(_bare(spaces, 1 if bench.quick else 5, links[0])), 50))
             unheard.append(asyncio.run(_unheard(spaces, 1 if bench.quick else 3, a_change, links)))
             rates = RATES[:3] if bench.quick else RATES
             sustained.append(asyncio.run(_sustained(spaces, rates, 1 if bench.quick else 3, a_change, links)))
@@ -56,6 +58,7 @@ def run(bench: Bench) -> Iterator[Figure]:
     p50 = [percentile(turn, 50) for turn in latencies]
     yield Figure(row="P6", measure="link event to subscriber, p50", values=p50, unit="ms", most=1.0)
     yield Figure(row="P6", measure="link event to subscriber, p99", values=[percentile(every, 99)], unit="ms", most=5.0)
+    yield Figure(row="P6", measure="link event to a loop that only receives it, p50", values=bare, unit="ms")
     yield Figure(row="P6", measure="link events without overrun", values=sustained, unit="/s", least=20_000.0)
     yield Figure(
         row="P6",
@@ -92,6 +95,27 @@ async def _latencies(spaces: Spaces, seconds: float) -> list[float]:
         await asyncio.sleep(0.5)
         reader.cancel()
     return [(heard[mtu] - begun) * 1000 for begun, mtu in report["said"] if mtu in heard]
+
+
+async def _bare(spaces: Spaces, seconds: float, ifindex: int) -> list[float]:
+    """Return the ms from a change until a loop that has nothing else to do has received the notification."""
+    heard: list[float] = []
+    listener = entered(str(spaces.directory / spaces.names[0]), Listener)
+
+    def read() -> None:
+        heard.append(time.perf_counter())
+        listener.drain()
+
+    loop = asyncio.get_running_loop()
+    loop.add_reader(listener, read)
+    try:
+        report = await flap(spaces, 20, seconds, ifindex)
+        await asyncio.sleep(0.1)
+    finally:
+        loop.remove_reader(listener)
+        listener.close()
+    begun = [at for at, _ in report["said"]]
+    return [(next(time for time in heard if time > at) - at) * 1000 for at in begun[1:]]
 
 
 async def declare(agent: Agent, spaces: Spaces) -> InterfaceState:

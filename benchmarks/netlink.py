@@ -200,6 +200,10 @@ class Listener:
             self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
             self._socket.setsockopt(SOL_NETLINK, LISTEN_ALL_NSID, 1)
 
+    def fileno(self) -> int:
+        """Return the descriptor, to wait on."""
+        return self._socket.fileno()
+
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
