@@ -35,7 +35,7 @@ _PORTS = cycle(range(10_000, 32_000))
 
 
 def free_port() -> int:
-    """Return another port each time, below those that the kernel gives to whoever connects: nobody takes it meanwhile."""
+    """Return another port each time, of those that the kernel gives to nobody who connects: it stays free."""
     for port in _PORTS:
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
