@@ -18,6 +18,7 @@ import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,15 @@ from ifagent.etcd.address import EtcdAddress
 READY = 15.0
 """Seconds within which etcd must be healthy."""
 
+_PORTS = cycle(range(10_000, 32_000))
+
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    """Return another port each time, of those that the kernel gives to nobody who connects: it stays free."""
+    for port in _PORTS:
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("there is always a next port")
 
 
 class EtcdServer:

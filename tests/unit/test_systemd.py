@@ -18,6 +18,7 @@ import click
 import pytest
 from aiohttp import ClientSession
 from click.testing import CliRunner
+from etcd_server import free_port
 from world import veth
 
 from ifagent import Agent, Memory, Settings
@@ -210,13 +211,6 @@ async def test_the_service_answers_http_before_it_is_ready(tmp_path: Path, manag
         group.cancel_scope.cancel()
     with pytest.raises(ConnectionRefusedError), socket.socket() as probe:
         probe.connect(("127.0.0.1", port))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.mark.parametrize(
