@@ -221,7 +221,7 @@ class Reconciler:
                 continue
             text = f"{operation}: the kernel accepted it, but it did not take effect"
             outcome = Outcome(operation, errno.EAGAIN, text)
-            self.retry.refused(outcome, planned.steps[operation].names, text, self._clock(), self._link_of(operation))
+            self.retry.refused(outcome, planned.steps[operation].names, text, self._clock())
 
     # Carrying out
 

@@ -114,10 +114,7 @@ class Monitor:
         """Gather what the kernel has said, and understand what had been gathered before: of that more rarely comes."""
         settled = len(self._unread)
         self._gather()
-        unread, self._unread = self._unread[:settled], self._unread[settled:]
-        self._latest = {about: place - settled for about, place in self._latest.items() if place >= settled}
-        for namespace, data, message in unread:
-            self._take(namespace, data, message)
+        self._understand(settled)
 
     def _gather(self) -> None:
         """Take what the kernel has said so far out of the socket's buffer."""
@@ -151,11 +148,15 @@ class Monitor:
     def read(self) -> list[LinkSeen]:
         """Read all that the kernel has said so far, and return the links that are different by it."""
         self._gather()
-        unread, self._unread = self._unread, []
-        self._latest.clear()
+        self._understand(len(self._unread))
+        return self._mirror.changed()
+
+    def _understand(self, count: int) -> None:
+        """Take in so many of the messages that were gathered, the oldest first."""
+        unread, self._unread = self._unread[:count], self._unread[count:]
+        self._latest = {about: place - count for about, place in self._latest.items() if place >= count}
         for namespace, data, message in unread:
             self._take(namespace, data, message)
-        return self._mirror.changed()
 
     def amend(self, id_: LinkId, *, alias: str | None, group: int | None) -> None:
         """Take note of what a request has set on a link, after everything said before it was read.
