@@ -21,6 +21,7 @@ nox.options.sessions = [
     "properties",
     "conformance",
     "integration",
+    "hostile",
     "docker",
     "examples",
     "proportions",
@@ -115,6 +116,12 @@ def conformance(session: nox.Session) -> None:
 def integration(session: nox.Session) -> None:
     """Test the whole on the real kernel with a real etcd."""
     pytest(session, "tests/integration", "tests/chaos")
+
+
+@nox.session(venv_backend="none")
+def hostile(session: nox.Session) -> None:
+    """Attack a real agent from every side that docs/threat-model.md names."""
+    pytest(session, "tests/hostile")
 
 
 @nox.session(venv_backend="none")
