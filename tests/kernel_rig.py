@@ -16,7 +16,7 @@ from typing import Protocol, Self
 
 import anyio
 
-from ifagent.core.events import Event, LinkSeen, LinksListed, NamespaceSeen, NamespacesListed
+from ifagent.core.events import Event, LinkSeen, LinksListed, NamespaceBehind, NamespaceSeen, NamespacesListed
 from ifagent.core.interface import HostName, IPInterface, NamespaceRef, named
 from ifagent.core.link import Link, LinkId, NsId
 from ifagent.core.operations import CreateNamespace, CreateVeth, Operation, Outcome, SetLink, Target, VethEnd
@@ -82,6 +82,7 @@ class Rig:
         self.events: list[Event] = []
         self.names: dict[NamespaceRef, tuple[NsId, str]] = {}
         self.picture: dict[NsId, dict[int, Link]] = {}
+        self.behind: set[NsId] = set()
         self._news = anyio.Event()
         self._stack = AsyncExitStack()
 
@@ -115,6 +116,8 @@ class Rig:
                 self.picture[id.namespace][id.ifindex] = link
             case NamespaceSeen():
                 pass
+            case NamespaceBehind(namespace, behind):
+                self.behind = self.behind - {namespace} | ({namespace} if behind else set())
             case _:
                 raise AssertionError(f"a kernel does not say {event}")
         self._news.set()

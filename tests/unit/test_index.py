@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from world import OWNER, veth
 
-from ifagent.core.events import Declaration, SourceHealth, SourceSnapshot
+from ifagent.core.events import Declaration, NamespaceBehind, SourceHealth, SourceSnapshot
 from ifagent.core.index import Index
 from ifagent.core.link import NsId
 
@@ -48,3 +48,11 @@ def test_a_source_that_was_heard_once_keeps_its_last_say() -> None:
     index.fold(say("second", mtu=1400, names=("c", "d")))
     index.fold(SourceHealth("first", "connection refused"))
     assert mtus(index) == {"a": 1300, "b": 1300, "c": 1400, "d": 1400}
+
+
+def test_which_namespaces_are_behind_is_what_was_said_last() -> None:
+    index = Index(NsId(1), [], OWNER)
+    index.fold(NamespaceBehind(NsId(2), behind=True))
+    index.fold(NamespaceBehind(NsId(3), behind=True))
+    index.fold(NamespaceBehind(NsId(2), behind=False))
+    assert index.behind == {NsId(3)}

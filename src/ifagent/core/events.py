@@ -151,6 +151,23 @@ class LinkSeen:
         return ("link", self.id)
 
 
+@dataclass(frozen=True, slots=True)
+class NamespaceBehind:
+    """Whether what is known of a namespace is older than what it has said.
+
+    Somebody there makes more changes than it is fair to follow one by one, so they are not read. Each
+    :class:`LinksListed` of it is current when it is said, and old again soon after for as long as it is ``behind``.
+    """
+
+    namespace: NsId
+    behind: bool
+
+    @property
+    def key(self) -> Hashable:
+        """One statement per namespace."""
+        return ("behind", self.namespace)
+
+
 Event = (
     SourceSnapshot
     | Declared
@@ -160,4 +177,5 @@ Event = (
     | NamespacesListed
     | LinksListed
     | LinkSeen
+    | NamespaceBehind
 )

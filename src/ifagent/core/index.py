@@ -1,7 +1,6 @@
 """The one picture of the world: what is declared, which namespaces exist, which links they have.
 
-Only the agent's loop writes here, by folding events. Everything else is a look-up. What an event has changed is
-remembered as touched until it is planned.
+Only the agent's loop writes here, by folding events. What an event has changed is touched until it is planned.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from ifagent.core.events import (
     Event,
     LinkSeen,
     LinksListed,
+    NamespaceBehind,
     NamespaceSeen,
     NamespacesListed,
     SourceHealth,
@@ -49,6 +49,7 @@ class Index:
         self.changed: set[Name] = set()
         self.ipv6_newest_first: bool = True
         self.host: frozenset[NsId] = frozenset({own})
+        self.behind: set[NsId] = set()
         self._owner = owner
         self._touched = Touched()
         self._synced: set[str] = set()
@@ -89,6 +90,8 @@ class Index:
                 self._list_links(event.namespace, event.links)
             case LinkSeen():
                 self._see_link(event.id, event.link)
+            case NamespaceBehind():
+                (self.behind.add if event.behind else self.behind.discard)(event.namespace)
             case _:
                 assert_never(event)
 
