@@ -39,6 +39,7 @@ from ifagent.kernel.contract import Kernel
 from ifagent.log import log
 from ifagent.nsfs import identify
 from ifagent.reconciler import Reconciler
+from ifagent.runtime_file import RuntimeFile
 from ifagent.settings import Settings
 from ifagent.sources.contract import NamespaceWatcher, RemoteSource, Source
 from ifagent.sources.memory import Memory
@@ -91,6 +92,8 @@ class Agent:
         # Where states are told to whoever does not ask for anything else.
         self._told = self._feeds.hub(counters=self.settings.counters, keep=True)
         self._watchers = tuple(watchers)
+        runtime_file = RuntimeFile(self.settings.runtime_dir, self.settings.label, kernel.own)
+        self._index.remember(runtime_file.load())
         hosts = [host for source in sources if isinstance(source, RemoteSource) for host in source.hosts]
         self._reconciler = Reconciler(
             kernel,
@@ -99,6 +102,7 @@ class Agent:
             self._hub,
             owner,
             self._watchers,
+            runtime_file=runtime_file,
             policy=self.settings.policy,
             hosts=hosts,
             repairs_drift=self.settings.drift == "repair",

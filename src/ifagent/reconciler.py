@@ -45,6 +45,7 @@ from ifagent.errors import KernelRefused
 from ifagent.inbox import Inbox
 from ifagent.kernel.contract import Kernel
 from ifagent.log import log
+from ifagent.runtime_file import RuntimeFile
 from ifagent.sources.contract import NamespaceWatcher
 from ifagent.statistics import LoopCounters
 from ifagent.stream import StateHub
@@ -61,9 +62,9 @@ MAX_PASSES = 16
 class Reconciler:
     """Brings the kernel to what the index says is desired. Used by the agent's loop only.
 
-    ``policy`` is what may be done at all; links that lead to ``hosts`` are not cut. With ``repairs_drift`` false, what
-    somebody else has changed is only told. ``clock`` returns the monotonic time, in seconds, that ``next_time`` is
-    measured in.
+    ``runtime_file`` keeps what is remembered, before anything is done because of it. ``policy`` is what may be done at
+    all; links that lead to ``hosts`` are not cut. With ``repairs_drift`` false, what somebody else has changed is only
+    told. ``clock`` returns the monotonic time, in seconds, that ``next_time`` is measured in.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Reconciler:
         owner: Owner,
         watchers: Sequence[NamespaceWatcher] = (),
         *,
+        runtime_file: RuntimeFile,
         policy: Policy = Policy(),  # noqa: B008 frozen
         hosts: Sequence[str] = (),
         repairs_drift: bool = True,
@@ -100,6 +102,7 @@ class Reconciler:
         self._leaving: set[Name] = set()
         self._take_all_anew = False
         self._inspected: frozenset[LinkId] = frozenset()
+        self._runtime_file = runtime_file
         self._attention = Attention(kernel, index, inbox, watchers)
 
     def look_at_everything(self, *, repair: bool = False) -> None:
@@ -128,6 +131,7 @@ class Reconciler:
             self.counters.since = self.inbox.take_oldest()
             scope, planned = self._plan(planned_at)
             decided |= scope.names
+            await self._runtime_file.save(self.index.remembered)
             self._note_drift(scope, planned, exempt)
             self._note_ineffective(planned, achieved)
             if not await self._carry_out(planned, achieved) and not self.inbox:
@@ -155,7 +159,10 @@ class Reconciler:
             self._verdicts.pop(name, None)
         self._verdicts.update(planned.verdicts)
         self._leaving -= scope.names
-        self._leaving |= {name for step in planned.steps.values() for name in step.names} - self.index.declared.keys()
+        # Only of what had a state there is one that says how it goes.
+        going = {name for step in planned.steps.values() for name in step.names} | planned.verdicts.keys()
+        self._leaving |= (going & self.hub.states.keys()) - self.index.declared.keys()
+        self.index.note(scope, planned)
         return scope, planned
 
     # What was learnt since the last planning

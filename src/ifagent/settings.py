@@ -34,6 +34,13 @@ class Settings(BaseModel):
     netns_dir: Path = Path("/run/netns")
     """Where named namespaces are."""
 
+    runtime_dir: Path | None = None
+    """Where the agent keeps what it remembers between two starts in one boot, see :mod:`ifagent.runtime_file`.
+
+    ``None``: in memory only, so that a TAP that an earlier start has adopted into another namespace stays there, and so
+    does a namespace that it has made.
+    """
+
     proc_root: Path = Path("/proc")
     """Where the host's processes are, for an agent in a pid namespace of its own."""
 
@@ -51,6 +58,9 @@ class Settings(BaseModel):
 
     allow_existing: tuple[str, ...] = ()
     """Patterns of host names: links of the host that interfaces of kind existing and loopback may change."""
+
+    allow_taps: tuple[str, ...] = ("*",)
+    """Patterns of host names: TAPs of the host that may be adopted; one that the host uses has to be named in full."""
 
     max_interfaces: Annotated[int, Field(gt=0)] = DEFAULT_MAX_INTERFACES
     """Most interfaces that are realised; those above are invalid."""
@@ -70,6 +80,7 @@ class Settings(BaseModel):
         return Policy(
             namespaces=self.allow_namespaces,
             existing=self.allow_existing,
+            taps=self.allow_taps,
             max_interfaces=self.max_interfaces,
             max_namespaces=self.max_namespaces,
         )

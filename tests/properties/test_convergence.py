@@ -41,6 +41,7 @@ from ifagent.errors import FieldError, KernelRefused
 from ifagent.inbox import Inbox
 from ifagent.kernel.simulated import SimulatedKernel
 from ifagent.reconciler import Reconciler
+from ifagent.runtime_file import RuntimeFile
 from ifagent.stream import StateHub
 
 OWNER = Owner("test", b"seed")
@@ -105,15 +106,24 @@ class World:
     now: float = 0.0
 
     def __post_init__(self) -> None:
+        self.runtime_file = RuntimeFile(None, "test", self.kernel.own)
         self.really_execute = self.kernel.execute
 
     def start(self) -> None:
         """Start an agent that knows nothing but what the source says, as after a kill."""
         self.inbox, self.hub = Inbox(), StateHub()
         self.index = Index(self.kernel.own, ["test"], OWNER)
+        self.index.remember(self.runtime_file.load())
         self.kernel.execute = self.execute  # type: ignore[method-assign]  # watched
         self.reconciler = Reconciler(
-            self.kernel, self.index, self.inbox, self.hub, OWNER, policy=POLICY, clock=lambda: self.now
+            self.kernel,
+            self.index,
+            self.inbox,
+            self.hub,
+            OWNER,
+            runtime_file=self.runtime_file,
+            policy=POLICY,
+            clock=lambda: self.now,
         )
 
     async def execute(self, operations: Sequence[Operation]) -> list[Outcome]:

@@ -15,6 +15,7 @@ from ifagent.core.operations import AddAddress, DeleteAddress, SetChecksums, Set
 from ifagent.core.plan import Plan
 from ifagent.core.planner import plan
 from ifagent.core.policy import Policy
+from ifagent.core.remembered import Remembered
 from ifagent.core.state import ConfigState
 from ifagent.core.views import Desired, Observed
 
@@ -129,6 +130,7 @@ def test_a_namespace_of_ours_is_known_by_a_configured_loopback_too() -> None:
     world = observed(namespaces=("ns1",))
     lo = replace(world.links[NS[named("ns1")]][1], alias=OWNER.borrowed_alias("l", OWNER.namespace_mark))
     world.links[NS[named("ns1")]][1] = lo  # type: ignore[index]
+    world = replace(world, remembered=Remembered(namespaces={"ns1": NS[named("ns1")]}))
     assert operations(planned(world=world))[-1] == "RemoveNamespace"
     assert OWNER.borrowing(lo) is not None
     assert OWNER.borrowing(lo).alias == "ifagent/test"  # type: ignore[union-attr]

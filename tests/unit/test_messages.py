@@ -236,20 +236,19 @@ def test_a_link_is_read() -> None:
         "group": 2**32 - 1,
         "alias": "ifagent/a/b",
         "master": 5,
-        "peer_ifindex": 8,
-        "peer_nsid": 0,
+        "link_ifindex": 8,
+        "link_nsid": 0,
         "min_mtu": 68,
         "max_mtu": 65535,
     }
 
 
-def test_only_a_veth_has_a_peer() -> None:
-    """The lower link of a VLAN stands in the same attribute."""
+def test_the_lower_link_of_a_vlan_is_told_as_a_peer_is() -> None:
     attrs = [["IFLA_LINK", 8], ["IFLA_LINKINFO", {"attrs": [["IFLA_INFO_KIND", "vlan"]]}]]
     data = link_bytes(attrs=attrs)
     link = parse_link(data, only(data))
     assert link is not None
-    assert (link.kind, link.peer_ifindex, link.peer_nsid) == ("vlan", 0, None)
+    assert (link.kind, link.link_ifindex, link.link_nsid) == ("vlan", 8, None)
 
 
 def test_a_message_that_is_not_about_a_link_as_such_is_passed_over() -> None:

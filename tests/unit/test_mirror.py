@@ -36,7 +36,7 @@ def veth(ifindex: int, peer: int = 0, nsid: int | None = None, **changes: Any) -
         "alias": "",
         "master": 0,
     }
-    return LinkMessage(ifindex=ifindex, peer_ifindex=peer, peer_nsid=nsid, **fields | changes)
+    return LinkMessage(ifindex=ifindex, link_ifindex=peer, link_nsid=nsid, **fields | changes)
 
 
 def address(text: str, flags: int = 0, *, ifindex: int = 2, scope: int = 0, far: str = "") -> AddressMessage:

@@ -17,11 +17,14 @@ from ifagent.core.interface import (
     Veth,
     named,
 )
-from ifagent.core.link import Address, Link, LinkId
+from ifagent.core.link import Address, Link, LinkId, NsId
 from ifagent.core.operations import AddAddress, CreateVeth, DeleteLink, MoveLink, RemoveNamespace, SetLink
 from ifagent.core.plan import Plan, Verdict
+from ifagent.core.planner import plan
+from ifagent.core.policy import Policy
+from ifagent.core.remembered import Adoption, Remembered
 from ifagent.core.state import ConfigState
-from ifagent.core.views import Absence
+from ifagent.core.views import Absence, Desired, Observed
 from ifagent.kernel.requests import encode
 
 T = TypeVar("T")
@@ -77,14 +80,83 @@ def test_every_attribute_is_corrected_in_place() -> None:
     assert result.verdicts["b"].fulfilled
 
 
+def known(world: Observed) -> Observed:
+    """Have the agent know all links of a world since it has seen them whole and in their places."""
+    return replace(world, known=frozenset(link.id for links in world.links.values() for link in links.values()))
+
+
 def test_rename_and_move_keep_the_link() -> None:
     moved = replace(A, namespace=named("ns3"), host_if_name="left")
-    result = planned([moved, B], observed(pair(A, B)))
+    result = planned([moved, B], known(observed(pair(A, B))))
     assert find(result, MoveLink).host_name == "left"
     assert operations(result)[0] == "MoveLink"
     assert "CreateVeth" not in operations(result)
     renamed = planned([replace(A, host_if_name="left"), B], observed(pair(A, B)))
     assert find(renamed, SetLink).host_name == "left"
+
+
+def test_what_is_whole_and_in_its_place_is_known_from_then_on() -> None:
+    near, far = pair(A, B)
+    assert planned([A, B], observed([near, far])).known == {near.id, far.id}
+    assert not planned([replace(A, namespace=named("ns3")), B], observed([near, far])).known
+
+
+def test_a_mark_in_another_namespace_than_the_interfaces_is_not_believed() -> None:
+    """Root in ns3 has made a pair with the marks of two interfaces that are to be elsewhere."""
+    elsewhere = [replace(link, id=LinkId(NS[named("ns3")], link.id.ifindex + 10)) for link in pair(A, B)]
+    forged = [replace(a, peer=b.id) for a, b in (elsewhere, elsewhere[::-1])]
+    result = planned([A, B], observed(forged))
+    assert "MoveLink" not in operations(result)
+    assert {operations(result)[0], operations(result)[1]} == {"DeleteLink", "CreateVeth"}
+    assert not result.steps[find(result, DeleteLink)].names, "it is none of theirs"
+    beside = planned([A, B], observed([*pair(A, B), *forged]))
+    assert operations(beside) == ["DeleteLink"]
+    assert all(verdict.fulfilled for verdict in beside.verdicts.values())
+
+
+def test_a_forged_mark_that_is_not_in_our_group_is_nothing_to_us() -> None:
+    dummy = Link(id=LinkId(NS[named("ns3")], 9), host_name=HostName("x"), kind="dummy", alias=OWNER.alias("b"))
+    result = planned([A, B], observed([*pair(A, B), dummy]))
+    assert not result.steps
+    missing = planned([A, B], observed([dummy]))
+    assert "CreateVeth" in operations(missing)
+
+
+def macvlan(lower: LinkId, namespace: NsId, ifindex: int = 9) -> Link:
+    return Link(id=LinkId(namespace, ifindex), host_name=HostName("mv"), kind="macvlan", lower=lower)
+
+
+def test_what_would_take_a_link_of_others_along_is_not_deleted() -> None:
+    near, far = pair(A, B)
+    theirs = macvlan(near.id, NS[named("ns1")])
+    result = planned([], observed([near, far, theirs]))
+    assert not result.steps
+    assert "mv (macvlan, ifindex 9), which somebody else has made, is on it" in obstacle_of(result, "a")[1]
+    one_end = planned([B], observed([near, far, theirs]))
+    assert not one_end.steps
+    anew = planned([A, replace(B, kind=Veth(peer_if_name="c")), veth("c", "b")], observed([near, far, theirs]))
+    assert "DeleteLink" not in operations(anew)
+    assert obstacle_of(anew, "b")[0] is ConfigState.FAILED
+    assert operations(planned([], observed([near, far]))) == ["DeleteLink"]
+
+
+def test_a_link_that_others_have_links_on_is_not_moved() -> None:
+    near, far = pair(A, B)
+    world = known(observed([near, far, macvlan(near.id, NS[named("ns1")])]))
+    result = planned([replace(A, namespace=named("ns3")), B], world)
+    assert not result.steps
+    assert "cannot be moved to" in obstacle_of(result, "a")[1]
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_a_pair_that_took_a_link_of_others_along_is_made_anew(heard: bool) -> None:
+    """Root in ns3 put a macvlan on it in the moment in which it was moved away from there."""
+    near, far = pair(A, B)
+    before = LinkId(NS[named("ns3")], 4)
+    theirs = macvlan(near.id if heard else before, NS[named("ns3")])
+    result = planned([A, B], replace(known(observed([near, far, theirs])), moved={"a": before}))
+    assert operations(result)[:2] == ["DeleteLink", "CreateVeth"]
+    assert not planned([A, B], known(observed([near, far, theirs]))).steps, "on a link that stays where it is it may be"
 
 
 def test_the_pair_goes_with_one_end_and_the_other_waits() -> None:
@@ -190,12 +262,20 @@ def test_a_place_that_is_being_left_is_waited_for() -> None:
 def test_a_namespace_of_ours_goes_when_nothing_is_left_in_it() -> None:
     near, far = pair(A, B)
     mine = replace(lo(NS[named("ns1")]), alias=OWNER.namespace_mark)
-    result = planned([], observed([mine, near, far]))
+    made = Remembered(namespaces={"ns1": NS[named("ns1")]})
+
+    def seen(*links: Link, remembered: Remembered = made) -> Observed:
+        return replace(observed(links), remembered=remembered)
+
+    result = planned([], seen(mine, near, far))
     assert operations(result) == ["DeleteLink", "RemoveNamespace"]
     assert find(result, RemoveNamespace).namespace == named("ns1")
     foreign = Link(id=LinkId(NS[named("ns1")], 9), host_name=HostName("x"))
-    assert operations(planned([], observed([mine, near, far, foreign]))) == ["DeleteLink"]
-    assert not planned([veth("y", "z", "ns1")], observed([mine])).steps
+    assert operations(planned([], seen(mine, near, far, foreign))) == ["DeleteLink"]
+    assert not planned([veth("y", "z", "ns1")], seen(mine)).steps
+    for other in (Remembered(), Remembered(namespaces={"ns1": NsId(7)}), Remembered(namespaces={"ns2": None})):
+        assert not planned([], seen(mine, remembered=other)).steps, "anybody in it can write that alias"
+    assert not planned([], seen(lo(NS[named("ns1")]))).steps
 
 
 def test_a_namespace_that_cannot_be_seen_shelters_both_ends() -> None:
@@ -259,19 +339,65 @@ def adopted(**fields: Any) -> Link:
     return made_tap(alias="ifagent-tap/test/tap0/06:00:00:00:00:01/1500/t", **fields)
 
 
+def remembering(link: Link, **fields: Any) -> Observed:
+    """Return a world with a TAP that the agent remembers to have adopted."""
+    adoption = Adoption(name="t", host_name=HostName("tap0"), link=link.id, mac="06:00:00:00:00:01", mtu=1500, up=True)
+    adoption = replace(adoption, **fields)
+    return replace(observed([link]), remembered=Remembered({"t": adoption}))
+
+
+AWAY = LinkId(NS[named("ns1")], 7)
+
+
 def test_an_adopted_tap_is_given_back_and_never_deleted() -> None:
-    away = adopted(id=LinkId(NS[named("ns1")], 7), host_name=HostName("eth7"), mtu=1400)
-    result = planned([], observed([away]))
+    away = adopted(id=AWAY, host_name=HostName("eth7"), mtu=1400)
+    world = remembering(away, keeps_mtu=True)
+    result = planned([], world)
     assert operations(result) == ["MoveLink", "SetLink"]
     assert (find(result, MoveLink).to, find(result, MoveLink).host_name) == (OWN, "tap0")
-    assert (find(result, SetLink).mtu, find(result, SetLink).alias) == (1500, "")
-    assert not planned([], observed([away]), complete=False).steps
-    assert not planned([], observed([away]), held=frozenset({"t"})).steps
+    change = find(result, SetLink)
+    assert (change.mtu, change.up, change.alias) == (1500, True, "")
+    assert not planned([], world, complete=False).steps
+    assert not planned([], world, held=frozenset({"t"})).steps
+
+
+def test_it_is_given_back_whole() -> None:
+    bridge = Link(id=LinkId(OWN, 3), host_name=HostName("br0"), kind="bridge")
+    had = (ip_interface("10.44.0.1/24"),)
+    away = adopted(id=AWAY, host_name=HostName("t"), up=True, addresses=(Address(ip_interface("10.0.0.1/24")),))
+    world = remembering(away, alias="vm 5", master=3, addresses=had)
+    world.links[OWN][3] = bridge  # type: ignore[index]
+    result = planned([], world)
+    change = find(result, SetLink)
+    assert (change.alias, change.up, change.master) == ("vm 5", True, 3)
+    assert find(result, AddAddress).address == had[0]
+    assert list(result.steps)[-1] == change, "the mark goes last"
+    assert result.learnt.adoptions["t"] == replace(world.remembered.adoptions["t"], moving_to=OWN)
+    home = made_tap("tap0", alias="vm 5", up=True, master=3, addresses=(Address(had[0]),))
+    back = replace(world.remembered.adoptions["t"], link=home.id)
+    there = replace(observed([home, bridge]), remembered=Remembered({"t": back}))
+    assert not planned([], there).steps
+    assert planned([], there).learnt.adoptions == {"t": None}
+
+
+def test_it_is_remembered_before_it_is_moved_and_found_after() -> None:
+    result = planned([tap(namespace=named("ns1"))], observed([made_tap(up=True, master=0)]))
+    adoption = result.learnt.adoptions["t"]
+    assert adoption is not None
+    assert (adoption.link, adoption.moving_to, adoption.up) == (LinkId(OWN, 7), NS[named("ns1")], True)
+    after = adopted(id=LinkId(NS[named("ns1")], 2), host_name=HostName("t"), up=True)
+    world = replace(observed([after]), remembered=Remembered({"t": adoption}))
+    result = planned([tap(namespace=named("ns1"))], world)
+    assert not result.steps
+    assert result.learnt.adoptions["t"] == replace(adoption, link=after.id, moving_to=None)
+    gone = replace(observed(), remembered=Remembered({"t": adoption}))
+    assert planned([], gone).learnt.adoptions == {"t": None}
 
 
 @pytest.mark.parametrize(
     "alias",
     [
+        "ifagent-tap/test/docker0/06:00:00:00:00:01/1500/t",
         "ifagent-tap/test/tap0/not a MAC/1500/t",
         "ifagent-tap/test/tap0/06:00:00:00:00:01:02/1500/t",
         f"ifagent-tap/test/tap0/06:00:00:00:00:01/{'9' * 200}/t",
@@ -280,21 +406,69 @@ def test_an_adopted_tap_is_given_back_and_never_deleted() -> None:
         "ifagent-tap/test////t",
     ],
 )
-def test_what_an_alias_says_that_cannot_be_is_not_believed(alias: str) -> None:
+def test_a_tap_of_which_only_the_alias_tells_stays_where_it_is(alias: str) -> None:
     """Whoever is root in the namespace of an adopted TAP may write into its alias what he likes."""
-    away = made_tap("eth7", id=LinkId(NS[named("ns1")], 7), alias=alias)
-    for result in (planned([], observed([away])), planned([tap(namespace=named("ns1"))], observed([away]))):
-        assert result.steps
-        for operation in result.steps:
-            if isinstance(operation, MoveLink | SetLink) and operation.target.ifindex:
-                assert encode(operation, fds={OWN: 1})
-    assert find(planned([], observed([away])), MoveLink).host_name in {"tap0", "eth7"}
+    away = made_tap("eth7", id=AWAY, alias=alias, addresses=(Address(ip_interface("10.0.0.1/24")),))
+    wanted_elsewhere = [tap(namespace=named("ns2"))]
+    for result in (planned([], observed([away])), planned(wanted_elsewhere, observed([away]))):
+        assert operations(result) == ["DeleteAddress", "SetLink"]
+        assert find(result, SetLink).alias == ""
+        assert not result.learnt.adoptions
+    assert not planned(wanted_elsewhere, observed([away])).steps[find(planned([], observed([away])), SetLink)].names
+    at_its_place = planned([tap(namespace=named("ns1"))], observed([away]))
+    assert "MoveLink" not in operations(at_its_place)
+    assert not at_its_place.learnt.adoptions, "it may be somebody else's, so it is never given back"
+    for operation in at_its_place.steps:
+        if isinstance(operation, SetLink):
+            assert encode(operation, fds={OWN: 1})
+
+
+def test_a_remembered_tap_is_known_whatever_its_alias_says() -> None:
+    away = made_tap("eth7", id=AWAY, alias="scribbled over")
+    result = planned([tap(namespace=named("ns1"), host_if_name="eth7")], remembering(away))
+    assert find(result, SetLink).alias == "ifagent-tap/test/tap0/06:00:00:00:00:01/1500/t"
+
+
+def test_what_a_tap_is_not_told_stays_as_its_creator_has_it() -> None:
+    link = adopted(host_name=HostName("t"), mtu=1400, mac="02:00:00:00:00:02", up=True)
+    assert not planned([tap()], remembering(link)).steps
 
 
 def test_clearing_mtu_and_mac_of_a_tap_brings_its_creators_back() -> None:
+    created = made_tap("t", up=True)
+    given = tap(mtu=1400, phys_address="02:00:00:00:00:02")
+    adoption = planned([given], observed([replace(created, host_name=HostName("tap0"))])).learnt.adoptions["t"]
+    assert adoption is not None
+    assert (adoption.keeps_mac, adoption.keeps_mtu) == (True, True)
     link = adopted(host_name=HostName("t"), mtu=1400, mac="02:00:00:00:00:02", up=True)
-    change = find(planned([tap()], observed([link])), SetLink)
+    world = replace(observed([link]), remembered=Remembered({"t": adoption}))
+    change = find(planned([tap()], world), SetLink)
     assert (change.mtu, change.mac, change.alias) == (1500, "06:00:00:00:00:01", None)
+
+
+@pytest.mark.parametrize(
+    ("used", "why"),
+    [
+        ({"addresses": (Address(ip_interface("10.8.0.1/24")),)}, "it has the address 10.8.0.1/24"),
+        ({"master": 3}, "it is a port of another link"),
+        ({}, "routes lead out of it"),
+        (None, "mv (macvlan, ifindex 9) is on it"),
+    ],
+)
+def test_a_tap_that_the_host_uses_is_only_adopted_by_name(used: dict[str, Any] | None, why: str) -> None:
+    used_tap = made_tap(**(used or {}))
+    world = observed([used_tap, *([macvlan(used_tap.id, OWN)] if used is None else [])])
+    world = replace(world, routed=frozenset({used_tap.id} if used == {} else ()))
+    state, reason = obstacle_of(planned([tap()], world), "t")
+    assert state is ConfigState.PENDING
+    assert f"it is in use, {why}; the agent's operator can allow it, with --allow-tap tap0" in reason
+    desired = Desired({"t": tap()})
+    assert plan(desired, world, OWNER, Policy(taps=("tap0",))).verdicts["t"].obstacle is None
+    assert plan(desired, world, OWNER, Policy(taps=("tap*",))).verdicts["t"].obstacle is not None
+    free = observed([made_tap()])
+    assert plan(desired, free, OWNER, Policy(taps=("tap*",))).verdicts["t"].obstacle is None
+    not_allowed = plan(desired, free, OWNER, Policy(taps=("vm*",)))
+    assert "the settings do not allow to adopt it" in obstacle_of(not_allowed, "t")[1]
 
 
 def test_two_that_want_one_tap_do_not_share_it() -> None:

@@ -33,6 +33,8 @@ SETTINGS = (
     "drift",
     "allow_namespace",
     "allow_existing",
+    "allow_tap",
+    "runtime_dir",
     "max_interfaces",
     "max_namespaces",
     "http",
@@ -48,6 +50,7 @@ SEVERAL = {
     "container_socket": "container_sockets",
     "allow_namespace": "allow_namespaces",
     "allow_existing": "allow_existing",
+    "allow_tap": "allow_taps",
 }
 """What may be a list there, and the parameter that takes it."""
 

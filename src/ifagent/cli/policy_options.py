@@ -42,6 +42,18 @@ _allow_existing = click.option(
     help="Links of the host, such as eth1, that interfaces of kind existing and loopback may change.  [default: none]",
 )
 
+_allow_tap = click.option(
+    "--allow-tap",
+    "allow_taps",
+    multiple=True,
+    default=("*",),
+    envvar="IFAGENT_ALLOW_TAP",
+    show_envvar=True,
+    show_default=True,
+    metavar="PATTERN",
+    help="TAPs of the host that may be adopted. One that the host uses has to be named in full.",
+)
+
 _max_interfaces = click.option(
     "--max-interfaces",
     type=int,
@@ -65,6 +77,6 @@ _max_namespaces = click.option(
 
 def policy_options(command: F) -> F:
     """Add all of them."""
-    for option in (_max_namespaces, _max_interfaces, _allow_existing, _allow_namespace, _drift):
+    for option in (_max_namespaces, _max_interfaces, _allow_tap, _allow_existing, _allow_namespace, _drift):
         command = option(command)
     return command

@@ -18,7 +18,7 @@ from ifagent.agent import Agent
 from ifagent.cli import logs
 from ifagent.cli.etcd_options import etcd_access
 from ifagent.cli.options import place_options
-from ifagent.cli.places import check_label, make_settings
+from ifagent.cli.places import check_label, make_settings, socket_of
 from ifagent.cli.policy_options import policy_options
 from ifagent.cli.privilege import join_group, reduce_to_needs
 from ifagent.cli.signals import cancel_on_signal
@@ -115,6 +115,13 @@ if TYPE_CHECKING:
     help="Keep what etcd declares in this directory, for a start without etcd. Off unless given.",
 )
 @click.option(
+    "--runtime-dir",
+    type=click.Path(path_type=Path),
+    envvar="IFAGENT_RUNTIME_DIR",
+    show_envvar=True,
+    help="Where the agent keeps what it has adopted and made, for its next start.  [default: where its socket is]",
+)
+@click.option(
     "--socket-group",
     envvar="IFAGENT_SOCKET_GROUP",
     show_envvar=True,
@@ -137,11 +144,13 @@ def command(
     drift: str,
     allow_namespaces: tuple[str, ...],
     allow_existing: tuple[str, ...],
+    allow_taps: tuple[str, ...],
     max_interfaces: int,
     max_namespaces: int,
     http: str | None,
     http_public: bool,
     state_dir: Path | None,
+    runtime_dir: Path | None,
     socket_group: str | None,
 ) -> None:
     """Keep the interfaces of this machine as they are declared.
@@ -163,6 +172,8 @@ def command(
         allow_existing=allow_existing,
         max_interfaces=max_interfaces,
         max_namespaces=max_namespaces,
+        allow_taps=allow_taps,
+        runtime_dir=runtime_dir or socket_of(label=label, socket=socket).parent,
     )
     _raise_file_limit()
     _collect_garbage_rarely()

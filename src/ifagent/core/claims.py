@@ -1,10 +1,15 @@
 """Which link belongs to which interface, and who has which place.
 
-A *place* is a namespace and a host name. A link is claimed by the interface that its alias names; failing
-that, a link of ours without a name is claimed by the interface whose place it has. An AUTO_TAP also claims a TAP
-that nobody has adopted, in the agent's own namespace under the name that its creator gives it. An interface for
-a link of somebody else's claims the one at its place, unless an agent has made or claimed that. Nothing else is
-ever taken for an interface's link.
+A *place* is a namespace and a host name. A link is claimed by the interface that its mark names; failing that, a link
+of ours without a name is claimed by the interface whose place it has. An AUTO_TAP claims the TAP that the agent
+remembers to have adopted for it, else one that nobody has adopted, in the agent's own namespace under the name that its
+creator gives it. An interface for a link of somebody else's claims the one at its place, unless an agent has made or
+claimed that. Nothing else is ever taken for an interface's link.
+
+How far a mark is believed: whoever is root in a namespace can forge any mark there. So a mark counts where a lie stays
+with the liar: in the namespace that the interface is to be in, and in the agent's own, where only the host's root
+can write one. In any other namespace a mark counts only for a link that the agent has known since it saw it as one
+end of a whole pair in its place. A mark that is not believed makes no difference to the interface that it names.
 """
 
 from __future__ import annotations
@@ -18,10 +23,13 @@ from ifagent.core.interface import (
     Name,
     NamespaceRef,
     NamespaceType,
+    Veth,
 )
-from ifagent.core.link import Link, LinkId, NsId
+from ifagent.core.link import GOES_WITH_ITS_LOWER, Link, LinkId, NsId
 from ifagent.core.operations import Place, Target
-from ifagent.core.ownership import Adoption, Borrowing, Owner
+from ifagent.core.ownership import Borrowing, Owner
+from ifagent.core.policy import Policy
+from ifagent.core.remembered import Adoption
 from ifagent.core.views import Desired, Observed
 
 
@@ -31,47 +39,128 @@ def is_existing(interface: Interface) -> bool:
 
 
 class Claims:
-    """Look-ups that every rule of the planner shares; made once per planning."""
+    """Look-ups that every rule of the planner shares; made once per planning.
 
-    def __init__(self, desired: Desired, observed: Observed, owner: Owner) -> None:
+    ``of`` are the links of interfaces, ``by`` the interfaces of links. ``adopted`` are TAPs that may be given back
+    across namespaces, ``marked_as_adopted`` those of which only a mark says so. ``borrowed`` are links of somebody
+    else's that are configured, ``uppers`` the links of others that would go with a link.
+    """
+
+    def __init__(self, desired: Desired, observed: Observed, owner: Owner, policy: Policy) -> None:
         self.desired = desired
         self.observed = observed
         self.owner = owner
+        self.policy = policy
         self.at: dict[tuple[NsId, HostName], Link] = {
             (namespace, link.host_name): link for namespace, links in observed.links.items() for link in links.values()
         }
         self.of: dict[Name, Link] = {}
+        self.uppers: dict[LinkId, list[Link]] = {}
         self._places: dict[Name, Place] = {}
-        unnamed: list[tuple[tuple[NsId, HostName], Link]] = []
-        for place, link in self.at.items():
-            name = owner.name_of(link)
-            if name is None:
-                if owner.owns(link):
-                    unnamed.append((place, link))
-            elif name not in self.of or self._is_place_of(place, name):
-                self.of[name] = link
-        if unnamed:
-            wanted = {(self.place(i), i.host_name): i.name for i in desired.interfaces.values()}
-            for place, link in unnamed:
-                if (name := wanted.get(place)) is not None:
-                    self.of.setdefault(name, link)
+        self._claim_made()
         self._claim_taps()
         self._claim_existing()
         self.by: dict[LinkId, Name] = {link.id: name for name, link in self.of.items()}
 
+    def _claim_made(self) -> None:
+        unnamed: list[tuple[tuple[NsId, HostName], Link]] = []
+        for place, link in self.at.items():
+            name = self.owner.name_of(link)
+            if name is not None:
+                if self.is_believed(link, name) and (name not in self.of or self._is_place_of(place, name)):
+                    self.of[name] = link
+            elif self.owner.owns(link):
+                unnamed.append((place, link))
+            if link.lower is not None and link.kind in GOES_WITH_ITS_LOWER and not self.owner.owns(link):
+                self.uppers.setdefault(link.lower, []).append(link)
+        if unnamed:
+            wanted = {(self.place(i), i.host_name): i.name for i in self.desired.interfaces.values()}
+            for place, link in unnamed:
+                if (name := wanted.get(place)) is not None:
+                    self.of.setdefault(name, link)
+
+    def is_believed(self, link: Link, name: Name) -> bool:
+        """Tell whether a link's mark makes it the link of the interface that it names."""
+        interface = self.desired.interfaces.get(name)
+        if interface is None:  # its value is not known, so it stays as it is, or it is to go
+            return True
+        if not isinstance(interface.kind, Veth) or link.kind != "veth":
+            return False
+        trusted = link.id.namespace == self.observed.own or link.id in self.observed.known
+        return trusted or link.id.namespace == self.place(interface)
+
     def _claim_taps(self) -> None:
         self.adopted: dict[LinkId, Adoption] = {}
-        for link in self.at.values():
-            if (adoption := self.owner.adoption(link)) is not None:
+        self.marked_as_adopted: dict[LinkId, Adoption] = {}
+        for adoption in self.observed.remembered.adoptions.values():
+            link = self._remembered_tap(adoption)
+            if link is not None:
                 self.adopted[link.id] = adoption
                 if self.is_tap(adoption.name):
-                    self.of.setdefault(adoption.name, link)
+                    self.of[adoption.name] = link
+        for link in self.at.values():
+            marked = self.owner.adoption(link)
+            if marked is None or link.id in self.adopted:
+                continue
+            trusted = link.id.namespace == self.observed.own
+            (self.adopted if trusted else self.marked_as_adopted)[link.id] = marked
+            interface = self.desired.interfaces.get(marked.name)
+            if self.is_tap(marked.name) and interface and (trusted or link.id.namespace == self.place(interface)):
+                self.of.setdefault(marked.name, link)
         taken: set[LinkId] = set()
         for name in sorted(name for name in self.desired.interfaces if self.is_tap(name) and name not in self.of):
             found = self.at.get((self.observed.own, self.tap_name(self.desired.interfaces[name])))
-            if found is not None and self.owner.may_adopt(found) and found.id not in taken:
+            if found is not None and found.id not in taken and self.why_not_adoptable(found) is None:
                 taken.add(found.id)
                 self.of[name] = found
+
+    def _remembered_tap(self, adoption: Adoption) -> Link | None:
+        """Return the TAP of a remembered adoption, before or after a move that was about to be made."""
+        link = self.observed.link(adoption.link)
+        if link is not None and link.kind == "tun":
+            return link
+        for link in self.observed.links.get(self._goal(adoption), {}).values():
+            marked = self.owner.adoption(link)
+            if marked is not None and marked.name == adoption.name:
+                return link
+        return None
+
+    def _goal(self, adoption: Adoption) -> NsId:
+        """Return the namespace that an adopted TAP was about to be moved to, one that there is not if there is none."""
+        to = adoption.moving_to
+        found = self.observed.namespaces.get(to) if isinstance(to, NamespaceRef) else to
+        return NsId(0) if found is None else found
+
+    def is_lost(self, adoption: Adoption) -> bool:
+        """Tell whether a TAP went while it was about to be moved: it is neither where it was nor where it was to go."""
+        if adoption.moving_to is None or self._remembered_tap(adoption) is not None:
+            return False
+        goal = self._goal(adoption)
+        return goal == NsId(0) or goal in self.observed.links
+
+    def why_not_adoptable(self, link: Link) -> str | None:
+        """Say why a link is none that an AUTO_TAP takes; the sentence begins with the link. ``None``: it may."""
+        if not self.owner.may_adopt(link):
+            return "it is not a TAP that can be adopted"
+        in_use = self._use_of(link)
+        if self.policy.allows_tap(link.host_name, in_use=bool(in_use)):
+            return None
+        if in_use:
+            return f"it is in use, {in_use}; the agent's operator can allow it, with --allow-tap {link.host_name}"
+        return f"the settings do not allow to adopt it; the agent's operator can, with --allow-tap {link.host_name}"
+
+    def _use_of(self, link: Link) -> str:
+        """Say what tells that a TAP is in use by the host, empty if nothing does."""
+        addresses = [str(address.interface) for address in link.addresses if not address.made_by_kernel]
+        if addresses:
+            return f"it has the address {addresses[0]}"
+        if link.master:
+            return "it is a port of another link"
+        if link.id in self.observed.routed:
+            return "routes lead out of it"
+        if self.uppers.get(link.id):
+            return f"{self.uppers[link.id][0]} is on it"
+        return ""
 
     def _claim_existing(self) -> None:
         self.borrowed: dict[LinkId, Borrowing] = {}
@@ -113,6 +202,10 @@ class Claims:
         link = self.of.get(interface.name)
         return link is not None and self._is_place_of((link.id.namespace, link.host_name), interface.name)
 
+    def is_in_namespace(self, interface: Interface) -> bool:
+        """Tell whether the interface's link is in the namespace that it is to be in."""
+        return self.of[interface.name].id.namespace == self.place(interface)
+
     def occupant(self, interface: Interface) -> Link | None:
         """Return the link at the interface's place, unless it is its own."""
         link = self.at_target(Target(self.place(interface), interface.host_name))
@@ -121,3 +214,10 @@ class Claims:
     def at_target(self, target: Target) -> Link | None:
         """Return the link that has this host name in this namespace."""
         return None if isinstance(target.namespace, NamespaceRef) else self.at.get((target.namespace, target.host_name))
+
+    def names_of(self, link: Link) -> set[Name]:
+        """Return the interface whose state tells of what is done to a link: none for one that is not believed."""
+        name = self.by.get(link.id) or self.owner.name_of(link)
+        if name is None or (link.id not in self.by and name in self.desired.interfaces):
+            return set()
+        return {name}

@@ -21,11 +21,13 @@ from ifagent.core.events import (
     SourceRevision,
     SourceSnapshot,
 )
-from ifagent.core.interface import HostName, Interface, Name, NamespaceRef, NamespaceType
+from ifagent.core.interface import HostName, Interface, Name, NamespaceRef, NamespaceType, named
 from ifagent.core.islands import Islands, Scope, Touched
 from ifagent.core.link import Link, LinkId, NsId
 from ifagent.core.ownership import Owner
+from ifagent.core.plan import Plan
 from ifagent.core.relations import Relations, tap_name
+from ifagent.core.remembered import Remembered
 from ifagent.core.veths import peer_name_of
 from ifagent.core.views import Absence, Desired, Observed
 
@@ -67,6 +69,9 @@ class Index:
         self._unreachable: dict[NsId, str] = {}
         self._uplinks: frozenset[LinkId] = frozenset()
         self._ways = 0
+        self.remembered: Remembered = Remembered()
+        self._known: set[LinkId] = set()
+        self._moved: dict[Name, LinkId] = {}
 
     # What is said
 
@@ -186,6 +191,8 @@ class Index:
             self._see_namespace(ref, None)
         for ref, (id, path) in paths.items():
             self._see_namespace(ref, id, path)
+        ids = {ref.reference: id for ref, (id, _) in paths.items()}
+        self.remembered = self.remembered.with_names(ids, lambda name: bool(self.relations.names_in(named(name))))
 
     def _see_namespace(
         self, ref: NamespaceRef, id: NsId | None, path: str = "", absence: Absence | None = None
@@ -251,10 +258,12 @@ class Index:
             touched.names |= relations.wanting(before.id.namespace, before.host_name)
             if before.id.namespace == self.own:
                 touched.names |= relations.waiting_for_tap(before.host_name)
-            if before.peer is not None:
-                touched.links.add(before.peer)
+            touched.links.update(other for other in (before.peer, before.lower) if other is not None)
         if after is not None:
             touched.links.add(after.id)
+        elif before is not None:
+            self._known.discard(before.id)
+            self.remember(self.remembered.without_link(before.id))
         relations.relink(before, after)
 
     def _touch_namespace(self, namespace: NsId) -> None:
@@ -283,6 +292,19 @@ class Index:
             self._unreachable[namespace] = problem
         else:
             del self._unreachable[namespace]
+
+    def remember(self, remembered: Remembered) -> None:
+        """Note what the agent remembers from now on."""
+        if remembered is not self.remembered:
+            self.remembered = remembered
+            self.relations.remember(remembered)
+
+    def note(self, scope: Scope, planned: Plan) -> None:
+        """Note what a plan has found out that later ones build upon."""
+        self.remember(self.remembered.with_learnt(planned.learnt))
+        self._known |= planned.known
+        still = {name: id for name, id in self._moved.items() if name not in scope.names}
+        self._moved = {**still, **planned.moved}
 
     def set_uplinks(self, uplinks: frozenset[LinkId]) -> None:
         """Note which links keep the host connected."""
@@ -365,6 +387,9 @@ class Index:
             ipv6_newest_first=self.ipv6_newest_first,
             host=self.host,
             uplinks=self._uplinks,
+            remembered=self.remembered,
+            known=self._known,
+            moved=self._moved,
         )
 
     def namespace(self, ref: NamespaceRef) -> NsId | None:

@@ -83,6 +83,8 @@ class Islands:
     def _follow_name(self, name: Name) -> None:
         self._waiting += self._relations.links_of(name)
         self._waiting += self._relations.naming_as_peer(name)
+        if (before := self._observed.moved.get(name)) is not None:
+            self._waiting += self._relations.uppers_of(before)
         interface = self._desired.interfaces.get(name)
         if interface is None:
             return
@@ -103,8 +105,8 @@ class Islands:
         self._waiting += self._relations.wanting(id.namespace, link.host_name)
         if id.namespace == self._observed.own:
             self._waiting += self._relations.waiting_for_tap(link.host_name)
-        if link.peer is not None:
-            self._waiting.append(link.peer)
+        self._waiting += self._relations.uppers_of(id)
+        self._waiting += [other for other in (link.peer, link.lower) if other is not None]
 
     def _add_link(self, link: Link | None) -> None:
         if link is not None:
@@ -129,9 +131,13 @@ class Islands:
             link = self._observed.link(id)
             if link is not None:
                 links.setdefault(id.namespace, {})[id.ifindex] = link
+        remembered = self._observed.remembered
+        adoptions = {name: a for name, a in remembered.adoptions.items() if name in self._names}
         return Scope(
             names=frozenset(self._names),
             namespaces=emptied,
             desired=replace(self._desired, interfaces=interfaces),
-            observed=replace(self._observed, namespaces=namespaces, links=links),
+            observed=replace(
+                self._observed, namespaces=namespaces, links=links, remembered=replace(remembered, adoptions=adoptions)
+            ),
         )

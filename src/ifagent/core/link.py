@@ -18,6 +18,9 @@ IFA_F_DADFAILED = 0x08
 LOOPBACK_ADDRESSES = frozenset({IPv4Interface("127.0.0.1/8"), IPv6Interface("::1/128")})
 """What the kernel gives the loopback link when it comes up."""
 
+GOES_WITH_ITS_LOWER = frozenset({"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec", "ipoib"})
+"""Kinds of links that the kernel deletes together with the link that they sit on."""
+
 LOOPBACK_IFINDEX = 1
 """The ifindex that the loopback link has in every namespace."""
 
@@ -90,7 +93,8 @@ class Link:
     """One link with its addresses, complete and consistent at the moment it was reported.
 
     ``kind`` is ``IFLA_INFO_KIND``, empty for links without one (lo, hardware). ``peer`` is the other end
-    of a veth where its namespace is known to the agent. ``addresses`` are in the kernel's order, IPv4
+    of a veth where its namespace is known to the agent; ``lower`` is the link that this one sits on (``IFLA_LINK``),
+    such as a vlan's or a macvlan's, on the same condition. ``addresses`` are in the kernel's order, IPv4
     first. MTUs are in bytes, ``mac`` is lower case with colons; ``min_mtu`` and ``max_mtu`` are what its driver takes,
     0 where that has no limit. ``checksums`` are told of links that the agent asked about, ``speed`` of every link as
     far as its driver says.
@@ -107,6 +111,7 @@ class Link:
     group: int = 0
     alias: str = ""
     peer: LinkId | None = None
+    lower: LinkId | None = None
     master: int = 0
     min_mtu: int = 0
     max_mtu: int = 0

@@ -85,7 +85,10 @@ class CreateVeth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetLink:
-    """Change attributes of a link in place; ``None`` leaves an attribute as it is."""
+    """Change attributes of a link in place; ``None`` leaves an attribute as it is.
+
+    ``master`` is the ifindex of the link that it becomes a port of.
+    """
 
     target: Target
     host_name: HostName | None = None
@@ -94,10 +97,11 @@ class SetLink:
     up: bool | None = None
     alias: str | None = None
     group: int | None = None
+    master: int | None = None
 
     def __str__(self) -> str:
         """Say what it does."""
-        fields = ("host_name", "mac", "mtu", "up", "alias", "group")
+        fields = ("host_name", "mac", "mtu", "up", "alias", "group", "master")
         values = [f"{name}={getattr(self, name)}" for name in fields if getattr(self, name) is not None]
         return f"set {self.target}: {' '.join(values)}"
 

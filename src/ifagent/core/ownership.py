@@ -1,4 +1,4 @@
-"""What is ours and what is not: the marks that live in the kernel.
+"""What is ours and what is not: the marks that live in the kernel, and what they say.
 
 A link of ours is born in a link group of the agent's own (``IFLA_GROUP``, set atomically by the creating
 request) and gets an alias that names the agent and the interface. So whoever looks at the kernel alone, even
@@ -8,6 +8,9 @@ group it is in, so that it is never deleted; its alias also says what it was bef
 it is with a link that is somebody else's for good and that the agent only configures, of which only the alias is kept.
 A link of ours whose checksum offloading is not the kernel's default says so in its alias, because nothing else in
 what the kernel tells of links does.
+
+Whoever is root where a link is can write any alias and group there, so a mark is a hint and no proof. How far it is
+believed is said in :mod:`ifagent.core.claims`; what must not be forged is in :mod:`ifagent.core.remembered`.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from functools import lru_cache
 
 from ifagent.core.interface import HostName, Name, check_host_name
 from ifagent.core.link import LOOPBACK_IFINDEX, Link
+from ifagent.core.remembered import Adoption
 
 _PREFIX = "ifagent/"
 _ADOPTED = "ifagent-tap/"
@@ -30,19 +34,6 @@ MAX_ALIAS_BYTES = 255
 _GROUP_BITS = 28
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _MTU = re.compile(r"[0-9]{1,5}")
-
-
-@dataclass(frozen=True, slots=True)
-class Adoption:
-    """By which interface a link is adopted, and what it was like before.
-
-    Whoever is root where the link is may write into its alias what he likes: what cannot have been is empty, or 0.
-    """
-
-    name: Name
-    host_name: HostName
-    mac: str
-    mtu: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +108,16 @@ class Owner:
         marks = (_PREFIX, _ADOPTED, _BORROWED, _WITHOUT_CHECKSUMS)
         return not self.owns(link) and not link.alias.startswith(marks)
 
-    def adopted_alias(self, name: Name, before: Link | Adoption) -> str:
-        """Return the alias of a TAP that interface ``name`` has adopted, with what it was ``before``."""
-        return f"{_ADOPTED}{self.label}/{before.host_name}/{before.mac}/{before.mtu}/{name}"
+    def adopted_alias(self, before: Adoption) -> str:
+        """Return the alias of an adopted TAP, with the interface that has adopted it and what it was before."""
+        return f"{_ADOPTED}{self.label}/{before.host_name}/{before.mac}/{before.mtu}/{before.name}"
+
+    def alias_before(self, link: Link) -> str:
+        """Return the alias of a link without what this agent has put into it."""
+        if self.adoption(link) is not None:
+            return ""
+        borrowing = self.borrowing(link)
+        return borrowing.alias if borrowing else link.alias
 
     def adoption(self, link: Link) -> Adoption | None:
         """Return what the alias of a TAP says, ``None`` if this agent has not adopted it."""

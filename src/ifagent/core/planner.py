@@ -8,10 +8,12 @@ The rules, in words:
    interface is pending. A TAP that its creator has not made is waited for.
 4. **Keep or doom.** A pair whose links are each other's peers stays, whatever else is wrong with it. So does
    everything of an interface whose value is invalid or whose namespace cannot be seen for now. Every other
-   link of ours is doomed, but only once every source has been heard. What the agent has not made is not its to
+   link of ours is doomed, but only once every source has been heard, and only if no link of somebody else's sits on
+   it that would go with it. What the agent has not made is not its to
    delete: a TAP that was adopted gets back what it was, and so does a link that was only configured.
 5. **Realise.** A pair without links is created, in one request. A pair with links is corrected in place:
-   moved, renamed, its attributes and addresses set; so is a TAP, which is marked before it is moved. A link
+   moved, renamed, its attributes and addresses set; so is a TAP, which is marked before it is moved. What
+   somebody else has a link on is not moved; a pair that took such a link along is made anew. A link
    of somebody else's is configured where it is. Nothing is done for what is right already.
 6. **In the way.** A place that a foreign link has is a conflict, to be resolved by people. A place that a
    link of ours is about to leave is waited for; if several wait for each other in a circle, one pair of them
@@ -21,7 +23,7 @@ The rules, in words:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ifagent.core.claims import Claims, is_existing
@@ -44,9 +46,10 @@ from ifagent.core.operations import (
 from ifagent.core.ownership import Owner
 from ifagent.core.plan import Obstacle, Plan, Step, Verdict
 from ifagent.core.policy import Policy
+from ifagent.core.remembered import Adoption, Learnt
 from ifagent.core.screen import Screen
 from ifagent.core.state import ConfigState
-from ifagent.core.taps import give_back, tap_attributes, tap_missing
+from ifagent.core.taps import adoption_of, give_back, let_lie, tap_attributes, tap_missing
 from ifagent.core.veths import peer_name_of, veth_attributes
 from ifagent.core.views import Desired, Observed
 
@@ -74,7 +77,7 @@ class _Planner:
         self.observed = observed
         self.owner = owner
         self.policy = policy
-        self.claims = Claims(desired, observed, owner)
+        self.claims = Claims(desired, observed, owner, policy)
         self.screen = Screen(self.claims, policy)
         self.set_aside = self.screen.set_aside
         self.sheltered = self.screen.sheltered
@@ -82,6 +85,10 @@ class _Planner:
         self.verdicts: dict[Name, Verdict] = {}
         self.kept: set[LinkId] = set()
         self.doomed: dict[LinkId, DeleteLink] = {}
+        self.spared: dict[LinkId, Link] = {}
+        self.adoptions: dict[Name, Adoption | None] = {}
+        self.made: dict[str, NsId | None] = {}
+        self.moved: dict[Name, LinkId] = {}
 
     def plan(self) -> Plan:
         for name, obstacle in self.set_aside.items():
@@ -107,7 +114,12 @@ class _Planner:
             self._configure_existing(interface)
         self._give_back()
         self._tidy()
-        return Plan(self.steps, self.verdicts)
+        learnt = Learnt(self.adoptions, self.made)
+        return Plan(self.steps, self.verdicts, learnt, self._known(intact), self.moved)
+
+    def _known(self, intact: Iterable[Pair]) -> frozenset[LinkId]:
+        whole = (pair for pair in intact if all(self.claims.is_in_namespace(end) for end in pair))
+        return frozenset(self.claims.of[end.name].id for pair in whole for end in pair)
 
     # Rule 3
 
@@ -135,7 +147,16 @@ class _Planner:
 
     def _is_intact(self, pair: Pair) -> bool:
         near, far = (self.claims.of.get(end.name) for end in pair)
-        return near is not None and far is not None and near.kind == "veth" and near.peer == far.id
+        if near is None or far is None or near.kind != "veth" or near.peer != far.id:
+            return False
+        return not (self._took_along(pair[0], near) or self._took_along(pair[1], far))
+
+    def _took_along(self, interface: Interface, link: Link) -> bool:
+        """Tell whether a link of somebody else's has come onto a link while that was moved away from him."""
+        before = self.observed.moved.get(interface.name)
+        if before is None or before == link.id:
+            return False
+        return any(self.claims.uppers.get(id) for id in (before, link.id))
 
     # Rule 4
 
@@ -148,19 +169,36 @@ class _Planner:
             self.kept.update(id for id in (link.id, link.peer) if id)
         if not self.desired.complete:
             return
-        for link in self.claims.at.values():
-            if link.id in self.kept or link.id in self.doomed or not self.owner.owns(link):
-                continue
-            operation = DeleteLink(_target(link), self.owner.last_group)
-            ends = [end for end in (link, self.observed.peer(link)) if end]
-            names = [self.claims.by.get(end.id) or self.owner.name_of(end) for end in ends]
-            self.doomed.update((end.id, operation) for end in ends)
-            self._step(operation, filter(None, names))
+        ours = [link for link in self.claims.at.values() if self.owner.owns(link)]
+        for link in ours:
+            # Believed or not, to keep it as it is harms nobody.
+            if self.owner.name_of(link) in self.sheltered:
+                self.kept.update(id for id in (link.id, link.peer) if id)
+        for link in ours:
+            if link.id not in self.kept and link.id not in self.doomed and link.id not in self.spared:
+                self._doom([end for end in (link, self.observed.peer(link)) if end])
+
+    def _doom(self, ends: Sequence[Link]) -> None:
+        names = {name for end in ends for name in self.claims.names_of(end)}
+        upper = next((upper for end in ends for upper in self.claims.uppers.get(end.id, ())), None)
+        if upper is not None and not any(name in self.observed.moved for name in names):
+            self.spared.update((end.id, upper) for end in ends)
+            for name in names - self.desired.interfaces.keys():
+                obstacle = Obstacle(ConfigState.FAILED, _spared(ends[0], upper, "cannot be removed"))
+                self.verdicts[name] = Verdict(ends[0].id, obstacle)
+            return
+        operation = DeleteLink(_target(ends[0]), self.owner.last_group)
+        self.doomed.update((end.id, operation) for end in ends)
+        self._step(operation, names)
 
     # Rule 5
 
     def _create(self, pair: Pair) -> None:
-        obstacles = {end.name: o for end in pair if (o := self._kept_for_another(end) or self._in_the_way(end))}
+        obstacles = {
+            end.name: obstacle
+            for end in pair
+            if (obstacle := self._kept_for_another(end) or self._is_spared(end) or self._in_the_way(end))
+        }
         for end, other in (pair, pair[::-1]):
             obstacle = obstacles.get(end.name)
             if obstacle is None and obstacles:
@@ -192,12 +230,15 @@ class _Planner:
         after: Collection[Operation] = ()
         differences: tuple[str, ...] = ()
         obstacle = self._in_the_way(interface)
+        if obstacle is None and place != link.id.namespace and (uppers := self.claims.uppers.get(link.id)):
+            obstacle = Obstacle(ConfigState.FAILED, _spared(link, uppers[0], f"cannot be moved to {place}"))
         if obstacle:
             # It stays where it is; everything else about it is put right.
             attributes = attributes._replace(keeps_name=True)
         elif place != link.id.namespace:
             destination = Target(place, interface.host_name)
             move = MoveLink(target, place, interface.host_name)
+            self.moved[interface.name] = link.id
             before = self._prepare(destination, [interface.name])
             alias = link.alias
             if self.owner.name_of(link) is None and self.owner.adoption(link) is None:
@@ -223,7 +264,10 @@ class _Planner:
         elif obstacle := _out_of_range(interface, link):
             self._put_aside(interface.name, obstacle)
         else:
-            self._correct(interface, tap_attributes(self.claims, interface, link))
+            adoption = adoption_of(self.claims, interface, link, self.claims.place(interface))
+            if link.id not in self.claims.marked_as_adopted:
+                self.adoptions[interface.name] = adoption
+            self._correct(interface, tap_attributes(self.claims, interface, adoption))
 
     def _configure_existing(self, interface: Interface) -> None:
         link, place = self.claims.of.get(interface.name), self.claims.place(interface)
@@ -246,16 +290,36 @@ class _Planner:
         if not self.desired.complete:
             return
         held = self.desired.held
-        for id, adoption in self.claims.adopted.items():
-            link = self.observed.link(id)
-            waits = adoption.name in self.set_aside if self.claims.is_tap(adoption.name) else adoption.name in held
-            if link is None or id in self.claims.by or waits:
+        for name, adoption in self.observed.remembered.adoptions.items():
+            if self.claims.is_lost(adoption):
+                self.adoptions.setdefault(name, None)
+        for id, adoption in (self.claims.adopted | self.claims.marked_as_adopted).items():
+            link, name = self.observed.link(id), adoption.name
+            if link is None or id in self.claims.by or name in held:
                 continue
-            self._chain(give_back(self.claims, link, adoption), adoption.name)
+            if id in self.claims.marked_as_adopted:
+                self._chain(let_lie(link), set() if name in self.desired.interfaces else {name})
+            elif not (self.claims.is_tap(name) and name in self.set_aside):
+                self._give_back_tap(link, adoption)
         for id, borrowing in self.claims.borrowed.items():
             link = self.observed.link(id)
             if link is not None and id not in self.claims.by and borrowing.name not in held:
-                self._chain(let_go(link, borrowing), borrowing.name)
+                self._chain(let_go(link, borrowing), [borrowing.name])
+
+    def _give_back_tap(self, link: Link, adoption: Adoption) -> None:
+        """Plan what gives a TAP back; it is remembered until there is nothing left to be done."""
+        own, name = self.observed.own, adoption.name
+        uppers = self.claims.uppers.get(link.id)
+        if uppers and link.id.namespace != own:
+            obstacle = Obstacle(ConfigState.FAILED, _spared(link, uppers[0], "cannot be given back"))
+            self.verdicts.setdefault(name, Verdict(link.id, obstacle))
+            return
+        operations = give_back(self.claims, link, adoption)
+        self._chain(operations, [name])
+        if name in self.adoptions or adoption.link is None:  # the interface has another TAP by now, or it is not known
+            return
+        going = own if link.id.namespace != own else None
+        self.adoptions[name] = replace(adoption, link=link.id, moving_to=going) if operations else None
 
     def _configure(
         self, interface: Interface, attributes: Attributes, target: Target, link: Link, after: Iterable[Operation]
@@ -282,6 +346,7 @@ class _Planner:
             known = self.steps.get(create)
             self._step(create, {*names, *(known.names if known else ())})
             operations.append(create)
+            self.made[target.namespace.reference] = None
         occupant = self.claims.at_target(target)
         if occupant is not None and occupant.id in self.doomed:
             operations.append(self.doomed[occupant.id])
@@ -295,10 +360,10 @@ class _Planner:
         link = self.claims.of.get(name)
         self.verdicts[name] = Verdict(link.id if link else None, obstacle)
 
-    def _chain(self, operations: Iterable[Operation], name: Name) -> None:
-        after: list[Operation] = []
+    def _chain(self, operations: Iterable[Operation], names: Iterable[Name]) -> None:
+        names, after = frozenset(names), list[Operation]()
         for operation in operations:
-            self._step(operation, [name], after)
+            self._step(operation, names, after)
             after = [operation]
 
     def _step(self, operation: Operation, names: Iterable[Name], after: Iterable[Operation] = ()) -> None:
@@ -334,6 +399,13 @@ class _Planner:
         reason = f"its link is still the other end of interface {rival}, whose value is invalid"
         return Obstacle(ConfigState.PENDING, reason, (f"interface {rival}",))
 
+    def _is_spared(self, interface: Interface) -> Obstacle | None:
+        """Return why a pair that is to be made anew stays: links of others would go with it."""
+        own = self.claims.of.get(interface.name)
+        if own is None or own.id not in self.spared:
+            return None
+        return Obstacle(ConfigState.FAILED, _spared(own, self.spared[own.id], "cannot be made anew"))
+
     def _leaver(self, occupant: Link) -> Interface | None:
         """Return the interface whose link this is, if that has to go to another place."""
         interface = self.desired.interfaces.get(self.claims.by.get(occupant.id, ""))
@@ -348,6 +420,8 @@ class _Planner:
         pair_of = {end.name: pair for pair in intact for end in pair}
         waits: dict[Name, Name] = {}
         for pair in intact:
+            if any(self.claims.uppers.get(self.claims.of[end.name].id) for end in pair):
+                continue
             for end in pair:
                 occupant = self.claims.occupant(end)
                 leaver = self._leaver(occupant) if occupant else None
@@ -376,16 +450,26 @@ class _Planner:
             links = self.observed.links.get(id)
             if links is None or id in wanted or ref.type is not NamespaceType.NAMED:
                 continue
-            if not self.owner.made_namespace(links.get(LOOPBACK_IFINDEX)):
+            if not (self._has_made(ref, id) and self.owner.made_namespace(links.get(LOOPBACK_IFINDEX))):
                 continue
             left = [x for x in links.values() if x.id.ifindex != LOOPBACK_IFINDEX and x.host_name not in FALLBACK_LINKS]
             if all(link.id in self.doomed for link in left):
                 in_it = {op for op in self.steps if isinstance(op, LinkOperation) and op.target.namespace == id}
                 self._step(RemoveNamespace(ref, id), (), in_it | {self.doomed[link.id] for link in left})
 
+    def _has_made(self, ref: NamespaceRef, id: NsId) -> bool:
+        """Tell whether the agent remembers to have made a namespace; the mark alone may be forged."""
+        made = self.observed.remembered.namespaces
+        return ref.reference in made and made[ref.reference] in {None, id}
+
 
 def _target(link: Link) -> Target:
     return Target(link.id.namespace, link.host_name, link.id.ifindex)
+
+
+def _spared(link: Link, upper: Link, what: str) -> str:
+    """Say what keeps a link as it is: a link of somebody else's that sits on it."""
+    return f"{link} {what}: {upper}, which somebody else has made, is on it; remove that first"
 
 
 def _duplicates(interface: Interface, link: Link) -> Obstacle | None:

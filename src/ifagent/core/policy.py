@@ -26,12 +26,14 @@ class Policy:
     ``namespaces`` are patterns such as ``named:lab-*`` or ``own``: an interface has to be in a namespace whose
     reference one of them matches. ``existing`` are patterns of host names, such as ``eth1``: links of the host that
     an interface of kind ``existing`` or ``loopback`` may change. A pattern with a wild card does not reach links that
-    keep the host connected. Patterns are those of :mod:`fnmatch`. ``max_interfaces`` and ``max_namespaces`` are how
-    many interfaces, and how many different references, are looked at.
+    keep the host connected. ``taps`` are patterns of host names too: TAPs of the host that an AUTO_TAP may adopt. A
+    pattern with a wild card does not reach those that the host uses. Patterns are those of :mod:`fnmatch`.
+    ``max_interfaces`` and ``max_namespaces`` are how many interfaces, and how many different references, are looked at.
     """
 
     namespaces: tuple[str, ...] = ("*",)
     existing: tuple[str, ...] = ()
+    taps: tuple[str, ...] = ("*",)
     max_interfaces: int = DEFAULT_MAX_INTERFACES
     max_namespaces: int = DEFAULT_MAX_NAMESPACES
 
@@ -46,9 +48,11 @@ class Policy:
 
     def allows_existing(self, host_name: HostName, *, uplink: bool) -> bool:
         """Tell whether a link of the host's may be changed; ``uplink``: it keeps the host connected."""
-        if host_name in self.existing:
-            return True
-        return not uplink and any(fnmatchcase(host_name, pattern) for pattern in self.existing)
+        return _allows(self.existing, host_name, by_name_only=uplink)
+
+    def allows_tap(self, host_name: HostName, *, in_use: bool) -> bool:
+        """Tell whether a TAP of the host's may be adopted; ``in_use``: the host has a use for it already."""
+        return _allows(self.taps, host_name, by_name_only=in_use)
 
     def is_exceeded(self, interfaces: int, references: int) -> bool:
         """Tell whether so many interfaces and references are more than allowed, so that it matters which they are."""
@@ -58,6 +62,11 @@ class Policy:
     def asks_for_uplinks(self) -> bool:
         """True if it matters which links keep the host connected."""
         return any(_WILD & set(pattern) for pattern in self.existing)
+
+
+def _allows(patterns: Collection[str], host_name: HostName, *, by_name_only: bool) -> bool:
+    """Tell whether patterns allow a link; ``by_name_only``: a pattern with a wild card does not reach it."""
+    return host_name in patterns or (not by_name_only and any(fnmatchcase(host_name, p) for p in patterns))
 
 
 def references_within(refs: Collection[NamespaceRef], most: int) -> frozenset[NamespaceRef]:

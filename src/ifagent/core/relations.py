@@ -11,6 +11,7 @@ from typing import TypeVar
 from ifagent.core.interface import AutoTap, HostName, Interface, Name, NamespaceRef
 from ifagent.core.link import LOOPBACK_IFINDEX, Link, LinkId, NsId
 from ifagent.core.ownership import Owner
+from ifagent.core.remembered import Remembered
 from ifagent.core.veths import peer_name_of
 
 K = TypeVar("K")
@@ -39,6 +40,8 @@ class Relations:
         self._at: dict[tuple[NsId, HostName], Link] = {}
         self._marks_in: dict[NsId, set[LinkId]] = {}
         self._leading_to: dict[NsId, set[NamespaceRef]] = {}
+        self._uppers: dict[LinkId, set[LinkId]] = {}
+        self._adopted: dict[LinkId, Name] = {}
 
     # What is told
 
@@ -68,10 +71,14 @@ class Relations:
             if (at := self._at.get((before.id.namespace, before.host_name))) is not None and at.id == before.id:
                 del self._at[before.id.namespace, before.host_name]
             self.without_checksums.discard(before.id)
+            if before.lower is not None:
+                _take(self._uppers, before.lower, before.id)
         if after is not None:
             for name in self.names_on(after):
                 _put(self._links_of, name, after.id)
             self._at[after.id.namespace, after.host_name] = after
+            if after.lower is not None:
+                _put(self._uppers, after.lower, after.id)
             if self._owner.without_checksums(after):
                 self.without_checksums.add(after.id)
         link = after or before
@@ -84,6 +91,14 @@ class Relations:
             _take(self._leading_to, before, ref)
         if after is not None:
             _put(self._leading_to, after, ref)
+
+    def remember(self, remembered: Remembered) -> None:
+        """Take note of which links the agent remembers to have adopted."""
+        for id, name in self._adopted.items():
+            _take(self._links_of, name, id)
+        self._adopted = {a.link: a.name for a in remembered.adoptions.values() if a.link is not None}
+        for id, name in self._adopted.items():
+            _put(self._links_of, name, id)
 
     def _remark(self, id: LinkId, *, marked: bool) -> None:
         there = self._marks_in.get(id.namespace, set())
@@ -104,10 +119,12 @@ class Relations:
     def is_ours(self, link: Link) -> bool:
         """Tell whether this agent has made, adopted or borrowed a link."""
         owner = self._owner
-        return owner.owns(link) or bool(owner.adoption(link) or owner.borrowing(link))
+        return owner.owns(link) or link.id in self._adopted or bool(owner.adoption(link) or owner.borrowing(link))
 
     def names_on(self, link: Link) -> Iterator[Name]:
-        """Yield the interfaces that a link's alias names."""
+        """Yield the interfaces that a link's alias names, or that are remembered to have adopted it."""
+        if (adopter := self._adopted.get(link.id)) is not None:
+            yield adopter
         if not link.alias:
             return
         if (name := self._owner.name_of(link)) is not None:
@@ -116,8 +133,12 @@ class Relations:
             yield mark.name
 
     def links_of(self, name: Name) -> frozenset[LinkId]:
-        """Return the links whose alias names an interface."""
+        """Return the links whose alias names an interface, and the one that it is remembered to have adopted."""
         return frozenset(self._links_of.get(name, ()))
+
+    def uppers_of(self, id: LinkId) -> frozenset[LinkId]:
+        """Return the links that sit on a link."""
+        return frozenset(self._uppers.get(id, ()))
 
     def naming_as_peer(self, name: Name) -> frozenset[Name]:
         """Return the veth ends that name an interface as their peer."""

@@ -1,26 +1,59 @@
-"""TAPs: links that another program makes, that the agent adopts while they are declared, and then gives back."""
+"""TAPs: links that another program makes, that the agent adopts while they are declared, and then gives back.
+
+What an interface leaves open is as the TAP's creator has it, whenever he sets it. Given back it is as it was when it
+was adopted: name, namespace, alias, admin state, master, addresses, and MAC and MTU if the agent has changed them.
+Whoever is root in the namespace of an adopted TAP can forge what its alias says, so a TAP of which nothing but that
+tells of an adoption stays where it is: the agent only takes off what it may have put there.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
 
 from ifagent.core.claims import Claims
 from ifagent.core.configure import Attributes
 from ifagent.core.interface import Interface
 from ifagent.core.link import Link
-from ifagent.core.operations import DeleteAddress, MoveLink, Operation, SetLink, Target
-from ifagent.core.ownership import Adoption
+from ifagent.core.operations import AddAddress, DeleteAddress, MoveLink, Operation, Place, SetLink, Target
 from ifagent.core.plan import Obstacle
+from ifagent.core.remembered import Adoption
 from ifagent.core.state import ConfigState
 
 
-def tap_attributes(claims: Claims, interface: Interface, link: Link) -> Attributes:
-    """Return what an adopted TAP is to have; what the interface leaves open is as its creator had it."""
-    before = claims.adopted.get(link.id)
-    mac = interface.phys_address or (before.mac if before else "") or link.mac
+def adoption_of(claims: Claims, interface: Interface, link: Link, place: Place) -> Adoption:
+    """Return what is to be remembered of an adopted TAP before anything is done to it."""
+    before = claims.adopted.get(link.id) or claims.marked_as_adopted.get(link.id)
+    if before is None:
+        before = Adoption(
+            name=interface.name,
+            host_name=link.host_name,
+            mac=link.mac,
+            mtu=link.mtu,
+            up=link.up,
+            alias=claims.owner.alias_before(link),
+            master=link.master,
+            addresses=tuple(address.interface for address in link.addresses if not address.made_by_kernel),
+        )
+    if interface.phys_address and not interface.link_only:
+        before = before if before.keeps_mac else replace(before, mac=link.mac, keeps_mac=True)
+    elif before.keeps_mac and link.mac == before.mac:
+        before = replace(before, keeps_mac=False)
+    if interface.mtu:
+        before = before if before.keeps_mtu else replace(before, mtu=link.mtu, keeps_mtu=True)
+    elif before.keeps_mtu and link.mtu == before.mtu:
+        before = replace(before, keeps_mtu=False)
+    return replace(before, link=link.id, moving_to=None if place == link.id.namespace else place)
+
+
+def tap_attributes(claims: Claims, interface: Interface, adoption: Adoption) -> Attributes:
+    """Return what an adopted TAP is to have; what is ``None`` is as its creator has it."""
+    mac = interface.phys_address or (adoption.mac if adoption.keeps_mac else "")
     return Attributes(
-        mac=None if interface.link_only else mac,
-        mtu=interface.mtu or (before.mtu if before else 0) or link.mtu,
+        mac=None if interface.link_only else mac or None,
+        mtu=interface.mtu or (adoption.mtu if adoption.keeps_mtu else 0) or None,
         up=interface.enabled,
-        alias=claims.owner.adopted_alias(interface.name, before or link),
+        alias=claims.owner.adopted_alias(adoption),
         addresses=None if interface.link_only else interface.ip_addresses,
     )
 
@@ -31,14 +64,16 @@ def tap_missing(claims: Claims, interface: Interface) -> Obstacle:
     there = claims.at_target(Target(claims.observed.own, name))
     reason = f"no program has made the TAP {name} in the agent's own namespace"
     if there is not None:
-        reason = f"{there} is in the agent's own namespace, but it is not a TAP that can be adopted"
+        why = claims.why_not_adoptable(there) or "another interface adopts it"
+        reason = f"{there} is in the agent's own namespace, but {why}"
     return Obstacle(ConfigState.PENDING, reason, (f"tap {name}",))
 
 
 def give_back(claims: Claims, link: Link, before: Adoption) -> list[Operation]:
     """Return what makes an adopted TAP what it was, each operation to be carried out after the one before it.
 
-    Where somebody else has its old name by now, or that is not known, it keeps the one it has.
+    Nothing where it is that already. Where somebody else has its old name by now, or that is not known, it keeps the
+    one it has.
     """
     own = claims.observed.own
     here = Target(link.id.namespace, link.host_name, link.id.ifindex)
@@ -47,19 +82,41 @@ def give_back(claims: Claims, link: Link, before: Adoption) -> list[Operation]:
     if occupant is not None and occupant.id != link.id:
         home = Target(own, link.host_name)
     operations: list[Operation] = []
+    seen = link
     if link.id.namespace != own:
-        # Moving takes the addresses off.
         operations.append(MoveLink(here, own, home.host_name))
         here = home
-    else:
-        operations += [DeleteAddress(here, a.interface, a.peer) for a in link.addresses if not a.made_by_kernel]
-    operations.append(
-        SetLink(
-            target=here,
-            host_name=home.host_name if home.host_name != here.host_name else None,
-            mac=before.mac if before.mac not in {"", link.mac} else None,
-            mtu=before.mtu if before.mtu not in {0, link.mtu} else None,
-            alias="",
-        )
-    )
+        # It arrives down, without addresses and no port.
+        seen = replace(link, host_name=home.host_name, up=False, master=0, addresses=())
+    operations += _take_off(here, seen, before)
+    master = claims.observed.links.get(own, {}).get(before.master)
+    wanted = {
+        "host_name": home.host_name,
+        "mac": before.mac if before.keeps_mac or before.link is None else "",
+        "mtu": before.mtu if before.keeps_mtu or before.link is None else 0,
+        "master": before.master if master is not None and master.kind == "bridge" else 0,
+    }
+    different = {field: value for field, value in wanted.items() if value and value != getattr(seen, field)}
+    if before.up not in {None, seen.up}:
+        different["up"] = before.up
+    there = [address.interface for address in seen.addresses]
+    operations += [AddAddress(here, address) for address in before.addresses if address not in there]
+    if different or seen.alias != before.alias:
+        # The mark goes last: until then the TAP is the agent's to give back.
+        operations.append(SetLink(target=here, alias=before.alias, **different))  # type: ignore[arg-type]
     return operations
+
+
+def let_lie(link: Link) -> list[Operation]:
+    """Return what takes off a TAP what the agent may have put on it, and leaves it where it is."""
+    here = Target(link.id.namespace, link.host_name, link.id.ifindex)
+    return [*_take_off(here, link, None), SetLink(target=here, alias="")]
+
+
+def _take_off(here: Target, link: Link, before: Adoption | None) -> Iterable[Operation]:
+    kept = before.addresses if before else ()
+    return [
+        DeleteAddress(here, address.interface, address.peer)
+        for address in link.addresses
+        if not address.made_by_kernel and (address.peer is not None or address.interface not in kept)
+    ]

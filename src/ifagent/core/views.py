@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ifagent.core.interface import Interface, Name, NamespaceRef
 from ifagent.core.link import Link, LinkId, NsId
+from ifagent.core.remembered import Remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,11 @@ class Observed:
     that is listened to, by ifindex. ``unreachable`` says why a namespace that exists cannot be entered, ``absent``
     why a reference leads to none.
     ``ipv6_newest_first`` says how this kernel lists IPv6 addresses of one scope. ``host`` are the namespaces that are
-    the host's: the agent's own and that of the first process. ``uplinks`` are links that keep the host connected.
+    the host's: the agent's own and that of the first process. ``uplinks`` are links that keep the host connected,
+    ``routed`` those that any of the host's routes leads out of.
+    ``remembered`` is what the agent knows of its own, whatever the marks say. ``known`` are ends of pairs that were
+    whole and in their places when they were planned, and have been there ever since. ``moved`` tells where the link of
+    an interface was until the agent moved it, from then until it is planned the next time.
     """
 
     own: NsId
@@ -51,6 +56,10 @@ class Observed:
     ipv6_newest_first: bool = True
     host: frozenset[NsId] = frozenset()
     uplinks: frozenset[LinkId] = frozenset()
+    routed: AbstractSet[LinkId] = frozenset()
+    remembered: Remembered = field(default_factory=Remembered)
+    known: AbstractSet[LinkId] = frozenset()
+    moved: Mapping[Name, LinkId] = field(default_factory=dict)
 
     def link(self, id: LinkId | None) -> Link | None:
         """Return the link, ``None`` if there is none or its namespace is not listened to."""

@@ -106,10 +106,10 @@ class Ack(NamedTuple):
 
 
 class LinkMessage(NamedTuple):
-    """One link as a message describes it; the peer is an ifindex in a namespace known by a relative id.
+    """One link as a message describes it; the link it refers to is an ifindex in a namespace known by a relative id.
 
-    ``peer_nsid`` is ``None`` where the peer is in the link's own namespace; ``peer_ifindex`` is 0 where the
-    message says nothing of a peer.
+    That is the peer of a veth, and what others sit on. ``link_nsid`` is ``None`` where it is in the link's own
+    namespace; ``link_ifindex`` is 0 where the message names none.
     """
 
     ifindex: int
@@ -123,8 +123,8 @@ class LinkMessage(NamedTuple):
     group: int
     alias: str
     master: int
-    peer_ifindex: int
-    peer_nsid: int | None
+    link_ifindex: int
+    link_nsid: int | None
     min_mtu: int = 0
     max_mtu: int = 0
 
@@ -200,7 +200,6 @@ def parse_link(data: bytes, message: Message) -> LinkMessage | None:
     if not name:
         raise MalformedMessage(f"the link with ifindex {ifindex} has no name")
     kind = _kind(found.get(IFLA_LINKINFO, b""))
-    veth = kind == "veth"
     return LinkMessage(
         ifindex=ifindex,
         host_name=HostName(name),
@@ -213,8 +212,8 @@ def parse_link(data: bytes, message: Message) -> LinkMessage | None:
         group=_number(found.get(IFLA_GROUP)),
         alias=_text(found.get(IFLA_IFALIAS, b"")),
         master=_number(found.get(IFLA_MASTER)),
-        peer_ifindex=_number(found.get(IFLA_LINK)) if veth else 0,
-        peer_nsid=_id(found[IFLA_LINK_NETNSID]) if veth and IFLA_LINK_NETNSID in found else None,
+        link_ifindex=_number(found.get(IFLA_LINK)) if kind else 0,
+        link_nsid=_id(found[IFLA_LINK_NETNSID]) if kind and IFLA_LINK_NETNSID in found else None,
         min_mtu=_number(found.get(IFLA_MIN_MTU)),
         max_mtu=_number(found.get(IFLA_MAX_MTU)),
     )

@@ -213,17 +213,23 @@ class Mirror:
         if link.kind != "veth":
             self._part(id_)
             return
-        if not link.peer_ifindex:
+        peer = self._referred_to(namespace, link)
+        if peer is None or peer.namespace not in self._namespaces:
             return
-        there = namespace if link.peer_nsid is None else self._resolve(namespace, link.peer_nsid)
-        if there not in self._namespaces or link.peer_ifindex not in self._namespaces[there].links:
+        if peer.ifindex not in self._namespaces[peer.namespace].links:
             return
-        peer = LinkId(there, link.peer_ifindex)
         if self._peers.get(id_) != peer:
             self._part(id_)
             self._part(peer)
             self._peers[id_], self._peers[peer] = peer, id_
             self._touched[id_] = self._touched[peer] = None
+
+    def _referred_to(self, namespace: NsId, link: LinkMessage) -> LinkId | None:
+        """Return the link that a message names as peer or lower one, ``None`` where its namespace is not known."""
+        if not link.link_ifindex:
+            return None
+        there = namespace if link.link_nsid is None else self._resolve(namespace, link.link_nsid)
+        return None if there is None else LinkId(there, link.link_ifindex)
 
     def _part(self, id_: LinkId) -> None:
         peer = self._peers.pop(id_, None)
@@ -259,6 +265,7 @@ class Mirror:
             group=said.group,
             alias=said.alias,
             peer=self._peers.get(id_),
+            lower=None if said.kind in {"", "veth"} else self._referred_to(id_.namespace, said),
             master=said.master,
             min_mtu=said.min_mtu,
             max_mtu=said.max_mtu,

@@ -41,6 +41,7 @@ from ifagent.kernel.rtnetlink import (
     IFLA_INFO_DATA,
     IFLA_INFO_KIND,
     IFLA_LINKINFO,
+    IFLA_MASTER,
     IFLA_MTU,
     IFLA_NET_NS_FD,
     IFLA_STATS_LINK_64,
@@ -209,6 +210,8 @@ def _set_link(operation: SetLink) -> bytes:
         body += _attribute(IFLA_IFALIAS, operation.alias.encode())  # an empty one takes the alias away
     if operation.group is not None:
         body += _attribute(IFLA_GROUP, U32.pack(operation.group))
+    if operation.master is not None:
+        body += _attribute(IFLA_MASTER, U32.pack(operation.master))
     return _request(RTM_NEWLINK, body)
 
 

@@ -80,7 +80,7 @@ class OperationCheck:
             raise AgentBug(f"the kernel was asked for what the contract forbids: {field} of {self._operation!r}")
 
     def _check_attributes(self, operation: SetLink) -> None:
-        names = ("host_name", "mac", "mtu", "up", "alias", "group")
+        names = ("host_name", "mac", "mtu", "up", "alias", "group", "master")
         given = {name: getattr(operation, name) for name in names if getattr(operation, name) is not None}
         self._require(bool(given), "nothing to set")
         for name, value in given.items():
@@ -89,7 +89,7 @@ class OperationCheck:
                     self._check_host_name(value)
                 case "mac":
                     self._require(_is_mac(value), name)
-                case "mtu" | "group":
+                case "mtu" | "group" | "master":
                     self._check_number(name, value)
                 case "up":
                     self._require(isinstance(value, bool), name)

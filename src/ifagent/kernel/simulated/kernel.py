@@ -289,6 +289,7 @@ class SimulatedKernel:
                     host_name=operation.host_name,
                     alias=operation.alias,
                     up=operation.up,
+                    master=operation.master,
                 )
             case MoveLink(target, to, host_name):
                 world.move(self._find(target), self._place(to), host_name)

@@ -44,10 +44,16 @@ class Outside:
             lambda: self._world.set_ipv6_disabled(self._world.find_namespace(where), disabled=disabled),
         )
 
-    def add_link(self, where: Where, host_name: str, *, kind: str = "dummy", mac: str = "") -> int:
-        """Make a link with no other end, such as a bridge or a dummy; return its ifindex."""
+    def add_link(self, where: Where, host_name: str, *, kind: str = "dummy", mac: str = "", lower: str = "") -> int:
+        """Make a link with no other end, such as a bridge or a dummy; return its ifindex.
+
+        ``lower`` is the host name of the link in the same namespace that it sits on, such as that of a macvlan.
+        """
         return self._do(
-            "add link", lambda: self._world.add_link(self._world.find_namespace(where), host_name, kind, mac)
+            "add link",
+            lambda: self._world.add_link(
+                self._world.find_namespace(where), host_name, kind, mac, self._find(where, lower) if lower else None
+            ),
         ).ifindex
 
     def add_veth(self, where: Where, host_name: str, peer_where: Where, peer_host_name: str) -> None:
@@ -82,6 +88,7 @@ class Outside:
         new_host_name: str | None = None,
         alias: str | None = None,
         up: bool | None = None,
+        master: int | None = None,
     ) -> None:
         """Change attributes of a link; ``None`` leaves one as it is."""
         self._do(
@@ -94,6 +101,7 @@ class Outside:
                 host_name=new_host_name,
                 alias=alias,
                 up=up,
+                master=master,
             ),
         )
 

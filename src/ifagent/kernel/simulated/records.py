@@ -40,6 +40,8 @@ class WorldLink:
     checksums: Checksums = field(default_factory=Checksums)
     counters: LinkCounters = field(default_factory=LinkCounters)
     peer: WorldLink | None = None
+    lower: WorldLink | None = None
+    master: int = 0
     ipv4: list[Address] = field(default_factory=list)
     ipv6: list[Address] = field(default_factory=list)
 
@@ -91,6 +93,8 @@ class WorldLink:
             group=self.group,
             alias=self.alias,
             peer=peer,
+            lower=self.lower.id if self.lower is not None and self.lower.namespace.held else None,
+            master=self.master,
             min_mtu=ETHERNET_MTU.start if limited else 0,
             max_mtu=ETHERNET_MTU.stop - 1 if limited else 0,
             speed=self.speed,

@@ -97,12 +97,15 @@ class World:
 
     # Links
 
-    def add_link(self, namespace: WorldNamespace, host_name: str, kind: str, mac: str = "") -> WorldLink:
-        """Make a link that has no other end."""
+    def add_link(
+        self, namespace: WorldNamespace, host_name: str, kind: str, mac: str = "", lower: WorldLink | None = None
+    ) -> WorldLink:
+        """Make a link that has no other end; with ``lower``, one that sits on that and goes with it."""
         _check_name(namespace, host_name)
         if mac:
             _check_mac(mac)
         link = WorldLink(namespace, namespace.free_ifindex(), HostName(host_name), kind, mac or self._random_mac())
+        link.lower = lower
         namespace.links[link.ifindex] = link
         self._changed(link.id)
         return link
@@ -158,6 +161,8 @@ class World:
     def _remove(self, link: WorldLink) -> None:
         for end in (link, link.peer):
             if end is not None:
+                for upper in [x for n in self.namespaces.values() for x in n.links.values() if x.lower is end]:
+                    self._remove(upper)
                 del end.namespace.links[end.ifindex]
                 self._changed(end.id)
 
@@ -195,8 +200,11 @@ class World:
         del link.namespace.links[link.ifindex]
         self._changed(link.id)
         link.promotes = False
+        link.master = 0
         link.namespace, link.ifindex = to, to.free_ifindex(link.ifindex)
         to.links[link.ifindex] = link
+        for upper in [x for n in self.namespaces.values() for x in n.links.values() if x.lower is link]:
+            self._changed(upper.id)
         if link.peer is not None and had_carrier:
             _lose_carrier(link, link.peer)
         self._touched(link)
@@ -211,6 +219,7 @@ class World:
         host_name: str | None = None,
         alias: str | None = None,
         up: bool | None = None,
+        master: int | None = None,
     ) -> None:
         """Change attributes in the order of ``do_setlink``: what comes before a refusal stays changed.
 
@@ -232,8 +241,10 @@ class World:
                 link.alias = alias
             if up is not None:
                 (self._set_up if up else self._set_down)(link)
+            if master is not None:
+                self._set_master(link, master)
         finally:
-            if link.up or any(value is not None for value in (mac, mtu, host_name, up)):
+            if link.up or any(value is not None for value in (mac, mtu, host_name, up, master)):
                 self._touched(link)
 
     def _set_mtu(self, link: WorldLink, mtu: int) -> None:
@@ -247,6 +258,14 @@ class World:
             flush_ipv6(link)
         else:
             make_automatic_ipv6(link)
+
+    def _set_master(self, link: WorldLink, master: int) -> None:
+        """Make a link a port of a bridge, or of nothing."""
+        if master and master not in link.namespace.links:
+            raise Refused(errno.EINVAL)
+        if master and link.namespace.links[master].kind != "bridge":
+            raise Refused(errno.EOPNOTSUPP)
+        link.master = master
 
     def _set_mac(self, link: WorldLink, mac: str) -> None:
         """Change the MAC; the automatic fe80 address keeps the old one until the link has been down."""

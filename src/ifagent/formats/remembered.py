@@ -1,0 +1,49 @@
+"""What an agent remembers, as plain values for its runtime file. The format is the agent's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from ifagent.core.interface import NamespaceRef
+from ifagent.core.link import NsId
+from ifagent.core.remembered import Adoption, Remembered
+from ifagent.errors import BrokenFile
+
+_ADOPTION = TypeAdapter(Adoption)
+_NAMESPACES = TypeAdapter(dict[str, int | None])
+
+
+def remembered_to_json(remembered: Remembered) -> dict[str, Any]:
+    """Return values that JSON can write."""
+    return {
+        "adoptions": [_adoption_to_json(adoption) for adoption in remembered.adoptions.values()],
+        "namespaces": dict(remembered.namespaces),
+    }
+
+
+def parse_remembered(value: object, path: object) -> Remembered:
+    """Return what :func:`remembered_to_json` has written. Raises :class:`BrokenFile` for anything else."""
+    if not isinstance(value, Mapping) or not isinstance(value.get("adoptions"), list):
+        raise BrokenFile(path, "is not what an agent remembers")
+    try:
+        adoptions = [_ADOPTION.validate_python(each) for each in value["adoptions"]]
+        namespaces = _NAMESPACES.validate_python(value.get("namespaces"))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise BrokenFile(path, f"is not what an agent remembers: {place}: {first['msg']}") from None
+    return Remembered(
+        {a.name: a for a in adoptions}, {n: None if id is None else NsId(id) for n, id in namespaces.items()}
+    )
+
+
+def _adoption_to_json(adoption: Adoption) -> dict[str, Any]:
+    values = asdict(adoption)
+    values["addresses"] = [str(address) for address in adoption.addresses]
+    if isinstance(adoption.moving_to, NamespaceRef):
+        values["moving_to"] = {"type": adoption.moving_to.type, "reference": adoption.moving_to.reference}
+    return values
