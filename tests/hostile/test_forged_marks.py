@@ -25,6 +25,9 @@ def forge_tap(space: str, host_name: str, alias: str) -> None:
     """Make a TAP as root of a namespace can, with an alias of his choice."""
     ip("-n", space, "tuntap", "add", "dev", host_name, "mode", "tap")
     ip("-n", space, "link", "set", "dev", host_name, "address", FORGED_MAC, "alias", alias)
+    ip(
+        "-n", space, "link", "set", "dev", host_name, "up"
+    )  # of the alias of a link that is down the kernel tells nobody
 
 
 def is_anywhere_but(lab: Lab, home: str, *spaces: str) -> bool:
@@ -76,7 +79,7 @@ def test_a_forged_tap_is_not_taken_for_that_of_another_tenant(running: Lab) -> N
     until(lambda: not running.link("vm1", hostile).get("ifalias"), what=running.logs)
     a_round_later(running, 1400)
     assert running.state("vm1")["config_state"] == "PENDING"
-    assert not is_anywhere_but(running, hostile, tenant if tenant in running.spaces() else hostile)
+    assert not is_anywhere_but(running, hostile, *({tenant} & running.spaces()))
     ip("tuntap", "add", "dev", "vm1", "mode", "tap")
     running.until_applied("vm1")
     assert addresses(running.link("vm1", tenant)) == ["10.0.0.1/24"]
@@ -103,13 +106,15 @@ def test_a_forged_pair_does_not_become_the_link_between_two_others(lab: Lab) -> 
     lab.put(*pair("h0", "h1", "", hostile))
     lab.start_agent()
     lab.until_applied("h0", "h1")
+    lab.kill_agent()  # so that the pair is found when it is wanted, and not before
     group = str(lab.link("h1", hostile)["group"])
-    ip("-n", hostile, "link", "add", "a", "type", "veth", "peer", "name", "b")
+    ip("-n", hostile, "link", "add", "name", "a", "type", "veth", "peer", "name", "b")
     for end in ("a", "b"):
         ip("-n", hostile, "link", "set", "dev", end, "alias", f"ifagent/{lab.label}/{end}", "group", group)
     ip("-n", hostile, "link", "add", "link", "a", "name", "tapped", "type", "macvlan", "mode", "bridge")
-    forged = {lab.link(end, hostile)["address"] for end in ("a", "b") if end in lab.links(hostile)}
+    forged = {lab.link(end, hostile)["address"] for end in ("a", "b")}
     lab.put(*pair("a", "b", one, two))
+    lab.start_agent()
     lab.until_applied("a", "b")
     assert {lab.link("a", one)["address"], lab.link("b", two)["address"]}.isdisjoint(forged)
     assert "link_netnsid" not in lab.link("tapped", hostile)
@@ -121,6 +126,7 @@ def test_a_forged_alias_keeps_nobody_elses_interface_from_being_applied(running:
     running.until_applied("h0", "h1")
     ip("-n", hostile, "link", "add", "decoy", "type", "bridge")
     ip("-n", hostile, "link", "set", "dev", "decoy", "alias", f"ifagent/{running.label}/a")
+    ip("-n", hostile, "link", "set", "dev", "decoy", "up")
     running.put(*pair("a", "b", one, two))
     running.until_applied("a", "b")
     ip("-n", one, "link", "del", "dev", "a")
@@ -155,6 +161,20 @@ def test_what_it_has_made_is_removed_after_a_restart(lab: Lab) -> None:
 
 
 def test_root_of_a_namespace_cannot_follow_a_link_that_is_moved_away(running: Lab) -> None:
+    hostile, other = running.space("hostile"), running.space("other")
+    ip("netns", "add", hostile)
+    running.put(veth("a", "b", hostile), veth("b", "a"))
+    running.until_applied("a", "b")
+    ip("-n", hostile, "link", "add", "link", "a", "name", "mv", "type", "macvlan")
+    running.put(veth("a", "b", other, mtu=1400))
+    assert "mv (macvlan" in running.until_state("a", "FAILED")["reason"]
+    assert "link_netnsid" not in running.link("mv", hostile), "a macvlan that sits on a link elsewhere"
+    ip("-n", hostile, "link", "del", "dev", "mv")
+    running.until_state("a", "APPLIED", mtu=1400)
+    assert "a" in running.links(other)
+
+
+def test_nor_can_he_in_the_moment_of_the_move(running: Lab) -> None:
     """He puts a macvlan on it again and again while it goes to somebody else."""
     hostile, other, peer = running.space("hostile"), running.space("other"), running.space("peer")
     ip("netns", "add", hostile)
