@@ -24,3 +24,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def anyio_backend() -> str:
     """Run every asynchronous test on asyncio, the one backend that the agent supports."""
     return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _all_log_lines() -> None:
+    """Have every test begin as if nothing had been logged: what others said often is not left out of its log."""
+    from ifagent.log import limiter
+
+    limiter.forget()

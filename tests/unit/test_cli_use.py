@@ -376,7 +376,9 @@ def test_help_needs_nothing_but_click() -> None:
         "ifagent.cli",
         "ifagent.cli.app",
         "ifagent.cli.failures",
+        "ifagent.cli.output",
         "ifagent.errors",
+        "ifagent.visible",
     }
     assert not {"asyncio", "grpc", "pydantic", "rich", "ruamel", "structlog"} & loaded
 

@@ -12,6 +12,9 @@ def main() -> None:
     """Run the command with the arguments of the process, and exit."""
     # grpc reads this when it is imported; its fork handlers are of no use to a process that never forks.
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+    from ifagent.cli import streams
+
+    streams.prepare()
     from ifagent.cli.app import app
 
     app(prog_name="ifagent")

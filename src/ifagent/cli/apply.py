@@ -10,6 +10,7 @@ import click
 from ifagent.cli import logs
 from ifagent.cli.failures import Failure
 from ifagent.cli.options import place_options
+from ifagent.cli.output import complain, say
 from ifagent.cli.places import store_of
 from ifagent.cli.progress import wait_applied
 from ifagent.cli.validate import check_files
@@ -44,10 +45,10 @@ def command(
     place = store_of(store=store, label=label, socket=socket)
     checked = check_files(files)
     for warning in checked.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        complain(f"warning: {warning}")
     if checked.errors:
         for error in checked.errors:
-            click.echo(error, err=True)
+            complain(error)
         raise Failure("nothing was declared, the files have errors")
     interfaces = list(checked.interfaces.values())
     anyio.run(_apply, place, interfaces, wait, backend="asyncio")
@@ -57,7 +58,7 @@ async def _apply(store: Store, interfaces: list[Interface], wait: float | None) 
     async with store:
         await store.put(interfaces)
         count = f"{len(interfaces)} {'interface' if len(interfaces) == 1 else 'interfaces'}"
-        click.echo(f"{count} declared")
+        say(f"{count} declared")
         if wait is None or not interfaces:
             return
         await wait_applied(store, {interface.name for interface in interfaces}, wait, prefix="declared, but ")

@@ -10,6 +10,7 @@ import click
 from ifagent.cli import logs
 from ifagent.cli.failures import Failure
 from ifagent.cli.options import place_options
+from ifagent.cli.output import say
 from ifagent.cli.places import store_of
 from ifagent.client.stores import Store
 from ifagent.core.interface import Name
@@ -28,7 +29,7 @@ def command(
     logs.configure(level=log_level, format=log_format)
     deleted = anyio.run(_delete, store_of(store=store, label=label, socket=socket), names, backend="asyncio")
     for name in sorted(deleted):
-        click.echo(f"{name}: deleted")
+        say(f"{name}: deleted")
     missing = [name for name in dict.fromkeys(names) if name not in deleted]
     if missing:
         raise Failure(f"not declared in {store}: {', '.join(missing)}")

@@ -22,6 +22,7 @@ from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from ifagent.agent import Agent
 from ifagent.core.interface import HostName
@@ -34,6 +35,7 @@ from ifagent.kernel.syscalls import inside
 from ifagent.nsfs import OWN_NAMESPACE_PATH
 from ifagent.settings import Settings
 from ifagent.sources.files import FileSource
+from ifagent.visible import visible
 
 T = TypeVar("T")
 
@@ -135,7 +137,7 @@ class _Demo:
 
     def _report(self, text: str) -> None:
         self.console.print(self._table())
-        self.console.print(f"   {text}")
+        self.console.print(Text(visible(f"   {text}")))
 
     def _state(self, name: str) -> InterfaceState:
         state = self.agent.state(name)

@@ -11,7 +11,9 @@ from typing import IO, Any, NoReturn
 
 import click
 
+from ifagent.cli.output import complain
 from ifagent.errors import AgentBug, IfagentError, InvalidSettings, MissingRights
+from ifagent.visible import visible
 
 NOT_SO = 1
 WRONG_USE = 2
@@ -20,14 +22,21 @@ RIGHTS = "root, or CAP_NET_ADMIN, CAP_SYS_ADMIN and CAP_NET_BROADCAST"
 
 
 class Failure(click.ClickException):
-    """Ends the command with a message and exit code 1: the thing asked for is not so."""
+    """Ends the command with a message, of several lines if given, and exit code 1: the thing asked for is not so."""
 
     exit_code = NOT_SO
 
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the message, without click's usage lines."""
-        for line in self.message.splitlines():
-            click.echo(f"ifagent: {line}", file=file, err=file is None)
+        for line in self.lines:
+            if file is None:
+                complain(f"ifagent: {line}")
+            else:
+                click.echo(f"ifagent: {visible(line)}", file=file)
 
 
 class WrongUse(Failure):
@@ -60,7 +69,9 @@ def _end(error: BaseException) -> NoReturn:
         where = f"{error.filename}: " if error.filename else ""
         hint = "" if where or error.errno != errno.EPERM else f", this needs {RIGHTS}"
         raise Failure(f"{where}{error.strerror or error}{hint}") from error
-    raise (WrongUse if isinstance(error, InvalidSettings | MissingRights) else Failure)(str(error)) from error
+    # What is wrong may quote a line feed that somebody put there; those of missing rights are ours.
+    lines = str(error).split("\n") if isinstance(error, MissingRights) else [str(error)]
+    raise (WrongUse if isinstance(error, InvalidSettings | MissingRights) else Failure)(*lines) from error
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

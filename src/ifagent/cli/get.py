@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import click
 from ifagent.cli import logs
 from ifagent.cli.failures import Failure
 from ifagent.cli.options import json_option, place_options
+from ifagent.cli.output import complain, say_json
 from ifagent.cli.places import store_of
 from ifagent.client.stores import Store
 from ifagent.core.events import Declaration
@@ -48,11 +48,11 @@ def command(
         pairs = {name: pairs[name]}
     if as_json:
         objects = [_object(name, pair) for name, pair in pairs.items()]
-        click.echo(json.dumps(objects if name is None else objects[0], indent=2, ensure_ascii=False))
+        say_json(objects if name is None else objects[0], indent=2)
     elif pairs:
         _show(pairs)
     else:
-        click.echo(f"Nothing is declared in {store}.", err=True)
+        complain(f"Nothing is declared in {store}.")
 
 
 async def _pairs(store: Store) -> dict[Name, Pair]:
@@ -80,22 +80,22 @@ def _object(name: Name, pair: Pair) -> dict[str, Any]:
 
 
 def _show(pairs: dict[Name, Pair]) -> None:
-    from ifagent.cli.tables import add_row, coloured, new_table, show
+    from ifagent.cli.tables import Cell, Listing, coloured
     from ifagent.cli.words import namespace, peer_of, updown
 
-    table = new_table(
+    listing = Listing(
         "name", "type", "peer", "namespace", "host name", "wanted addresses", "addresses", "link", "state", "reason"
     )
     for name, (declaration, state) in pairs.items():
         interface = declaration.interface if declaration else None
-        cells = [name, "", "", "", "", ""]
+        cells: list[Cell] = [name, "", "", "", "", ""]
         if interface:
-            wanted = "\n".join(map(str, interface.ip_addresses))
+            wanted = [*map(str, interface.ip_addresses)]
             place = namespace(interface.namespace)
             cells = [name, interface.kind.type, peer_of(interface), place, str(interface.host_name), wanted]
         reason = state.reason if state else ""
         if declaration and not reason:
             reason = "; ".join([*map(str, declaration.errors), *declaration.warnings])
-        actual = "\n".join(map(str, state.ip_addresses)) if state else ""
-        add_row(table, [*cells, actual, updown(state) if state else "", coloured(state), reason])
-    show(table)
+        actual = [*map(str, state.ip_addresses)] if state else ""
+        listing.add([*cells, actual, updown(state) if state else "", coloured(state), reason])
+    listing.show()

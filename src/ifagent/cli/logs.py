@@ -1,48 +1,95 @@
 """Logs to stderr: for people, in colour on a terminal, or one JSON object a line.
 
 JSON objects have ``time`` (ISO 8601, UTC), ``level``, ``event`` and the event's own fields; records of other
-libraries have their ``logger``.
+libraries have their ``logger``. Nobody who logs waits for whoever reads the lines, see :mod:`ifagent.cli.log_writer`,
+and records of other libraries are bounded as the agent's own events are.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
 import time
-from collections.abc import MutableMapping
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import click
 import structlog
 
+from ifagent.cli.log_writer import dropped
+from ifagent.cli.streams import LineStream
+from ifagent.log import MAX_FIELD, PROCESSORS, limiter, tell_left_out
+from ifagent.log_limit import Limiter
+from ifagent.visible import cut, is_visible, json_text, visible
+
 _COLOURS = {"DEBUG": "bright_black", "INFO": "green", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "red"}
+
+MAX_TRACEBACK: Final = 32 * 1024
+"""Longest traceback that is written, in characters; the end of a longer one."""
 
 
 def configure(*, level: str, format: str) -> None:  # noqa: A002 the option is called so
     """Log from ``level`` on (other libraries from ``warning``) to stderr; ``format`` is ``console`` or ``json``."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if format == "json" else ConsoleFormatter(colour=_has_colour()))
+    formatter = JsonFormatter() if format == "json" else ConsoleFormatter(colour=_has_colour())
+    encoding = "utf-8" if format == "json" else sys.stderr.encoding
+    if isinstance(sys.stderr, LineStream):
+        writer = sys.stderr.writer
+        handler = Handler(formatter, writer.put, encoding)
+        writer.say_dropped, writer.tick = handler.say_dropped, handler.tick
+    else:  # somebody has replaced it
+        handler = Handler(formatter, lambda line: sys.stderr.write(line.decode(encoding)), encoding)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("ifagent").setLevel(level.upper())
-    # A pipe for stderr that nobody reads any more is no reason to say so on stderr.
-    logging.raiseExceptions = False
+    logging.captureWarnings(capture=True)
     # A logger of structlog's own would print to stdout, where programs read.
     structlog.configure(
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
-        processors=[structlog.stdlib.filter_by_level, _to_record],
+        processors=PROCESSORS,
     )
 
 
-def _to_record(
-    _logger: Any, _method: str, event: MutableMapping[str, Any]
-) -> tuple[tuple[str], dict[str, dict[str, Any]]]:
-    return (str(event["event"]).replace("%", "%%"),), {"extra": {"ifagent": dict(event)}}
+class Handler(logging.Handler):
+    """Hands lines in an encoding to ``put``."""
+
+    def __init__(self, formatter: logging.Formatter, put: Callable[[bytes], object], encoding: str) -> None:
+        super().__init__()
+        self.setFormatter(formatter)
+        self._put = put
+        self._encoding = encoding
+        self._others: Limiter[logging.LogRecord] = Limiter()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Have a record written, unless it is one of too many."""
+        if not hasattr(record, "ifagent"):
+            count = self._others.admit(record, event=(record.name, str(record.msg)[:MAX_FIELD]), now=time.monotonic())
+            if count is None:
+                return
+            record.left_out = count
+        self._put(self._line(record))
+
+    def _line(self, record: logging.LogRecord) -> bytes:
+        try:
+            text = self.format(record)
+        except Exception as error:  # noqa: BLE001 another library's record need not be one that can be formatted
+            text = visible(f"a log record of {record.name} cannot be formatted: {error!r}")
+        return f"{text}\n".encode(self._encoding, "backslashreplace")
+
+    def tick(self) -> bool:
+        """Write what is due of lines that were left out; tell whether there may be more of it."""
+        tell_left_out()
+        for record, count in self._others.due(time.monotonic()):
+            record.left_out = count
+            self._put(self._line(record))
+        return not (limiter.idle and self._others.idle)
+
+    def say_dropped(self, count: int) -> bytes:
+        """Return the line that says how many lines were dropped."""
+        return self._line(logging.makeLogRecord({"levelname": "WARNING", "ifagent": {"event": dropped(count)}}))
 
 
 def _has_colour() -> bool:
@@ -54,7 +101,14 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
     given = getattr(record, "ifagent", None)
     if isinstance(given, dict):
         return {"event": given["event"]} | given
-    return {"event": record.getMessage(), "logger": record.name}
+    fields = {"event": cut(record.getMessage(), MAX_FIELD), "logger": record.name}
+    count = getattr(record, "left_out", 0)
+    return fields | {"left_out": count} if count else fields
+
+
+def _traceback(record: logging.LogRecord, formatter: logging.Formatter) -> str:
+    text = formatter.formatException(record.exc_info) if record.exc_info else ""
+    return text if len(text) <= MAX_TRACEBACK else f"... {text[-MAX_TRACEBACK:]}"
 
 
 class JsonFormatter(logging.Formatter):
@@ -65,8 +119,8 @@ class JsonFormatter(logging.Formatter):
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         fields = {"time": moment, "level": record.levelname.lower(), **_fields(record)}
         if record.exc_info:
-            fields["exception"] = self.formatException(record.exc_info)
-        return json.dumps(fields, ensure_ascii=False, default=str)
+            fields["exception"] = _traceback(record, self)
+        return json_text(fields)
 
 
 class ConsoleFormatter(logging.Formatter):
@@ -83,8 +137,9 @@ class ConsoleFormatter(logging.Formatter):
         moment = time.strftime("%H:%M:%S", time.localtime(record.created))
         level = self._styled(f"{record.levelname.lower():8}", fg=_COLOURS.get(record.levelname))
         rest = "".join(f"  {self._styled(key, fg='cyan')}={_quoted(value)}" for key, value in fields.items())
-        line = f"{moment} {level} {event}{rest}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        line = f"{moment} {level} {visible(str(event))}{rest}"
+        traceback = visible(_traceback(record, self), keep="\n")
+        return f"{line}\n{traceback}" if traceback else line
 
     def _styled(self, text: str, *, fg: str | None) -> str:
         return click.style(text, fg=fg) if self._colour else text
@@ -92,7 +147,5 @@ class ConsoleFormatter(logging.Formatter):
 
 def _quoted(value: object) -> str:
     text = str(value)
-    if text and text.isprintable() and not any(c in ' ="' for c in text):
-        return text
-    # Names that others choose may have characters that steer a terminal.
-    return json.dumps(text, ensure_ascii=not text.isprintable())
+    plain = text and is_visible(text) and not any(c in ' ="' for c in text)
+    return text if plain else json_text(text)

@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping
 from contextlib import aclosing
 
 import anyio
-import click
 
 from ifagent.cli.failures import Failure
+from ifagent.cli.output import complain, say
 from ifagent.cli.words import link
 from ifagent.client.stores import Store
 from ifagent.core.interface import Name
@@ -40,7 +40,7 @@ async def wait_applied(store: Store, names: Collection[Name], seconds: float, *,
     reasons |= dict.fromkeys(set(names) - declared.keys(), "it is not declared")
     if reasons:
         for name, reason in sorted(reasons.items()):
-            click.echo(f"{name}: {reason}", err=True)
+            complain(f"{name}: {reason}")
         raise Failure(f"not applied: {', '.join(sorted(reasons))}")
 
 
@@ -60,11 +60,11 @@ class Progress:
             return
         if state.config_state is ConfigState.APPLIED:
             if self.states.pop(name, state) is not state:
-                click.echo(f"{name}: APPLIED, {link(state)}")
+                say(f"{name}: APPLIED, {link(state)}")
             return
         before = self.states.get(name)
         if before is None or (before.config_state, before.reason) != (state.config_state, state.reason):
-            click.echo(f"{name}: {why(state)}")
+            say(f"{name}: {why(state)}")
         self.states[name] = state
 
     @property

@@ -21,7 +21,7 @@ from ifagent.cli.options import place_options
 from ifagent.cli.places import check_label, make_settings, socket_of
 from ifagent.cli.policy_options import policy_options
 from ifagent.cli.privilege import join_group, reduce_to_needs
-from ifagent.cli.signals import cancel_on_signal
+from ifagent.cli.signals import END_TIME, cancelled_on_signal
 from ifagent.cli.systemd import keep_informed, notify
 from ifagent.client.stores import FILE_SCHEME, default_socket, file_path, is_etcd, no_store
 from ifagent.errors import InvalidSettings
@@ -155,7 +155,7 @@ def command(
 ) -> None:
     """Keep the interfaces of this machine as they are declared.
 
-    Runs until SIGTERM or SIGINT; the interfaces stay as they are then. States go to the local socket and,
+    Runs until SIGTERM, SIGINT or SIGHUP; the interfaces stay as they are then. States go to the local socket and,
     with an etcd store, to etcd.
     """
     logs.configure(level=log_level, format=log_format)
@@ -192,6 +192,7 @@ def command(
         state_dir=state_dir,
         socket_group=group,
         ready_to_start=partial(reduce_to_needs, settings, port=port),
+        end_within=END_TIME,
     )
     anyio.run(serve, backend="asyncio")
 
@@ -221,13 +222,15 @@ async def serve_until_told(
     state_dir: Path | None = None,
     socket_group: int | None = None,
     ready_to_start: Callable[[], None] = lambda: None,
+    end_within: float | None = None,
 ) -> None:
-    """Run an agent with its outlets until SIGTERM or SIGINT.
+    """Run an agent with its outlets until SIGTERM, SIGINT or SIGHUP.
 
     ``socket`` ``None`` is the default one, which an agent without root's rights may do without. ``access`` is what
     the stores in etcd ask for, ``state_dir`` where their last known intent is kept, ``None`` for nowhere.
     ``socket_group`` is the id of a group of the process whose members may ask at the socket, ``None`` for its own.
-    ``ready_to_start`` is called once all that was given has been found to be of use, before anything is begun.
+    ``ready_to_start`` is called once all that was given has been found to be of use, before anything is begun. With
+    ``end_within`` the process ends so many seconds after the signal, whatever hangs.
     """
     check_label(settings.label)
     sources = [_open_source(store, settings.label, access, state_dir) for store in stores]
@@ -235,16 +238,30 @@ async def serve_until_told(
     server = _http_server(agent, http, public=http_public) if http else None
     statuses = _etcd_statuses(agent, stores, access)
     ready_to_start()
+    told_to_end = anyio.CancelScope()
+    with told_to_end, cancelled_on_signal(told_to_end, end_within=end_within):
+        await _serve(agent, statuses, server, socket, stores=stores, socket_group=socket_group)
+
+
+async def _serve(
+    agent: Agent,
+    statuses: Sequence[EtcdStatus],
+    server: HttpServer | None,
+    socket: Path | None,
+    *,
+    stores: Sequence[str],
+    socket_group: int | None,
+) -> None:
+    label = agent.settings.label
     async with anyio.create_task_group() as group:
-        await group.start(cancel_on_signal, group.cancel_scope)
         if server is not None:
             await group.start(server.run)
         group.start_soon(keep_informed, agent.statistics)
-        log.info("started", label=settings.label, stores=" ".join(stores))
+        log.info("started", label=label, stores=" ".join(stores))
         for status in statuses:
             await group.start(status.run)
         try:
-            await group.start(LocalSocket(agent, socket or default_socket(settings.label), group=socket_group).run)
+            await group.start(LocalSocket(agent, socket or default_socket(label), group=socket_group).run)
         except InvalidSettings as error:
             if socket or os.geteuid() == 0:
                 raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import click
 
 from ifagent.cli import logs
 from ifagent.cli.options import foreign_option, json_option, place_options
+from ifagent.cli.output import complain, say_json
 from ifagent.cli.places import socket_of, store_of
 from ifagent.client.stores import Store
 from ifagent.core.interface import Name
@@ -46,11 +46,11 @@ def command(
     if as_json:
         from ifagent.formats.state import encode_state
 
-        click.echo(json.dumps([encode_state(state) for state in states.values()], indent=2, ensure_ascii=False))
+        say_json([encode_state(state) for state in states.values()], indent=2)
     elif states:
         _show(states)
     else:
-        click.echo("There are no states: nothing is declared, or no agent runs.", err=True)
+        complain("There are no states: nothing is declared, or no agent runs.")
 
 
 async def _states(store: Store) -> dict[Name, InterfaceState]:
@@ -59,13 +59,13 @@ async def _states(store: Store) -> dict[Name, InterfaceState]:
 
 
 def _show(states: dict[Name, InterfaceState]) -> None:
-    from ifagent.cli.tables import add_row, coloured, new_table, show
+    from ifagent.cli.tables import Listing, coloured
     from ifagent.cli.words import namespace, traffic, updown
 
     rates = ("in", "out") if any(any(traffic(state)) for state in states.values()) else ()
-    table = new_table("name", "state", "namespace", "host name", "link", "mac", "mtu", "addresses", *rates, "reason")
+    listing = Listing("name", "state", "namespace", "host name", "link", "mac", "mtu", "addresses", *rates, "reason")
     for state in states.values():
-        place, addresses = namespace(state.namespace), "\n".join(map(str, state.ip_addresses))
+        place, addresses = namespace(state.namespace), [*map(str, state.ip_addresses)]
         kernel = [state.internal_name, updown(state), state.phys_address, str(state.mtu or ""), addresses]
-        add_row(table, [state.name, coloured(state), place, *kernel, *traffic(state)[: len(rates)], state.reason])
-    show(table)
+        listing.add([state.name, coloured(state), place, *kernel, *traffic(state)[: len(rates)], state.reason])
+    listing.show()

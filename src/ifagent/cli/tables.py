@@ -1,36 +1,93 @@
-"""Tables for people; on a terminal they are as wide as that, else as wide as they need."""
+"""Tables for people; on a terminal they are as wide as that, or blocks of lines where it is too narrow.
+
+Elsewhere they are as wide as they need.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Final
 
+from rich.cells import cell_len
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from ifagent.cli.words import COLOURS
 from ifagent.core.state import InterfaceState
+from ifagent.visible import visible
 
-_WIDE = 400
+Cell = str | Text | Sequence[str]
+"""A text, one of our own with colour, or one text a line."""
 
+_WIDE: Final = 400
+_GAP: Final = 2
+_LEAST: Final = 16
+"""Cells below which no column becomes narrower than its content, the last one apart."""
 
-def new_table(*columns: str) -> Table:
-    """Return an empty table."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
-def add_row(table: Table, cells: Iterable[str | Text]) -> None:
-    """Add a row; text is shown as it is, without markup, and without characters that steer a terminal."""
-    table.add_row(*(cell if isinstance(cell, Text) else Text(_printable(cell)) for cell in cells))
+_LEAST_OF_LAST: Final = 24
+"""Cells that the last column, which has reasons, needs to be read."""
 
 
-def show(table: Table) -> None:
-    """Print the table."""
-    Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False).print(table)
+class Listing:
+    """Rows of cells with a title each: a table, or blocks."""
+
+    def __init__(self, *columns: str) -> None:
+        self._columns = columns
+        self._rows: list[list[Text]] = []
+
+    def add(self, cells: Iterable[Cell]) -> None:
+        """Add a row; text is shown as it is, without markup, and without characters that steer a terminal."""
+        self._rows.append([_text(cell) for cell in cells])
+
+    def show(self) -> None:
+        """Print it."""
+        console = Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False)
+        # Not printed by the console, which has a way of its own with a reader who has seen enough.
+        with console.capture() as shown:
+            if self._least_width() <= console.width:
+                console.print(self._table())
+            else:
+                self._show_blocks(console)
+        sys.stdout.write(shown.get())
+        sys.stdout.flush()
+
+    def _least_width(self) -> int:
+        """Return how many cells a table needs in which nobody has to put words together again."""
+        *widths, last = [max(cell_len(line) for line in lines) for lines in self._lines_by_column()]
+        return sum(min(width, _LEAST) + _GAP for width in widths) + min(last, _LEAST_OF_LAST)
+
+    def _lines_by_column(self) -> Iterable[list[str]]:
+        for number, title in enumerate(self._columns):
+            yield [title, *(line for row in self._rows for line in row[number].plain.split("\n"))]
+
+    def _table(self) -> Table:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in self._columns:
+            table.add_column(column, overflow="fold")
+        for row in self._rows:
+            table.add_row(*row)
+        return table
+
+    def _show_blocks(self, console: Console) -> None:
+        """Print the first cell of each row, and below it the others that have something in them."""
+        indent = max(map(cell_len, self._columns[1:])) + 2 * _GAP
+        for number, (name, *others) in enumerate(self._rows):
+            if number:
+                console.print()
+            console.print(name, overflow="fold", style="bold")
+            for title, cell in zip(self._columns[1:], others, strict=True):
+                lines = cell.split()
+                if not cell.plain:
+                    continue
+                if max(map(cell_len, cell.plain.split("\n"))) + indent <= console.width:
+                    first = Text(f"{'':{_GAP}}{title:{indent - _GAP}}")
+                    console.print(Text("\n" + " " * indent).join([first + lines[0], *lines[1:]]))
+                else:
+                    console.print(f"{'':{_GAP}}{title}")
+                    console.print(Padding(cell, (0, 0, 0, 2 * _GAP)), overflow="fold")
 
 
 def coloured(state: InterfaceState | None) -> Text:
@@ -40,5 +97,7 @@ def coloured(state: InterfaceState | None) -> Text:
     return Text(str(state.config_state), style=COLOURS[state.config_state])
 
 
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+def _text(cell: Cell) -> Text:
+    if isinstance(cell, Text):
+        return cell
+    return Text(visible(cell) if isinstance(cell, str) else "\n".join(map(visible, cell)))

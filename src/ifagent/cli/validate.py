@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from ifagent.cli.failures import Failure
+from ifagent.cli.output import complain, say
 from ifagent.core.interface import Interface, Name
 from ifagent.core.link import NsId
 from ifagent.core.ownership import Owner
@@ -40,13 +41,13 @@ def command(files: tuple[Path, ...]) -> None:
     checked = check_files(files)
     errors = checked.errors + list(contradictions(checked.interfaces.values()))
     for warning in checked.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        complain(f"warning: {warning}")
     for error in errors:
-        click.echo(error)
+        say(error)
     if errors:
         raise Failure(f"{len(errors)} {'error' if len(errors) == 1 else 'errors'}")
     for path, count in checked.counts.items():
-        click.echo(f"{path}: ok, {count} {'interface' if count == 1 else 'interfaces'}")
+        say(f"{path}: ok, {count} {'interface' if count == 1 else 'interfaces'}")
 
 
 def check_files(paths: Sequence[Path]) -> Checked:

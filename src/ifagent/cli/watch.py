@@ -14,12 +14,13 @@ import click
 
 from ifagent.cli import logs
 from ifagent.cli.options import foreign_option, json_option, place_options
+from ifagent.cli.output import Coloured, say, say_json
 from ifagent.cli.places import socket_of, store_of
-from ifagent.cli.signals import cancel_on_closed_stdout, cancel_on_signal
+from ifagent.cli.signals import cancel_on_closed_stdout, cancelled_on_signal
 from ifagent.cli.words import COLOURS, link
 from ifagent.client.stores import Store
 from ifagent.core.state import Change, ConfigState, StateEvent
-from ifagent.formats.state import encode_event_json
+from ifagent.formats.state import encode_event
 
 
 @click.command("watch")
@@ -56,30 +57,34 @@ async def _follow_store(store: Store, *, as_json: bool) -> None:
 
 
 async def _follow(states: AsyncGenerator[StateEvent, None], *, as_json: bool) -> None:
-    async with anyio.create_task_group() as group:
-        await group.start(cancel_on_signal, group.cancel_scope)
-        group.start_soon(cancel_on_closed_stdout, group.cancel_scope)
-        async with aclosing(states) as events:
+    interrupted = anyio.CancelScope()
+    with interrupted, cancelled_on_signal(interrupted):
+        async with anyio.create_task_group() as group, aclosing(states) as events:
+            group.start_soon(cancel_on_closed_stdout, interrupted)
             async for event in events:
                 # Flushed a line, so that a program that reads it is never behind.
-                click.echo(encode_event_json(event) if as_json else _in_words(event))
+                if as_json:
+                    say_json(encode_event(event))
+                else:
+                    say(*_in_words(event))
 
 
-def _in_words(event: StateEvent) -> str:
+def _in_words(event: StateEvent) -> tuple[str | Coloured, ...]:
     moment = time.strftime("%H:%M:%S")
     if event.state is None:
-        return f"{moment} ({event.missed} intermediate states were left out)"
+        return (f"{moment} ({event.missed} intermediate states were left out)",)
     state = event.state
-    what = click.style(f"{state.config_state!s:8}", fg=COLOURS[state.config_state])
+    begin = f"{moment} {event.name}: "
+    what = Coloured(f"{state.config_state!s:8}", COLOURS[state.config_state])
+    now = link(state) if state.config_state is ConfigState.APPLIED else state.reason
+    if state.config_state is not ConfigState.APPLIED and state.if_index:
+        now = f"{state.reason} ({link(state)})"
     match event.event:
         case Change.DELETED:
-            return f"{moment} {event.name}: deleted"
+            return (f"{begin}deleted",)
         case Change.CREATED:
-            begin = f"{moment} {event.name}: {what} new, "
+            return begin, what, f" new, {now}"
         case Change.SNAPSHOT | Change.CHANGED | Change.GAP:
-            begin = f"{moment} {event.name}: {what} "
+            return begin, what, f" {now}"
         case _:
             assert_never(event.event)
-    if state.config_state is ConfigState.APPLIED:
-        return begin + link(state)
-    return begin + (f"{state.reason} ({link(state)})" if state.if_index else state.reason)

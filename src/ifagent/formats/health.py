@@ -5,9 +5,10 @@ Numbers stand for states, zero values are left out. ``problems`` is ifagent's ow
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from enum import IntEnum
+
+from ifagent.visible import json_bytes
 
 
 class OperationalState(IntEnum):
@@ -36,6 +37,4 @@ def encode_health(
         "last_update": int(last_update),
         "problems": list(problems),
     }
-    text = json.dumps({key: value for key, value in fields.items() if value}, ensure_ascii=False)
-    # A problem may name a path whose bytes are no text.
-    return text.encode(errors="backslashreplace")
+    return json_bytes({key: value for key, value in fields.items() if value})

@@ -23,6 +23,7 @@ from ifagent.core.events import Declaration
 from ifagent.errors import FieldError, IfagentError, InvalidState
 from ifagent.formats import ligato_v1
 from ifagent.formats.strict_json import BrokenJson, read_json
+from ifagent.visible import json_bytes
 
 MAX_REQUEST_BYTES = 4096
 """Longest request, its line feed included."""
@@ -35,7 +36,7 @@ DONE = {"done": True}
 
 def encode_line(fields: dict[str, Any]) -> bytes:
     """Write an object as one line."""
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace") + b"\n"
+    return json_bytes(fields) + b"\n"
 
 
 def decode_line(line: bytes) -> dict[str, Any]:

@@ -7,7 +7,6 @@ ifagent's own beside it, among them ``config_state`` as a word. Fields that are 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -27,6 +26,7 @@ from ifagent.formats.numbers import (
     NamespaceNumber,
 )
 from ifagent.formats.strict_json import BrokenJson, read_json
+from ifagent.visible import json_bytes
 
 MAX_STATE_BYTES = 768 * 1024
 """Longest state that is written, its name apart, or read: a store takes 1.5 MiB at a time."""
@@ -94,7 +94,7 @@ def encode_state(state: InterfaceState) -> dict[str, object]:
 
 def encode_state_json(state: InterfaceState) -> bytes:
     """Write :func:`encode_state` as one line of JSON without its end; equal states give equal bytes."""
-    return _json(encode_state(state))
+    return json_bytes(encode_state(state))
 
 
 def decode_state(value: bytes) -> InterfaceState:
@@ -122,7 +122,7 @@ def encode_event(event: StateEvent) -> dict[str, object]:
 
 def encode_event_json(event: StateEvent) -> bytes:
     """Write :func:`encode_event` as one line of JSON without its end."""
-    return _json(encode_event(event))
+    return json_bytes(encode_event(event))
 
 
 def decode_event(value: bytes) -> StateEvent:
@@ -196,11 +196,6 @@ def _listed(texts: Sequence[str]) -> list[str]:
 
 def _cut(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
-
-
-def _json(fields: dict[str, object]) -> bytes:
-    # A message may quote half a character; escaped as JSON escapes it, it cannot keep a state from going out.
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace")
 
 
 def _load(value: bytes) -> object:

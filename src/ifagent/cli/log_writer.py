@@ -1,0 +1,99 @@
+"""Writes lines to a file descriptor in a thread of its own, so that nobody waits for whoever reads them.
+
+A pipe that is full, a terminal that is held, a disk that hangs: then lines wait, up to :data:`MAX_WAITING` bytes of
+them, further ones are dropped, and how many those were is written once there is room again.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+MAX_WAITING: Final = 1024 * 1024
+"""Most bytes that wait to be written."""
+
+TICK: Final = 5.0
+"""Seconds after which the thread looks whether there is something to say, if ``tick`` wants that."""
+
+
+def dropped(count: int) -> str:
+    """Say how many lines nobody will read."""
+    return f"{count} log {'line was' if count == 1 else 'lines were'} dropped, as nobody read them"
+
+
+class LogWriter:
+    """Writes to ``descriptor``.
+
+    ``say_dropped`` makes the line that tells how many were dropped. ``tick`` is called in the thread after every line,
+    and every :data:`TICK` as long as it returns true. Both may be replaced.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.say_dropped: Callable[[int], bytes] = lambda count: f"{dropped(count)}\n".encode()
+        self.tick: Callable[[], bool] = lambda: False
+        self._descriptor = descriptor
+        self._lines: deque[bytes] = deque()
+        self._waiting = 0
+        self._dropped = 0
+        self._writing = False
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def put(self, line: bytes) -> None:
+        """Have a line, or several, written; never waits."""
+        with self._changed:
+            if self._waiting + len(line) > MAX_WAITING:
+                self._dropped += line.count(b"\n")
+                return
+            self._lines.append(line)
+            self._waiting += len(line)
+            self._changed.notify_all()
+            if self._thread is None:
+                # A daemon, since it may hang for good in what it writes to.
+                self._thread = threading.Thread(target=self._run, name="log writer", daemon=True)
+                self._thread.start()
+
+    def flush(self, within: float) -> bool:
+        """Wait until everything is written, ``within`` seconds at most; tell whether it is."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not (self._lines or self._writing), within)
+
+    def _run(self) -> None:
+        wanted = True
+        while True:
+            with self._changed:
+                self._writing = False
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._lines, TICK if wanted else None)
+                line = self._lines.popleft() if self._lines else b""
+                self._writing = bool(line)
+            written = self._write(line)
+            with self._changed:
+                self._waiting -= len(line)
+                count = self._dropped if written and line else 0
+                if not written:
+                    self._dropped += line.count(b"\n")
+            if count:
+                self._write_dropped(count)
+            wanted = self.tick()
+
+    def _write_dropped(self, count: int) -> None:
+        if self._write(self.say_dropped(count)):
+            with self._changed:
+                self._dropped -= count
+
+    def _write(self, data: bytes) -> bool:
+        """Write, however long that takes; tell whether it could be."""
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(self._descriptor, view) :]
+            except BlockingIOError:  # somebody who shares it does not want to wait
+                select.select([], [self._descriptor], [])
+            except (OSError, ValueError):
+                return False
+        return True
