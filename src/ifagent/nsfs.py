@@ -74,16 +74,60 @@ def identify(path: str) -> NsId | None:
 def namespace_at(path: str) -> NsId | None:
     """Return the network namespace that a path leads to, ``None`` if it leads to something else.
 
-    Raises ``OSError`` if it leads nowhere, or to a namespace that may not be opened.
+    Raises ``OSError`` if it leads nowhere, or to a namespace that may not be opened. Waits for the file systems on the
+    way: paths that others chose are walked by :mod:`ifagent.files.walk` instead.
+    """
+    opened = open_namespace_at(path)
+    if opened is None:
+        return None
+    os.close(opened[1])
+    return opened[0]
+
+
+def open_namespace_at(path: str) -> tuple[NsId, int] | None:
+    """Return the network namespace that a path leads to and its open file; else as :func:`namespace_at`."""
+    # Without opening it at first: it may be anything, and what is looked at is then what is opened.
+    place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        return open_namespace_of(place)
+    finally:
+        os.close(place)
+
+
+def open_namespace_of(place: int) -> tuple[NsId, int] | None:
+    """Return the network namespace that an ``O_PATH`` descriptor stands for and its open file, ``None`` for others.
+
+    Raises ``OSError`` for a namespace that may not be opened. Never waits, unless for a file system to say what is
+    there.
     """
     # Opening is for nsfs files only: opening any other file may block, or have effects.
-    if Path(path).stat().st_dev != _nsfs():
+    if os.fstat(place).st_dev != namespace_device():
         return None
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return NsId(os.fstat(fd).st_ino) if _is_network_namespace(fd) else None
-    finally:
+        if _is_network_namespace(fd):
+            return NsId(os.fstat(fd).st_ino), fd
+    except BaseException:
         os.close(fd)
+        raise
+    os.close(fd)
+    return None
+
+
+def open_from_inside(namespace: int) -> int:
+    """Return another open file of a network namespace, one that holds no mount; in a worker thread.
+
+    A file that was opened at a mount point keeps that from being unmounted. Raises ``OSError``.
+    """
+    home = os.open(_THREAD_NAMESPACE_PATH, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _enter(namespace)
+        try:
+            return os.open(_THREAD_NAMESPACE_PATH, os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            _go_home(home)
+    finally:
+        os.close(home)
 
 
 @contextmanager
@@ -110,7 +154,7 @@ def _is_network_namespace(fd: int) -> bool:
 
 
 @cache
-def _nsfs() -> int:
+def namespace_device() -> int:
     """Return the device number of nsfs; there is one, as long as the kernel runs."""
     return Path(OWN_NAMESPACE_PATH).stat().st_dev
 

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from asyncinotify import Inotify
@@ -17,9 +18,10 @@ from watched import Watched, until_true, watching
 from ifagent.core.events import NamespaceSeen
 from ifagent.core.interface import NamespaceType
 from ifagent.core.link import NsId
-from ifagent.nsfs import namespace_at, own_namespace
+from ifagent.files.walk import Found, Walker
+from ifagent.nsfs import namespace_at, open_namespace_of, own_namespace
 from ifagent.sources import paths
-from ifagent.sources.directories import Directories, Round
+from ifagent.sources.directories import Directories, Round, Way
 from ifagent.sources.paths import PathWatcher
 
 pytestmark = pytest.mark.anyio
@@ -87,17 +89,19 @@ async def test_only_namespaces_are_opened(tmp_path: Path, monkeypatch: pytest.Mo
     opened = []
     os_open = os.open
 
-    def spy(path: str, *rest: int, **more: int) -> int:
-        opened.append(str(path))
-        return os_open(path, *rest, **more)
+    def spy(path: str, flags: int, *rest: int, **more: int) -> int:
+        found = os_open(path, flags, *rest, **more)
+        if not flags & os.O_PATH:
+            opened.append(Path(f"/proc/self/fd/{found}").readlink().name.partition(":")[0])
+        return found
 
     monkeypatch.setattr(os, "open", spy)
     async with running() as watched:
         watched.want(tmp_path / "file", OWN)
         await watched.until_said(tmp_path / "file", PLAIN)
         await watched.until_at(OWN, own_namespace())
-    assert OWN in opened
-    assert str(tmp_path / "file") not in opened
+    assert "net" in opened
+    assert "file" not in opened
 
 
 async def test_loops_of_links_are_told_and_got_over(tmp_path: Path) -> None:
@@ -114,17 +118,17 @@ async def test_loops_of_links_are_told_and_got_over(tmp_path: Path) -> None:
 
 
 async def test_what_cannot_be_opened_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = [OSError(errno.EMFILE, "Too many open files")] * 2
+    answers = [OSError(errno.EIO, "Input/output error")] * 2
 
-    def namespace_at_last(path: str) -> NsId | None:
+    def open_at_last(place: int) -> tuple[NsId, int] | None:
         if answers:
             raise answers.pop()
-        return namespace_at(path)
+        return open_namespace_of(place)
 
-    monkeypatch.setattr(paths, "namespace_at", namespace_at_last)
+    monkeypatch.setattr(paths, "open_namespace_of", open_at_last)
     async with running() as watched:
         watched.want(OWN)
-        await watched.until_said(OWN, "cannot be opened: Too many open files")
+        await watched.until_said(OWN, "cannot be opened: Input/output error")
         await watched.until_at(OWN, own_namespace())
 
 
@@ -234,12 +238,13 @@ async def test_thousands_of_paths_in_a_directory_take_one_watch(tmp_path: Path) 
 
 async def test_names_that_nobody_asked_for_are_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked = []
+    walk = Walker.walk
 
-    def spy(path: str) -> NsId | None:
+    def spy(walker: Walker, path: str, **more: Any) -> Found:
         looked.append(path)
-        return namespace_at(path)
+        return walk(walker, path, **more)
 
-    monkeypatch.setattr(paths, "namespace_at", spy)
+    monkeypatch.setattr(Walker, "walk", spy)
     async with running() as watched:
         watched.want(tmp_path / "x", tmp_path / "y")
         await watched.until(lambda: len(watched.said) == 2)
@@ -251,11 +256,15 @@ async def test_names_that_nobody_asked_for_are_not_looked_at(tmp_path: Path, mon
         assert set(looked) == {str(tmp_path / "y")}
 
 
-def test_ways_that_no_longer_matter_are_forgotten(tmp_path: Path) -> None:
-    directories = Directories()
+async def test_ways_that_no_longer_matter_are_forgotten(tmp_path: Path) -> None:
+    directories, walker = Directories(interval=1.0), Walker()
     try:
-        ways = {name: directories.walk(str(tmp_path / name), Round()) for name in ("one", "other")}
-        directories.set_ways({name: way.steps for name, way in ways.items()})
+        directories.listen(lambda _: None)
+        ways = {name: Way() for name in ("one", "other")}
+        for name, way in ways.items():
+            with suppress(FileNotFoundError):
+                walker.walk(str(tmp_path / name), visit=directories.visit(way, known=Round()))
+        directories.set_ways({name: frozenset(way.steps) for name, way in ways.items()})
         (last,) = ways["one"].steps - ways["other"].steps
         shared = next(iter(ways["one"].steps & ways["other"].steps))
         assert directories.paths_by(last) == {"one"}
@@ -265,6 +274,7 @@ def test_ways_that_no_longer_matter_are_forgotten(tmp_path: Path) -> None:
         assert directories.paths_by(shared) == {"other"}
     finally:
         directories.close()
+        walker.close()
 
 
 # Mounts
@@ -281,7 +291,9 @@ async def test_a_mounted_namespace_comes_and_goes(place: Path) -> None:
         mount_new(path)
         first = path.stat().st_ino
         await watched.until_at(path, first)
-        assert watched.last(path) == NamespaceSeen(watched.ref(path), NsId(first), str(path))
+        last = watched.last(path)
+        assert last
+        assert namespace_at(last.path) == first, "whoever enters it does so through a file that is open"
         mount_new(path)
         second = path.stat().st_ino
         await watched.until_at(path, second)

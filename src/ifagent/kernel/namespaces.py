@@ -32,7 +32,7 @@ from ifagent.kernel.syscalls import (
     mount_thread_namespace,
     unmount,
 )
-from ifagent.nsfs import NOWHERE, identify
+from ifagent.nsfs import NOWHERE, identify, open_namespace_at
 
 _DIRECTORY_MODE: Final = 0o755
 _FILE_MODE: Final = 0o444
@@ -42,14 +42,15 @@ _NO_TMPFILE: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, er
 def open_namespace(namespace: NsId, path: str) -> int:
     """Open a namespace's file. Raises :class:`NamespaceUnavailable` if ``path`` does not lead to it."""
     try:
-        if identify(path) != namespace:
-            raise NamespaceUnavailable(f"{path} is not the network namespace {namespace}")
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        opened = open_namespace_at(path)
     except OSError as error:
         raise NamespaceUnavailable(f"{path}: {error.strerror}") from error
-    if os.fstat(fd).st_ino != namespace:
+    if opened is None:
+        raise NamespaceUnavailable(f"{path} is not the network namespace {namespace}")
+    found, fd = opened
+    if found != namespace:
         os.close(fd)
-        raise NamespaceUnavailable(f"{path} has just become another network namespace than {namespace}")
+        raise NamespaceUnavailable(f"{path} is not the network namespace {namespace}")
     return fd
 
 

@@ -1,0 +1,249 @@
+"""Processes that take steps on file systems which may hang, each with a time limit.
+
+A helper that does not answer in time is killed and left behind: it ends when the file system lets it. Until then no
+other is sent to the same mount, and there are never more than :data:`MAX_HELPERS`. A helper ends with this process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+from errno import ECONNRESET, EIO, ETIMEDOUT
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from ifagent.log import log
+
+LIMIT: Final = 1.5
+"""Seconds that all that is asked for one path may take."""
+
+MAX_HELPERS: Final = 8
+"""Most helpers at one time, with those that were left behind."""
+
+MAX_NAME: Final = 4096
+"""Longest name that is looked up, in bytes; the kernel's own limit is 255."""
+
+_SCRIPT: Final = str(Path(__file__).with_name("helper_process.py"))
+_MESSAGE: Final = 16_384
+
+
+class Status(NamedTuple):
+    """What is kept of ``stat``; times are in ns."""
+
+    mode: int
+    device: int
+    inode: int
+    owner: int
+    names: int
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Status:
+        """Take it from what ``fstat`` says."""
+        return cls(
+            status.st_mode,
+            status.st_dev,
+            status.st_ino,
+            status.st_uid,
+            status.st_nlink,
+            status.st_size,
+            status.st_mtime_ns,
+        )
+
+
+class DoesNotAnswer(OSError):
+    """A file system did not answer in time."""
+
+    def __init__(self, text: str = "its file system does not answer") -> None:
+        super().__init__(ETIMEDOUT, text)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a helper found under a name: its descriptor (``O_PATH``), and where it leads if it is a symbolic link."""
+
+    fd: int
+    status: Status
+    target: str | None
+
+
+class Step(Enum):
+    """How a helper looks at a name: without following a symbolic link, at the directory it leads to, at whatever."""
+
+    HERE = b"l"
+    DIRECTORY = b"e"
+    THERE = b"f"
+
+
+class Helpers:
+    """Helper processes, made when they are needed; to be used by worker threads, several at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idle: list[_Helper] = []
+        self._busy = 0
+        self._lost: dict[int, list[int]] = {}
+        self._told: set[int] = set()
+        self._closed = False
+
+    @property
+    def lost(self) -> int:
+        """How many helpers hang now."""
+        with self._lock:
+            self._collect()
+            return sum(map(len, self._lost.values()))
+
+    def look(self, how: Step, mount: int, directory: int, name: str, *, within: float) -> Seen:
+        """Look at a name in a directory of a mount. Raises ``OSError``."""
+        answer, fd = self._ask(mount, how.value + os.fsencode(name)[:MAX_NAME], directory, within)
+        target = answer.get("target")
+        return Seen(fd, Status(*answer["status"]), os.fsdecode(bytes.fromhex(target)) if target is not None else None)
+
+    def names(self, mount: int, directory: int, *, within: float = LIMIT) -> list[str]:
+        """Return the names in a directory. Raises ``OSError``."""
+        _, fd = self._ask(mount, b"n", directory, within)
+        return [os.fsdecode(name) for name in _content(fd).split(b"\0")[:-1]]
+
+    def read(self, mount: int, file: int, size: int, *, within: float = LIMIT) -> tuple[Status, bytes]:
+        """Return what is in a regular file, at most ``size`` bytes, and its status before. Raises ``OSError``."""
+        answer, fd = self._ask(mount, b"r" + str(size).encode(), file, within)
+        return Status(*answer["status"]), _content(fd)
+
+    def close(self) -> None:
+        """Let the helpers end; nobody is waited for."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for helper in idle:
+            helper.end()
+        with self._lock:
+            self._collect()
+
+    def _ask(self, mount: int, request: bytes, fd: int, within: float) -> tuple[dict[str, Any], int]:
+        if within <= 0:
+            raise DoesNotAnswer
+        helper = self._take(mount)
+        try:
+            answer, result = helper.ask(request, fd, within=within)
+        except BaseException as error:
+            with self._lock:
+                self._busy -= 1
+                self._lost.setdefault(mount if isinstance(error, TimeoutError) else -1, []).append(helper.abandon())
+                told = mount in self._told or not isinstance(error, TimeoutError)
+                self._told.add(mount)
+            if not told:
+                log.warning("a file system does not answer", seconds=LIMIT, pid=helper.pid)
+            if isinstance(error, TimeoutError):
+                raise DoesNotAnswer from None
+            raise
+        with self._lock:
+            self._busy -= 1
+            self._told.discard(mount)
+            closed = self._closed
+            if not closed:
+                self._idle.append(helper)
+        if closed:
+            helper.end()
+        if number := answer.get("errno"):
+            raise OSError(number, os.strerror(number))
+        if result < 0:
+            raise OSError(EIO, os.strerror(EIO))
+        return answer, result
+
+    def _take(self, mount: int) -> _Helper:
+        with self._lock:
+            self._collect()
+            if mount in self._lost:
+                raise DoesNotAnswer
+            if self._idle:
+                self._busy += 1
+                return self._idle.pop()
+            if self._busy + sum(map(len, self._lost.values())) >= MAX_HELPERS:
+                raise DoesNotAnswer("too many file systems do not answer")
+            self._busy += 1
+        try:
+            return _Helper()
+        except BaseException:
+            with self._lock:
+                self._busy -= 1
+            raise
+
+    def _collect(self) -> None:
+        """Forget helpers that were left behind and have ended."""
+        for mount, pids in list(self._lost.items()):
+            pids[:] = [pid for pid in pids if not _has_ended(pid)]
+            if not pids:
+                del self._lost[mount]
+
+
+class _Helper:
+    """One process, and the socket to it."""
+
+    def __init__(self) -> None:
+        if not sys.executable:
+            raise OSError(EIO, "there is no Python interpreter to look with")
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        null = os.O_RDWR
+        actions = [
+            (os.POSIX_SPAWN_DUP2, theirs.fileno(), 0),
+            (os.POSIX_SPAWN_OPEN, 1, os.devnull, null, 0),
+            (os.POSIX_SPAWN_OPEN, 2, os.devnull, null, 0),
+        ]
+        # Not the environment: there may be passwords in it.
+        environment = {name: value for name, value in os.environ.items() if name == "LD_LIBRARY_PATH"}
+        try:
+            self.pid: int = os.posix_spawn(
+                sys.executable, [sys.executable, "-I", "-S", _SCRIPT], environment, file_actions=actions
+            )
+        except BaseException:
+            self._socket.close()
+            raise
+        finally:
+            theirs.close()
+
+    def ask(self, request: bytes, fd: int, *, within: float) -> tuple[dict[str, Any], int]:
+        """Have a request answered. Raises ``TimeoutError``, and other ``OSError`` if the process has ended."""
+        self._socket.settimeout(within)
+        try:
+            socket.send_fds(self._socket, [request], [fd])
+            message, descriptors, _, _ = socket.recv_fds(self._socket, _MESSAGE, 1, socket.MSG_CMSG_CLOEXEC)
+        except ConnectionError:
+            message = b""
+        if not message:
+            raise OSError(ECONNRESET, "the helper process has ended")
+        answer: dict[str, Any] = json.loads(message)
+        return answer, descriptors[0] if descriptors else -1
+
+    def abandon(self) -> int:
+        """Kill it, and leave it behind; return its id."""
+        self._socket.close()
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        return self.pid
+
+    def end(self) -> None:
+        """Have it end, which is soon: it does nothing."""
+        self._socket.close()
+        with suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True
+
+
+def _content(fd: int) -> bytes:
+    with os.fdopen(fd, "rb") as file:
+        file.seek(0)
+        return file.read()

@@ -1,0 +1,261 @@
+"""Walking a path name by name, each directory held by a descriptor, so that no step waits for ever.
+
+What is found is held by an ``O_PATH`` descriptor: such a one can be had of anything, a FIFO or a device too, without
+opening it, and what it stands for stays the same whatever happens to the path.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from errno import EINVAL, ELOOP, ENOTDIR
+from typing import Final
+
+from ifagent.files.helpers import LIMIT, Helpers, Seen, Status, Step
+from ifagent.files.mount_types import AUTOMOUNTED, Mount, MountTypes
+
+MAX_LINKS: Final = 40
+"""As many symbolic links does the kernel follow."""
+
+_LOOK: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_PROC_ROOT_INODE: Final = 1
+_OF_NAMESPACES: Final = frozenset({"ns"})
+
+
+class MayHang(Exception):
+    """The way leads over a file system that may not answer, and no helper may be asked."""
+
+
+@dataclass(slots=True)
+class Found:
+    """Something in the file system, held by ``fd`` (``O_PATH``), which whoever got it closes.
+
+    ``place`` is its path without symbolic links, ``link_owners`` who has made those that were followed. ``status`` is
+    ``None`` at the root of a mount whose file system was not asked.
+    """
+
+    fd: int
+    place: str
+    mount: Mount
+    status: Status | None
+    link_owners: frozenset[int] = frozenset()
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self.fd)
+
+
+Visit = Callable[[str, str, int, Mount], None]
+"""Called before each step with the directory's place, the name, the directory's descriptor and its mount."""
+
+
+class Walker:
+    """Walks paths in worker threads, several at a time."""
+
+    def __init__(self) -> None:
+        """Open what is needed. Raises ``OSError``."""
+        self._mounts = MountTypes()
+        self._helpers = Helpers()
+
+    @property
+    def helpers(self) -> Helpers:
+        """Who takes steps that may hang."""
+        return self._helpers
+
+    def close(self) -> None:
+        """Close everything, once no thread walks any more."""
+        self._helpers.close()
+        self._mounts.close()
+
+    @contextmanager
+    def at(self, path: str, *, visit: Visit | None = None, patient: bool = True) -> Iterator[Found]:
+        """Have what a path leads to while the block lasts, see :meth:`walk`."""
+        found = self.walk(path, visit=visit, patient=patient)
+        try:
+            yield found
+        finally:
+            found.close()
+
+    def walk(self, path: str, *, start: Found | None = None, visit: Visit | None = None, patient: bool = True) -> Found:
+        """Return what an absolute path leads to, or one that begins at the directory ``start``.
+
+        Takes at most :data:`ifagent.files.helpers.LIMIT` seconds where a step may hang; with ``patient`` false there is
+        :class:`MayHang` instead. Raises ``OSError`` as ``open`` would.
+        """
+        at = self._root() if start is None else _again(start)
+        walk = _Walk(self, visit, patient=patient, at=at, until=time.monotonic() + LIMIT)
+        try:
+            return walk.go(path)
+        except BaseException:
+            walk.at.close()
+            raise
+
+    def names(self, directory: Found) -> list[str]:
+        """Return the names in a directory, in no order. Raises ``OSError``."""
+        if directory.mount.never_hangs:
+            return os.listdir(f"/proc/self/fd/{directory.fd}")  # noqa: PTH208 making a Path of each takes longer
+        return self._helpers.names(directory.mount.id, directory.fd)
+
+    def read(self, file: Found, size: int) -> tuple[Status, bytes]:
+        """Return at most ``size`` bytes of a regular file, and its status before. Raises ``OSError``."""
+        if not file.mount.never_hangs:
+            return self._helpers.read(file.mount.id, file.fd, size)
+        # What is opened is what was looked at, a regular file; without waiting all the same, for a lease that is held.
+        with open_found(file) as opened:
+            status = Status.of(os.fstat(opened))
+            data = bytearray()
+            while len(data) < size and (more := os.read(opened, size - len(data))):
+                data += more
+        return status, bytes(data)
+
+    def mount_of(self, fd: int) -> Mount:
+        """Return the mount that a descriptor belongs to."""
+        return self._mounts.mount_of(fd)
+
+    def _root(self) -> Found:
+        fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            return Found(fd, "/", self._mounts.mount_of(fd), None)
+        except BaseException:
+            os.close(fd)
+            raise
+
+
+@contextmanager
+def open_found(file: Found) -> Iterator[int]:
+    """Have a file open for reading; only for what cannot block or has no effects when it is opened."""
+    fd = os.open(f"/proc/self/fd/{file.fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _again(found: Found) -> Found:
+    return Found(os.dup(found.fd), found.place, found.mount, found.status)
+
+
+@dataclass(slots=True)
+class _Walk:
+    """One walk: where it is, ``at``, and what is still to be walked."""
+
+    walker: Walker
+    visit: Visit | None
+    patient: bool
+    at: Found
+    until: float
+    links: int = 0
+    owners: set[int] = field(default_factory=set)
+
+    def go(self, path: str) -> Found:
+        todo = path.split("/")[::-1]
+        if path.startswith("/") and self.at.place != "/":
+            self._move(self.walker._root())  # noqa: SLF001 the same module
+        while todo:
+            name = todo.pop()
+            if name in {"", "."}:
+                continue
+            if "\0" in name:
+                raise OSError(EINVAL, os.strerror(EINVAL))
+            if self.visit is not None and name != "..":
+                self.visit(self.at.place, name, self.at.fd, self.at.mount)
+            step, target = self._look(name)
+            if target is None:
+                self._move(step)
+                continue
+            self._follow(name, step, target, todo)
+        self.at.link_owners = frozenset(self.owners)
+        return self.at
+
+    def _follow(self, name: str, link: Found, target: str, todo: list[str]) -> None:
+        """Go where a symbolic link leads, or have that walked next."""
+        link.close()
+        self.links += 1
+        if self.links > MAX_LINKS:
+            raise OSError(ELOOP, os.strerror(ELOOP))
+        assert link.status is not None  # noqa: S101 a link has been looked at
+        self.owners.add(link.status.owner)
+        if self._is_magic():
+            self._jump(name)
+            return
+        if target.startswith("/"):
+            self._move(self.walker._root())  # noqa: SLF001 the same module
+        todo += target.split("/")[::-1]
+
+    def _is_magic(self) -> bool:
+        """Tell whether a link here leads to a thing itself, whatever its text: those of a procfs below its root do."""
+        if self.at.mount.type != "proc":
+            return False
+        return os.fstat(self.at.fd).st_ino != _PROC_ROOT_INODE
+
+    def _jump(self, name: str) -> None:
+        place = _below(self.at.place, name)
+        if self.at.place.rpartition("/")[2] in _OF_NAMESPACES:
+            fd = os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=self.at.fd)
+            self._move(Found(fd, place, Mount(-1, "nsfs"), Status.of(os.fstat(fd))))
+            return
+        # Where a process has its root or working directory may be anywhere, and the jump itself asks what is there.
+        seen = self._ask(Step.THERE, self.at, name)
+        self._move(self._held(seen.fd, place, seen.status))
+
+    def _look(self, name: str) -> tuple[Found, str | None]:
+        """Take one step, and return what is there and where it leads if it is a symbolic link."""
+        at, place = self.at, _above(self.at.place) if name == ".." else _below(self.at.place, name)
+        if not at.mount.never_hangs:
+            seen = self._ask(Step.HERE, at, name)
+            return self._held(seen.fd, place, seen.status), seen.target
+        found = self._held(os.open(name, _LOOK, dir_fd=at.fd), place, None)
+        if found.mount.type == AUTOMOUNTED:
+            found.close()
+            seen = self._ask(Step.DIRECTORY, at, name)
+            return self._held(seen.fd, place, seen.status), None
+        if not found.mount.never_hangs:
+            return found, None
+        try:
+            found.status = Status.of(os.fstat(found.fd))
+            is_link = stat.S_ISLNK(found.status.mode)
+            return found, os.readlink("", dir_fd=found.fd) if is_link else None
+        except BaseException:
+            found.close()
+            raise
+
+    def _held(self, fd: int, place: str, status: Status | None) -> Found:
+        try:
+            return Found(fd, place, self.walker.mount_of(fd), status)
+        except BaseException:
+            os.close(fd)
+            raise
+
+    def _ask(self, how: Step, at: Found, name: str) -> Seen:
+        """Have a helper take a step."""
+        if not self.patient:
+            raise MayHang
+        within = self.until - time.monotonic()
+        return self.walker.helpers.look(how, at.mount.id, at.fd, name, within=within)
+
+    def _move(self, to: Found) -> None:
+        self.at.close()
+        self.at = to
+
+
+def _above(place: str) -> str:
+    return place.rpartition("/")[0] or "/"
+
+
+def _below(place: str, name: str) -> str:
+    return f"{place.rstrip('/')}/{name}"
+
+
+def is_directory(found: Found) -> bool:
+    """Tell whether something is a directory, as far as that is known."""
+    return found.status is None or stat.S_ISDIR(found.status.mode)
+
+
+def require_directory(found: Found) -> None:
+    """Raise ``NotADirectoryError`` for what is something else."""
+    if not is_directory(found):
+        raise OSError(ENOTDIR, os.strerror(ENOTDIR))
