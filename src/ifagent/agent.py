@@ -161,7 +161,7 @@ class Agent:
             self._reconciler.counters.moves()
             await self._reconciler.round()
             self._feeds.look()
-            if self._index.synced and not self._ready.is_set():
+            if not self._index.unheard and not self._ready.is_set():
                 log.info("ready", interfaces=len(self._index.declared), label=self.settings.label)
                 self._ready.set()
                 task_status.started()

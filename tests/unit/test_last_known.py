@@ -416,7 +416,7 @@ async def test_a_late_source_replaces_what_was_known(tmp_path: Path, caplog: pyt
     async with remembering(tmp_path, patience=0.01) as running:
         await running.until(lambda: len(running.events) == 2)
         first, health = running.events
-        assert first == SourceSnapshot(STORE, said("a", "b") | {"x": BROKEN}, complete=False)
+        assert first == SourceSnapshot(STORE, said("a", "b") | {"x": BROKEN}, complete=False, recalled=True)
         assert isinstance(health, SourceHealth)
         assert health.problem.startswith("using the last known intent of 20")
         assert len(warnings(caplog)) == 1
@@ -436,7 +436,7 @@ async def test_trouble_ends_the_patience_and_is_told_with_it(tmp_path: Path) -> 
     async with remembering(tmp_path) as running:
         running.store.say(SourceHealth(STORE, "away"))
         await running.until(lambda: len(running.events) == 3)
-        assert running.events[1] == SourceSnapshot(STORE, said("a"), complete=False)
+        assert running.events[1] == SourceSnapshot(STORE, said("a"), complete=False, recalled=True)
         assert running.problems()[0] == "away"
         assert running.problems()[1].startswith("away; using the last known intent of 20")
         running.store.say(SourceHealth(STORE, "no right"))

@@ -34,12 +34,14 @@ class SourceSnapshot:
     """Everything that a source declares: replaces its whole contribution, and makes it synced.
 
     ``complete`` false says that the source knows of declarations it cannot read (a broken file): nothing is
-    removed as unwanted while that lasts.
+    removed as unwanted while that lasts, and a source that was never complete has not been heard yet. ``recalled``
+    says that it is what the source said in an earlier life, which has to do for being heard.
     """
 
     source: str
     declarations: Mapping[Name, Declaration]
     complete: bool = True
+    recalled: bool = False
 
     @property
     def key(self) -> Hashable:

@@ -55,6 +55,7 @@ class Index:
         self._owner = owner
         self._touched = Touched()
         self._synced: set[str] = set()
+        self._heard: set[str] = set()
         self._incomplete: set[str] = set()
         self._in_trouble: set[str] = set()
         self._revisions: dict[str, int] = {}
@@ -104,6 +105,8 @@ class Index:
         before, counting, complete = self._said[snapshot.source], self._counting(), self._complete
         self._said[snapshot.source] = dict(snapshot.declarations)
         self._synced.add(snapshot.source)
+        if snapshot.complete or snapshot.recalled:
+            self._heard.add(snapshot.source)
         if snapshot.complete:
             self._incomplete.discard(snapshot.source)
         else:
@@ -349,8 +352,8 @@ class Index:
 
     @property
     def unheard(self) -> tuple[str, ...]:
-        """The sources that have not said yet what they have, in their order."""
-        return tuple(source for source in self.sources if source not in self._synced)
+        """The sources that have not said yet all that they have, in their order."""
+        return tuple(source for source in self.sources if source not in self._heard)
 
     @property
     def ways(self) -> tuple[int, int, int]:

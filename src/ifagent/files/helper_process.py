@@ -14,16 +14,22 @@ directory; the answer is a JSON object, with a descriptor where there is somethi
     The same of whatever a name leads to.
 ``n``
     List the names in a directory: a memory file, each name ends with a zero byte.
+``s``
+    Look at what a descriptor stands for: ``status``.
 ``r`` SIZE
-    Read a regular file up to a size: ``status`` of before, and a memory file with what is in it.
+    Read a regular file up to a size: ``status`` of before, whether it is ``written`` to, ``null`` if that cannot be
+    told, and a memory file with what is in it.
 
 ``{"errno": number}`` is the kernel's refusal.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
+import signal
 import socket
 import stat
 
@@ -64,15 +70,32 @@ def _answer(what: bytes, argument: bytes, at: int) -> tuple[dict[str, object], i
         with os.scandir(f"/proc/self/fd/{at}") as entries:
             names = [os.fsencode(entry.name) for entry, _ in zip(entries, range(MAX_NAMES), strict=False)]
         return {}, _memory(b"".join(name + b"\0" for name in names))
+    if what == b"s":
+        return {"status": _fields(os.fstat(at))}, -1
     file = os.open(f"/proc/self/fd/{at}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         status = os.fstat(file)
+        written = is_written_to(file)
         data = bytearray()
         while len(data) < int(argument) and (more := os.read(file, int(argument) - len(data))):
             data += more
     finally:
         os.close(file)
-    return {"status": _fields(status)}, _memory(data)
+    return {"status": _fields(status), "written": written}, _memory(data)
+
+
+def is_written_to(file: int) -> bool | None:
+    """Tell whether somebody has a file open for writing; ``None`` where the kernel does not say.
+
+    A lease for reading is refused then. It is had for an instant only, for whoever opens the file meanwhile waits.
+    """
+    try:
+        fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)  # a signal that does nothing, where a lease is to be broken
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        return True if error.errno == errno.EAGAIN else None
+    fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False
 
 
 def _fields(status: os.stat_result) -> list[int]:

@@ -75,6 +75,17 @@ class Seen:
     target: str | None
 
 
+class Content(NamedTuple):
+    """What is in a regular file, and its status before it was read.
+
+    ``written``: whether somebody had it open for writing then, ``None`` if the kernel does not say.
+    """
+
+    status: Status
+    data: bytes
+    written: bool | None
+
+
 class Step(Enum):
     """How a helper looks at a name: without following a symbolic link, at the directory it leads to, at whatever."""
 
@@ -112,10 +123,15 @@ class Helpers:
         _, fd = self._ask(mount, b"n", directory, within)
         return [os.fsdecode(name) for name in _content(fd).split(b"\0")[:-1]]
 
-    def read(self, mount: int, file: int, size: int, *, within: float = LIMIT) -> tuple[Status, bytes]:
-        """Return what is in a regular file, at most ``size`` bytes, and its status before. Raises ``OSError``."""
+    def status(self, mount: int, file: int, *, within: float = LIMIT) -> Status:
+        """Return the status of what a descriptor stands for. Raises ``OSError``."""
+        answer, _ = self._ask(mount, b"s", file, within)
+        return Status(*answer["status"])
+
+    def read(self, mount: int, file: int, size: int, *, within: float = LIMIT) -> Content:
+        """Return what is in a regular file, at most ``size`` bytes. Raises ``OSError``."""
         answer, fd = self._ask(mount, b"r" + str(size).encode(), file, within)
-        return Status(*answer["status"]), _content(fd)
+        return Content(Status(*answer["status"]), _content(fd), answer["written"])
 
     def close(self) -> None:
         """Let the helpers end; nobody is waited for."""
@@ -154,8 +170,6 @@ class Helpers:
             helper.end()
         if number := answer.get("errno"):
             raise OSError(number, os.strerror(number))
-        if result < 0:
-            raise OSError(EIO, os.strerror(EIO))
         return answer, result
 
     def _take(self, mount: int) -> _Helper:

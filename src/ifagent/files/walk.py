@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from errno import EINVAL, ELOOP, ENOTDIR
+from errno import EINVAL, ELOOP
 from typing import Final
 
-from ifagent.files.helpers import LIMIT, Helpers, Seen, Status, Step
+from ifagent.files.helper_process import is_written_to
+from ifagent.files.helpers import LIMIT, Content, Helpers, Seen, Status, Step
 from ifagent.files.mount_types import AUTOMOUNTED, Mount, MountTypes
 
 MAX_LINKS: Final = 40
@@ -100,17 +101,26 @@ class Walker:
             return os.listdir(f"/proc/self/fd/{directory.fd}")  # noqa: PTH208 making a Path of each takes longer
         return self._helpers.names(directory.mount.id, directory.fd)
 
-    def read(self, file: Found, size: int) -> tuple[Status, bytes]:
-        """Return at most ``size`` bytes of a regular file, and its status before. Raises ``OSError``."""
+    def status(self, found: Found) -> Status:
+        """Return what ``stat`` says of something. Raises ``OSError``."""
+        if found.status is None:
+            found.status = self._helpers.status(found.mount.id, found.fd)
+        return found.status
+
+    def read(self, file: Found, size: int) -> Content:
+        """Return at most ``size`` bytes of a regular file. Raises ``OSError``."""
         if not file.mount.never_hangs:
             return self._helpers.read(file.mount.id, file.fd, size)
-        # What is opened is what was looked at, a regular file; without waiting all the same, for a lease that is held.
-        with open_found(file) as opened:
-            status = Status.of(os.fstat(opened))
+        # What is opened is what was looked at; without waiting all the same, for a lease of somebody else's.
+        opened = os.open(f"/proc/self/fd/{file.fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        try:
+            status, written = Status.of(os.fstat(opened)), is_written_to(opened)
             data = bytearray()
             while len(data) < size and (more := os.read(opened, size - len(data))):
                 data += more
-        return status, bytes(data)
+        finally:
+            os.close(opened)
+        return Content(status, bytes(data), written)
 
     def mount_of(self, fd: int) -> Mount:
         """Return the mount that a descriptor belongs to."""
@@ -123,16 +133,6 @@ class Walker:
         except BaseException:
             os.close(fd)
             raise
-
-
-@contextmanager
-def open_found(file: Found) -> Iterator[int]:
-    """Have a file open for reading; only for what cannot block or has no effects when it is opened."""
-    fd = os.open(f"/proc/self/fd/{file.fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
 
 
 def _again(found: Found) -> Found:
@@ -248,14 +248,3 @@ def _above(place: str) -> str:
 
 def _below(place: str, name: str) -> str:
     return f"{place.rstrip('/')}/{name}"
-
-
-def is_directory(found: Found) -> bool:
-    """Tell whether something is a directory, as far as that is known."""
-    return found.status is None or stat.S_ISDIR(found.status.mode)
-
-
-def require_directory(found: Found) -> None:
-    """Raise ``NotADirectoryError`` for what is something else."""
-    if not is_directory(found):
-        raise OSError(ENOTDIR, os.strerror(ENOTDIR))

@@ -84,12 +84,13 @@ def list_files(path: Path) -> list[Path]:
         path.stat()
         return [path]
     with os.scandir(path) as found:
-        names = [
-            entry.name
-            for entry in found
-            if not entry.name.startswith(".") and entry.name.endswith(SUFFIXES) and entry.is_file()
-        ]
+        names = [entry.name for entry in found if is_file_name(entry.name) and entry.is_file()]
     return [path / name for name in sorted(names)]
+
+
+def is_file_name(name: str) -> bool:
+    """Tell whether a file of this name in a directory is one of interfaces."""
+    return not name.startswith(".") and name.endswith(SUFFIXES)
 
 
 def read_interfaces(path: Path) -> InterfaceFile:
@@ -109,10 +110,15 @@ def read_text(path: Path) -> tuple[str, Signature]:
             data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise BrokenFile(path, error.strerror or str(error)) from None
+    return decode_text(path, data), signature
+
+
+def decode_text(path: Path, data: bytes) -> str:
+    """Return what is in a file as text. Raises :class:`BrokenFile` if it is no UTF-8, or too much."""
     if len(data) > MAX_FILE_BYTES:
         raise BrokenFile(path, f"has more than {MAX_FILE_BYTES} bytes")
     try:
-        return data.decode("utf-8-sig"), signature
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise BrokenFile(path, f"is not UTF-8 text: {error.reason}", line=line) from None

@@ -1,41 +1,72 @@
 """Intent from files: a YAML or JSON file, or a directory of them.
 
-What inotify tells only says "look again"; a look compares every file's time, inode and size with what was read
-and reads what is different. A slow look at an interval finds what inotify cannot see: changes behind symbolic
-links, on network file systems, and after a directory further up was moved.
+What inotify and the mount table tell only says "look again"; a look compares every file's time, inode and size with
+what was read and reads what is different. A slow look at an interval finds what they do not tell: changes on network
+file systems, and whatever cannot be watched.
 
-The last say stands as long as something cannot be read: a file that is broken goes on saying what it said, and
-if the whole path is away, so does everything. A file that was never readable makes the snapshot incomplete.
+The last say stands until there is a new whole one. A file that is broken, away, no regular file, on a file system that
+does not answer, or still open for writing goes on saying what it said; if the whole path is away, so does everything;
+and so it does if the path is suddenly another directory, until that has files in it and is quiet. A file that was never
+readable makes the snapshot incomplete.
 """
 
 from __future__ import annotations
 
-import os
+import asyncio
+import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import partial
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Final
 
 import anyio
-from asyncinotify import Inotify, Mask
+from asyncinotify import Mask
 
 from ifagent.core.events import Declaration, Declared, Event, SourceHealth, SourceSnapshot
 from ifagent.core.interface import Name
 from ifagent.errors import BrokenFile
-from ifagent.formats.files import InterfaceFile, Signature, list_files, merge, read_interfaces
+from ifagent.files.helpers import Status
+from ifagent.files.mount_types import Mount
+from ifagent.files.store import IsDirectory, Store, Unusable, Vanished, open_store
+from ifagent.files.walk import Found, Walker
+from ifagent.formats.files import (
+    MAX_FILE_BYTES,
+    InterfaceFile,
+    Signature,
+    decode_text,
+    is_file_name,
+    merge,
+    parse_interfaces,
+)
+from ifagent.limits import in_words
 from ifagent.log import log
+from ifagent.mounts import MountWatch
+from ifagent.watches import Watches
 
-QUIET = 0.02
+QUIET: Final = 0.02
 """Seconds that a file must not have been written to before it is read, and that changes are collected."""
 
-PATIENCE = 1.0
-"""Most seconds that a file which is written to again and again is waited for."""
+SETTLE: Final = 0.5
+"""Seconds instead, where the kernel does not say whether somebody still has the file open for writing."""
 
-INTERVAL = 10.0
+REPLACED: Final = 1.0
+"""Seconds that a directory which has taken the place of another must not have changed before it counts."""
+
+PATIENCE: Final = 1.0
+"""Seconds after which it is told that a file is still being written."""
+
+MOUNTS: Final = 0.2
+"""Seconds that mounts which come and go are collected."""
+
+INTERVAL: Final = 10.0
 """Seconds between two looks when nothing was told."""
 
-_MASK = (
+REST: Final = 3
+"""A look is followed by a pause of so many times as long as it took: others may change files all the time."""
+
+_MASK: Final = (
     Mask.CLOSE_WRITE
     | Mask.CREATE
     | Mask.DELETE
@@ -52,22 +83,27 @@ class _Known:
     """One file as it was when last looked at.
 
     ``said`` is what it said when it could last be read, ``None`` if it never could. ``problem`` is why it
-    cannot be read now.
+    cannot be read now. ``busy_since`` is from when on it has been seen to be written, by the monotonic clock.
     """
 
-    signature: Signature | None
+    signature: Signature | None = None
     said: InterfaceFile | None = None
     problem: str = ""
+    busy_since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Picture:
-    """Everything known after one look, by path in sorted order; ``problem`` is that of the path itself."""
+    """Everything known after one look, by path in sorted order; ``problem`` is that of the path itself.
+
+    ``directory`` is the device and inode of the directory. ``busy``: there is more to see in a moment.
+    """
 
     files: Mapping[Path, _Known] = field(default_factory=dict)
     problem: str = ""
     never_listed: bool = False
     busy: bool = False
+    directory: tuple[int, int] | None = None
 
     @property
     def problems(self) -> list[str]:
@@ -77,7 +113,12 @@ class _Picture:
     @property
     def complete(self) -> bool:
         """False while something may be declared that was never read."""
-        return not self.never_listed and all(known.said for known in self.files.values())
+        return not self.never_listed and not any(k.problem and k.said is None for k in self.files.values())
+
+    @property
+    def begins(self) -> bool:
+        """Whether files are still being written that were never read: nothing is said yet at the start."""
+        return self.busy and any(known.said is None and not known.problem for known in self.files.values())
 
     def declarations(self) -> dict[Name, Declaration]:
         return merge(known.said for known in self.files.values() if known.said)
@@ -96,8 +137,9 @@ class FileSource:
         self._said: dict[Name, Declaration] = {}
         self._said_complete: bool | None = None
         self._told: list[str] = []
-        self._blind = ""
+        self._woken = False
         self._news = anyio.Event()
+        self._matters: dict[int, set[str]] = {}
 
     async def run(self, emit: Callable[[Event], None]) -> None:
         """Tell ``emit`` what is declared, until cancelled.
@@ -107,56 +149,54 @@ class FileSource:
         :class:`SourceHealth` names files that cannot be read, and is emitted when that changes. Never returns.
         """
         self._picture, self._said_complete, self._told = _Picture(never_listed=True), None, []
-        with Inotify() as inotify:
-            # The library means to, and passes the wrong flag.
-            os.set_blocking(inotify.fd, False)
-            async with anyio.create_task_group() as group:
-                self._news = anyio.Event()
-                group.start_soon(self._listen, inotify)
-                while True:
-                    self._watch(inotify)
-                    await self._look()
-                    self._tell(emit)
-                    with anyio.move_on_after(INTERVAL):
-                        await self._news.wait()
-                        await anyio.sleep(QUIET)
-                    self._news = anyio.Event()
-
-    async def _listen(self, inotify: Inotify) -> None:
-        async for _ in inotify:
-            self._news.set()
-
-    def _watch(self, inotify: Inotify) -> None:
-        """Watch where the next change will be seen: the directory, else the nearest one above that exists."""
-        watched = None
-        for directory in (self._path, *self._path.parents):
-            try:
-                watched = inotify.add_watch(directory, _MASK)
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            except OSError as error:
-                self._complain(str(error))
-            break
-        for watch in inotify.watches:
-            if watch is not watched:
-                inotify.rm_watch(watch)
-
-    def _complain(self, problem: str) -> None:
-        if problem != self._blind:
-            log.warning("changes are found at an interval only", source=self.name, seconds=INTERVAL, problem=problem)
-        self._blind = problem
-
-    async def _look(self) -> None:
-        """Bring the picture up to date, once the files are quiet."""
-        patient_until = anyio.current_time() + PATIENCE
         while True:
-            patient = anyio.current_time() < patient_until
-            look = partial(_look, self._path, self._picture, patient=patient)
-            picture = await anyio.to_thread.run_sync(look, abandon_on_cancel=True)
-            if not picture.busy:
-                self._picture = picture
-                return
-            await anyio.sleep(QUIET)
+            try:
+                with ExitStack() as stack:
+                    walker = Walker()
+                    stack.callback(walker.close)
+                    mounts = MountWatch()
+                    stack.callback(mounts.close)
+                    watches = Watches(_MASK, interval=INTERVAL, source=self.name)
+                    stack.callback(watches.close)
+                    mounts.start(self._wake)
+                    await self._follow(_Looker(self._path, walker, watches), watches, emit)
+            except OSError as error:  # no more files may be opened
+                self._picture = replace(self._picture, problem=f"{self._path}: {in_words(error)}")
+                self._tell(emit)
+            await anyio.sleep(1.0)
+
+    async def _follow(self, looker: _Looker, watches: Watches, emit: Callable[[Event], None]) -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(looker.stop_when_cancelled)
+            while True:
+                self._news = anyio.Event()
+                watches.ensure(self._hear)
+                began = anyio.current_time()
+                self._picture = await anyio.to_thread.run_sync(looker.look, self._picture)
+                took = anyio.current_time() - began
+                self._matters = looker.matters
+                watches.keep_only(lambda watch: watch in self._matters)
+                if self._said_complete is not None or not self._picture.begins:
+                    self._tell(emit)
+                await anyio.sleep(REST * took)
+                with anyio.move_on_after(QUIET if self._picture.busy else INTERVAL):
+                    await self._news.wait()
+                    await anyio.sleep(QUIET)
+
+    def _wake(self) -> None:
+        """Look again, for something was mounted or unmounted; there may be thousands of those in a second."""
+        if not self._woken:
+            self._woken = True
+            asyncio.get_running_loop().call_later(MOUNTS, self._look_at_mounts)
+
+    def _look_at_mounts(self) -> None:
+        self._woken = False
+        self._news.set()
+
+    def _hear(self, watch: int | None, name: str | None) -> None:
+        names = self._matters.get(watch, set()) if watch is not None else None
+        if names is None or name is None or name in names or "" in names:
+            self._news.set()
 
     def _tell(self, emit: Callable[[Event], None]) -> None:
         picture = self._picture
@@ -184,39 +224,129 @@ class FileSource:
         self._told = problems
 
 
-def _look(path: Path, before: _Picture, *, patient: bool) -> _Picture:
-    """Return the picture of now. With ``patient``, it is ``busy`` while a file that is new or changed is not quiet."""
-    try:
-        paths = list_files(path)
-    except OSError as error:
-        return _Picture(before.files, f"{path}: {error.strerror or error}", before.never_listed)
-    files = {}
-    for file in paths:
-        known = before.files.get(file)
-        signature = _signature(file)
-        if known is None or signature is None or known.signature != signature:
-            if patient and signature and 0 <= time.time_ns() - signature.mtime_ns < QUIET * 1e9:
-                return _Picture(busy=True)
-            known = _read(file, known, signature)
-        files[file] = known
-    return _Picture(files)
+class _Looker:
+    """Looks at the files, in worker threads, one look at a time."""
 
+    def __init__(self, path: Path, walker: Walker, watches: Watches) -> None:
+        self.matters: dict[int, set[str]] = {}
+        self._path = path
+        self._walker = walker
+        self._watches = watches
+        self._stop = threading.Event()
 
-def _signature(path: Path) -> Signature | None:
-    try:
-        return Signature.of(path.stat())
-    except OSError:
+    async def stop_when_cancelled(self) -> None:
+        """Have a look that is under way end early once this is cancelled."""
+        try:
+            await anyio.sleep_forever()
+        finally:
+            self._stop.set()
+
+    def look(self, before: _Picture) -> _Picture:
+        """Return the picture of now; afterwards ``matters`` has the watches, and the names that matter in each."""
+        self.matters = {}
+        try:
+            with open_store(self._walker, str(self._path), wanted=is_file_name, visit=self._visit) as store:
+                return self._look_into(store, before)
+        except Unusable as error:
+            return replace(before, problem=f"{self._path}: {error}", busy=False)
+        except OSError as error:
+            return replace(before, problem=f"{self._path}: {in_words(error)}", busy=False)
+
+    def _visit(self, _place: str, name: str, directory: int, mount: Mount) -> None:
+        """Watch a directory on the way, for a name in it; the directory of the files for any."""
+        if mount.type == "proc" or not mount.never_hangs:
+            return
+        try:
+            watch = self._watches.add(f"/proc/self/fd/{directory}")
+        except OSError:  # it is told if a limit is the reason
+            return
+        self.matters.setdefault(watch, set()).add(name)
+
+    def _look_into(self, store: Store, before: _Picture) -> _Picture:
+        if store.names is None:
+            known = self._examine(store, "", self._path, before.files.get(self._path))
+            if known is None or (known.signature is None and self._path not in before.files and known.problem):
+                return replace(before, problem=known.problem if known else "", busy=False)
+            return _Picture({self._path: known}, busy=known.busy_since is not None)
+        directory = (store.status.device, store.status.inode)
+        if held := self._hold_back(store, before, directory):
+            return held
+        files: dict[Path, _Known] = {}
+        for name in store.names:
+            path = self._path / name
+            if self._stop.is_set():
+                return before
+            known = self._examine(store, name, path, before.files.get(path))
+            if known is not None:
+                files[path] = known
+        busy = any(known.busy_since is not None and not known.problem for known in files.values())
+        return _Picture(files, busy=busy, directory=directory)
+
+    def _hold_back(self, store: Store, before: _Picture, directory: tuple[int, int]) -> _Picture | None:
+        """Return the picture of before if the directory is another one, which does not have all that was there, yet."""
+        names = {self._path / name for name in store.names or ()}
+        if before.directory in {None, directory} or before.files.keys() <= names:
+            return None
+        if not names:
+            return replace(
+                before,
+                busy=False,
+                problem=f"{self._path}: is another directory than before, and empty; "
+                "put a file with [] into it to withdraw what was declared",
+            )
+        quiet_for = time.time_ns() - store.status.mtime_ns
+        if 0 <= quiet_for < REPLACED * 1e9:
+            return replace(before, busy=True)
         return None
 
+    def _examine(self, store: Store, name: str, path: Path, known: _Known | None) -> _Known | None:
+        """Return what is known of a file now, ``None`` if there is none."""
+        try:
+            with store.file(name) as (found, status):
+                if known is not None and known.signature == _signature(status):
+                    return known
+                return self._read(store, found, status, path, known)
+        except Vanished:
+            return None
+        except IsDirectory as error:
+            return known and _Known(None, known.said, f"{path}: {error}")
+        except Unusable as error:
+            problem = f"{path}: {error}"
+        except OSError as error:
+            problem = f"{path}: {in_words(error)}"
+        return _Known(None, known.said if known else None, problem)
 
-def _read(path: Path, known: _Known | None, signature: Signature | None) -> _Known:
-    said = known.said if known else None
-    try:
-        file = read_interfaces(path)
-    except BrokenFile as error:
-        return _Known(signature, said, str(error))
-    if file.signature.size == 0 and said and said.entries:
-        return _Known(
-            signature, said, f"{path}: is empty; write [] into it, or remove it, to withdraw what it declared"
-        )
-    return _Known(file.signature, file)
+    def _read(self, store: Store, found: Found, status: Status, path: Path, known: _Known | None) -> _Known:
+        said = known.said if known else None
+        if _written_within(status, QUIET):
+            return _busy(path, known)
+        content = store.read(found, MAX_FILE_BYTES + 1)
+        if content.written or (content.written is None and _written_within(content.status, SETTLE)):
+            return _busy(path, known)
+        signature = _signature(content.status)
+        try:
+            text = decode_text(path, content.data)
+            file = InterfaceFile(path, parse_interfaces(path, text, revision=signature.mtime_ns), signature)
+        except BrokenFile as error:
+            return _Known(signature, said, str(error))
+        if signature.size == 0 and said and said.entries:
+            problem = f"{path}: is empty; write [] into it, or remove it, to withdraw what it declared"
+            return _Known(signature, said, problem)
+        return _Known(signature, file)
+
+
+def _busy(path: Path, known: _Known | None) -> _Known:
+    """Return what is known of a file that is being written: what was known, and for how long it has been so."""
+    known = known or _Known()
+    since = time.monotonic() if known.busy_since is None else known.busy_since
+    told = time.monotonic() - since > PATIENCE
+    problem = f"{path}: is still open for writing" if told else known.problem
+    return replace(known, signature=None, busy_since=since, problem=problem)
+
+
+def _written_within(status: Status, seconds: float) -> bool:
+    return 0 <= time.time_ns() - status.mtime_ns < seconds * 1e9
+
+
+def _signature(status: Status) -> Signature:
+    return Signature(status.mtime_ns, status.inode, status.size)

@@ -144,7 +144,7 @@ class LastKnown:
             interfaces=len(intent.declarations),
         )
         self._in_force = f"using the last known intent of {written}"
-        emit(SourceSnapshot(self.name, intent.declarations, complete=False))
+        emit(SourceSnapshot(self.name, intent.declarations, complete=False, recalled=True))
         emit(self._health())
 
     async def _keep(self) -> None:
