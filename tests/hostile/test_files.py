@@ -91,7 +91,7 @@ def place(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def stranger(tmp_path: Path) -> Iterator[Path]:
+def stranger(tmp_path: Path) -> Path:
     """Give a directory of another user's."""
     if os.geteuid():
         pytest.skip("another user is needed")
@@ -101,7 +101,7 @@ def stranger(tmp_path: Path) -> Iterator[Path]:
     directory = tmp_path / "d"
     directory.mkdir()
     os.chown(directory, STRANGER, STRANGER)
-    yield directory
+    return directory
 
 
 def as_stranger(*command: str | Path) -> None:
@@ -201,6 +201,7 @@ async def test_so_it_is_where_the_kernel_does_not_tell_of_writers(place: Path, m
     monkeypatch.setattr(files, "SETTLE", 1.5)  # so much longer than the pauses of the writer
     names = [f"i{number}" for number in range(20)]
     (place / "p.yaml").write_text(text(*names, "old"))
+    os.utime(place / "p.yaml", ns=(5, 7))
     async with listening(place) as heard:
         with (place / "p.yaml").open("w") as file:
             for name in names:
