@@ -166,3 +166,50 @@ def test_drift_of_a_tap_is_repaired(running: Lab) -> None:
     ip("-n", space, "link", "set", "dev", "t", "mtu", "1300")
     ip("-n", space, "addr", "flush", "dev", "t")
     until(lambda: running.link("t", space)["mtu"] == 1400 and addresses(running.link("t", space)))
+
+
+def test_what_its_creator_sets_late_stays(running: Lab) -> None:
+    running.put(auto_tap("t", "vm0"))
+    make("vm0")
+    running.until_applied("t")
+    ip("link", "set", "dev", "t", "address", "02:00:00:00:00:08", "mtu", "1400")
+    state = running.until_state("t", "APPLIED", mtu=1400)
+    assert state["phys_address"] == "02:00:00:00:00:08"
+    assert not state.get("repairs")
+    running.put(auto_tap("t", "vm0", mtu=1300))
+    running.until_state("t", "APPLIED", mtu=1300)
+    running.put(auto_tap("t", "vm0"))
+    assert running.until_state("t", "APPLIED", mtu=1400)["phys_address"] == "02:00:00:00:00:08"
+    running.delete("t")
+    until(lambda: running.link("vm0").get("mtu") == 1400, what=running.logs)
+    assert running.link("vm0")["address"] == "02:00:00:00:00:08"
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_it_is_given_back_whole(lab: Lab, restarted: bool) -> None:
+    space = lab.space("s")
+    ip("link", "add", "name", "br0", "type", "bridge")
+    make("t5")
+    ip("link", "set", "dev", "t5", "alias", "vm 5", "master", "br0", "up")
+    make("t6")
+    for address in ("10.44.0.1/24", "10.44.0.2/24", "2001:db8::6/64"):
+        ip("address", "add", address, "dev", "t6", *(["nodad"] if ":" in address else []))
+    ip("link", "set", "dev", "t6", "up")
+    had = {name: lab.link(name) for name in ("t5", "t6")}
+    lab.put(auto_tap("a", "t5", space, host_if_name="vm5", ip_addresses=["10.9.9.9/24"]), auto_tap("t6", enabled=False))
+    lab.start_agent("--allow-tap", "t5", "--allow-tap", "t6")
+    lab.until_applied("a", "t6")
+    assert addresses(lab.link("vm5", space)) == ["10.9.9.9/24"]
+    assert not addresses(lab.link("t6"))
+    if restarted:
+        lab.kill_agent()
+    lab.delete("a", "t6")
+    if restarted:
+        lab.start_agent("--allow-tap", "t5", "--allow-tap", "t6")
+    until(lambda: not lab.states() and "t5" in lab.links(), what=lab.logs)
+    fields = ("ifindex", "ifalias", "master", "address", "mtu", "operstate")
+    for name, before in had.items():
+        back = lab.link(name)
+        assert {f: back.get(f) for f in fields} == {f: before.get(f) for f in fields}
+        assert addresses(back) == addresses(before)
+        assert "UP" in back["flags"]

@@ -85,6 +85,8 @@ class Islands:
         self._waiting += self._relations.naming_as_peer(name)
         if (before := self._observed.moved.get(name)) is not None:
             self._waiting += self._relations.uppers_of(before)
+        if (adoption := self._observed.remembered.adoptions.get(name)) is not None and adoption.master:
+            self._waiting.append(LinkId(self._observed.own, adoption.master))
         interface = self._desired.interfaces.get(name)
         if interface is None:
             return

@@ -9,15 +9,15 @@ The rules, in words:
 4. **Keep or doom.** A pair whose links are each other's peers stays, whatever else is wrong with it. So does
    everything of an interface whose value is invalid or whose namespace cannot be seen for now. Every other
    link of ours is doomed, but only once every source has been heard, and only if no link of somebody else's sits on
-   it that would go with it. What the agent has not made is not its to
-   delete: a TAP that was adopted gets back what it was, and so does a link that was only configured.
+   it that would go with it. What the agent has not made is not its to delete: a TAP that was adopted gets back what it
+   was, and so does a link that was only configured.
 5. **Realise.** A pair without links is created, in one request. A pair with links is corrected in place:
-   moved, renamed, its attributes and addresses set; so is a TAP, which is marked before it is moved. What
-   somebody else has a link on is not moved; a pair that took such a link along is made anew. A link
-   of somebody else's is configured where it is. Nothing is done for what is right already.
-6. **In the way.** A place that a foreign link has is a conflict, to be resolved by people. A place that a
-   link of ours is about to leave is waited for; if several wait for each other in a circle, one pair of them
-   is created anew.
+   moved, renamed, its attributes and addresses set; so is a TAP, which is marked before it is moved. What somebody
+   else has a link on is not moved; a pair that took such a link along is made anew. A link of somebody else's is
+   configured where it is. Nothing is done for what is right already.
+6. **In the way.** See :mod:`ifagent.core.conflicts`. A place that a foreign link has is a conflict, to be resolved by
+   people. A place that a link of ours is about to leave is waited for; if several wait for each other in a circle, one
+   pair of them is created anew.
 7. **Tidy.** A namespace that the agent made is removed when nobody refers to it and no link is left in it.
 """
 
@@ -28,6 +28,7 @@ from dataclasses import replace
 
 from ifagent.core.claims import Claims, is_existing
 from ifagent.core.configure import Attributes, configure
+from ifagent.core.conflicts import Conflicts, Pair, duplicates, out_of_range, spared
 from ifagent.core.existing import existing_attributes, existing_obstacle, let_go
 from ifagent.core.interface import DEFAULT_MTU, AutoTap, Interface, Loopback, Name, NamespaceRef, NamespaceType, Veth
 from ifagent.core.link import LOOPBACK_IFINDEX, Link, LinkId, NsId
@@ -56,7 +57,6 @@ from ifagent.core.views import Desired, Observed
 FALLBACK_LINKS = frozenset({"tunl0", "gre0", "gretap0", "erspan0", "sit0", "ip6tnl0", "ip_vti0", "ip6_vti0", "ip6gre0"})
 """Links that the kernel makes by itself in every new namespace when their modules are loaded."""
 
-Pair = tuple[Interface, Interface]
 _ALLOW_ALL = Policy(existing=("*",))
 
 
@@ -86,6 +86,9 @@ class _Planner:
         self.kept: set[LinkId] = set()
         self.doomed: dict[LinkId, DeleteLink] = {}
         self.spared: dict[LinkId, Link] = {}
+        self.conflicts = Conflicts(
+            self.claims, set_aside=self.set_aside, kept=self.kept, doomed=self.doomed, spared=self.spared
+        )
         self.adoptions: dict[Name, Adoption | None] = {}
         self.made: dict[str, NsId | None] = {}
         self.moved: dict[Name, LinkId] = {}
@@ -98,7 +101,7 @@ class _Planner:
         existing = [interface for interface in passed.values() if is_existing(interface)]
         pairs = self._pair({name: i for name, i in passed.items() if isinstance(i.kind, Veth)})
         intact = [pair for pair in pairs if self._is_intact(pair)]
-        for pair in self._caught_in_circles(intact):
+        for pair in self.conflicts.caught_in_circles(intact):
             intact.remove(pair)
         self._keep_and_doom(intact)
         alive = {end.name for pair in intact for end in pair}
@@ -184,7 +187,7 @@ class _Planner:
         if upper is not None and not any(name in self.observed.moved for name in names):
             self.spared.update((end.id, upper) for end in ends)
             for name in names - self.desired.interfaces.keys():
-                obstacle = Obstacle(ConfigState.FAILED, _spared(ends[0], upper, "cannot be removed"))
+                obstacle = Obstacle(ConfigState.FAILED, spared(ends[0], upper, "cannot be removed"))
                 self.verdicts[name] = Verdict(ends[0].id, obstacle)
             return
         operation = DeleteLink(_target(ends[0]), self.owner.last_group)
@@ -194,11 +197,7 @@ class _Planner:
     # Rule 5
 
     def _create(self, pair: Pair) -> None:
-        obstacles = {
-            end.name: obstacle
-            for end in pair
-            if (obstacle := self._kept_for_another(end) or self._is_spared(end) or self._in_the_way(end))
-        }
+        obstacles = {end.name: obstacle for end in pair if (obstacle := self.conflicts.why_not_made(end))}
         for end, other in (pair, pair[::-1]):
             obstacle = obstacles.get(end.name)
             if obstacle is None and obstacles:
@@ -229,9 +228,9 @@ class _Planner:
         target, seen = _target(link), link
         after: Collection[Operation] = ()
         differences: tuple[str, ...] = ()
-        obstacle = self._in_the_way(interface)
+        obstacle = self.conflicts.in_the_way(interface)
         if obstacle is None and place != link.id.namespace and (uppers := self.claims.uppers.get(link.id)):
-            obstacle = Obstacle(ConfigState.FAILED, _spared(link, uppers[0], f"cannot be moved to {place}"))
+            obstacle = Obstacle(ConfigState.FAILED, spared(link, uppers[0], f"cannot be moved to {place}"))
         if obstacle:
             # It stays where it is; everything else about it is put right.
             attributes = attributes._replace(keeps_name=True)
@@ -255,13 +254,13 @@ class _Planner:
         elif link.host_name != interface.host_name:
             after = self._prepare(Target(place, interface.host_name), [interface.name])
         differences += self._configure(interface, attributes, target, seen, after)
-        self.verdicts[interface.name] = Verdict(link.id, obstacle or _duplicates(interface, seen), differences)
+        self.verdicts[interface.name] = Verdict(link.id, obstacle or duplicates(interface, seen), differences)
 
     def _adopt(self, interface: Interface) -> None:
         link = self.claims.of.get(interface.name)
         if link is None:
             self._put_aside(interface.name, tap_missing(self.claims, interface))
-        elif obstacle := _out_of_range(interface, link):
+        elif obstacle := out_of_range(interface, link):
             self._put_aside(interface.name, obstacle)
         else:
             adoption = adoption_of(self.claims, interface, link, self.claims.place(interface))
@@ -277,14 +276,14 @@ class _Planner:
             return
         obstacle = existing_obstacle(self.claims, self.policy, interface)
         if link is not None and obstacle is None:
-            obstacle = _out_of_range(interface, link)
+            obstacle = out_of_range(interface, link)
         if link is None or obstacle is not None:
             self._put_aside(interface.name, obstacle or Obstacle(ConfigState.PENDING, "its link is not there"))
             return
         differences = self._configure(
             interface, existing_attributes(self.claims, interface, link), _target(link), link, ()
         )
-        self.verdicts[interface.name] = Verdict(link.id, _duplicates(interface, link), differences)
+        self.verdicts[interface.name] = Verdict(link.id, duplicates(interface, link), differences)
 
     def _give_back(self) -> None:
         if not self.desired.complete:
@@ -311,7 +310,7 @@ class _Planner:
         own, name = self.observed.own, adoption.name
         uppers = self.claims.uppers.get(link.id)
         if uppers and link.id.namespace != own:
-            obstacle = Obstacle(ConfigState.FAILED, _spared(link, uppers[0], "cannot be given back"))
+            obstacle = Obstacle(ConfigState.FAILED, spared(link, uppers[0], "cannot be given back"))
             self.verdicts.setdefault(name, Verdict(link.id, obstacle))
             return
         operations = give_back(self.claims, link, adoption)
@@ -369,76 +368,6 @@ class _Planner:
     def _step(self, operation: Operation, names: Iterable[Name], after: Iterable[Operation] = ()) -> None:
         self.steps[operation] = Step(operation, frozenset(names), frozenset(after))
 
-    # Rule 6
-
-    def _in_the_way(self, interface: Interface) -> Obstacle | None:
-        """Return why the interface's place cannot be taken now, ``None`` if it is free or will be."""
-        own = self.claims.of.get(interface.name)
-        in_the_way = [link for link in (own, self.claims.occupant(interface)) if link is not None]
-        for link in in_the_way:
-            if link.id in self.doomed or (link is own and link.id in self.kept):
-                continue
-            if (leaver := self._leaver(link)) is not None and link is not own:
-                reason = f"interface {leaver.name} still has the host name {interface.host_name}"
-                return Obstacle(ConfigState.PENDING, reason, (f"host name {interface.host_name}",))
-            if self.owner.owns(link) and not self.desired.complete:
-                return Obstacle(ConfigState.PENDING, f"{link} can only be replaced once every source has been heard")
-            return Obstacle(
-                ConfigState.FAILED,
-                f"conflict: {link} is there in namespace {interface.namespace} and is not this agent's to change; "
-                f"rename or remove it, or choose another host_if_name",
-            )
-        return None
-
-    def _kept_for_another(self, interface: Interface) -> Obstacle | None:
-        """Return why an interface whose pair is to be made anew must wait: its link is the peer of a sheltered one."""
-        own = self.claims.of.get(interface.name)
-        if own is None or own.id not in self.kept:
-            return None
-        rival = self.claims.by.get(own.peer, "") if own.peer else ""
-        reason = f"its link is still the other end of interface {rival}, whose value is invalid"
-        return Obstacle(ConfigState.PENDING, reason, (f"interface {rival}",))
-
-    def _is_spared(self, interface: Interface) -> Obstacle | None:
-        """Return why a pair that is to be made anew stays: links of others would go with it."""
-        own = self.claims.of.get(interface.name)
-        if own is None or own.id not in self.spared:
-            return None
-        return Obstacle(ConfigState.FAILED, _spared(own, self.spared[own.id], "cannot be made anew"))
-
-    def _leaver(self, occupant: Link) -> Interface | None:
-        """Return the interface whose link this is, if that has to go to another place."""
-        interface = self.desired.interfaces.get(self.claims.by.get(occupant.id, ""))
-        if interface is None or interface.name in self.set_aside or self.claims.is_at_place(interface):
-            return None
-        return interface
-
-    def _caught_in_circles(self, intact: Iterable[Pair]) -> list[Pair]:
-        """Return pairs to be made anew because their ends wait for each other's places in a circle."""
-        if not self.desired.complete:
-            return []
-        pair_of = {end.name: pair for pair in intact for end in pair}
-        waits: dict[Name, Name] = {}
-        for pair in intact:
-            if any(self.claims.uppers.get(self.claims.of[end.name].id) for end in pair):
-                continue
-            for end in pair:
-                occupant = self.claims.occupant(end)
-                leaver = self._leaver(occupant) if occupant else None
-                if leaver is not None and leaver.name in pair_of:
-                    waits[end.name] = leaver.name
-        caught: list[Pair] = []
-        for start in sorted(waits):
-            name, seen = start, set[Name]()
-            while name in waits and name not in seen:
-                seen.add(name)
-                name = waits[name]
-            if seen and name == start:
-                caught.append(pair_of[start])
-                for end in pair_of[start]:
-                    waits.pop(end.name, None)
-        return caught
-
     # Rule 7
 
     def _tidy(self) -> None:
@@ -465,25 +394,3 @@ class _Planner:
 
 def _target(link: Link) -> Target:
     return Target(link.id.namespace, link.host_name, link.id.ifindex)
-
-
-def _spared(link: Link, upper: Link, what: str) -> str:
-    """Say what keeps a link as it is: a link of somebody else's that sits on it."""
-    return f"{link} {what}: {upper}, which somebody else has made, is on it; remove that first"
-
-
-def _duplicates(interface: Interface, link: Link) -> Obstacle | None:
-    """Say which addresses are there and cannot be used, because somebody else on the link has them."""
-    failed = [str(a.interface) for a in link.addresses if a.is_duplicate and a.interface in interface.ip_addresses]
-    if not failed:
-        return None
-    reason = f"somebody else on the link of {link.host_name} has {', '.join(failed)} (duplicate address detection)"
-    return Obstacle(ConfigState.FAILED, reason, field="ip_addresses")
-
-
-def _out_of_range(interface: Interface, link: Link) -> Obstacle | None:
-    """Say that a link's driver does not take the wanted MTU."""
-    if not interface.mtu or link.min_mtu <= interface.mtu <= (link.max_mtu or interface.mtu):
-        return None
-    reason = f"{interface.mtu} is out of range for {link}, use {link.min_mtu} to {link.max_mtu} bytes or 0"
-    return Obstacle(ConfigState.INVALID, reason, field="mtu")

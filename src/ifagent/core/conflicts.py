@@ -1,0 +1,126 @@
+"""What is in the way of an interface's place, and who waits for whom. Pure; rule 6 of :mod:`ifagent.core.planner`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from ifagent.core.claims import Claims
+from ifagent.core.interface import Interface, Name
+from ifagent.core.link import Link, LinkId
+from ifagent.core.plan import Obstacle
+from ifagent.core.state import ConfigState
+
+Pair = tuple[Interface, Interface]
+
+
+class Conflicts:
+    """Finds them. ``set_aside``, ``kept``, ``doomed`` and ``spared`` are the planner's, and grow while it plans."""
+
+    def __init__(
+        self,
+        claims: Claims,
+        *,
+        set_aside: Collection[Name],
+        kept: Collection[LinkId],
+        doomed: Collection[LinkId],
+        spared: Mapping[LinkId, Link],
+    ) -> None:
+        self._claims = claims
+        self._set_aside = set_aside
+        self._kept = kept
+        self._doomed = doomed
+        self._spared = spared
+
+    def why_not_made(self, interface: Interface) -> Obstacle | None:
+        """Return why the interface's pair cannot be made now, ``None`` if it can."""
+        return self._kept_for_another(interface) or self._spared_for_others(interface) or self.in_the_way(interface)
+
+    def in_the_way(self, interface: Interface) -> Obstacle | None:
+        """Return why the interface's place cannot be taken now, ``None`` if it is free or will be."""
+        own = self._claims.of.get(interface.name)
+        in_the_way = [link for link in (own, self._claims.occupant(interface)) if link is not None]
+        for link in in_the_way:
+            if link.id in self._doomed or (link is own and link.id in self._kept):
+                continue
+            if (leaver := self._leaver(link)) is not None and link is not own:
+                reason = f"interface {leaver.name} still has the host name {interface.host_name}"
+                return Obstacle(ConfigState.PENDING, reason, (f"host name {interface.host_name}",))
+            if self._claims.owner.owns(link) and not self._claims.desired.complete:
+                return Obstacle(ConfigState.PENDING, f"{link} can only be replaced once every source has been heard")
+            return Obstacle(
+                ConfigState.FAILED,
+                f"conflict: {link} is there in namespace {interface.namespace} and is not this agent's to change; "
+                f"rename or remove it, or choose another host_if_name",
+            )
+        return None
+
+    def _kept_for_another(self, interface: Interface) -> Obstacle | None:
+        """Return why an interface whose pair is to be made anew must wait: its link is the peer of a sheltered one."""
+        own = self._claims.of.get(interface.name)
+        if own is None or own.id not in self._kept:
+            return None
+        rival = self._claims.by.get(own.peer, "") if own.peer else ""
+        reason = f"its link is still the other end of interface {rival}, whose value is invalid"
+        return Obstacle(ConfigState.PENDING, reason, (f"interface {rival}",))
+
+    def _spared_for_others(self, interface: Interface) -> Obstacle | None:
+        """Return why a pair that is to be made anew stays: links of others would go with it."""
+        own = self._claims.of.get(interface.name)
+        if own is None or own.id not in self._spared:
+            return None
+        return Obstacle(ConfigState.FAILED, spared(own, self._spared[own.id], "cannot be made anew"))
+
+    def _leaver(self, occupant: Link) -> Interface | None:
+        """Return the interface whose link this is, if that has to go to another place."""
+        interface = self._claims.desired.interfaces.get(self._claims.by.get(occupant.id, ""))
+        if interface is None or interface.name in self._set_aside or self._claims.is_at_place(interface):
+            return None
+        return interface
+
+    def caught_in_circles(self, intact: Iterable[Pair]) -> list[Pair]:
+        """Return pairs to be made anew because their ends wait for each other's places in a circle."""
+        if not self._claims.desired.complete:
+            return []
+        pair_of = {end.name: pair for pair in intact for end in pair}
+        waits: dict[Name, Name] = {}
+        for pair in intact:
+            if any(self._claims.uppers.get(self._claims.of[end.name].id) for end in pair):
+                continue
+            for end in pair:
+                occupant = self._claims.occupant(end)
+                leaver = self._leaver(occupant) if occupant else None
+                if leaver is not None and leaver.name in pair_of:
+                    waits[end.name] = leaver.name
+        caught: list[Pair] = []
+        for start in sorted(waits):
+            name, seen = start, set[Name]()
+            while name in waits and name not in seen:
+                seen.add(name)
+                name = waits[name]
+            if seen and name == start:
+                caught.append(pair_of[start])
+                for end in pair_of[start]:
+                    waits.pop(end.name, None)
+        return caught
+
+
+def spared(link: Link, upper: Link, what: str) -> str:
+    """Say what keeps a link as it is: a link of somebody else's that sits on it."""
+    return f"{link} {what}: {upper}, which somebody else has made, is on it; remove that first"
+
+
+def duplicates(interface: Interface, link: Link) -> Obstacle | None:
+    """Say which addresses are there and cannot be used, because somebody else on the link has them."""
+    failed = [str(a.interface) for a in link.addresses if a.is_duplicate and a.interface in interface.ip_addresses]
+    if not failed:
+        return None
+    reason = f"somebody else on the link of {link.host_name} has {', '.join(failed)} (duplicate address detection)"
+    return Obstacle(ConfigState.FAILED, reason, field="ip_addresses")
+
+
+def out_of_range(interface: Interface, link: Link) -> Obstacle | None:
+    """Say that a link's driver does not take the wanted MTU."""
+    if not interface.mtu or link.min_mtu <= interface.mtu <= (link.max_mtu or interface.mtu):
+        return None
+    reason = f"{interface.mtu} is out of range for {link}, use {link.min_mtu} to {link.max_mtu} bytes or 0"
+    return Obstacle(ConfigState.INVALID, reason, field="mtu")

@@ -1,0 +1,77 @@
+"""T8 and T15: TAPs that the host uses are not adopted, and no link of others goes with one of the agent's."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from lab import Lab, addresses, ip, pair, until, veth
+
+pytest_plugins = ["etcd_fixtures", "lab_fixtures"]
+pytestmark = [pytest.mark.kernel, pytest.mark.etcd, pytest.mark.timeout(120)]
+
+needs_tun = pytest.mark.skipif(not os.access("/dev/net/tun", os.R_OK | os.W_OK), reason="/dev/net/tun cannot be opened")
+
+
+def stolen(space: str, **tap: str) -> dict[str, object]:
+    """Return a value that has somebody's TAP moved into the writer's namespace."""
+    return {"name": "t", "type": 1, "enabled": True, "namespace": {"type": 2, "name": space}, "tap": tap}
+
+
+@needs_tun
+@pytest.mark.parametrize("use", ["address", "bridge", "route"])
+def test_the_tap_of_a_vpn_is_not_taken(lab: Lab, use: str) -> None:
+    space = lab.space("writer")
+    ip("netns", "add", space)
+    ip("tuntap", "add", "dev", "vpn0", "mode", "tap")
+    ip("link", "set", "dev", "vpn0", "up")
+    match use:
+        case "address":
+            ip("address", "add", "10.8.0.1/24", "dev", "vpn0")
+        case "bridge":
+            ip("link", "add", "name", "br0", "type", "bridge")
+            ip("link", "set", "dev", "vpn0", "master", "br0")
+        case "route":
+            ip("route", "add", "10.8.0.0/24", "dev", "vpn0")
+    before = lab.link("vpn0")
+    lab.put(stolen(space, temp_if_name="vpn0"))
+    lab.start_agent()
+    reason = lab.until_state("t", "PENDING")["reason"]
+    assert "is in use" in reason
+    assert "--allow-tap vpn0" in reason
+    assert lab.link("vpn0") == before
+    lab.kill_agent()
+    lab.start_agent("--allow-tap", "vpn0")
+    lab.until_applied("t")
+    assert "t" in lab.links(space)
+
+
+@needs_tun
+def test_a_tap_that_is_not_meant_for_adoption(lab: Lab) -> None:
+    ip("tuntap", "add", "dev", "other", "mode", "tap")
+    lab.put(stolen("", temp_if_name="other") | {"namespace": {}})
+    lab.start_agent("--allow-tap", "vm-*")
+    assert "the settings do not allow to adopt it" in lab.until_state("t", "PENDING")["reason"]
+    ip("link", "set", "dev", "other", "name", "vm-1")
+    lab.put(stolen("", temp_if_name="vm-1") | {"namespace": {}})
+    lab.until_applied("t")
+
+
+def test_what_somebody_has_on_a_link_does_not_go_with_it(lab: Lab) -> None:
+    space = lab.space("s")
+    lab.put(*pair("a", "b", "", space, ip_addresses=[]))
+    lab.start_agent()
+    lab.until_applied("a", "b")
+    ip("link", "add", "link", "a", "name", "mv", "type", "macvlan")
+    ip("address", "add", "10.5.0.1/24", "dev", "mv")
+    lab.delete("a")
+    reason = lab.until_state("a", "FAILED")["reason"]
+    assert "mv (macvlan" in reason
+    lab.until_state("b", "PENDING")
+    assert addresses(lab.link("mv")) == ["10.5.0.1/24"]
+    lab.put(veth("b", "c", space), veth("c", "b"))
+    assert "mv (macvlan" in lab.until_state("b", "FAILED")["reason"]
+    assert addresses(lab.link("mv")) == ["10.5.0.1/24"]
+    ip("link", "del", "dev", "mv")
+    lab.until_applied("b", "c")
+    until(lambda: "a" not in lab.links() and "a" not in lab.states(), what=lab.logs)
