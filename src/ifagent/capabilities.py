@@ -33,7 +33,6 @@ class Capability(IntEnum):
 
     DAC_OVERRIDE = 1
     NET_BIND_SERVICE = 10
-    NET_BROADCAST = 11
     NET_ADMIN = 12
     SYS_PTRACE = 19
     SYS_ADMIN = 21

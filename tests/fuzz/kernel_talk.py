@@ -124,7 +124,7 @@ def check_plan(data: bytes) -> None:
     """A datagram about links of both namespaces, odd sequence numbers for the other one; planned, encoded, told."""
     mirror = Mirror(lambda _, nsid: {0: OWN, 1: THERE}.get(nsid), newest_first=True)
     for namespace in (OWN, THERE):
-        mirror.replace(namespace, Listing([], []), ())
+        mirror.replace(namespace, Listing.of([], []), ())
     try:
         messages = split(data)
     except MalformedMessage:

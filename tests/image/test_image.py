@@ -135,7 +135,7 @@ def test_it_makes_pairs_that_the_host_sees_as_another_user(host: Host, store: Pa
     assert "d" in links_of()
     status = status_of(host, container)
     assert status["Uid"].split() == [str(AGENT)] * 4
-    assert status["CapEff"] == status["CapPrm"] == f"{1 << 11 | 1 << 12 | 1 << 19 | 1 << 21:016x}"
+    assert status["CapEff"] == status["CapPrm"] == f"{1 << 12 | 1 << 19 | 1 << 21:016x}"
     (store / "pair.yaml").unlink()
     until(lambda: not ip("netns", "list"), what=lambda: host.docker("logs", container))
     host.docker("stop", container)
@@ -143,27 +143,27 @@ def test_it_makes_pairs_that_the_host_sees_as_another_user(host: Host, store: Pa
 
 
 def test_what_is_not_given_is_told(host: Host, store: Path) -> None:
-    container = started(host, store, without=("--cap-add NET_BROADCAST", "--cap-add SYS_PTRACE"))
+    container = started(host, store, without=("--cap-add NET_ADMIN", "--cap-add SYS_PTRACE"))
     until(lambda: not Box(host.engine, container).pid)
     assert Box(host.engine, container).state()["ExitCode"] == 2
     [line] = host.docker("logs", container).splitlines()
-    assert line.startswith("ifagent: CAP_NET_BROADCAST is missing")
-    assert "--cap-add NET_BROADCAST" in line
+    assert line.startswith("ifagent: CAP_NET_ADMIN is missing")
+    assert "--cap-add NET_ADMIN" in line
 
 
-def test_without_new_privileges_it_says_so_and_works_as_root_with_four_capabilities(host: Host, store: Path) -> None:
+def test_without_new_privileges_it_says_so_and_works_as_root_with_three_capabilities(host: Host, store: Path) -> None:
     (store / "pair.yaml").write_text(PAIR)
     barred = started(host, store, "--security-opt=no-new-privileges")
     until(lambda: not Box(host.engine, barred).pid)
     named = [line.removeprefix("ifagent: ").split()[0] for line in host.docker("logs", barred).splitlines()]
-    assert named == ["CAP_NET_ADMIN", "CAP_SYS_ADMIN", "CAP_NET_BROADCAST"]
+    assert named == ["CAP_NET_ADMIN", "CAP_SYS_ADMIN"]
     host.engine.remove_all()
 
     subprocess.run(["chown", "root:root", "/run/netns"], check=True)
     container = started(host, store, "--security-opt=no-new-privileges", "--user=0:0")
     until_applied(host, container, "a", "b")
     assert "a" in links_of("red")
-    assert status_of(host, container)["CapPrm"] == f"{1 << 11 | 1 << 12 | 1 << 19 | 1 << 21:016x}"
+    assert status_of(host, container)["CapPrm"] == f"{1 << 12 | 1 << 19 | 1 << 21:016x}"
 
 
 def test_others_in_the_container_get_nothing_out_of_the_interpreter(host: Host, store: Path) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import anyio
@@ -15,7 +16,7 @@ from kernel_rig import LinuxOutside
 from ifagent import Agent, ConfigState, Interface, InterfaceState, Settings, Veth, named
 from ifagent.core.state import Change
 from ifagent.kernel.linux import LinuxKernel
-from ifagent.kernel.monitor import Monitor
+from ifagent.kernel.listeners import Listener
 
 pytestmark = [pytest.mark.anyio, pytest.mark.kernel, pytest.mark.timeout(180)]
 
@@ -68,14 +69,17 @@ def all_right(directory: Path) -> bool:
 
 async def test_500_flapping_links_and_a_tiny_buffer(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     overruns = 0
-    take_doubtful = Monitor.take_doubtful
+    gather = Listener.gather
 
-    def counted(monitor: Monitor) -> object:
+    def counted(listener: Listener, buffer: Sequence[memoryview], most: float) -> bool:
         nonlocal overruns
-        overruns += monitor._overrun
-        return take_doubtful(monitor)
+        try:
+            return gather(listener, buffer, most)
+        except OSError as error:
+            overruns += error.errno == errno.ENOBUFS
+            raise
 
-    monkeypatch.setattr(Monitor, "take_doubtful", counted)
+    monkeypatch.setattr(Listener, "gather", counted)
     wanted = [end for number in range(PAIRS) for end in ends(number)]
     told: dict[str, InterfaceState] = {}
 

@@ -25,7 +25,7 @@ from ifagent.capabilities import Capability
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(60)]
 
 NOBODY = 65534
-ESSENTIAL = (Capability.NET_ADMIN, Capability.SYS_ADMIN, Capability.NET_BROADCAST)
+ESSENTIAL = (Capability.NET_ADMIN, Capability.SYS_ADMIN)
 ALL = (*ESSENTIAL, Capability.SYS_PTRACE)
 
 _WITHOUT_EFFECT = """
@@ -252,7 +252,7 @@ def test_what_is_missing_is_one_line(place: Place) -> None:
 def test_everything_missing_is_a_line_each(place: Place) -> None:
     [lines] = refused([*as_nobody(()), *place.command("--http", "127.0.0.1:80")])
     named = [line.removeprefix("ifagent: ").split()[0] for line in lines]
-    assert named == ["CAP_NET_ADMIN", "CAP_SYS_ADMIN", "CAP_NET_BROADCAST", "CAP_NET_BIND_SERVICE"]
+    assert named == ["CAP_NET_ADMIN", "CAP_SYS_ADMIN", "CAP_NET_BIND_SERVICE"]
 
 
 @pytest.mark.usefixtures("nobody")

@@ -20,7 +20,7 @@ A, B, C = NsId(101), NsId(102), NsId(103)
 NSIDS = {(A, 0): B, (B, 5): A, (A, 1): C, (C, 0): A}
 """Which namespace an id means in a namespace."""
 
-NOTHING = Listing([], [])
+NOTHING = Listing.of([], [])
 
 
 def veth(ifindex: int, peer: int = 0, nsid: int | None = None, **changes: Any) -> LinkMessage:
@@ -79,7 +79,7 @@ def nic(*, carrier: bool = True, ifindex: int = 2) -> LinkMessage:
 
 
 def test_the_speed_of_a_veth_is_never_asked_for(mirror: Mirror) -> None:
-    mirror.replace(A, Listing([veth(2), nic(ifindex=1)], []), ())
+    mirror.replace(A, Listing.of([veth(2), nic(ifindex=1)], []), ())
     mirror.apply(A, Change(veth(3)))
     mirror.apply(A, Change(veth(3, carrier=True)))
     assert mirror.take_speed_doubtful() == set()
@@ -89,7 +89,7 @@ def test_the_speed_of_a_veth_is_never_asked_for(mirror: Mirror) -> None:
 
 def test_the_speed_of_others_is_asked_for_when_it_may_be_new(mirror: Mirror) -> None:
     nic_id = LinkId(A, 2)
-    mirror.replace(A, Listing([nic(carrier=False)], []), ())
+    mirror.replace(A, Listing.of([nic(carrier=False)], []), ())
     assert mirror.take_speed_doubtful() == {nic_id}
     mirror.apply(A, Change(nic(carrier=False)))
     assert mirror.take_speed_doubtful() == set(), "nothing has happened to its carrier"
@@ -102,14 +102,14 @@ def test_the_speed_of_others_is_asked_for_when_it_may_be_new(mirror: Mirror) -> 
     assert (seen.id, seen.link.speed) == (nic_id, GIGABIT)
     mirror.know_speeds({nic_id: GIGABIT})
     assert mirror.changed() == []
-    mirror.replace(A, Listing([nic()], []), ())
+    mirror.replace(A, Listing.of([nic()], []), ())
     assert link_of(mirror, nic_id).speed == GIGABIT, "known until it is known better"
     assert mirror.take_speed_doubtful() == {nic_id}
 
 
 def test_the_speed_of_a_link_goes_with_it(mirror: Mirror) -> None:
     nic_id = LinkId(A, 2)
-    mirror.replace(A, Listing([nic()], []), ())
+    mirror.replace(A, Listing.of([nic()], []), ())
     for go in (
         lambda: mirror.apply(A, Change(nic(), gone=True)),
         lambda: mirror.replace(A, NOTHING, ()),
@@ -117,7 +117,7 @@ def test_the_speed_of_a_link_goes_with_it(mirror: Mirror) -> None:
     ):
         mirror.know_speeds({nic_id: GIGABIT})
         go()
-        mirror.replace(A, Listing([nic()], []), ())
+        mirror.replace(A, Listing.of([nic()], []), ())
         assert link_of(mirror, nic_id).speed == UNKNOWN_SPEED
 
 
@@ -125,9 +125,9 @@ def test_the_speed_of_a_link_goes_with_it(mirror: Mirror) -> None:
 
 
 def test_ends_with_the_same_ifindex_are_told_apart(mirror: Mirror) -> None:
-    mirror.replace(A, Listing([veth(2, 2, 0), veth(3, 2, 1)], []), ())
-    mirror.replace(B, Listing([veth(2, 2, 5)], []), ())
-    mirror.replace(C, Listing([veth(2, 3, 0)], []), ())
+    mirror.replace(A, Listing.of([veth(2, 2, 0), veth(3, 2, 1)], []), ())
+    mirror.replace(B, Listing.of([veth(2, 2, 5)], []), ())
+    mirror.replace(C, Listing.of([veth(2, 3, 0)], []), ())
     assert peers(mirror, A, B, C) == {
         LinkId(A, 2): LinkId(B, 2),
         LinkId(A, 3): LinkId(C, 2),
@@ -137,10 +137,10 @@ def test_ends_with_the_same_ifindex_are_told_apart(mirror: Mirror) -> None:
 
 
 def test_a_peer_is_told_on_both_sides_once_its_namespace_is_listed(mirror: Mirror) -> None:
-    first = mirror.replace(A, Listing([veth(2, 4, 0)], []), ())
+    first = mirror.replace(A, Listing.of([veth(2, 4, 0)], []), ())
     assert first.links is not None
     assert first.links[2].peer is None
-    second = mirror.replace(B, Listing([veth(4, 2, 5)], []), ())
+    second = mirror.replace(B, Listing.of([veth(4, 2, 5)], []), ())
     assert second.links is not None
     assert second.links[4].peer == LinkId(A, 2)
     (seen,) = mirror.changed()
@@ -182,8 +182,8 @@ def test_an_end_that_moves_takes_its_peer_along(mirror: Mirror) -> None:
 
 
 def test_a_namespace_that_is_dropped_takes_its_peers_away(mirror: Mirror) -> None:
-    mirror.replace(A, Listing([veth(2, 4, 0)], []), ())
-    mirror.replace(B, Listing([veth(4, 2, 5)], []), ())
+    mirror.replace(A, Listing.of([veth(2, 4, 0)], []), ())
+    mirror.replace(B, Listing.of([veth(4, 2, 5)], []), ())
     mirror.changed()
     mirror.drop(B)
     (seen,) = mirror.changed()
@@ -195,8 +195,8 @@ def test_a_namespace_that_is_dropped_takes_its_peers_away(mirror: Mirror) -> Non
 
 
 def test_an_ifindex_used_again_by_another_kind_has_no_peer(mirror: Mirror) -> None:
-    mirror.replace(A, Listing([veth(2, 3), veth(3, 2)], []), ())
-    listing = mirror.replace(A, Listing([veth(2, kind="bridge"), veth(3)], []), ())
+    mirror.replace(A, Listing.of([veth(2, 3), veth(3, 2)], []), ())
+    listing = mirror.replace(A, Listing.of([veth(2, kind="bridge"), veth(3)], []), ())
     assert listing.links is not None
     assert {link.peer for link in listing.links.values()} == {None}
 
@@ -205,7 +205,7 @@ def test_an_ifindex_used_again_by_another_kind_has_no_peer(mirror: Mirror) -> No
 
 
 def test_only_what_is_different_is_told_once(mirror: Mirror) -> None:
-    mirror.replace(A, Listing([veth(2)], [address("192.0.2.1/24")]), ())
+    mirror.replace(A, Listing.of([veth(2)], [address("192.0.2.1/24")]), ())
     mirror.apply(A, Change(veth(2)))
     mirror.apply(A, Change(address("192.0.2.1/24")))
     assert mirror.changed() == []
@@ -218,7 +218,7 @@ def test_only_what_is_different_is_told_once(mirror: Mirror) -> None:
 
 
 def test_a_link_that_goes_takes_its_addresses(mirror: Mirror) -> None:
-    mirror.replace(A, Listing([veth(2)], [address("192.0.2.1/24"), address("fe80::1/64")]), ())
+    mirror.replace(A, Listing.of([veth(2)], [address("192.0.2.1/24"), address("fe80::1/64")]), ())
     mirror.apply(A, Change(veth(2), gone=True))
     assert mirror.changed() == [LinkSeen(LinkId(A, 2), None)]
     mirror.apply(A, Change(address("192.0.2.9/24")))  # of a link that nobody knows
@@ -230,7 +230,7 @@ def test_a_link_that_goes_takes_its_addresses(mirror: Mirror) -> None:
 
 def test_what_was_heard_during_a_listing_comes_on_top(mirror: Mirror) -> None:
     since = [Change(veth(2), gone=True), Change(veth(3, mtu=1300)), Change(address("192.0.2.1/24", ifindex=3))]
-    listing = mirror.replace(A, Listing([veth(2), veth(3)], [address("192.0.2.7/24")]), since)
+    listing = mirror.replace(A, Listing.of([veth(2), veth(3)], [address("192.0.2.7/24")]), since)
     assert listing.links is not None
     assert listing.links.keys() == {3}
     assert (listing.links[3].mtu, len(listing.links[3].addresses)) == (1300, 1)
@@ -238,7 +238,7 @@ def test_what_was_heard_during_a_listing_comes_on_top(mirror: Mirror) -> None:
 
 
 def test_a_guessed_place_is_said_once(mirror: Mirror) -> None:
-    mirror.replace(A, Listing([veth(2)], [address("2001:db8::1/64")]), ())
+    mirror.replace(A, Listing.of([veth(2)], [address("2001:db8::1/64")]), ())
     mirror.apply(A, Change(address("2001:db8::2/64")))  # not tentative: it may have been there for a while
     assert mirror.take_unsure() == {A}
     assert mirror.take_unsure() == set()
@@ -298,7 +298,7 @@ def test_ipv6_is_sorted_by_scope(newest_first: bool, expected: list[str]) -> Non
 @pytest.mark.parametrize("text", ["10.{}.{}.{}/24", "10.{}.{}.{}/32", "2001:db8::{:x}:{:x}:{:x}/64"])
 def test_thousands_of_addresses_take_linear_time(mirror: Mirror, text: str) -> None:
     """Anybody may give them to a link in his own container, and others wait meanwhile."""
-    mirror.replace(A, Listing([veth(2)], []), ())
+    mirror.replace(A, Listing.of([veth(2)], []), ())
     many = [address(text.format(n >> 14, n >> 7 & 127, n & 127)) for n in range(5000)]
     start = time.process_time()
     for message in many:

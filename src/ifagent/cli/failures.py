@@ -18,7 +18,7 @@ from ifagent.visible import visible
 NOT_SO = 1
 WRONG_USE = 2
 
-RIGHTS = "root, or CAP_NET_ADMIN, CAP_SYS_ADMIN and CAP_NET_BROADCAST"
+RIGHTS = "root, or CAP_NET_ADMIN and CAP_SYS_ADMIN"
 
 
 class Failure(click.ClickException):

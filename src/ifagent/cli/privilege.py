@@ -66,7 +66,6 @@ def reduce_to_needs(settings: Settings, *, port: int = 0) -> None:
 def _needs(settings: Settings, *, port: int) -> Iterator[Need]:
     yield Need(Capability.NET_ADMIN, "links and addresses cannot be changed", essential=True)
     yield Need(Capability.SYS_ADMIN, "network namespaces can be neither entered nor made", essential=True)
-    yield Need(Capability.NET_BROADCAST, "changes in other network namespaces are not heard of", essential=True)
     may_allow = settings.policy.may_allow
     if any(map(may_allow, (NamespaceType.PID, NamespaceType.MICROSERVICE, NamespaceType.FILE))):
         yield Need(Capability.SYS_PTRACE, "the namespaces of other users' processes and containers cannot be opened")

@@ -8,11 +8,12 @@ these places are the same, a walk would go the same way, and all that is wanted 
 
 from __future__ import annotations
 
+import errno
+import struct
 from collections.abc import Container
 from struct import Struct
 from typing import Final, NamedTuple
 
-from ifagent.errors import AgentBug
 from ifagent.kernel.rtnetlink import ATTRIBUTE, NLA_TYPE_MASK
 
 _ALL: Final = range(NLA_TYPE_MASK + 1)
@@ -24,8 +25,16 @@ MAX_LAYOUTS: Final = 256
 """Most ways for attributes to lie that one reader remembers."""
 
 
-class MalformedMessage(AgentBug):
-    """Bytes from the kernel do not follow the format."""
+class MalformedMessage(OSError):
+    """What was received does not follow the format; ``errno`` is ``EBADMSG``."""
+
+    def __init__(self, text: str) -> None:
+        """Say what is wrong."""
+        super().__init__(errno.EBADMSG, text)
+
+
+UNREADABLE: Final = (MalformedMessage, ValueError, struct.error)
+"""What reading bytes that somebody in a namespace had a say in may raise, whatever they are."""
 
 
 class _Layout(NamedTuple):

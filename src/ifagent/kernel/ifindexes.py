@@ -4,11 +4,18 @@ Left alone, the kernel counts in every namespace for itself, so the ends of a pa
 often have the same ifindex. It then takes the end for a link that is its own lower one, and tells of its operstate
 up to a second late. Chosen here, they are never the same. Like the kernel's own choice they only go up while a
 namespace is listened to, so that an ifindex does not soon come to mean another link.
+
+Anybody in a namespace may take the largest ifindex there is. Where no larger one is left, the kernel chooses.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 from ifagent.core.link import LOOPBACK_IFINDEX, NsId
+
+MAX_IFINDEX: Final = (1 << 31) - 1
+"""The largest there is: the kernel keeps it as a signed number of 32 bits."""
 
 
 class Ifindexes:
@@ -32,9 +39,16 @@ class Ifindexes:
         """
         if near == far:
             return 0, 0
-        first = self._highest.get(near, LOOPBACK_IFINDEX) + 1
-        second = self._highest.get(far, LOOPBACK_IFINDEX) + 1
-        second += first == second
-        self.seen(near, first)
-        self.seen(far, second)
+        first = self._next(near)
+        second = self._next(far)
+        if first == second:
+            second = self._next(far)
         return first, second
+
+    def _next(self, namespace: NsId) -> int:
+        """Return the ifindex above the highest, 0 if there is none."""
+        highest = self._highest.get(namespace, LOOPBACK_IFINDEX)
+        if highest >= MAX_IFINDEX:
+            return 0
+        self._highest[namespace] = highest + 1
+        return highest + 1

@@ -1,6 +1,6 @@
-"""One lane per attached namespace: an open file that keeps it, and a socket that works in it.
+"""One lane per attached namespace: an open file that keeps it, a socket that works in it, and one that listens.
 
-A socket stays in the namespace it was made in, so nobody has to enter it again: two files in all. The
+A socket stays in the namespace it was made in, so nobody has to enter it again: three files in all. The
 methods block as long as the kernel works (the deletion of a veth takes some 20 ms) and are for worker
 threads, several of which may use one lane at a time.
 """
@@ -10,24 +10,32 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from hashlib import blake2b
-from typing import TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 from ifagent.core.counters import LinkCounters
 from ifagent.core.link import Checksums, LinkId, NsId, Speed
 from ifagent.errors import NamespaceUnavailable
+from ifagent.kernel.attributes import UNREADABLE, MalformedMessage
 from ifagent.kernel.ethtool import get_checksums, get_speed, set_checksums
 from ifagent.kernel.messages import Ack, Message, parse_address, parse_counters, parse_link
 from ifagent.kernel.mirror import Listing
 from ifagent.kernel.namespaces import open_namespace
 from ifagent.kernel.requests import delete_group, dump_addresses, dump_counters, dump_links, set_group
-from ifagent.kernel.sockets import RequestSocket
+from ifagent.kernel.sockets import ListenSocket, RequestSocket
 from ifagent.kernel.syscalls import inside, open_thread_namespace
 
 T = TypeVar("T")
+
+_AT_A_TIME = 64
+"""Messages that are understood, in less than a millisecond, between two pauses."""
+
+_PAUSE = 0.0001
+"""Seconds that a thread asks to sleep in order to let others go first."""
 
 _DIGEST = 16
 """Bytes of a hash that stands for a message: kept instead of the message, which is a hundred times as long."""
@@ -36,37 +44,42 @@ _DIGEST = 16
 class Lane:
     """The way into one namespace, from :meth:`open` to :meth:`close`."""
 
-    def __init__(self, namespace: NsId, *, fd: int, home: int, socket: RequestSocket) -> None:
-        """Take over an open namespace file and a socket inside; ``home`` is a file of the agent's namespace."""
+    def __init__(self, namespace: NsId, *, fd: int, home: int, socket: RequestSocket, listening: ListenSocket) -> None:
+        """Take over an open namespace file and sockets inside; ``home`` is a file of the agent's namespace."""
         self.namespace = namespace
         self.fd = fd
+        self.listening = listening
         self._home = home
         self._socket = socket
         self._free = threading.Lock()
         self._known: dict[bytes, object] = {}
 
     @classmethod
-    def open(cls, namespace: NsId, path: str, *, home: int) -> Lane:
-        """Open a namespace. Raises :class:`NamespaceUnavailable` if ``path`` does not lead to it."""
+    def open(cls, namespace: NsId, path: str, *, home: int, buffer: int) -> Lane:
+        """Open a namespace, with a receive buffer of so many bytes.
+
+        Raises :class:`NamespaceUnavailable` if ``path`` does not lead to it.
+        """
         found = open_namespace(namespace, path)
         try:
-            with inside(found, home=home):
+            with inside(found, home=home), ExitStack() as opened:
                 # Opened anew from inside: a file opened at a mount point would keep that from being unmounted.
                 fd = open_thread_namespace()
-                try:
-                    socket = RequestSocket()
-                except OSError:
-                    os.close(fd)
-                    raise
+                opened.callback(os.close, fd)
+                socket = RequestSocket()
+                opened.callback(socket.close)
+                listening = ListenSocket(buffer=buffer)
+                opened.pop_all()
         except OSError as error:
             raise NamespaceUnavailable(f"{path}: cannot work in this namespace: {error.strerror}") from error
         finally:
             os.close(found)
-        return cls(namespace, fd=fd, home=home, socket=socket)
+        return cls(namespace, fd=fd, home=home, socket=socket, listening=listening)
 
     def close(self) -> None:
         """Let go of the namespace, which ends if nobody else keeps it. No thread may be using the lane."""
         self._socket.close()
+        self.listening.close()
         os.close(self.fd)
 
     def request(self, messages: Sequence[bytes]) -> list[Ack]:
@@ -116,19 +129,27 @@ class Lane:
     def counters(self) -> dict[LinkId, LinkCounters]:
         """Return what every link has counted; nothing where it cannot be read."""
         with suppress(OSError), self._any_socket() as socket:
-            counted = [parse_counters(data, message) for data, message in socket.dump(dump_counters())]
+            messages = _by_and_by(socket.dump(dump_counters()))
+            counted = [parse_counters(data, message) for data, message in messages]
             return {LinkId(self.namespace, ifindex): counters for ifindex, counters in counted}
         return {}
 
     def look(self, *, tells_maker: bool) -> Listing:
-        """List all links and addresses; ``tells_maker`` as in :func:`parse_address`. Raises ``OSError``."""
+        """List all links and addresses; ``tells_maker`` as in :func:`parse_address`.
+
+        Raises one of :data:`UNREADABLE`, or another ``OSError``.
+        """
         with self._any_socket() as socket:
             links, addresses = socket.dump(dump_links()), socket.dump(dump_addresses())
         known, self._known = self._known, {}
         read_address = partial(parse_address, tells_maker=tells_maker)
-        return Listing(
-            [link for data, message in links if (link := self._read(parse_link, data, message, known))],
-            [found for data, message in addresses if (found := self._read(read_address, data, message, known))],
+        return Listing.of(
+            [link for data, message in _by_and_by(links) if (link := self._read(parse_link, data, message, known))],
+            (
+                found
+                for data, message in _by_and_by(addresses)
+                if (found := self._read(read_address, data, message, known))
+            ),
         )
 
     def _read(
@@ -157,12 +178,14 @@ class Lane:
             socket.close()
 
 
-def open_lanes(paths: Mapping[NsId, str], *, home: int) -> dict[NsId, Lane | NamespaceUnavailable]:
-    """Open lanes, and say why where that is not possible."""
+def open_lanes(
+    paths: Mapping[NsId, str], *, home: int, buffers: Mapping[NsId, int]
+) -> dict[NsId, Lane | NamespaceUnavailable]:
+    """Open lanes, and say why where that is not possible; ``buffers`` as in :meth:`Lane.open`."""
     opened: dict[NsId, Lane | NamespaceUnavailable] = {}
     for namespace, path in paths.items():
         try:
-            opened[namespace] = Lane.open(namespace, path, home=home)
+            opened[namespace] = Lane.open(namespace, path, home=home, buffer=buffers[namespace])
         except NamespaceUnavailable as error:
             opened[namespace] = error
     return opened
@@ -175,15 +198,38 @@ def close_lanes(opened: Mapping[NsId, Lane | NamespaceUnavailable]) -> None:
             lane.close()
 
 
-def list_lanes(lanes: Iterable[Lane], *, tells_maker: bool) -> dict[Lane, Listing | OSError]:
-    """List namespaces, and say why where that is not possible."""
-    found: dict[Lane, Listing | OSError] = {}
+class Look(NamedTuple):
+    """What came of listing a namespace, and how many seconds of a processor's time it took."""
+
+    found: Listing | OSError
+    cost: float
+
+
+def list_lanes(lanes: Iterable[Lane], *, silent: Container[Lane], tells_maker: bool) -> dict[Lane, Look]:
+    """List namespaces, and say why where that is not possible; those that are ``silent`` are heard again from then."""
+    found: dict[Lane, Look] = {}
     for lane in lanes:
+        began = time.thread_time()
+        listed: Listing | OSError
         try:
-            found[lane] = lane.look(tells_maker=tells_maker)
+            if lane in silent:
+                lane.listening.empty()
+                lane.listening.subscribe()
+            listed = lane.look(tells_maker=tells_maker)
         except OSError as error:
-            found[lane] = error
+            listed = error
+        except UNREADABLE as error:
+            listed = MalformedMessage(str(error))
+        found[lane] = Look(listed, time.thread_time() - began)
     return found
+
+
+def _by_and_by(messages: Sequence[T]) -> Iterator[T]:
+    """Yield from a long list with pauses, in which the event loop gets on: both hold the interpreter's one lock."""
+    for place, message in enumerate(messages, start=1):
+        if place % _AT_A_TIME == 0:
+            time.sleep(_PAUSE)
+        yield message
 
 
 def by_lane(links: Iterable[LinkId], lanes: Mapping[NsId, Lane]) -> dict[Lane, list[int]]:

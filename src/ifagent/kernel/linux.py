@@ -4,6 +4,7 @@ The loop only listens. Whatever makes the kernel work, or touches the file syste
 
     execute --> jobs (threads) --> lanes --> kernel --> monitor --> mirror --> LinkSeen
     attach  --> lane, id, listing (thread) + what was heard meanwhile       --> LinksListed
+    too much is said --> not heard, listed now and then (thread)            --> NamespaceBehind, LinksListed
     mount table, directory --> list names (thread)                          --> NamespacesListed
 """
 
@@ -20,7 +21,7 @@ import anyio.lowlevel
 from anyio.abc import TaskStatus
 
 from ifagent.core.counters import LinkCounters
-from ifagent.core.events import LinksListed, NamespaceSeen, NamespacesListed
+from ifagent.core.events import LinksListed, NamespaceBehind, NamespaceSeen, NamespacesListed
 from ifagent.core.interface import OWN_NAMESPACE
 from ifagent.core.link import LinkId, NsId
 from ifagent.core.operations import (
@@ -38,13 +39,13 @@ from ifagent.kernel.facts import find_facts
 from ifagent.kernel.files import Files
 from ifagent.kernel.ifindexes import Ifindexes
 from ifagent.kernel.jobs import KernelRequest, namespaces_of, plan_jobs, require_named, unattached
-from ifagent.kernel.lane import Lane, ask_lanes, by_lane, close_lanes, list_lanes, open_lanes, read_counters
-from ifagent.kernel.mirror import Listing
+from ifagent.kernel.lane import Lane, ask_lanes, by_lane, close_lanes, open_lanes, read_counters
+from ifagent.kernel.looks import Looks
 from ifagent.kernel.monitor import Monitor
 from ifagent.kernel.names import NameWatch
 from ifagent.kernel.namespaces import list_namespaces, remove_left_overs
 from ifagent.kernel.requests import encode
-from ifagent.kernel.running import GATHER, LOOK_TRIES, PAUSE, THREADS, Running, change_name, do, find_sweeps, send
+from ifagent.kernel.running import GATHER, PAUSE, THREADS, Running, change_name, do, find_sweeps, send
 from ifagent.kernel.threads import off_loop
 from ifagent.kernel.uplinks import find_uplinks
 from ifagent.log import log
@@ -55,23 +56,21 @@ T = TypeVar("T")
 NETNS_DIRECTORY: Final = "/run/netns"
 """Where ``ip netns`` keeps named namespaces."""
 
-RECEIVE_BUFFER: Final = 8 << 20
-"""Bytes for notifications that wait to be read: some 2000 of links, twice that of addresses."""
-
 
 class LinuxKernel:
     """The kernel that the process runs on, see :class:`ifagent.kernel.contract.Kernel`.
 
-    Needs ``CAP_NET_ADMIN``, ``CAP_SYS_ADMIN`` and, to hear of other namespaces, ``CAP_NET_BROADCAST``.
+    Needs ``CAP_NET_ADMIN`` and ``CAP_SYS_ADMIN``.
     """
 
     def __init__(
-        self, netns_dir: str = NETNS_DIRECTORY, *, mark: str | None = None, receive_buffer: int = RECEIVE_BUFFER
+        self, netns_dir: str = NETNS_DIRECTORY, *, mark: str | None = None, receive_buffer: int | None = None
     ) -> None:
         """Open nothing yet.
 
         ``netns_dir`` is where named namespaces are. Plain files there that an agent with ``mark`` left behind
-        when it was killed are removed by :meth:`run`. ``receive_buffer`` is in bytes.
+        when it was killed are removed by :meth:`run`. ``receive_buffer`` is in bytes, for the notifications of each
+        namespace; unless given, the more namespaces there are, the less each has.
         """
         self.own: NsId = own_namespace()
         self.ipv6_newest_first: bool = True
@@ -80,7 +79,7 @@ class LinuxKernel:
         self._receive_buffer = receive_buffer
         self._running: Running | None = None
         self._lanes: dict[NsId, Lane] = {}
-        self._ifindexes = Ifindexes()
+        self._looks: Looks | None = None
         self._files = Files()
 
     # The contract
@@ -95,8 +94,9 @@ class LinuxKernel:
             self.ipv6_newest_first = facts.newest_first
             monitor = Monitor(self.own, home, buffer=self._receive_buffer, facts=facts)
             try:
-                self._running = Running(emit, home, monitor, tells_maker=facts.tells_maker)
-                await self._listen(self._running, task_status)
+                running = Running(emit, self.own, home, monitor, tells_maker=facts.tells_maker)
+                self._running, self._looks = running, Looks(running, self._lanes, self._files, self.drain)
+                await self._listen(running, task_status)
             finally:
                 self._running = None
                 monitor.close()
@@ -111,8 +111,9 @@ class LinuxKernel:
         running = self._require_running()
         problems: dict[NsId, NamespaceUnavailable] = {}
         new = {namespace: path for namespace, path in paths.items() if namespace not in self._lanes}
+        sizes = {namespace: running.monitor.buffer_for(namespace) for namespace in new}
         with self._files.using():
-            opened = await off_loop(partial(open_lanes, new, home=running.home), undo=close_lanes)
+            opened = await off_loop(partial(open_lanes, new, home=running.home, buffers=sizes), undo=close_lanes)
         for namespace, lane in opened.items():
             if isinstance(lane, NamespaceUnavailable):
                 problems[namespace] = lane
@@ -126,8 +127,10 @@ class LinuxKernel:
             elif problem := self._listen_to(running, lane, paths[namespace]):
                 problems[namespace] = problem
         if self._running is running:
-            lanes = [self._lanes[namespace] for namespace in paths if namespace in self._lanes]
-            problems |= await self._look(running, lanes)
+            problems |= await self._look(running, paths)
+            for namespace in problems.keys() & self._lanes.keys():
+                if not running.monitor.knows(namespace):
+                    self._let_go(running, namespace)
         return problems
 
     async def relist(self) -> None:
@@ -155,9 +158,11 @@ class LinuxKernel:
                 outcomes[place] = refused
             else:
                 requests.append((place, operation))
+                for namespace in namespaces_of(operation):
+                    running.monitor.expect(namespace)
         fds = {namespace: lane.fd for namespace, lane in self._lanes.items()}
         encoded = {
-            place: encode(operation, fds=fds, ifindexes=self._ifindexes_for(operation))
+            place: encode(operation, fds=fds, ifindexes=_ifindexes_for(operation, running.ifindexes))
             for place, operation in requests
             if not isinstance(operation, SetChecksums)
         }
@@ -202,12 +207,16 @@ class LinuxKernel:
             running.names_changed = False
             running.emit(NamespacesListed(dict(running.named)))
         for seen in running.monitor.read():
-            self._ifindexes.seen(*seen.id)
+            running.ifindexes.seen(*seen.id)
             running.emit(seen)
-        running.doubtful |= running.monitor.take_doubtful()
+        looks = self._require_looks()
+        for namespace, behind in running.monitor.take_fallen().items():
+            running.emit(NamespaceBehind(namespace, behind))
+            looks.note(namespace, behind=behind)
+        looks.ask(running.monitor.take_doubtful())
         running.stirred |= running.monitor.take_stirred()
         running.speed_doubtful |= running.monitor.take_speed_doubtful()
-        if running.doubtful or running.stirred or running.speed_doubtful:
+        if running.stirred or running.speed_doubtful:
             running.doubt.set()
 
     # Listening
@@ -225,6 +234,7 @@ class LinuxKernel:
                 tasks.start_soon(self._follow_notifications, running)
                 tasks.start_soon(self._follow_names, running, watch)
                 tasks.start_soon(self._dispel_doubt, running)
+                tasks.start_soon(self._require_looks().run)
                 task_status.started()
         finally:
             watch.close()
@@ -251,7 +261,7 @@ class LinuxKernel:
             await running.renamed.wait()
 
     async def _dispel_doubt(self, running: Running) -> None:
-        """List those namespaces anew of which not everything is known, and ask what notifications do not tell."""
+        """Ask what notifications do not tell."""
         while True:
             await running.doubt.wait()
             running.doubt = anyio.Event()
@@ -259,13 +269,7 @@ class LinuxKernel:
             speed_doubtful, running.speed_doubtful = running.speed_doubtful, set()
             running.monitor.know_speeds(await self._ask(speed_doubtful, Lane.speeds))
             await self._ask_checksums(running, stirred)
-            doubtful, running.doubtful = running.doubtful, set()
-            problems = await self._look(running, [self._lanes[id] for id in doubtful & self._lanes.keys()])
-            again = problems.keys() & self._lanes.keys()  # not let go, but they could not be listed
             await anyio.sleep(PAUSE)
-            running.doubtful |= again
-            if again:
-                running.doubt.set()
 
     async def _ask_checksums(self, running: Running, links: Iterable[LinkId]) -> None:
         running.monitor.know_checksums(await self._ask(links, Lane.checksums))
@@ -295,72 +299,28 @@ class LinuxKernel:
 
     def _listen_to(self, running: Running, lane: Lane, path: str) -> NamespaceUnavailable | None:
         try:
-            running.monitor.listen(lane.namespace, lane.fd)
+            running.monitor.listen(lane.namespace, lane.fd, lane.listening)
         except OSError as error:
             self._files.close(lane.close)
             return NamespaceUnavailable(f"{path}: cannot listen to this namespace: {error.strerror}")
         self._lanes[lane.namespace] = lane
         return None
 
-    async def _look(self, running: Running, lanes: Iterable[Lane]) -> dict[NsId, NamespaceUnavailable]:
-        """List namespaces, and emit each listing with all that changed while it was made; return which cannot be."""
-        monitor, problems = running.monitor, dict[NsId, NamespaceUnavailable]()
-        listings: dict[Lane, Listing] = {}
-        async with running.looking:
-            left = list(lanes)
-            for _ in range(LOOK_TRIES):
-                self.drain()  # what was said before is in the listing
-                left = [lane for lane in left if not self._is_closed(lane, problems)]
-                for lane in left:
-                    monitor.record(lane.namespace)
-                with self._files.using():
-                    found = await off_loop(partial(list_lanes, left, tells_maker=running.tells_maker))
-                self.drain()
-                for lane, listing in found.items():
-                    if self._is_closed(lane, problems):
-                        continue
-                    if isinstance(listing, OSError):
-                        text = f"cannot list the network namespace {lane.namespace}: {listing.strerror}"
-                        problems[lane.namespace] = NamespaceUnavailable(text)
-                    else:
-                        listings[lane] = listing
-                # What was heard meanwhile may be in the listing or not. Put on top it ends up right, but for
-                # the order of addresses; so a listing without doubt is better.
-                left = [lane for lane in left if lane in listings and monitor.heard(lane.namespace)]
-                self._tell(running, {lane: listing for lane, listing in listings.items() if lane not in left})
-                listings = {lane: listings[lane] for lane in left}
-                if not left:
-                    break
-            self._tell(running, listings)
-        self.drain()  # take note of what is to be asked of the links listed
-        return problems
-
-    def _tell(self, running: Running, listings: Mapping[Lane, Listing]) -> None:
-        """Emit listings of lanes that are still open."""
-        for lane, listing in listings.items():
-            if self._lanes.get(lane.namespace) is not lane:
-                continue
-            listed, seen = running.monitor.replace(lane.namespace, listing)
-            for ifindex in listed.links or ():
-                self._ifindexes.seen(lane.namespace, ifindex)
-            running.emit(listed)
-            for each in seen:
-                running.emit(each)
-
-    def _is_closed(self, lane: Lane, problems: dict[NsId, NamespaceUnavailable]) -> bool:
-        """Tell whether a lane was let go, and note it as a problem."""
-        if self._lanes.get(lane.namespace) is lane:
-            return False
-        text = f"the network namespace {lane.namespace} was let go meanwhile"
-        problems[lane.namespace] = NamespaceUnavailable(text)
-        return True
+    async def _look(self, running: Running, namespaces: Iterable[NsId]) -> dict[NsId, NamespaceUnavailable]:
+        """List namespaces that are attached; return which cannot be."""
+        lanes = [self._lanes[namespace] for namespace in namespaces if namespace in self._lanes]
+        problems = await self._require_looks().look(lanes)
+        return problems if self._running is running else {}
 
     def _let_go(self, running: Running, namespace: NsId) -> None:
-        self._ifindexes.forget(namespace)
+        running.ifindexes.forget(namespace)
+        self._require_looks().forget(namespace)
         lane = self._lanes.pop(namespace, None)
         if lane is None:
             return
         self.drain()
+        if running.monitor.is_behind(namespace):
+            running.emit(NamespaceBehind(namespace, behind=False))
         seen = running.monitor.forget(namespace)
         self._files.close(lane.close)
         running.emit(LinksListed(namespace, None))
@@ -387,14 +347,20 @@ class LinuxKernel:
                         running.monitor.amend(id_, alias=operation.alias, group=operation.group)
         await self._ask_checksums(running, switched)
         if half_done:
-            await self._look(running, [self._lanes[id] for id in half_done & self._lanes.keys()])
+            await self._look(running, half_done)
 
-    def _ifindexes_for(self, operation: KernelRequest) -> tuple[int, int]:
-        if not isinstance(operation, CreateVeth):
-            return 0, 0
-        return self._ifindexes.choose(*namespaces_of(operation))
+    def _require_looks(self) -> Looks:
+        if self._looks is None:
+            raise AgentBug("the kernel does not run")
+        return self._looks
 
     def _require_running(self) -> Running:
         if self._running is None:
             raise AgentBug("the kernel does not run")
         return self._running
+
+
+def _ifindexes_for(operation: KernelRequest, ifindexes: Ifindexes) -> tuple[int, int]:
+    if not isinstance(operation, CreateVeth):
+        return 0, 0
+    return ifindexes.choose(*namespaces_of(operation))

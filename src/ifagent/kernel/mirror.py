@@ -1,23 +1,22 @@
 """What the kernel has said of all attached namespaces, put together to complete links. Pure.
 
 The kernel speaks of links and of addresses in messages of their own, and of a veth's peer in the words of
-the link's namespace. The mirror keeps the newest of each and tells which links are different now.
-
-A pair of a veth is for life, so what one end says is true of both, and it ends only with one of them: when
-a link goes, moves away, or its namespace is no longer listened to.
+the link's namespace. The mirror keeps the newest of each and tells which links are different now. What is said in one
+namespace is taken in as it was said; what is said in several may come in any order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import assert_never
+from typing import Self, assert_never
 
 from ifagent.core.events import LinkSeen, LinksListed
 from ifagent.core.link import LOOPBACK_IFINDEX, UNKNOWN_SPEED, Checksums, Link, LinkId, NsId, Speed
 from ifagent.kernel.ethtool import VETH_SPEED
 from ifagent.kernel.messages import AddressMessage, LinkMessage
 from ifagent.kernel.ordering import AddressList
+from ifagent.kernel.pairs import Pairs
 from ifagent.kernel.rtnetlink import AF_INET, AF_INET6
 
 Resolve = Callable[[NsId, int], NsId | None]
@@ -34,10 +33,18 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Everything in one namespace at one time; addresses in the kernel's order."""
+    """Everything in one namespace at one time; the addresses by ifindex and family, in the kernel's order."""
 
     links: Sequence[LinkMessage]
-    addresses: Sequence[AddressMessage]
+    addresses: Mapping[tuple[int, int], AddressList]
+
+    @classmethod
+    def of(cls, links: Iterable[LinkMessage], addresses: Iterable[AddressMessage] = ()) -> Self:
+        """Put together what a namespace has listed."""
+        lists: dict[tuple[int, int], AddressList] = {}
+        for address in addresses:
+            lists.setdefault((address.ifindex, address.family), AddressList()).append(address)
+        return cls(list(links), lists)
 
 
 @dataclass(slots=True)
@@ -47,16 +54,13 @@ class _Namespace:
     told: dict[int, Link] = field(default_factory=dict)
 
 
-def _sorted(
-    addresses: Iterable[AddressMessage], before: Mapping[tuple[int, int], AddressList]
+def _as_before(
+    listed: Mapping[tuple[int, int], AddressList], before: Mapping[tuple[int, int], AddressList]
 ) -> dict[tuple[int, int], AddressList]:
     """Return the addresses of each link and family: the lists from ``before``, where they say the same."""
-    listed: dict[tuple[int, int], list[AddressMessage]] = {}
-    for address in addresses:
-        listed.setdefault((address.ifindex, address.family), []).append(address)
     return {
-        key: known if (known := before.get(key)) is not None and list(known) == messages else AddressList(messages)
-        for key, messages in listed.items()
+        key: known if (known := before.get(key)) is not None and list(known) == list(addresses) else addresses
+        for key, addresses in listed.items()
     }
 
 
@@ -68,8 +72,8 @@ class Mirror:
         self._resolve = resolve
         self._newest_first = newest_first
         self._namespaces: dict[NsId, _Namespace] = {}
-        self._peers: dict[LinkId, LinkId] = {}
-        self._touched: dict[LinkId, None] = {}
+        self._pairs = Pairs()
+        self._touched: dict[NsId, set[int]] = {}
         self._unsure: set[NsId] = set()
         self._checksums: dict[LinkId, Checksums | None] = {}
         self._stirred: set[LinkId] = set()
@@ -95,10 +99,9 @@ class Mirror:
         new = self._namespaces[namespace] = _Namespace()
         self._unsure.discard(namespace)
         new.links = {link.ifindex: link for link in listing.links}
-        new.addresses = _sorted(listing.addresses, old.addresses)
+        new.addresses = _as_before(listing.addresses, old.addresses)
         for ifindex in old.links.keys() - new.links.keys():
-            self._part(LinkId(namespace, ifindex))
-            self._speeds.pop(LinkId(namespace, ifindex), None)
+            self._end(LinkId(namespace, ifindex))
         for link in listing.links:
             self._pair(namespace, link)
             self._doubt_speed(namespace, link)
@@ -110,26 +113,32 @@ class Mirror:
     def drop(self, namespace: NsId) -> None:
         """Forget a namespace."""
         for ifindex in self._namespaces.pop(namespace, _Namespace()).links:
-            self._part(LinkId(namespace, ifindex))
-            self._speeds.pop(LinkId(namespace, ifindex), None)
+            self._end(LinkId(namespace, ifindex))
         self._unsure.discard(namespace)
+        self._touched.pop(namespace, None)
+
+    def touched(self) -> list[NsId]:
+        """Return the namespaces that :meth:`changed_in` has something to look at in."""
+        return list(self._touched)
 
     def changed(self) -> list[LinkSeen]:
         """Return the links that are different from what was told of them last."""
+        return [seen for namespace in self.touched() for seen in self.changed_in(namespace)]
+
+    def changed_in(self, namespace: NsId) -> list[LinkSeen]:
+        """Return the links of a namespace that are different from what was told of them last."""
         seen = []
-        for id_ in self._touched:
-            namespace = self._namespaces.get(id_.namespace)
-            if namespace is None:
-                continue
-            link = self._link(namespace, id_) if id_.ifindex in namespace.links else None
-            if namespace.told.get(id_.ifindex) == link:
+        state = self._namespaces.get(namespace, _Namespace())
+        for ifindex in self._touched.pop(namespace, ()):
+            id_ = LinkId(namespace, ifindex)
+            link = self._link(state, id_) if ifindex in state.links else None
+            if state.told.get(ifindex) == link:
                 continue
             if link is None:
-                del namespace.told[id_.ifindex]
+                del state.told[ifindex]
             else:
-                namespace.told[id_.ifindex] = link
+                state.told[ifindex] = link
             seen.append(LinkSeen(id_, link))
-        self._touched.clear()
         return seen
 
     def take_unsure(self) -> set[NsId]:
@@ -144,7 +153,7 @@ class Mirror:
 
     def inspect(self, links: Collection[LinkId]) -> set[LinkId]:
         """Tell of the checksum offloading of these links only; return those of which it is not known."""
-        self._touched.update(dict.fromkeys(self._checksums.keys() - links))
+        self._touch(self._checksums.keys() - links)
         self._checksums = {id_: self._checksums.get(id_) for id_ in links}
         return {id_ for id_, known in self._checksums.items() if known is None}
 
@@ -152,7 +161,7 @@ class Mirror:
         """Take note of a link's checksum offloading, if anybody asked about it."""
         if id_ in self._checksums:
             self._checksums[id_] = checksums
-            self._touched[id_] = None
+            self._touch((id_,))
 
     def take_stirred(self) -> set[LinkId]:
         """Return, once, the inspected links of which something was said: their checksum offloading may be different."""
@@ -164,7 +173,7 @@ class Mirror:
         for id_, speed in found.items():
             if self.link(id_) is not None:
                 self._speeds[id_] = speed
-                self._touched[id_] = None
+                self._touch((id_,))
 
     def take_speed_doubtful(self) -> set[LinkId]:
         """Return, once, the links whose speed may be different; that of a veth never is."""
@@ -184,13 +193,12 @@ class Mirror:
                 id_ = LinkId(namespace, link.ifindex)
                 if id_ in self._checksums:
                     self._stirred.add(id_)
-                self._touched[id_] = None
+                self._touch((id_,))
                 if change.gone:
                     state.links.pop(link.ifindex, None)
                     for family in (AF_INET, AF_INET6):
                         state.addresses.pop((link.ifindex, family), None)
-                    self._part(id_)
-                    self._speeds.pop(id_, None)
+                    self._end(id_)
                 else:
                     self._doubt_speed(namespace, link, state.links.get(link.ifindex))
                     state.links[link.ifindex] = link
@@ -198,7 +206,7 @@ class Mirror:
             case AddressMessage() as address:
                 if address.ifindex not in state.links:
                     return
-                self._touched[LinkId(namespace, address.ifindex)] = None
+                self._touch((LinkId(namespace, address.ifindex),))
                 addresses = state.addresses.setdefault((address.ifindex, address.family), AddressList())
                 if change.gone:
                     addresses.remove(address)
@@ -208,21 +216,12 @@ class Mirror:
                 assert_never(change.said)
 
     def _pair(self, namespace: NsId, link: LinkMessage) -> None:
-        """Note the peer that a link names, if it is known; a link that names none keeps what its peer said."""
+        """Note the peer that a link names; one that names none has been seen before its other end was there."""
         id_ = LinkId(namespace, link.ifindex)
         if link.kind != "veth":
-            self._part(id_)
+            self._touch(self._pairs.end(id_))
             return
-        peer = self._referred_to(namespace, link)
-        if peer is None or peer.namespace not in self._namespaces:
-            return
-        if peer.ifindex not in self._namespaces[peer.namespace].links:
-            return
-        if self._peers.get(id_) != peer:
-            self._part(id_)
-            self._part(peer)
-            self._peers[id_], self._peers[peer] = peer, id_
-            self._touched[id_] = self._touched[peer] = None
+        self._touch(self._pairs.say(id_, self._referred_to(namespace, link)))
 
     def _referred_to(self, namespace: NsId, link: LinkMessage) -> LinkId | None:
         """Return the link that a message names as peer or lower one, ``None`` where its namespace is not known."""
@@ -231,11 +230,16 @@ class Mirror:
         there = namespace if link.link_nsid is None else self._resolve(namespace, link.link_nsid)
         return None if there is None else LinkId(there, link.link_ifindex)
 
-    def _part(self, id_: LinkId) -> None:
-        peer = self._peers.pop(id_, None)
-        if peer is not None:
-            self._peers.pop(peer, None)
-            self._touched[id_] = self._touched[peer] = None
+    def _end(self, id_: LinkId) -> None:
+        """Forget what was known of a link that is gone, but for what was told of it."""
+        self._touch(self._pairs.end(id_))
+        self._speeds.pop(id_, None)
+
+    def _touch(self, links: Iterable[LinkId]) -> None:
+        """Have links looked at that may be different now."""
+        for namespace, ifindex in links:
+            if namespace in self._namespaces:
+                self._touched.setdefault(namespace, set()).add(ifindex)
 
     def _link_since(self, before: _Namespace, namespace: _Namespace, id_: LinkId) -> Link:
         """Return all that is known of a link: what was told ``before``, if nothing was heard and it is listed so."""
@@ -243,7 +247,7 @@ class Mirror:
         keys = (id_.ifindex, AF_INET), (id_.ifindex, AF_INET6)
         if (
             told is not None
-            and id_ not in self._touched
+            and id_.ifindex not in self._touched.get(id_.namespace, ())
             and before.links[id_.ifindex] == namespace.links[id_.ifindex]
             and all(before.addresses.get(key) is namespace.addresses.get(key) for key in keys)
         ):
@@ -264,7 +268,7 @@ class Mirror:
             operstate=said.operstate,
             group=said.group,
             alias=said.alias,
-            peer=self._peers.get(id_),
+            peer=self._pairs.peer(id_),
             lower=None if said.kind in {"", "veth"} else self._referred_to(id_.namespace, said),
             master=said.master,
             min_mtu=said.min_mtu,

@@ -1,27 +1,29 @@
-"""The one socket that hears of all attached namespaces, and what is understood of it.
+"""What is heard of all attached namespaces, and what is understood of it.
 
-A notification carries the id that its namespace has in the agent's own (its *nsid*), so a namespace has to
-have one, and is given one when it is attached. A notification is there to be read before the request that
-caused it is acknowledged: whoever reads all that is there after a request knows what it did.
+A notification is there to be read before the request that caused it is acknowledged: whoever reads all that is there
+after a request knows what it did, but for namespaces that are *behind*.
 
-Ids are relative. In the messages of a namespace, another one is called by the id that it has *there*; what
-that means here is asked once over a socket for questions, and kept until the kernel says that it is over.
+Namespaces have ids, which are relative. In the messages of a namespace, another one is called by the id that it has
+*there* (its *nsid*); what that means is asked over a socket for questions, in the words of the agent's own namespace.
+So a namespace has to have an id in that, and is given one when it is attached.
 """
 
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 from ifagent.core.events import LinkSeen, LinksListed
 from ifagent.core.link import Checksums, LinkId, NsId, Speed
+from ifagent.kernel.attributes import UNREADABLE
 from ifagent.kernel.facts import KernelFacts
-from ifagent.kernel.messages import AddressMessage, LinkMessage, Message, parse_address, parse_link, parse_nsid, split
+from ifagent.kernel.listeners import Listener, Listeners
+from ifagent.kernel.messages import AddressMessage, LinkMessage, Message, parse_address, parse_link, parse_nsid
 from ifagent.kernel.mirror import Change, Listing, Mirror
 from ifagent.kernel.requests import assign_nsid, dump_nsids, get_nsid
 from ifagent.kernel.rtnetlink import (
-    IFINFO,
     NETNSA_NSID_NOT_ASSIGNED,
     RTM_DELADDR,
     RTM_DELLINK,
@@ -31,50 +33,57 @@ from ifagent.kernel.rtnetlink import (
     RTM_NEWNSID,
 )
 from ifagent.kernel.sockets import ListenSocket, RequestSocket
+from ifagent.log import log
 
-_SMALLEST_FOOTPRINT = 768
-"""Bytes that the smallest notification takes of the receive buffer, so a buffer of n holds at most n / 768."""
+FEW = 16
+"""Most things that a namespace may have said while it was listed, however short that took, to be followed again."""
 
+SOME = 500
+"""The same for a listing that takes a second."""
 
-COMPLETE = 512
-"""Bytes that a message about all of a link has at least; one about a part, such as a wireless event, is shorter."""
+EACH = 0.001
+"""Seconds that a namespace may take more of the loop's time for each operation that the agent carries out there."""
 
 
 class Monitor:
     """Listens from its making to :meth:`close`; used on the event loop, never waits."""
 
-    def __init__(self, own: NsId, own_fd: int, *, buffer: int, facts: KernelFacts) -> None:
-        """Subscribe. ``own_fd`` is a file of the agent's namespace; ``buffer`` is in bytes. Raises ``OSError``."""
+    def __init__(self, own: NsId, own_fd: int, *, buffer: int | None, facts: KernelFacts) -> None:
+        """Listen to nobody yet. ``own_fd`` is a file of the agent's namespace; ``buffer`` as of :class:`Listeners`.
+
+        Raises ``OSError``.
+        """
         self._own = own
         self._own_fd = own_fd
-        self._buffer = buffer
         self._facts = facts
         self._mirror = Mirror(self._resolve, newest_first=facts.newest_first)
         self._nsids: dict[NsId, int] = {}
         self._namespaces: dict[int, NsId] = {}
-        self._relative: dict[tuple[NsId, int], NsId | None] = {}
-        self._recorded: dict[NsId, list[Change]] = {}
-        self._unread: list[tuple[NsId, bytes, Message]] = []
-        self._latest: dict[tuple[NsId, int], int] = {}
-        self._overrun = False
+        self._relative: dict[NsId, dict[int, NsId | None]] = {}
+        self._unread: dict[NsId, Listener] = {}
+        self._fallen: dict[NsId, bool] = {}
+        self._complained: set[NsId] = set()
         self._questions = RequestSocket()
         try:
-            self._socket = ListenSocket(buffer=buffer)
+            self._listeners = Listeners(own, buffer=buffer)
         except OSError:
             self._questions.close()
             raise
-        self._learn_own_nsid()
 
     def fileno(self) -> int:
         """Return the descriptor, to wait on."""
-        return self._socket.fileno()
+        return self._listeners.fileno()
 
     def close(self) -> None:
         """Stop listening."""
-        self._socket.close()
+        self._listeners.close()
         self._questions.close()
 
-    def listen(self, namespace: NsId, fd: int) -> None:
+    def buffer_for(self, namespace: NsId) -> int:
+        """Return the bytes of the receive buffer that a namespace's socket is to have."""
+        return self._listeners.buffer_for(namespace)
+
+    def listen(self, namespace: NsId, fd: int, socket: ListenSocket) -> None:
         """Hear of a namespace from now on; ``fd`` is its open file. Raises ``OSError``."""
         if namespace != self._own:
             (ack,) = self._questions.request([assign_nsid(fd)])
@@ -83,80 +92,101 @@ class Monitor:
             nsid = parse_nsid(*self._questions.ask(get_nsid(fd))).nsid
             self._nsids[namespace] = nsid
             self._namespaces[nsid] = namespace
+        self._listeners.add(namespace, socket)
         # What meant none of ours may mean this one.
-        self._relative = {key: meant for key, meant in self._relative.items() if meant is not None}
+        for meanings in self._relative.values():
+            for nsid in [nsid for nsid, meant in meanings.items() if meant is None]:
+                del meanings[nsid]
 
     def forget(self, namespace: NsId) -> list[LinkSeen]:
         """Stop hearing of a namespace; return the links elsewhere whose peers are no longer known."""
+        self._listeners.remove(namespace)
         self._namespaces.pop(self._nsids.pop(namespace, NETNSA_NSID_NOT_ASSIGNED), None)
-        self._recorded.pop(namespace, None)
-        self._relative = {key: meant for key, meant in self._relative.items() if namespace not in {key[0], meant}}
+        self._relative.pop(namespace, None)
+        for meanings in self._relative.values():
+            for nsid in [nsid for nsid, meant in meanings.items() if meant == namespace]:
+                del meanings[nsid]
+        self._unread.pop(namespace, None)
+        self._fallen.pop(namespace, None)
+        self._complained.discard(namespace)
         self._mirror.drop(namespace)
-        return self._mirror.changed()
+        return self._changed()
+
+    # Listings
+
+    def is_behind(self, namespace: NsId) -> bool:
+        """Tell whether a namespace is not followed."""
+        listener = self._listeners.get(namespace)
+        return listener is not None and listener.behind
+
+    def knows(self, namespace: NsId) -> bool:
+        """Tell whether a namespace has been listed."""
+        return namespace in self._mirror
+
+    def leave(self, namespace: NsId) -> None:
+        """Do not follow a namespace until it has been listed anew."""
+        if not self._listeners[namespace].behind:
+            self._fall_behind(self._listeners[namespace])
 
     def record(self, namespace: NsId) -> None:
         """Keep, from now on, what is heard of a namespace until its listing comes; forget what was kept."""
-        self._recorded[namespace] = []
+        self._listeners[namespace].recorded = []
 
     def heard(self, namespace: NsId) -> bool:
         """Tell whether anything was kept since :meth:`record`."""
-        return bool(self._recorded.get(namespace))
+        return bool(self._listeners[namespace].recorded)
+
+    def catch_up(self, namespace: NsId, *, taken: float) -> None:
+        """Follow a namespace again, if it can be, that has been heard for ``taken`` seconds, since it was listed."""
+        listener = self._listeners[namespace]
+        if self._listeners.catch_up(listener, FEW + int(SOME * taken)):
+            self._fallen[namespace] = False
+            self._complained.discard(namespace)
+            self._understand(listener, len(listener))
 
     def replace(self, namespace: NsId, listing: Listing) -> tuple[LinksListed, list[LinkSeen]]:
         """Take a listing that was asked for after :meth:`record`, and what was heard since.
 
         Return it, and the links in other namespaces whose peers are known now.
         """
-        listed = self._mirror.replace(namespace, listing, self._recorded.pop(namespace, ()))
-        return listed, self._mirror.changed()
+        listener = self._listeners[namespace]
+        changes, listener.recorded = listener.recorded or (), None
+        listed = self._mirror.replace(namespace, listing, changes)
+        return listed, self._changed()
+
+    def lose(self, namespace: NsId, problem: Exception) -> None:
+        """Do not follow a namespace that cannot be listed or understood."""
+        listener = self._listeners[namespace]
+        if not listener.behind:
+            self._fall_behind(listener, problem)
+        elif namespace not in self._complained:
+            self._complain(namespace, problem)
+
+    def take_fallen(self) -> dict[NsId, bool]:
+        """Return, once, the namespaces that are behind now, and false for those that are not any more."""
+        fallen, self._fallen = self._fallen, {}
+        return fallen
+
+    # Notifications
+
+    def expect(self, namespace: NsId) -> None:
+        """Allow a namespace what is said because of one operation of the agent's."""
+        if (listener := self._listeners.get(namespace)) is not None:
+            listener.allowance.grant(EACH, time.monotonic())
 
     def digest(self) -> None:
         """Gather what the kernel has said, and understand what had been gathered before: of that more rarely comes."""
-        settled = len(self._unread)
+        settled = {listener: len(listener) for listener in self._unread.values()}
         self._gather()
-        self._understand(settled)
-
-    def _gather(self) -> None:
-        """Take what the kernel has said so far out of the socket's buffer."""
-        for _ in range(self._buffer * 2 // _SMALLEST_FOOTPRINT):  # the kernel doubles the size asked for
-            try:
-                data, nsid = self._socket.receive()
-            except BlockingIOError:
-                break
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                self._overrun = True
-                continue
-            namespace = self._own if nsid is None else self._namespaces.get(nsid)
-            if namespace is not None:
-                for message in split(data):
-                    self._keep(namespace, data, message)
-
-    def _keep(self, namespace: NsId, data: bytes, message: Message) -> None:
-        """Keep a message until it is read; a link that was told of already is told of by the newest message alone."""
-        if message.type == RTM_NEWLINK and message.end - message.start >= COMPLETE:
-            about = namespace, IFINFO.unpack_from(data, message.start)[2]
-            place = self._latest.setdefault(about, len(self._unread))
-            if place < len(self._unread):
-                self._unread[place] = namespace, data, message
-                return
-        elif message.type in {RTM_DELLINK, RTM_NEWNSID, RTM_DELNSID}:
-            self._latest.clear()
-        self._unread.append((namespace, data, message))
+        for listener, count in settled.items():
+            self._understand(listener, count)
 
     def read(self) -> list[LinkSeen]:
         """Read all that the kernel has said so far, and return the links that are different by it."""
         self._gather()
-        self._understand(len(self._unread))
-        return self._mirror.changed()
-
-    def _understand(self, count: int) -> None:
-        """Take in so many of the messages that were gathered, the oldest first."""
-        unread, self._unread = self._unread[:count], self._unread[count:]
-        self._latest = {about: place - count for about, place in self._latest.items() if place >= count}
-        for namespace, data, message in unread:
-            self._take(namespace, data, message)
+        for listener in list(self._unread.values()):
+            self._understand(listener, len(listener))
+        return self._changed()
 
     def amend(self, id_: LinkId, *, alias: str | None, group: int | None) -> None:
         """Take note of what a request has set on a link, after everything said before it was read.
@@ -168,7 +198,9 @@ class Monitor:
         if said is not None and not said.up:
             alias = said.alias if alias is None else alias
             group = said.group if group is None else group
-            self._change(id_.namespace, Change(said._replace(alias=alias, group=group)))
+            self._change(self._listeners[id_.namespace], Change(said._replace(alias=alias, group=group)))
+
+    # What notifications do not tell
 
     def inspect(self, links: Collection[LinkId]) -> set[LinkId]:
         """Tell of these links' checksum offloading; see :meth:`Mirror.inspect`."""
@@ -197,56 +229,96 @@ class Monitor:
 
     def take_doubtful(self) -> set[NsId]:
         """Return, once, the namespaces to be listed anew because not everything is known of them."""
-        unsure = self._mirror.take_unsure()
-        if self._overrun:
-            self._overrun = False
-            self._relative.clear()  # what was lost may have been about ids
-            unsure |= {self._own, *self._nsids}
-        return unsure
+        return self._mirror.take_unsure()
 
-    def _take(self, namespace: NsId, data: bytes, message: Message) -> None:
+    # Reading
+
+    def _gather(self) -> None:
+        """Take what the kernel has said so far out of the sockets."""
+        for listener in self._listeners.ready():
+            try:
+                complete = self._listeners.gather(listener)
+            except (OSError, *UNREADABLE) as error:
+                self._fall_behind(listener, error)
+                continue
+            if not complete:
+                self._fall_behind(listener)
+            elif len(listener):
+                self._unread[listener.namespace] = listener
+
+    def _understand(self, listener: Listener, count: int) -> None:
+        """Take in so many of the messages that were gathered, the oldest first."""
+        began = time.thread_time()
+        try:
+            for data, message in listener.take(count):
+                self._take(listener, data, message)
+        except UNREADABLE as error:
+            self._fall_behind(listener, error)
+        if not len(listener):
+            self._unread.pop(listener.namespace, None)
+        self._listeners.spend(listener, began)
+
+    def _changed(self) -> list[LinkSeen]:
+        """Return the links that are different from what was told of them last."""
+        seen = []
+        for namespace in self._mirror.touched():
+            began = time.thread_time()
+            seen += self._mirror.changed_in(namespace)
+            if (listener := self._listeners.get(namespace)) is not None:
+                self._listeners.spend(listener, began)
+        return seen
+
+    def _fall_behind(self, listener: Listener, problem: Exception | None = None) -> None:
+        """Stop to follow a namespace, until it is listed."""
+        namespace = listener.namespace
+        self._unread.pop(namespace, None)
+        self._relative.pop(namespace, None)  # what is not heard may be about ids
+        self._fallen[namespace] = True
+        with suppress(OSError):
+            self._listeners.fall_behind(listener)
+        if isinstance(problem, UNREADABLE) and namespace not in self._complained:
+            self._complain(namespace, problem)
+
+    def _complain(self, namespace: NsId, problem: Exception) -> None:
+        self._complained.add(namespace)
+        text = problem.strerror if isinstance(problem, OSError) else str(problem)
+        log.warning("cannot tell what there is in a network namespace", namespace=namespace, problem=text)
+
+    def _take(self, listener: Listener, data: bytes, message: Message) -> None:
         said: LinkMessage | AddressMessage | None = None
         if message.type in {RTM_NEWLINK, RTM_DELLINK}:
             said = parse_link(data, message)
         elif message.type in {RTM_NEWADDR, RTM_DELADDR}:
             said = parse_address(data, message, tells_maker=self._facts.tells_maker)
         elif message.type in {RTM_NEWNSID, RTM_DELNSID}:
-            self._relative.pop((namespace, parse_nsid(data, message).nsid), None)
-            if namespace == self._own:
-                self._learn_own_nsid()
-        if said is None:
-            return
-        self._change(namespace, Change(said, gone=message.type in {RTM_DELLINK, RTM_DELADDR}))
+            self._relative.get(listener.namespace, {}).pop(parse_nsid(data, message).nsid, None)
+        if said is not None:
+            self._change(listener, Change(said, gone=message.type in {RTM_DELLINK, RTM_DELADDR}))
 
-    def _change(self, namespace: NsId, change: Change) -> None:
-        if namespace in self._recorded:
-            self._recorded[namespace].append(change)
-        self._mirror.apply(namespace, change)
+    def _change(self, listener: Listener, change: Change) -> None:
+        if listener.recorded is not None:
+            listener.recorded.append(change)
+        self._mirror.apply(listener.namespace, change)
 
-    def _learn_own_nsid(self) -> None:
-        """Note the id that the own namespace has in itself, if somebody gave it one: its messages carry it."""
-        with suppress(OSError):
-            nsid = parse_nsid(*self._questions.ask(get_nsid(self._own_fd))).nsid
-            if nsid != NETNSA_NSID_NOT_ASSIGNED:
-                self._namespaces[nsid] = self._own
+    # Ids of namespaces
 
     def _resolve(self, namespace: NsId, nsid: int) -> NsId | None:
         """Return the attached namespace that ``namespace`` calls ``nsid``."""
         if namespace == self._own:
             return self._namespaces.get(nsid)
-        key = namespace, nsid
-        if key not in self._relative and namespace in self._nsids:
+        meanings = self._relative.setdefault(namespace, {})
+        if nsid not in meanings and namespace in self._nsids:
             with suppress(OSError):
-                self._learn_relative(namespace)
-        return self._relative.setdefault(key, None)
+                self._learn_relative(namespace, meanings)
+        return meanings.setdefault(nsid, None)
 
-    def _learn_relative(self, namespace: NsId) -> None:
+    def _learn_relative(self, namespace: NsId, meanings: dict[int, NsId | None]) -> None:
         """Ask which ids a namespace has for others. Raises ``OSError``."""
         target = self._nsids[namespace]
         for data, message in self._questions.dump(dump_nsids(target)):
             there = parse_nsid(data, message)
-            self._relative[namespace, there.nsid] = self._namespaces.get(there.current)
+            meanings[there.nsid] = self._namespaces.get(there.current)
         # The own namespace mostly has no id in itself, and so none in that listing.
         own = parse_nsid(*self._questions.ask(get_nsid(self._own_fd, target=target))).nsid
         if own != NETNSA_NSID_NOT_ASSIGNED:
-            self._relative[namespace, own] = self._own
+            meanings[own] = self._own

@@ -13,6 +13,7 @@ from ifagent.core.interface import NamespaceRef
 from ifagent.core.link import LinkId, NsId
 from ifagent.core.operations import CreateNamespace, DeleteLink, Operation, Outcome, RemoveNamespace, SetChecksums
 from ifagent.kernel.contract import Emit
+from ifagent.kernel.ifindexes import Ifindexes
 from ifagent.kernel.jobs import KernelRequest, Step, namespaces_of
 from ifagent.kernel.lane import Lane
 from ifagent.kernel.monitor import Monitor
@@ -34,18 +35,18 @@ LOOK_TRIES: Final = 3
 class Running:
     """One run of the kernel."""
 
-    def __init__(self, emit: Emit, home: int, monitor: Monitor, *, tells_maker: bool) -> None:
+    def __init__(self, emit: Emit, own: NsId, home: int, monitor: Monitor, *, tells_maker: bool) -> None:
         self.emit: Emit = emit
+        self.own: NsId = own
         self.home: int = home
         self.monitor: Monitor = monitor
         self.tells_maker: bool = tells_maker
+        self.ifindexes: Ifindexes = Ifindexes()
         self.threads: anyio.CapacityLimiter = anyio.CapacityLimiter(THREADS)
-        self.looking: anyio.Lock = anyio.Lock()
         self.naming: anyio.Lock = anyio.Lock()
         self.named: dict[NamespaceRef, tuple[NsId, str]] = {}
         self.names_changed = False
         self.renamed: anyio.Event = anyio.Event()
-        self.doubtful: set[NsId] = set()
         self.stirred: set[LinkId] = set()
         self.speed_doubtful: set[LinkId] = set()
         self.doubt: anyio.Event = anyio.Event()

@@ -1,5 +1,7 @@
 """rtnetlink sockets: one for requests and their answers, one that listens.
 
+Both are in a namespace where somebody else may be root and send to them. Only what the kernel sent counts.
+
 The kernel carries a request out inside ``send()``, and its answer is there to be read when that returns.
 So a request blocks its thread as long as the kernel works, and reading the answer never does.
 """
@@ -9,7 +11,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
@@ -19,7 +20,7 @@ from ifagent.kernel.rtnetlink import NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR
 
 SOL_NETLINK: Final = 270
 NETLINK_ADD_MEMBERSHIP: Final = 1
-NETLINK_LISTEN_ALL_NSID: Final = 8
+NETLINK_DROP_MEMBERSHIP: Final = 2
 NETLINK_CAP_ACK: Final = 10
 NETLINK_EXT_ACK: Final = 11
 NETLINK_GET_STRICT_CHK: Final = 12
@@ -33,18 +34,24 @@ RTNLGRP_NSID: Final = 28
 RECEIVE_SIZE: Final = 65536
 """Bytes offered to one receive: the kernel fills a dump's datagram with up to 32 KiB."""
 
+MAX_DATAGRAM: Final = 1 << 20
+"""Bytes of the longest datagram that is read. What one link has to say is longer than 64 KiB if somebody gives it
+hundreds of alternative names, and can hardly be longer than several times that."""
+
 BATCH_MESSAGES: Final = 64
 """Most requests in one send. Each acknowledgement takes about 1 KiB of a receive buffer of 208 KiB."""
 
 BATCH_BYTES: Final = 32768
 """Most bytes in one send, well below the kernel's default send buffer."""
 
+MAX_LISTED: Final = 100_000
+"""Most messages that one listing may have: who has more links or addresses in a namespace is up to no good."""
+
 DUMP_TRIES: Final = 5
 """How often a dump is begun anew because something changed under it."""
 
 _CUT_OFF: Final = int(socket.MSG_TRUNC)  # as a member of an enum it costs more than to receive
-_ANCILLARY_SIZE: Final = socket.CMSG_SPACE(4)
-_BYTE_ORDER: Final = sys.byteorder
+_GROUPS: Final = (RTNLGRP_NSID, RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR)
 
 
 class RequestSocket:
@@ -54,10 +61,12 @@ class RequestSocket:
         """Open the socket in the calling thread's namespace. Raises ``OSError``."""
         self._socket = _open()
         self._sequence = self._oldest = 0
+        self._peek = bytearray(1)
         try:
             for option in (NETLINK_EXT_ACK, NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK):
                 self._socket.setsockopt(SOL_NETLINK, option, 1)
             self._socket.bind((0, 0))
+            self._socket.connect((0, 0))  # from now on the kernel alone can send to it
         except OSError:
             self._socket.close()
             raise
@@ -127,8 +136,13 @@ class RequestSocket:
                 ack = parse_ack(data, answer)
                 if ack.errno:
                     raise _refusal(ack)
+                if len(found) > MAX_LISTED:
+                    raise OSError(errno.E2BIG, f"a listing has more than {MAX_LISTED} entries")
                 return found, interrupted
-            found.append((data, answer))
+            if (
+                len(found) <= MAX_LISTED
+            ):  # the rest is read all the same, or it would come in answer to the next request
+                found.append((data, answer))
         raise OSError(errno.ENOBUFS, "the end of a listing was lost")
 
     def _send(self, batch: Sequence[bytes]) -> None:
@@ -147,35 +161,28 @@ class RequestSocket:
         """Yield what answers the last send, until the kernel has nothing more to say."""
         while True:
             try:
-                data = self._socket.recv(RECEIVE_SIZE)
+                # How long it is, without taking it; in one step, a longer one would be cut off.
+                size = self._socket.recv_into(self._peek, 0, socket.MSG_PEEK | socket.MSG_TRUNC)
+                data, _, _, (sender, _) = self._socket.recvmsg(min(max(size, RECEIVE_SIZE), MAX_DATAGRAM))
             except BlockingIOError:
                 return
+            if sender:  # sent before the socket was connected
+                continue
             for message in split(data):
                 if self._oldest <= message.sequence <= self._sequence:
                     yield data, message
 
 
 class ListenSocket:
-    """Hears of every change of links and addresses, in its own namespace and in all that have an id there."""
+    """Hears of every change of links, addresses and namespace ids in the namespace that it was made in."""
 
     def __init__(self, *, buffer: int) -> None:
-        """Open and subscribe, with ``buffer`` bytes for what is not yet read. Raises ``OSError``."""
-        self._view = memoryview(bytearray(RECEIVE_SIZE))
-        self._buffers = [self._view]
+        """Open in the calling thread's namespace and subscribe; see :meth:`resize`. Raises ``OSError``."""
         self._socket = _open()
         try:
-            try:
-                self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, buffer)
-            except PermissionError:
-                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+            self.resize(buffer)
             self._socket.bind((0, 0))
-            try:
-                self._socket.setsockopt(SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, 1)
-            except PermissionError as error:
-                text = "hearing of other network namespaces needs CAP_NET_BROADCAST"
-                raise PermissionError(errno.EPERM, text) from error
-            for group in (RTNLGRP_NSID, RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR):
-                self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+            self.subscribe()
         except OSError:
             self._socket.close()
             raise
@@ -188,22 +195,46 @@ class ListenSocket:
         """Close the socket. Idempotent."""
         self._socket.close()
 
-    def receive(self) -> tuple[bytes, int | None]:
-        """Return one datagram and the id of the namespace it is about, ``None`` for the socket's own.
+    def resize(self, buffer: int) -> None:
+        """Have so many bytes for what is not yet read; the kernel takes that twice, and less from who is not root."""
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, buffer)
+        except PermissionError:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
 
-        Raises ``BlockingIOError`` when there is none, and ``OSError`` with ``ENOBUFS`` after some were lost.
+    def subscribe(self) -> None:
+        """Hear what happens from now on. Raises ``OSError``."""
+        for group in _GROUPS:
+            self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+
+    def unsubscribe(self) -> None:
+        """Hear nothing more, so that nothing more is kept to be read. Raises ``OSError``."""
+        for group in _GROUPS:
+            self._socket.setsockopt(SOL_NETLINK, NETLINK_DROP_MEMBERSHIP, group)
+
+    def receive(self, buffer: Sequence[memoryview]) -> bytes:
+        """Return one datagram, read by way of a buffer; an empty one where it was not the kernel's.
+
+        Raises ``BlockingIOError`` when there is none, and ``OSError`` after some were lost.
         """
+        # Into a buffer that is there already: making one for each datagram costs more than reading it.
+        size, _, flags, (sender, _) = self._socket.recvmsg_into(buffer)
+        if sender:  # anybody with the right to may write to this socket; only the kernel is believed
+            return b""
+        if flags & _CUT_OFF:
+            raise OSError(errno.EMSGSIZE, "a notification was cut off")
+        return bytes(buffer[0][:size])
+
+    def empty(self) -> None:
+        """Throw away what is there to be read; for a socket that is not subscribed. Raises ``OSError``."""
         while True:
-            # Into a buffer that is there already: making one for each datagram costs more than reading it.
-            size, ancillary, flags, (sender, _) = self._socket.recvmsg_into(self._buffers, _ANCILLARY_SIZE)
-            if flags & _CUT_OFF:
-                raise OSError(errno.ENOBUFS, "a notification was cut off")
-            if sender:  # anybody with the right to may write to this socket; only the kernel is believed
-                continue
-            for level, kind, value in ancillary:
-                if (level, kind) == (SOL_NETLINK, NETLINK_LISTEN_ALL_NSID):
-                    return bytes(self._view[:size]), int.from_bytes(value[:4], _BYTE_ORDER, signed=True)
-            return bytes(self._view[:size]), None
+            try:
+                self._socket.recv(1)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:  # some were lost
+                    raise
 
 
 def _open() -> socket.socket:

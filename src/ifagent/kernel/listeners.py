@@ -1,0 +1,230 @@
+"""The sockets that listen, one in each namespace, and how much of what one says is read.
+
+Each has a buffer of its own in the kernel, so what is said in one namespace cannot push out what is said in another.
+All are waited for at once. Who says so much that reading it takes more than an :class:`Allowance` is not heard any more
+and is *behind*: nothing is kept of what he says, until his namespace has been listed and he says less.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Collection, Iterator, Sequence
+from typing import Final
+
+from ifagent.core.link import NsId
+from ifagent.kernel.allowance import Allowance
+from ifagent.kernel.messages import Message, split
+from ifagent.kernel.mirror import Change
+from ifagent.kernel.rtnetlink import IFINFO, RTM_DELLINK, RTM_DELNSID, RTM_NEWLINK, RTM_NEWNSID
+from ifagent.kernel.sockets import MAX_DATAGRAM, ListenSocket
+
+BUFFERS: Final = 128 << 20
+"""Bytes of all receive buffers together, of which the kernel takes twice as many once they are full."""
+
+SMALLEST_BUFFER: Final = 64 << 10
+"""Bytes for some 50 notifications of links, or 150 of addresses."""
+
+LARGEST_BUFFER: Final = 4 << 20
+"""What the agent's own namespace has, and others as long as they are few: for 3,600 notifications of links."""
+
+BURST: Final = 0.05
+"""Seconds of the loop's time that a namespace may take at once: some thousand notifications."""
+
+RATE: Final = 0.1
+"""How much of the loop's time a namespace may take for ever. A link that flaps as fast as it can takes half of that in
+the namespace of its other end, which is not to suffer."""
+
+OWN_SHARE: Final = 4
+"""How many times as much the agent's own namespace may take: the other ends of all containers' links may be there."""
+
+ALL_BURST, ALL_RATE = 0.2, 0.3
+"""The same for all namespaces together: where it is used up, those that have taken much of theirs lately wait."""
+
+COMPLETE: Final = 512
+"""Bytes that a message about all of a link has at least; one about a part, such as a wireless event, is shorter."""
+
+_AT_A_TIME: Final = 32
+"""Datagrams that are read between two looks at what they have taken."""
+
+
+class Listener:
+    """What is heard of one namespace. ``behind`` tells that it is not followed."""
+
+    def __init__(self, namespace: NsId, socket: ListenSocket, *, share: int = 1) -> None:
+        """Listen to a socket, which stays open longer than this; ``share`` is how many allowances there are for it."""
+        self.namespace = namespace
+        self.socket = socket
+        self.allowance: Allowance = Allowance(burst=BURST * share, rate=min(RATE * share, 1.0))
+        self.behind: bool = False
+        self.received: int = 0
+        self.recorded: list[Change] | None = None
+        self.settled: int = 0
+        self._unread: list[tuple[bytes, Message]] = []
+        self._latest: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        """Return how many messages were gathered and are not understood yet."""
+        return len(self._unread)
+
+    def gather(self, buffer: Sequence[memoryview], most: float) -> bool:
+        """Take what there is out of the socket, in ``most`` seconds; tell whether it was everything.
+
+        Raises ``OSError`` where something was lost, or cannot be read.
+        """
+        began = time.thread_time()
+        while time.thread_time() - began < most:
+            for _ in range(_AT_A_TIME):
+                try:
+                    data = self.socket.receive(buffer)
+                except BlockingIOError:
+                    return True
+                self.received += 1
+                for message in split(data):
+                    self._keep(data, message)
+        return False
+
+    def take(self, count: int) -> Iterator[tuple[bytes, Message]]:
+        """Return so many of the messages that were gathered, the oldest first, and forget them."""
+        taken, self._unread = self._unread[:count], self._unread[count:]
+        self._latest = {ifindex: place - count for ifindex, place in self._latest.items() if place >= count}
+        return iter(taken)
+
+    def forget(self) -> None:
+        """Forget what was gathered."""
+        self._unread.clear()
+        self._latest.clear()
+
+    def _keep(self, data: bytes, message: Message) -> None:
+        """Keep a message until it is read; a link that was told of already is told of by the newest message alone."""
+        if message.type == RTM_NEWLINK and message.end - message.start >= COMPLETE:
+            ifindex = IFINFO.unpack_from(data, message.start)[2]
+            place = self._latest.setdefault(ifindex, len(self._unread))
+            if place < len(self._unread):
+                self._unread[place] = data, message
+                return
+        elif message.type in {RTM_DELLINK, RTM_NEWNSID, RTM_DELNSID}:
+            self._latest.clear()
+        self._unread.append((data, message))
+
+
+class Listeners:
+    """All listeners, and the one descriptor that is readable when one of them has something to read."""
+
+    def __init__(self, own: NsId, *, buffer: int | None = None) -> None:
+        """Start without any; ``own`` is the agent's namespace, ``buffer`` the bytes of each, unless they share all."""
+        self._own = own
+        self._fixed = buffer
+        self._buffer = [memoryview(bytearray(MAX_DATAGRAM))]
+        self._epoll = select.epoll()
+        self._allowance = Allowance(burst=ALL_BURST, rate=ALL_RATE)
+        self._by_namespace: dict[NsId, Listener] = {}
+        self._by_descriptor: dict[int, Listener] = {}
+        self._size = self._share()
+
+    def fileno(self) -> int:
+        """Return the descriptor, to wait on."""
+        return self._epoll.fileno()
+
+    def close(self) -> None:
+        """Stop waiting. The sockets are somebody else's."""
+        self._epoll.close()
+
+    def __contains__(self, namespace: NsId) -> bool:
+        return namespace in self._by_namespace
+
+    def __getitem__(self, namespace: NsId) -> Listener:
+        return self._by_namespace[namespace]
+
+    def get(self, namespace: NsId) -> Listener | None:
+        """Return the listener of a namespace."""
+        return self._by_namespace.get(namespace)
+
+    def add(self, namespace: NsId, socket: ListenSocket) -> None:
+        """Follow a namespace from now on. Raises ``OSError``."""
+        listener = Listener(namespace, socket, share=OWN_SHARE if namespace == self._own else 1)
+        self._epoll.register(socket.fileno(), select.EPOLLIN)
+        self._by_namespace[namespace] = self._by_descriptor[socket.fileno()] = listener
+        self._resize()
+
+    def remove(self, namespace: NsId) -> None:
+        """Forget a namespace. Idempotent."""
+        listener = self._by_namespace.pop(namespace, None)
+        if listener is not None and not listener.behind:
+            self._unregister(listener)
+        self._resize()
+
+    def fall_behind(self, listener: Listener) -> None:
+        """Do not follow a namespace until :meth:`catch_up`, and keep nothing of what it says."""
+        listener.behind = True
+        listener.forget()
+        self._unregister(listener)
+        listener.socket.unsubscribe()
+
+    def catch_up(self, listener: Listener, most: int) -> bool:
+        """Follow a namespace again, whose socket has been subscribed for a while, if it can be.
+
+        False where it has said more than ``most`` things meanwhile, or something of it was lost.
+        """
+        before = listener.received
+        try:
+            followed = self.gather(listener) and listener.received - before <= most
+        except (OSError, ValueError):
+            followed = False
+        if not followed:
+            listener.forget()
+            listener.socket.unsubscribe()
+            return False
+        listener.behind = False
+        self._epoll.register(listener.socket.fileno(), select.EPOLLIN)
+        self._by_descriptor[listener.socket.fileno()] = listener
+        return True
+
+    def ready(self) -> Collection[Listener]:
+        """Return those that have something to read, who has taken the least of his allowance first."""
+        found = [
+            self._by_descriptor[descriptor] for descriptor, _ in self._epoll.poll(0, max(len(self._by_descriptor), 1))
+        ]
+        if len(found) > 1:
+            now = time.monotonic()
+            found.sort(key=lambda listener: listener.allowance.left(now), reverse=True)
+        return found
+
+    def gather(self, listener: Listener) -> bool:
+        """Gather what a namespace has said; False if that takes more than it may. See :meth:`Listener.gather`."""
+        now = time.monotonic()
+        most = listener.allowance.left(now)
+        if listener.allowance.is_touched(now):
+            most = min(most, self._allowance.left(now))
+        began = time.thread_time()
+        try:
+            return listener.gather(self._buffer, most)
+        finally:
+            self.spend(listener, began)
+
+    def spend(self, listener: Listener, began: float) -> None:
+        """Charge a namespace with the time of this thread since ``began``."""
+        spent, now = time.thread_time() - began, time.monotonic()
+        listener.allowance.spend(spent, now)
+        self._allowance.spend(spent, now)
+
+    def _unregister(self, listener: Listener) -> None:
+        del self._by_descriptor[listener.socket.fileno()]
+        self._epoll.unregister(listener.socket.fileno())
+
+    def buffer_for(self, namespace: NsId) -> int:
+        """Return the bytes of a namespace's receive buffer."""
+        return self._size if self._fixed or namespace != self._own else LARGEST_BUFFER
+
+    def _share(self) -> int:
+        """Return the bytes of each receive buffer, a power of two, so that all together are not more than there are."""
+        if self._fixed:
+            return self._fixed
+        share = BUFFERS // (len(self._by_namespace) + 1)
+        return max(SMALLEST_BUFFER, min(LARGEST_BUFFER, 1 << share.bit_length() - 1))
+
+    def _resize(self) -> None:
+        if self._size != (size := self._share()):
+            self._size = size
+            for listener in self._by_namespace.values():
+                listener.socket.resize(self.buffer_for(listener.namespace))
