@@ -17,7 +17,7 @@ from pathlib import Path
 import private
 from etcd_server import running
 
-from benchmarks import change, cold_start, deletion, events, memory, others, readers, resync, scaling, starts
+from benchmarks import change, cold_start, deletion, events, memory, others, readers, resync, scaling, starts, storms
 from benchmarks.bench import Bench
 from benchmarks.results import Figure, machine, say, table, write_into
 from benchmarks.store import Store
@@ -39,6 +39,7 @@ ROWS: dict[str, Measure] = {
     "S1": scaling.run_interfaces,
     "S2": scaling.run_namespaces,
     "S3": scaling.run_events,
+    "T1": storms.run,
 }
 """What measures each row; a function may measure several."""
 

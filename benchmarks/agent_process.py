@@ -25,7 +25,16 @@ class AgentProcess:
     to be so.
     """
 
-    def __init__(self, label: str, store: str, *, netns_dir: Path, folder: Path, under: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        label: str,
+        store: str,
+        *,
+        netns_dir: Path,
+        folder: Path,
+        under: Sequence[str] = (),
+        options: Sequence[str] = (),
+    ) -> None:
         self.born = 0.0
         self.started = 0.0
         self.spent_before = 0.0
@@ -37,6 +46,7 @@ class AgentProcess:
         self._command = [
             *(*under, sys.executable, "-m", "ifagent", "run", "--label", label, "--store", store),
             *("--socket", str(folder / f"{label}.sock"), "--netns-dir", str(netns_dir), "--log-format", "json"),
+            *options,
         ]
 
     def __enter__(self) -> Self:
