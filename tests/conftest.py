@@ -6,14 +6,19 @@ import os
 
 import private
 import pytest
+from patience import PATIENCE
 
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 _NO_KERNEL = private.enter()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a kernel where there is none to be had; in CI that is a failure."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what needs a kernel where there is none to be had, which in CI is a failure; have patience."""
+    for item in items:
+        marker = item.get_closest_marker("timeout")
+        seconds = float(marker.args[0] if marker else config.getini("timeout"))
+        item.add_marker(pytest.mark.timeout(seconds * PATIENCE), append=False)
     if _NO_KERNEL and not os.environ.get("CI"):
         for item in items:
             if item.get_closest_marker("kernel"):

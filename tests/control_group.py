@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-PATIENCE = 10.0
+WITHIN = 10.0
 """Seconds within which killed processes have to be gone."""
 
 
@@ -36,7 +36,7 @@ class ControlGroup:
 
     def clean_up(self) -> None:
         """Kill everything inside and remove the groups."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + WITHIN
         while pids := set(self._pids()):
             for pid in pids:
                 with suppress(ProcessLookupError):

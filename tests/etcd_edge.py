@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 from etcd_server import until
+from patience import PATIENCE
 
 from ifagent.client.etcd import EtcdStore
 from ifagent.core.events import Event, SourceHealth
@@ -66,7 +67,7 @@ class Edge:
     async def until_same_as(self, store: EtcdStore, *, within: float = 15) -> None:
         """Wait until the index is what the store says, and the store has the states."""
         differences: object = "nothing was compared"
-        with anyio.move_on_after(within):
+        with anyio.move_on_after(within * PATIENCE):
             while differences:
                 try:
                     wanted, published = await store.declarations(), await store.states()
@@ -131,7 +132,7 @@ async def edge_to(address: EtcdAddress, label: str, store: EtcdStore) -> AsyncIt
 
 async def until_there(store: EtcdStore) -> None:
     """Wait until a store that was started again answers."""
-    with anyio.fail_after(15):
+    with anyio.fail_after(15 * PATIENCE):
         while True:
             try:
                 await store.declarations()

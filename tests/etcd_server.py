@@ -25,6 +25,7 @@ from typing import Any
 import anyio
 import pytest
 from certificates import Certificates
+from patience import PATIENCE
 
 from ifagent.etcd.address import EtcdAddress
 
@@ -97,7 +98,7 @@ class EtcdServer:
 
     def wait(self) -> None:
         assert self._process
-        deadline = time.monotonic() + READY
+        deadline = time.monotonic() + READY * PATIENCE
         while not self._healthy():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
@@ -148,7 +149,7 @@ class EtcdServer:
             input=given,
             capture_output=True,
             env={**_environment(), "ETCDCTL_API": "3"},
-            timeout=20,
+            timeout=20 * PATIENCE,
             check=False,
         )
         assert done.returncode == 0, done.stderr.decode()
@@ -255,7 +256,7 @@ async def proxy_to(target: int) -> AsyncIterator[TcpProxy]:
 
 async def until(condition: Callable[[], Any], *, within: float = 10.0) -> None:
     """Wait until ``condition`` holds; fail after ``within`` seconds."""
-    with anyio.move_on_after(within) as scope:
+    with anyio.move_on_after(within * PATIENCE) as scope:
         while not condition():
             await anyio.sleep(0.01)
     assert not scope.cancelled_caught, "waited in vain"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 import anyio
+from patience import PATIENCE
 
 from ifagent.core.events import Event, LinkSeen, LinksListed, NamespaceBehind, NamespaceSeen, NamespacesListed
 from ifagent.core.interface import HostName, IPInterface, NamespaceRef, named
@@ -24,7 +25,7 @@ from ifagent.kernel.contract import Kernel
 from ifagent.kernel.linux import LinuxKernel
 from ifagent.kernel.simulated import SimulatedKernel
 
-PATIENCE = 5.0
+WITHIN = 5.0
 """How long a test waits for what the kernel does by itself, in seconds."""
 
 GROUP = 4242
@@ -191,8 +192,9 @@ class Rig:
         addresses = self.link(name, host_name).addresses
         return [str(a.interface) for a in addresses if automatic or not a.made_by_kernel]
 
-    async def until(self, condition: Callable[[], bool], *, within: float = PATIENCE) -> None:
+    async def until(self, condition: Callable[[], bool], *, within: float = WITHIN) -> None:
         """Wait for a condition that only news from the kernel can make true."""
+        within *= PATIENCE
         deadline = time.monotonic() + within
         while not condition():
             self._news = anyio.Event()
@@ -351,5 +353,5 @@ async def linux_rig(tmp_path: Path) -> AsyncIterator[Rig]:
 
 
 def _run(*command: str) -> None:
-    finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30 * PATIENCE)
     assert not finished.returncode, f"{command}: {finished.stderr}"

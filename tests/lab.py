@@ -14,22 +14,26 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from etcd_server import EtcdServer
+from patience import PATIENCE
 
 T = TypeVar("T")
 
-PATIENCE = 10.0
+WITHIN = 10.0
 """Seconds that a test waits for something that takes milliseconds on an idle machine."""
 
 
 def ip(*words: str, check: bool = True) -> str:
     """Run ``ip`` and return what it prints."""
-    done = subprocess.run(["ip", *words], capture_output=True, text=True, errors="replace", timeout=20, check=False)
+    done = subprocess.run(
+        ["ip", *words], capture_output=True, text=True, errors="replace", timeout=20 * PATIENCE, check=False
+    )
     assert not check or done.returncode == 0, f"ip {' '.join(words)}: {done.stderr}"
     return done.stdout
 
 
-def until(condition: Callable[[], T | None], *, within: float = PATIENCE, what: Callable[[], object] = lambda: "") -> T:
+def until(condition: Callable[[], T | None], *, within: float = WITHIN, what: Callable[[], object] = lambda: "") -> T:
     """Wait until ``condition`` returns something true, and return it."""
+    within *= PATIENCE
     deadline = time.monotonic() + within
     while not (result := condition()):
         assert time.monotonic() < deadline, f"waited {within} s in vain {what()}"
@@ -71,7 +75,7 @@ class Lab:
         """End the agent that was started last; return its exit code."""
         agent = self._agents[-1]
         agent.send_signal(number)
-        return agent.wait(10)
+        return agent.wait(10 * PATIENCE)
 
     def logs(self) -> str:
         """Return what the agents of this lab have logged."""
@@ -84,7 +88,7 @@ class Lab:
             [sys.executable, "-m", "ifagent", words[0], *options, *words[1:]],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=30 * PATIENCE,
             check=False,
         )
         assert not check or done.returncode == 0, done.stderr

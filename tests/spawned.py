@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+from patience import PATIENCE
+
 SLEEP = ("sleep", "600")
 """A process that only is there."""
 
@@ -110,7 +112,7 @@ class SpawnedAs:
         return space_of(self.pid)
 
     def _collect(self) -> None:
-        self._starter.communicate(timeout=10)
+        self._starter.communicate(timeout=10 * PATIENCE)
 
 
 def space_of(pid: int) -> int:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import anyio
+from patience import PATIENCE
 
 from ifagent.core.events import Event, NamespaceSeen
 from ifagent.core.interface import NamespaceRef, NamespaceType
@@ -56,7 +57,7 @@ class Watched:
 
     async def until(self, condition: Callable[[], object], *, within: float = AT_ONCE) -> None:
         """Wait for something that only what the watcher says can make true."""
-        with anyio.move_on_after(within):
+        with anyio.move_on_after(within * PATIENCE):
             while not condition():
                 self._news = anyio.Event()
                 await self._news.wait()
@@ -85,7 +86,7 @@ async def watching(watcher: NamespaceWatcher, kind: NamespaceType) -> AsyncItera
 
 async def until_true(condition: Callable[[], object], *, within: float = AT_ONCE) -> None:
     """Wait for something that nobody tells of."""
-    with anyio.move_on_after(within):
+    with anyio.move_on_after(within * PATIENCE):
         while not condition():
             await anyio.sleep(0.002)
     assert condition()

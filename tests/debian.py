@@ -1,0 +1,31 @@
+"""Where this machine's Debian comes from: what is fetched for tests comes from there too."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+
+def mirror() -> str:
+    """Return the address of the archive that this machine's packages come from, of Debian itself."""
+    listed = run("apt-get", "indextargets", "--format", "$(SITE) $(LABEL)", "Created-By: Packages").splitlines()
+    sites = [site for site, _, label in (line.partition(" ") for line in listed) if label in {"Debian", ""}]
+    if not sites:
+        raise SystemExit("apt knows no archive of Debian; please run: sudo apt-get update")
+    return sites[0]
+
+
+def keyring() -> Path:
+    """Return the file with the keys that Debian signs its archives with."""
+    for name in ("debian-archive-keyring.gpg", "debian-archive-keyring.pgp"):
+        if (path := Path("/usr/share/keyrings", name)).exists():
+            return path
+    raise SystemExit("the archive's keys are missing; please run: sudo apt-get install debian-archive-keyring")
+
+
+def run(*command: str, folder: Path | None = None) -> str:
+    """Run a command to its end and return what it prints; a failure ends the program with what it said."""
+    done = subprocess.run(command, check=False, text=True, capture_output=True, cwd=folder)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}: {done.stderr or done.stdout}")
+    return done.stdout
