@@ -139,6 +139,13 @@ def systemd(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def kernels(session: nox.Session) -> None:
+    """Test on the kernels of three Debian releases, by user-mode Linux; an hour, or ``nox -s kernels -- TEST...``."""
+    folder = Path(session.cache_dir, "kernels").resolve()
+    run_tests(session, "python", "tests/kernels.py", str(folder), *session.posargs)
+
+
+@nox.session(venv_backend="none")
 def image(session: nox.Session) -> None:
     """Build the image without a registry and run it with a real docker; needs root, debootstrap and docker."""
     root = Path(session.cache_dir, "debian").resolve()

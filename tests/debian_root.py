@@ -8,10 +8,11 @@ network. What is there already is kept, ifagent apart. Needs root, debootstrap, 
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
+
+from debian import mirror, run
 
 PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-venv,iproute2"
 PROJECT = Path(__file__).parents[1]
@@ -34,23 +35,21 @@ def make(folder: Path) -> Path:
         "/wheels",
     )
     if not (root / "opt/ifagent").exists():
-        _run("chroot", str(root), "python3", "-m", "venv", "/opt/ifagent")
-    _run(*inside, "ifagent")
-    _run(*inside, "--force-reinstall", "--no-deps", "ifagent")
+        run("chroot", str(root), "python3", "-m", "venv", "/opt/ifagent")
+    run(*inside, "ifagent")
+    run(*inside, "--force-reinstall", "--no-deps", "ifagent")
     return root
 
 
 def _bootstrap(root: Path) -> None:
     """Make a Debian, or what this machine is, from where its packages come from."""
     release = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
-    codename = release["VERSION_CODENAME"].strip('"')
-    listed = _run("apt-get", "indextargets", "--format", "$(SITE) $(RELEASE)", "Created-By: Packages").splitlines()
-    sites = [site for site, name in (line.split() for line in listed) if name == codename]
     partial = root.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.parent.mkdir(parents=True, exist_ok=True)
-    command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", codename, str(partial), sites[0]]
-    _run(*command)
+    command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}"]
+    command += [release["VERSION_CODENAME"].strip('"'), str(partial), mirror()]
+    run(*command)
     partial.rename(root)
 
 
@@ -64,18 +63,11 @@ def _fetch_wheels(root: Path) -> None:
     if not stamp.exists() or stamp.read_text() != text:
         wanted = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
         options = ("--dest", str(wheels), "--only-binary=:all:", "--python-version", version)
-        _run(*pip, "download", *options, *wanted)
+        run(*pip, "download", *options, *wanted)
         stamp.write_text(text)
     for old in wheels.glob("ifagent-*.whl"):
         old.unlink()
-    _run(*pip, "wheel", "--no-deps", "--wheel-dir", str(wheels), str(PROJECT))
-
-
-def _run(*command: str) -> str:
-    done = subprocess.run(command, check=False, text=True, capture_output=True)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}: {done.stderr or done.stdout}")
-    return done.stdout
+    run(*pip, "wheel", "--no-deps", "--wheel-dir", str(wheels), str(PROJECT))
 
 
 if __name__ == "__main__":

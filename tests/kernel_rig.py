@@ -5,6 +5,7 @@ Nothing here knows which kernel it is, but for the two drivers of outside interf
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -43,6 +44,12 @@ with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
         raw.send(frame.ljust(int(size), b"\\0"))
 """
 """Sends Ethernet frames, broken ARP requests: what has no protocol at all counts as dropped where it arrives."""
+
+
+def linux_version() -> tuple[int, int]:
+    """Return the version of the kernel that runs, for what kernels do differently and nothing else tells."""
+    major, minor = os.uname().release.split(".")[:2]
+    return int(major), int(minor)
 
 
 class Outside(Protocol):
@@ -122,6 +129,11 @@ class Rig:
             case _:
                 raise AssertionError(f"a kernel does not say {event}")
         self._news.set()
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether the kernel is the one in memory."""
+        return isinstance(self.kernel, SimulatedKernel)
 
     def id(self, name: str) -> NsId:
         """Return the id of a named namespace as the kernel told it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from kernel_rig import Rig
+from kernel_rig import Rig, linux_version
 
 from ifagent.core.counters import LinkCounters
 from ifagent.core.interface import HostName
@@ -39,7 +39,9 @@ async def test_what_is_sent_without_carrier_is_dropped(rig: Rig) -> None:
     await make(rig, up=False)
     assert await rig.do(SetLink(target=rig.target("a", "e0"), up=True)) == 0
     rig.outside.send("a", "e0", packets=2)
-    assert await counters(rig, "a", "e0") == LinkCounters(out_dropped=2)
+    # Older kernels drop them where nobody counts.
+    counted = 2 if rig.is_simulated or linux_version() >= (6, 12) else 0
+    assert await counters(rig, "a", "e0") == LinkCounters(out_dropped=counted)
     assert await counters(rig, "b", "e1") == LinkCounters()
 
 

@@ -7,6 +7,7 @@ it does by itself, which the simulated one does at once.
 
 from __future__ import annotations
 
+import errno
 import random
 from collections.abc import Callable
 from ipaddress import ip_interface
@@ -25,6 +26,7 @@ from ifagent.core.operations import (
     DeleteLink,
     MoveLink,
     Operation,
+    Outcome,
     SetLink,
     VethEnd,
 )
@@ -131,8 +133,8 @@ class Story:
 
     def _move(self) -> Step:
         place, to, host_name = self._link(), self._random.choice(NAMESPACES), self._random.choice(HOST_NAMES)
-        if place[1] == "lo":
-            host_name = "lo"
+        if place[1] == "lo":  # to where it is already is refused before Linux 6.18
+            host_name, to = "lo", self._random.choice([name for name in NAMESPACES if name != place[0]])
         return lambda rig: MoveLink(rig.target(*place), rig.id(to), HostName(host_name))
 
     def _delete(self) -> Step:
@@ -153,6 +155,13 @@ class Story:
         all_places = sorted(places(self._rig).values())
         others = [place for place in all_places if place[1] != "lo"]
         return self._random.choice(others * 3 + all_places)
+
+
+def is_alike(one: Outcome, other: Outcome) -> bool:
+    """Tell whether two kernels answer alike; which of two faults of a new pair is told first is up to them."""
+    if isinstance(one.operation, CreateVeth) and {one.errno, other.errno} == {errno.EEXIST, errno.EINVAL}:
+        return not {one.operation.near.mtu, one.operation.far.mtu}.isdisjoint({67})
+    return one.errno == other.errno
 
 
 async def _is_settled(real: Rig, expected: dict[Place, dict[str, object]]) -> bool:
@@ -183,6 +192,6 @@ async def test_both_kernels_agree(seed: int, tmp_path: Path) -> None:
             told.append(str(step(simulated)))
             (expected,) = await simulated.execute(step(simulated))
             (answer,) = await real.execute(step(real))
-            assert answer.errno == expected.errno, (told, answer)
+            assert is_alike(answer, expected), (told, answer)
             wanted = facts(simulated)
             assert await _is_settled(real, wanted), (told[-3:], _difference(wanted, facts(real)))

@@ -182,11 +182,13 @@ async def test_attributes_on_a_link_that_is_up(rig: Rig) -> None:
     before = rig.link("a", "e0")
     await rig.until(lambda: bool(rig.addresses("a", "e0", automatic=True)))
     automatic = rig.addresses("a", "e0", automatic=True)
-    change = SetLink(target=rig.target("a", "e0"), host_name=HostName("q0"), mac=MAC.format(5), mtu=1300)
-    assert await rig.do(change) == 0
-    link = rig.link("a", "q0")
+    assert await rig.do(SetLink(target=rig.target("a", "e0"), mac=MAC.format(5), mtu=1300)) == 0
+    link = rig.link("a", "e0")
     assert (link.id, link.mac, link.mtu, link.up) == (before.id, MAC.format(5), 1300, True)
-    assert rig.addresses("a", "q0", automatic=True) == automatic, "a new MAC makes no new automatic address"
+    assert rig.addresses("a", "e0", automatic=True) == automatic, "a new MAC makes no new automatic address"
+    assert await rig.do(SetLink(target=rig.target("a", "e0"), host_name=HostName("q0"), mac=MAC.format(6))) == 0
+    link = rig.link("a", "q0")
+    assert (link.id, link.mac, link.mtu, link.up) == (before.id, MAC.format(6), 1300, True)
 
 
 async def test_alias(rig: Rig) -> None:
@@ -368,6 +370,28 @@ async def test_a_move_whose_new_name_is_refused_is_half_done(rig: Rig) -> None:
     assert rig.host_names("a") == {"e1"}
     assert rig.host_names("b") == {"e0", "x", "y"}
     assert not rig.link("b", "e0").up
+
+
+async def test_renamed_while_it_is_up_a_link_keeps_its_addresses(rig: Rig) -> None:
+    await rig.add_namespaces("a", "b")
+    await rig.make_pair(("a", "e0"), ("b", "e1"), up=True)
+    e0 = rig.target("a", "e0")
+    await rig.until(lambda: bool(rig.addresses("a", "e0", automatic=True)))
+    for text in ("10.0.0.1/24", "10.0.0.2/24", "2001:db8::1/64", "2001:db8::2/48", "fe80::5/64"):
+        assert await rig.do(AddAddress(e0, address(text))) == 0
+    before = sorted(rig.addresses("a", "e0", automatic=True)), rig.addresses("a", "e0")
+    assert await rig.do(SetLink(target=e0, host_name=HostName("g0"))) == 0
+    assert rig.link("a", "g0").up
+    await rig.until(lambda: rig.link("a", "g0").carrier)
+    await rig.until(lambda: sorted(rig.addresses("a", "g0", automatic=True)) == before[0])
+    assert rig.addresses("a", "g0") == before[1]
+
+
+async def test_renamed_and_set_down_at_once(rig: Rig) -> None:
+    await rig.add_namespaces("a", "b")
+    await rig.make_pair(("a", "e0"), ("b", "e1"), up=True)
+    assert await rig.do(SetLink(target=rig.target("a", "e0"), host_name=HostName("g0"), up=False)) == 0
+    assert not rig.link("a", "g0").up
 
 
 async def test_move_within_one_namespace_is_a_rename(rig: Rig) -> None:

@@ -25,6 +25,7 @@ from ifagent.kernel.ethtool import get_checksums, get_speed, set_checksums
 from ifagent.kernel.messages import Ack, Message, parse_address, parse_counters, parse_link
 from ifagent.kernel.mirror import Listing
 from ifagent.kernel.namespaces import open_namespace
+from ifagent.kernel.renames import rename_while_down
 from ifagent.kernel.requests import delete_group, dump_addresses, dump_counters, dump_links, set_group
 from ifagent.kernel.sockets import ListenSocket, RequestSocket
 from ifagent.kernel.syscalls import inside, open_thread_namespace
@@ -93,6 +94,14 @@ class Lane:
                 return socket.request(messages)
         except OSError as error:
             return [Ack(error.errno or errno.EIO, error.strerror or str(error))] * len(messages)
+
+    def rename_while_down(self, ifindex: int, request: bytes, *, up: bool | None = None) -> Ack:
+        """Repeat a request that renames a link which is up; see :func:`ifagent.kernel.renames.rename_while_down`."""
+        try:
+            with self._any_socket() as socket:
+                return rename_while_down(socket, ifindex, request, up=up)
+        except OSError as error:
+            return Ack(error.errno or errno.EIO, error.strerror or str(error))
 
     def sweep(self, ifindexes: Sequence[int], group: int) -> list[Ack]:
         """Delete links at once by way of a group that no other link is in; return the answer for each."""

@@ -51,6 +51,7 @@ from ifagent.kernel.rtnetlink import (
     NETNSA_NSID,
     NETNSA_NSID_NOT_ASSIGNED,
     NETNSA_TARGET_NSID,
+    NLA_F_NESTED,
     NLM_F_ACK,
     NLM_F_CREATE,
     NLM_F_DUMP,
@@ -106,8 +107,8 @@ def encode(  # noqa: PLR0911 one for each operation
             return _request(RTM_DELADDR, _address(target, address, peer))
         case PromoteSecondaries(target=target):
             setting = _attribute(IPV4_DEVCONF_PROMOTE_SECONDARIES, U32.pack(1))
-            family = _attribute(AF_INET, _attribute(IFLA_INET_CONF, setting))
-            return _request(RTM_NEWLINK, IFINFO.pack(0, 0, _ifindex(target), 0, 0) + _attribute(IFLA_AF_SPEC, family))
+            family = _nested(AF_INET, _nested(IFLA_INET_CONF, setting))
+            return _request(RTM_NEWLINK, IFINFO.pack(0, 0, _ifindex(target), 0, 0) + _nested(IFLA_AF_SPEC, family))
         case DeleteLink(target=target):
             return _request(RTM_DELLINK, IFINFO.pack(0, 0, _ifindex(target), 0, 0))
         case _:
@@ -117,6 +118,11 @@ def encode(  # noqa: PLR0911 one for each operation
 def set_group(ifindex: int, group: int) -> bytes:
     """Return a request that puts a link into a group, whatever the link is called."""
     return _request(RTM_NEWLINK, IFINFO.pack(0, 0, ifindex, 0, 0) + _attribute(IFLA_GROUP, U32.pack(group)))
+
+
+def set_up(ifindex: int, *, up: bool) -> bytes:
+    """Return a request that sets a link up or down, whatever the link is called."""
+    return _request(RTM_NEWLINK, IFINFO.pack(0, 0, ifindex, IFF_UP if up else 0, IFF_UP))
 
 
 def delete_group(group: int) -> bytes:
@@ -132,6 +138,17 @@ def set_alias(ifindex: int, alias: str) -> bytes:
 def add_address(ifindex: int, address: IPInterface) -> bytes:
     """Return a request that adds an address to a link, whatever the link is called."""
     return encode(AddAddress(Target(NsId(0), HostName(""), ifindex), address), fds={})
+
+
+def give_back_address(body: bytes) -> bytes:
+    """Return a request that adds an address as it was listed: ``body`` is the payload of its message."""
+    return _request(RTM_NEWADDR, body, flags=NLM_F_CREATE | NLM_F_EXCL)
+
+
+def get_link(ifindex: int) -> bytes:
+    """Return a request for one link, without counters."""
+    body = IFINFO.pack(0, 0, ifindex, 0, 0) + _attribute(IFLA_EXT_MASK, U32.pack(RTEXT_FILTER_SKIP_STATS))
+    return _request(RTM_GETLINK, body)
 
 
 def dump_links() -> bytes:
@@ -151,6 +168,11 @@ def dump_counters() -> bytes:
 def dump_addresses() -> bytes:
     """Return a request for every address of a namespace, IPv4 first."""
     return _request(RTM_GETADDR, bytes(IFADDR.size), flags=NLM_F_DUMP)
+
+
+def dump_ipv6_addresses(ifindex: int) -> bytes:
+    """Return a request for the IPv6 addresses of one link."""
+    return _request(RTM_GETADDR, IFADDR.pack(AF_INET6, 0, 0, 0, ifindex), flags=NLM_F_DUMP)
 
 
 def assign_nsid(fd: int) -> bytes:
@@ -226,12 +248,17 @@ def _address(target: Target, address: IPInterface, peer: IPv4Address | IPv6Addre
 
 def _request(kind: int, body: bytes, *, flags: int = 0) -> bytes:
     # A dump ends with NLMSG_DONE; asking for an acknowledgement too would add a second end.
-    ack = 0 if flags & NLM_F_DUMP == NLM_F_DUMP or kind in {RTM_GETNSID, RTM_GETROUTE} else NLM_F_ACK
+    ack = 0 if flags & NLM_F_DUMP == NLM_F_DUMP or kind in {RTM_GETLINK, RTM_GETNSID, RTM_GETROUTE} else NLM_F_ACK
     return HEADER.pack(HEADER.size + len(body), kind, NLM_F_REQUEST | ack | flags, 0, 0) + body
 
 
 def _attribute(kind: int, payload: bytes) -> bytes:
     return ATTRIBUTE.pack(ATTRIBUTE.size + len(payload), kind) + payload + bytes(-len(payload) % 4)
+
+
+def _nested(kind: int, attributes: bytes) -> bytes:
+    """Return an attribute that consists of attributes; the flag that says so is asked for from Linux 7 on."""
+    return _attribute(kind | NLA_F_NESTED, attributes)
 
 
 def _string(kind: int, text: str) -> bytes:

@@ -34,6 +34,7 @@ NLM_F_ACK_TLVS: Final = 0x200
 NLM_F_EXCL: Final = 0x200
 NLM_F_CREATE: Final = 0x400
 NLMSGERR_ATTR_MSG: Final = 1
+NLA_F_NESTED: Final = 0x8000
 NLA_TYPE_MASK: Final = 0x3FFF
 
 AF_INET: Final = 2

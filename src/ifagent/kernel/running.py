@@ -11,13 +11,25 @@ import anyio.to_thread
 
 from ifagent.core.interface import NamespaceRef
 from ifagent.core.link import LinkId, NsId
-from ifagent.core.operations import CreateNamespace, DeleteLink, Operation, Outcome, RemoveNamespace, SetChecksums
+from ifagent.core.operations import (
+    CreateNamespace,
+    DeleteLink,
+    MoveLink,
+    Operation,
+    Outcome,
+    RemoveNamespace,
+    SetChecksums,
+    SetLink,
+)
 from ifagent.kernel.contract import Emit
 from ifagent.kernel.ifindexes import Ifindexes
 from ifagent.kernel.jobs import KernelRequest, Step, namespaces_of
 from ifagent.kernel.lane import Lane
+from ifagent.kernel.messages import Ack
 from ifagent.kernel.monitor import Monitor
 from ifagent.kernel.namespaces import create_namespace, remove_namespace
+from ifagent.kernel.reasons import reason
+from ifagent.kernel.renames import needs_link_down
 
 THREADS: Final = 16
 """Most worker threads at a time: of 96 veth deletions 16 at once took 172 ms, 8 took 295 ms, one 1593 ms."""
@@ -90,13 +102,21 @@ def send(
         messages = [place for place in step.places if place in encoded]
         acks = lane.request([encoded[place] for place in messages])
         for place, ack in zip(messages, acks, strict=True):
-            outcomes[place] = Outcome(operations[place], ack.errno, ack.text)
+            outcomes[place] = _outcome(operations[place], encoded[place], ack, lane)
         for place in step.places:
             operation = operations[place]
             if isinstance(operation, SetChecksums):
                 ack = lane.set_checksums(operation.target.ifindex or 0, operation.checksums)
                 outcomes[place] = Outcome(operation, ack.errno, ack.text)
     return outcomes
+
+
+def _outcome(operation: Operation, request: bytes, ack: Ack, lane: Lane) -> Outcome:
+    """Return what became of an operation, after what an older kernel needs in addition."""
+    if isinstance(operation, SetLink | MoveLink) and needs_link_down(operation, ack):
+        up = operation.up if isinstance(operation, SetLink) else None
+        ack = lane.rename_while_down(operation.target.ifindex or 0, request, up=up)
+    return Outcome(operation, ack.errno, ack.text or reason(operation, ack.errno))
 
 
 def change_name(directory: str, home: int, place: int, operation: Operation) -> dict[int, Outcome]:
