@@ -15,8 +15,7 @@ lost message are all the same ordinary round.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from types import MappingProxyType
 from typing import Any, Self
 
 import anyio
-from anyio.abc import TaskStatus
+from anyio.abc import TaskGroup, TaskStatus
 
 from ifagent.core.events import Declaration
 from ifagent.core.index import Index
@@ -32,7 +31,7 @@ from ifagent.core.interface import Interface, Name, NamespaceRef
 from ifagent.core.link import NsId
 from ifagent.core.ownership import Owner
 from ifagent.core.state import DECLARED_STATES, ConfigState, InterfaceState
-from ifagent.errors import AgentEnded, InvalidSettings, NotApplied, RevisionNotApplied, UnknownInterface
+from ifagent.errors import AgentBug, AgentEnded, InvalidSettings, NotApplied, RevisionNotApplied, UnknownInterface
 from ifagent.feeds import Feeds
 from ifagent.inbox import Inbox
 from ifagent.kernel.contract import Kernel
@@ -119,15 +118,27 @@ class Agent:
     ) -> AsyncIterator[Self]:
         """Run an agent while the block lasts; entered once every source has synced and the first round is done.
 
-        Leaving the block ends the agent and leaves the kernel as it is.
+        Leaving the block ends the agent and leaves the kernel as it is. What the block raises is handed on as it is.
+        Whatever goes wrong inside the agent cancels the block, and is raised as by :meth:`run`; if the block raises
+        something else meanwhile, both are in one group.
         """
         agent = cls(settings, sources=sources, kernel=kernel)
-        async with anyio.create_task_group() as group:
-            await group.start(agent.run)
-            try:
-                yield agent
-            finally:
-                group.cancel_scope.cancel()
+        raised: list[BaseException] = []
+        try:
+            async with anyio.create_task_group() as group:
+                await group.start(agent.run)
+                try:
+                    yield agent
+                except BaseException as error:
+                    raised.append(error)
+                    raise
+                finally:
+                    group.cancel_scope.cancel()
+        except BaseExceptionGroup as errors:
+            if [id(error) for error in errors.exceptions] != [id(error) for error in raised]:
+                raise
+        if raised:
+            raise raised[0]
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled; ``task_status.started()`` is called when the agent is ready.
@@ -142,31 +153,46 @@ class Agent:
             async with anyio.create_task_group() as group:
                 await group.start(lambda *, task_status: self._kernel.run(self._inbox.put, task_status=task_status))
                 self._index.ipv6_newest_first = self._kernel.ipv6_newest_first
-                runs = [source.run for source in self._sources] + [watcher.run for watcher in self._watchers]
-                for run in runs:
-                    group.start_soon(run, self._inbox.put)
+                for source in self._sources:
+                    group.start_soon(self._hear, f"source {source.name}", source)
+                for watcher in self._watchers:
+                    group.start_soon(self._hear, type(watcher).__name__, watcher)
+                group.start_soon(self._reconciler.run)
                 group.start_soon(self._look_regularly)
                 group.start_soon(self._feeds.run)
-                await self._loop(task_status)
+                await self._loop(group, task_status)
         finally:
             self._ended = True
             self._feeds.close()
+            self._reconciler.settling.close()
             self._settled.set()
             self._ready.set()
 
-    async def _loop(self, task_status: TaskStatus[None]) -> None:
+    async def _hear(self, what: str, speaker: Source | NamespaceWatcher) -> None:
+        await speaker.run(self._inbox.put)
+        raise AgentBug(f"{what} has ended; whatever it would say from now on would not be heard")
+
+    async def _loop(self, group: TaskGroup, task_status: TaskStatus[None]) -> None:
+        heard = False
         while True:
             self._reconciler.counters.rests()
             await self._inbox.wait(self._reconciler.next_time)
             self._reconciler.counters.moves()
             await self._reconciler.round()
             self._feeds.look()
-            if not self._index.unheard and not self._ready.is_set():
-                log.info("ready", interfaces=len(self._index.declared), label=self.settings.label)
-                self._ready.set()
-                task_status.started()
+            if not heard and not self._index.declarations.unheard:
+                heard = True
+                group.start_soon(self._become_ready, task_status)
             self._settled.set()
             self._settled = anyio.Event()
+
+    async def _become_ready(self, task_status: TaskStatus[None]) -> None:
+        """Be ready once everything that the sources said first has been acted on."""
+        await self._reconciler.settling.wait()
+        if not self._ended:
+            log.info("ready", interfaces=len(self._index.declared), label=self.settings.label)
+            self._ready.set()
+            task_status.started()
 
     async def _look_regularly(self) -> None:
         while True:
@@ -184,7 +210,7 @@ class Agent:
         """
         self._check_running()
         self._declared_here.set(interface)
-        await self._settle()
+        await self._settle(interface.name)
         state = self._hub.states.get(interface.name)
         if state is None:  # somebody else has taken it back meanwhile
             raise UnknownInterface(interface.name)
@@ -207,7 +233,7 @@ class Agent:
         """
         self._check_running()
         self._declared_here.remove(name)
-        await self._settle()
+        await self._settle(name)
 
     async def resync(self, interfaces: Iterable[Interface] | None = None) -> dict[Name, InterfaceState]:
         """Look at the whole kernel anew and put right what is not as declared, drift too; return all states.
@@ -217,16 +243,17 @@ class Agent:
         self._check_running()
         if interfaces is not None:
             self._declared_here.replace(interfaces)
-        self._reconciler.look_at_everything(repair=True)
+        looked = self._reconciler.look_at_everything(repair=True)
+        while not looked.is_set():
+            self._check_running()
+            await self._settled.wait()
         await self._settle()
         return dict(self._hub.states)
 
-    async def _settle(self) -> None:
-        """Wait for the end of a round that covers everything said until now."""
-        sequence = self._inbox.put_marker()
-        while self._reconciler.covered < sequence:
-            self._check_running()
-            await self._settled.wait()
+    async def _settle(self, name: Name | None = None) -> None:
+        """Wait until everything said until now of an interface, or of all, has been acted on."""
+        await self._reconciler.settling.wait(name)
+        self._check_running()
 
     def _check_running(self) -> None:
         if self._ended or not self._running:
@@ -275,8 +302,8 @@ class Agent:
 
     def statistics(self) -> Statistics:
         """Return what has been counted and how the agent is now; later changes are not seen in it."""
-        counters, unheard = self._reconciler.counters, self._index.unheard
-        states = Counter(state.config_state for state in self._hub.states.values())
+        counters, declarations = self._reconciler.counters, self._index.declarations
+        unheard = set(declarations.unheard)
         return Statistics(
             ready=self._ready.is_set() and not self._ended,
             ended=self._ended,
@@ -285,13 +312,13 @@ class Agent:
             reaction=counters.histogram(),
             stalled_for=counters.stalled_for,
             inbox=len(self._inbox),
-            namespaces=len(self._index.attached()),
+            namespaces=self._index.attached_count,
             subscribers=self._feeds.readers,
-            interfaces=MappingProxyType({state: states[state] for state in DECLARED_STATES}),
+            interfaces=MappingProxyType({state: self._hub.counts[state] for state in DECLARED_STATES}),
             counters=MappingProxyType({s.name: s.statistics for s in self._told.states.values() if s.statistics}),
             sources=tuple(
-                SourceStatistics(name=name, synced=name not in unheard, problem=self._index.problems.get(name, ""))
-                for name in self._index.sources
+                SourceStatistics(name=name, synced=name not in unheard, problem=declarations.problems.get(name, ""))
+                for name in declarations.sources
             ),
         )
 
@@ -343,28 +370,40 @@ class Agent:
         ended.
         """
         name = source or (self._sources[1].name if len(self._sources) > 1 else "")
-        if name not in self._index.sources:
+        declarations = self._index.declarations
+        if name not in declarations.sources:
             raise InvalidSettings(f"there is no source called {name!r}" if name else "there is no source with a store")
         with anyio.move_on_after(timeout):
-            while self._index.revision(name) < revision or self._missing(name, revision):
+            missing: Collection[Name] = ()
+            while True:
+                if declarations.revision(name) >= revision:
+                    # Only what was missing before is looked at again, until nothing of that is.
+                    missing = self._missing(name, revision, missing) or self._missing(name, revision)
+                    if not missing:
+                        return
                 self._check_running()
                 await self._settled.wait()
-            return
-        raise RevisionNotApplied(revision, seen=self._index.revision(name), states=self._missing(name, revision))
+        raise RevisionNotApplied(revision, seen=declarations.revision(name), states=self._missing(name, revision))
 
-    def _missing(self, source: str, revision: int) -> dict[Name, InterfaceState | None]:
-        """Return what is not as a source's store said up to a revision, with its newest state."""
-        states = self._hub.states
+    def _missing(
+        self, source: str, revision: int, names: Collection[Name] | None = None
+    ) -> dict[Name, InterfaceState | None]:
+        """Return what is not as a source's store said up to a revision, of all or of some, with its newest state."""
+        states, declarations = self._hub.states, self._index.declarations
+        if names is None:
+            names = declarations.names_by(source) | (states.keys() - declarations.declared.keys())
         missing: dict[Name, InterfaceState | None] = {}
-        for name, declaration in self._index.declared_by(source).items():
-            state = states.get(name)
-            if declaration.revision > revision:
-                continue
-            if state is None or state.observed_revision != declaration.revision:
-                missing[name] = None
-            elif state.config_state is not ConfigState.APPLIED:
-                missing[name] = state
-        return missing | {name: states[name] for name in states.keys() - self._index.declared.keys()}
+        for name in names:
+            state, declaration = states.get(name), declarations.by(source, name)
+            if declaration is None:
+                if state is not None and name not in declarations.declared:
+                    missing[name] = state
+            elif declaration.revision <= revision:
+                if state is None or state.observed_revision != declaration.revision:
+                    missing[name] = None
+                elif state.config_state is not ConfigState.APPLIED:
+                    missing[name] = state
+        return missing
 
 
 def _watchers(settings: Settings) -> tuple[NamespaceWatcher, ...]:

@@ -1,10 +1,18 @@
-"""Which namespaces the agent follows, opens and listens to, kept in step with what is declared."""
+"""Which namespaces the agent follows, opens and listens to, kept in step with what is declared.
+
+Namespaces are opened and listed beside the rounds, which never wait for it: what depends on a namespace that is being
+opened is planned once it is listed. Those that interfaces refer to come first. The others are looked at for what a
+former life of the agent may have left in them, a few at a time.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from ifagent.core.events import NamespaceSeen
+import anyio
+
+from ifagent.core.events import NamespaceSeen, NamespaceUnreachable
 from ifagent.core.index import Index
 from ifagent.core.interface import NamespaceRef
 from ifagent.core.link import NsId
@@ -16,12 +24,18 @@ from ifagent.sources.contract import NamespaceWatcher
 OPEN_AGAIN = 1.0
 """Seconds until a namespace that could not be entered is tried again."""
 
-AT_A_TIME = 64
-"""Most namespaces that are opened before those that turn out not to matter are closed."""
+AT_A_TIME = 16
+"""Most namespaces that are opened and listed in one go."""
+
+IN_PASSING = 4
+"""Most namespaces that are looked at in one go though nobody refers to them."""
 
 
 class Attention:
-    """Tells watchers which references matter, and the kernel which namespaces do. Used by rounds only."""
+    """Tells watchers which references matter, and the kernel which namespaces do.
+
+    :meth:`run` opens and lists namespaces; everything else is used by rounds, and does not wait.
+    """
 
     def __init__(self, kernel: Kernel, index: Index, inbox: Inbox, watchers: Sequence[NamespaceWatcher]) -> None:
         self._kernel = kernel
@@ -30,77 +44,136 @@ class Attention:
         self._watchers = watchers
         self._wanted: dict[NamespaceWatcher, frozenset[NamespaceRef]] = dict.fromkeys(watchers, frozenset())
         self._complained: set[NsId] = set()
-        self._ways: tuple[int, int, int] | None = None
         self._references = -1
+        # What is to be done, in this order; namespaces with a path to open them.
+        self._to_close: dict[NsId, str] = {}
+        self._to_open: dict[NsId, str] = {}
+        self._to_list: dict[NsId, str] = {}
+        self._to_look_at: dict[NsId, str] = {}
+        self._open_again: dict[NsId, tuple[float, str]] = {}
+        self._relists = False
+        self._listed = anyio.Event()
+        self._work = anyio.Event()
+        self._busy = False
 
-    def fold(self) -> None:
-        """Take in everything that has been said until now."""
-        self._kernel.drain()
-        for event in self._inbox.drain():
-            self._index.fold(event)
+    # What rounds say
 
     def follow(self, anew: Iterable[NamespaceRef] = ()) -> None:
-        """Have the watchers follow what declared interfaces refer to; ``anew`` as if never heard of before."""
-        relations, anew = self._index.relations, frozenset(anew)
+        """Have the watchers follow what declared interfaces refer to.
+
+        Of ``anew``, what leads nowhere begins anew, as if never heard of: it may mean another process by now than the
+        one that has ended. A reference that leads somewhere means what it meant.
+        """
+        relations, index = self._index.relations, self._index
+        ended = {ref for ref in anew if index.namespace(ref) is None}
         if relations.references == self._references and not any(
-            ref.type in w.types for ref in anew for w in self._watchers
+            ref.type in w.types for ref in ended for w in self._watchers
         ):
             return
         self._references = relations.references
         references = relations.made_references()
         for watcher in self._watchers:
             wanted = frozenset(ref for ref in references if ref.type in watcher.types)
-            again = wanted & anew & self._wanted[watcher]
+            again = wanted & ended & self._wanted[watcher]
             if wanted == self._wanted[watcher] and not again:
                 continue
             for ref in self._wanted[watcher] - wanted:
-                self._index.release(ref)
+                index.release(ref)
             for ref in again:
-                self._index.fold(NamespaceSeen(ref, None))
+                index.fold(NamespaceSeen(ref, None))
             if again:
                 watcher.want(wanted - again)
             watcher.want(wanted)
             self._wanted[watcher] = wanted
 
-    async def attend(self) -> None:
-        """Open the namespaces that matter, let go of those that do not, until that settles."""
-        while self._ways != self._index.ways:
-            self._ways = self._index.ways
-            wanted = self._index.to_listen()
-            for namespace in self._index.attached() - wanted.keys():
-                await self._kernel.detach(namespace)
-            new = sorted(wanted.keys() - self._index.attached() - self._index.unreachable.keys())
-            # Some at a time: those that are only looked at once are let go of before the next are opened.
-            await self._attach({namespace: wanted[namespace] for namespace in new[:AT_A_TIME]})
-            for namespace in self._index.unreachable.keys() - wanted.keys():
-                self._index.set_unreachable(namespace, "")
-            self.fold()
+    def attend(self) -> None:
+        """Have opened what has come to deserve attention, and let go of what no longer does."""
+        doubtful, self._index.doubtful = self._index.doubtful, set()
+        for namespace in doubtful:
+            for waiting in (self._to_close, self._to_open, self._to_look_at):
+                waiting.pop(namespace, None)
+            path, wanted = self._index.way_to(namespace)
+            attached = self._index.is_attached(namespace)
+            if not path:
+                self._open_again.pop(namespace, None)
+                self._complained.discard(namespace)
+                self._to_list.pop(namespace, None)
+                if attached:
+                    self._to_close[namespace] = ""
+            elif not attached and namespace not in self._open_again:
+                (self._to_open if wanted else self._to_look_at)[namespace] = path
+        if doubtful:
+            self._work.set()
 
-    async def look_at_everything(self) -> None:
-        """Look anew at which namespaces there are, and at all that are listened to."""
-        await self._kernel.relist()
-        await self.look(self._index.attached())
+    def look_at_everything(self) -> anyio.Event:
+        """Look anew at which namespaces there are, and at all that are listened to; the event says when that is done.
 
-    async def look(self, namespaces: Iterable[NsId]) -> None:
+        What was found has been said by then.
+        """
+        self._relists = True
+        self.look(self._index.attached())
+        return self._listed
+
+    def look(self, namespaces: Iterable[NsId]) -> None:
         """Look at namespaces anew, as far as they are listened to."""
-        paths = self._index.to_listen()
-        await self._attach({namespace: paths[namespace] for namespace in namespaces if namespace in paths})
-        self.fold()
+        self._to_list.update(dict.fromkeys(namespaces, ""))
+        self._work.set()
 
-    async def _attach(self, paths: Mapping[NsId, str]) -> None:
-        if not paths:
-            return
+    @property
+    def idle(self) -> bool:
+        """True while nothing is to be opened, closed or listed, but for what is tried again later."""
+        return not (self._busy or self._to_close or self._to_open or self._relists or self._to_list or self._to_look_at)
+
+    # Beside the rounds
+
+    async def run(self) -> None:
+        """Open, list and close namespaces until cancelled."""
+        while True:
+            with anyio.CancelScope(deadline=min((time for time, _ in self._open_again.values()), default=math.inf)):
+                await self._work.wait()
+            self._work = anyio.Event()
+            self._busy = True
+            now = anyio.current_time()
+            for namespace in [each for each, (time, _) in self._open_again.items() if time <= now]:
+                self._to_open[namespace] = self._open_again.pop(namespace)[1]
+            while await self._step():
+                if not (self._relists or self._to_list):
+                    self._listed.set()
+                    self._listed = anyio.Event()
+            self._busy = False
+
+    async def _step(self) -> bool:
+        """Do some of what is most urgent; return whether there was anything."""
+        if self._to_close:
+            for namespace in _some(self._to_close, 1):
+                await self._kernel.detach(namespace)
+        elif self._to_open:
+            await self.open(_some(self._to_open, AT_A_TIME))
+        elif self._relists:
+            self._relists = False
+            await self._kernel.relist()
+        elif self._to_list:
+            await self.open(_some(self._to_list, AT_A_TIME))
+        elif self._to_look_at:
+            await self.open(_some(self._to_look_at, IN_PASSING))
+        else:
+            return False
+        return True
+
+    async def open(self, paths: Mapping[NsId, str]) -> None:
+        """Open and list these; what is found, and what could not be opened, is said."""
         problems = await self._kernel.attach(paths)
+        self._complained -= paths.keys() - problems.keys()
         for namespace, problem in problems.items():
-            self._index.set_unreachable(namespace, str(problem))
+            self._inbox.put(NamespaceUnreachable(namespace, str(problem)))
+            if not (path := paths[namespace]):
+                continue
+            self._open_again[namespace] = anyio.current_time() + OPEN_AGAIN, path
             if namespace not in self._complained:
-                log.warning("cannot enter a namespace", path=paths[namespace], problem=str(problem))
-        self._complained = (self._complained - paths.keys()) | problems.keys()
+                self._complained.add(namespace)
+                log.warning("cannot enter a namespace", path=path, problem=str(problem))
 
-    def next_time(self, now: float) -> float | None:
-        """Return when namespaces that could not be entered are to be tried again."""
-        if not self._index.unreachable:
-            return None
-        for namespace in list(self._index.unreachable):
-            self._index.set_unreachable(namespace, "")
-        return now + OPEN_AGAIN
+
+def _some(waiting: dict[NsId, str], most: int) -> dict[NsId, str]:
+    """Take some out."""
+    return {namespace: waiting.pop(namespace) for namespace in list(waiting)[:most]}

@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 import weakref
 from bisect import bisect_left, bisect_right
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
 from ifagent.core.interface import Name, NamespaceRef
-from ifagent.core.state import Change, InterfaceState, StateEvent, Status
+from ifagent.core.state import Change, ConfigState, InterfaceState, StateEvent, Status
 
 WAKE_AT_ONCE = 16
 """Readers woken in one turn of the event loop, so that the agent has its turns while thousands are woken."""
@@ -247,11 +247,13 @@ class Follower(Protocol):
 class StateHub:
     """Holds the newest state of every interface and publishes changes to subscriptions.
 
-    ``followers`` are told of everything that is published, at once.
+    ``counts`` is how many states there are by config state. ``followers`` are told of everything that is published, at
+    once.
     """
 
     def __init__(self) -> None:
         self.states: dict[Name, InterfaceState] = {}
+        self.counts: Counter[ConfigState] = Counter()
         self.followers: list[Follower] = []
         self._closed = False
         self._waker = _Waker()
@@ -276,15 +278,14 @@ class StateHub:
         """Take in states that are new or different, and the last states of interfaces that are no more."""
         woken = {self._everything}
         for name, state in deleted.items():
-            before = self.states.pop(name, None)
+            before = self._keep(name, None)
             self._everything.append(name, state, deleted=True)
             for log in self._logs_about(before or state):
                 if log.wanted.matches(before or state):
                     log.append(name, state, deleted=True)
                     woken.add(log)
         for name, state in changed.items():
-            before = self.states.get(name)
-            self.states[name] = state
+            before = self._keep(name, state)
             self._everything.append(name, state)
             for log in self._logs_about(before or state, state):
                 if log.wanted.matches(state):
@@ -310,6 +311,16 @@ class StateHub:
         for log in (self._everything, *self._logs.values()):
             log.closed = True
             log.wake()
+
+    def _keep(self, name: Name, state: InterfaceState | None) -> InterfaceState | None:
+        """Take note of a newest state; return the one before it."""
+        before = self.states.pop(name, None) if state is None else self.states.get(name)
+        if before is not None:
+            self.counts[before.config_state] -= 1
+        if state is not None:
+            self.states[name] = state
+            self.counts[state.config_state] += 1
+        return before
 
     def _log_for(self, wanted: Wanted) -> _Log:
         log = self._logs.get(wanted)

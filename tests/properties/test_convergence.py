@@ -304,6 +304,7 @@ async def run(script: list[tuple[Action, bool]]) -> None:
         async with anyio.create_task_group() as group:
             world.start()
             await group.start(world.listen)
+            group.start_soon(world.reconciler.run)
             # Some lives end before their source was ever heard; the last one hears it.
             if number % 2 == 0 or life is lives[-1]:
                 world.sync()
@@ -321,7 +322,7 @@ async def converge(world: World) -> None:
     for _ in range(300):
         await world.reconciler.round()
         await anyio.lowlevel.checkpoint()
-        if world.inbox:
+        if world.inbox or not world.reconciler.idle:
             continue
         if world.reconciler.next_time is None:
             return

@@ -72,9 +72,9 @@ def test_a_permanent_refusal_lasts_until_something_changes(forget: str) -> None:
         case "full look":
             book.encourage()
         case _:
-            book.keep_only([], names={"b"}, namespaces=set())
+            book.keep_only([], {"b"})
             assert not book.may_try(OP, A, 0.0)
-            book.keep_only([], names={"a"}, namespaces=set())
+            book.keep_only([], {"a"})
     assert book.may_try(OP, A, 0.0)
     assert not book.refusals_of("a")
 
@@ -82,16 +82,16 @@ def test_a_permanent_refusal_lasts_until_something_changes(forget: str) -> None:
 def test_what_was_refused_for_good_is_tried_again_once_its_link_is_another() -> None:
     book, link = RetryBook(), make_link()
     book.refused(Outcome(OP, errno.EINVAL), A, "no", 0.0, link)
-    book.reconsider(lambda _: link)
+    book.reconsider(A, lambda _: link)
     assert not book.may_try(OP, A, 1e9)
-    book.reconsider(lambda _: replace(link, mtu=1280))
+    book.reconsider(A, lambda _: replace(link, mtu=1280))
     assert book.may_try(OP, A, 0.0)
 
 
 def test_a_link_that_changes_does_not_hurry_what_waits_for_a_time() -> None:
     book = RetryBook()
     book.refused(Outcome(OP, errno.EBUSY), A, "no", 0.0, make_link())
-    book.reconsider(lambda _: None)
+    book.reconsider(A, lambda _: None)
     assert not book.may_try(OP, A, 0.0)
 
 

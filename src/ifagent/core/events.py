@@ -170,6 +170,31 @@ class NamespaceBehind:
         return ("behind", self.namespace)
 
 
+@dataclass(frozen=True, slots=True)
+class NamespaceUnreachable:
+    """A namespace that exists could not be entered or listed; ``problem`` says why."""
+
+    namespace: NsId
+    problem: str
+
+    @property
+    def key(self) -> Hashable:
+        """One statement per namespace."""
+        return ("unreachable", self.namespace)
+
+
+@dataclass(frozen=True, slots=True)
+class UplinksSeen:
+    """Which links keep the host connected."""
+
+    uplinks: frozenset[LinkId]
+
+    @property
+    def key(self) -> Hashable:
+        """One statement for all."""
+        return ("uplinks",)
+
+
 Event = (
     SourceSnapshot
     | Declared
@@ -180,4 +205,6 @@ Event = (
     | LinksListed
     | LinkSeen
     | NamespaceBehind
+    | NamespaceUnreachable
+    | UplinksSeen
 )

@@ -5,9 +5,11 @@ Only the agent's loop writes here, by folding events. What an event has changed 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import assert_never
 
+from ifagent.core.agenda import Agenda, Node
+from ifagent.core.declarations import Declarations
 from ifagent.core.events import (
     Declaration,
     Declared,
@@ -17,12 +19,14 @@ from ifagent.core.events import (
     NamespaceBehind,
     NamespaceSeen,
     NamespacesListed,
+    NamespaceUnreachable,
     SourceHealth,
     SourceRevision,
     SourceSnapshot,
+    UplinksSeen,
 )
 from ifagent.core.interface import HostName, Interface, Name, NamespaceRef, NamespaceType, named
-from ifagent.core.islands import Islands, Scope, Touched
+from ifagent.core.islands import Islands, Scope
 from ifagent.core.link import Link, LinkId, NsId
 from ifagent.core.ownership import Owner
 from ifagent.core.plan import Plan
@@ -31,45 +35,46 @@ from ifagent.core.remembered import Remembered
 from ifagent.core.veths import peer_name_of
 from ifagent.core.views import Absence, Desired, Observed
 
-MANY = 100
-"""Most interfaces whose islands are looked for though they may be most of all: to plan everything costs less then."""
+UPLINKS = "uplinks"
+"""What interfaces wait for that change links of others, where it matters which of them keep the host connected."""
+
+DECIDE = 500
+"""Most declarations that are looked at in one go, about 5 ms of work."""
 
 
 class Index:
     """Folds events; answers look-ups.
 
-    ``sources`` are the names of the configured sources; where two declare the same interface, the one
-    listed first counts, and is waited for at the start. ``owner`` tells what is ours.
+    ``sources`` are the names of the configured sources, see :class:`Declarations`. ``owner`` tells what is ours.
+    ``behind`` are the namespaces of which what is known is old, ``unreachable`` those that cannot be entered, and why;
+    ``doubtful`` are those that may deserve attention now, or no more. With ``asks_for_uplinks``, nothing is decided
+    about an interface that changes links of others before :class:`UplinksSeen` says which keep the host connected.
     """
 
     def __init__(self, own: NsId, sources: Sequence[str], owner: Owner) -> None:
         self.own = own
-        self.sources: tuple[str, ...] = tuple(sources)
         self.relations: Relations = Relations(own, owner)
-        self.problems: dict[str, str] = {}
-        self.declared: dict[Name, Declaration] = {}
+        self.declarations: Declarations = Declarations(sources)
+        self.agenda: Agenda = Agenda()
         self.changed: set[Name] = set()
         self.ipv6_newest_first: bool = True
         self.host: frozenset[NsId] = frozenset({own})
         self.behind: set[NsId] = set()
+        self.unreachable: dict[NsId, str] = {}
+        self.doubtful: set[NsId] = set()
+        self.asks_for_uplinks: bool = False
         self._owner = owner
-        self._touched = Touched()
-        self._synced: set[str] = set()
-        self._heard: set[str] = set()
-        self._incomplete: set[str] = set()
-        self._in_trouble: set[str] = set()
-        self._revisions: dict[str, int] = {}
-        self._said: dict[str, dict[Name, Declaration]] = {source: {} for source in self.sources}
+        self._current: set[NsId] = set()
         self._held: set[Name] = set()
         self._namespaces: dict[NamespaceRef, NsId] = {}
+        self._named: Mapping[NamespaceRef, tuple[NsId, str]] = {}
         self._paths: dict[NamespaceRef, str] = {}
         self._absent: dict[NamespaceRef, Absence] = {}
         self._links: dict[NsId, dict[int, Link]] = {}
         self._looked_at: set[NsId] = set()
         self._lingering: dict[NsId, str] = {}
-        self._unreachable: dict[NsId, str] = {}
         self._uplinks: frozenset[LinkId] = frozenset()
-        self._ways = 0
+        self._knows_uplinks = False
         self.remembered: Remembered = Remembered()
         self._known: set[LinkId] = set()
         self._moved: dict[Name, LinkId] = {}
@@ -77,16 +82,19 @@ class Index:
     # What is said
 
     def fold(self, event: Event) -> None:
-        """Take in one event."""
+        """Take in one event, whatever it takes."""
+        self.take(event)
+        while self.unsettled:
+            self.settle()
+
+    def take(self, event: Event) -> None:
+        """Take in one event; as long as ``unsettled`` is true, :meth:`settle` has to follow."""
         match event:
-            case SourceSnapshot():
-                self._replace(event)
-            case Declared():
-                self._declare(event.source, event.name, event.declaration)
-            case SourceHealth():
-                self._hear_of(event)
-            case SourceRevision():
-                self._revisions[event.source] = event.revision
+            case SourceSnapshot() | Declared() | SourceHealth() | SourceRevision():
+                complete = self.declarations.complete
+                self.declarations.take(event)
+                if self.declarations.complete != complete:
+                    self.touch_everything()
             case NamespaceSeen():
                 absence = Absence(event.problem, event.invalid) if event.id is None and event.problem else None
                 self._see_namespace(event.ref, event.id, event.path, absence)
@@ -97,102 +105,76 @@ class Index:
             case LinkSeen():
                 self._see_link(event.id, event.link)
             case NamespaceBehind():
-                (self.behind.add if event.behind else self.behind.discard)(event.namespace)
+                (self.behind.add if event.behind else self._catch_up)(event.namespace)
+            case NamespaceUnreachable():
+                self._give_up_on(event.namespace, event.problem)
+            case UplinksSeen():
+                self._see_uplinks(event.uplinks)
             case _:
                 assert_never(event)
 
-    def _replace(self, snapshot: SourceSnapshot) -> None:
-        before, counting, complete = self._said[snapshot.source], self._counting(), self._complete
-        self._said[snapshot.source] = dict(snapshot.declarations)
-        self._synced.add(snapshot.source)
-        if snapshot.complete or snapshot.recalled:
-            self._heard.add(snapshot.source)
-        if snapshot.complete:
-            self._incomplete.discard(snapshot.source)
-        else:
-            self._incomplete.add(snapshot.source)
-        for name in before.keys() | snapshot.declarations.keys():
-            self._update(name)
-        self._update_all_unless(counting)
-        self._touched.everything |= self._complete != complete
+    @property
+    def unsettled(self) -> bool:
+        """True while it is not decided what of that which was said counts."""
+        return self.declarations.undecided
 
-    def _hear_of(self, health: SourceHealth) -> None:
-        counting = self._counting()
-        self.problems[health.source] = health.problem
-        if health.problem:
-            self._in_trouble.add(health.source)
-        self._update_all_unless(counting)
+    def settle(self) -> None:
+        """Decide about some of the declarations that were said."""
+        for name, declaration in self.declarations.decide(DECIDE):
+            self._update(name, declaration)
 
-    def _counting(self) -> tuple[str, ...]:
-        """Return the sources whose word counts now, in their order.
-
-        One that has not said yet what it has is waited for, unless it was in trouble: what those after it say may
-        turn out not to count, and must not undo what the kernel has of it.
-        """
-        waited_for = (s for s in self.sources if s not in self._synced and s not in self._in_trouble)
-        first = next(waited_for, None)
-        return self.sources if first is None else self.sources[: self.sources.index(first) + 1]
-
-    def _update_all_unless(self, counting: tuple[str, ...]) -> None:
-        if self._counting() != counting:
-            for name in {name for said in self._said.values() for name in said}:
-                self._update(name)
-
-    def _declare(self, source: str, name: Name, declaration: Declaration | None) -> None:
-        if declaration is None:
-            self._said[source].pop(name, None)
-        else:
-            self._said[source][name] = declaration
-        self._update(name)
-
-    def _update(self, name: Name) -> None:
-        """Find out anew what counts as declared under ``name``."""
-        before = self.declared.get(name)
-        declaration = next(
-            (self._said[source][name] for source in self._counting() if name in self._said[source]), None
-        )
-        if declaration == before:
-            return
+    def _update(self, name: Name, declaration: Declaration | None) -> None:
+        """Have something else count as declared under ``name``."""
         self.changed.add(name)
-        self._touched.names.add(name)
         interface = self.relations.interfaces.get(name)
         if declaration is None:
-            self.declared.pop(name, None)
             self._held.discard(name)
             self._redeclare(name, interface, None)
-            return
-        self.declared[name] = declaration
         # An invalid value leaves the last valid one in force.
-        if declaration.interface is not None:
+        elif declaration.interface is not None:
             self._held.discard(name)
             self._redeclare(name, interface, declaration.interface)
         elif interface is None:
             self._held.add(name)
+        self._touch(name, anew=True)
 
     def _redeclare(self, name: Name, before: Interface | None, after: Interface | None) -> None:
         if before is not None:
             self._touch_around(before)
         self.relations.redeclare(name, after)
+        for interface in (before, after):
+            id = None if interface is None else self._namespaces.get(interface.namespace)
+            if id is not None:
+                self.doubtful.add(id)
+
+    def _touch(self, *names: Name, anew: bool = False) -> None:
+        for name in names:
+            interface = self.relations.interfaces.get(name)
+            self.agenda.touch(name, None if interface is None else self._place(interface), anew=anew)
+
+    def _touch_link(self, id: LinkId) -> None:
+        self.agenda.touch(id, id.namespace)
 
     def _touch_around(self, interface: Interface) -> None:
         """Touch whatever an interface that may be no more has had to do with."""
-        touched, relations = self._touched, self.relations
+        relations = self.relations
         if peer := peer_name_of(interface):
-            touched.names.add(peer)
+            self._touch(peer)
         place = self._place(interface)
-        touched.names |= relations.wanting(place, interface.host_name)
-        touched.names |= relations.waiting_for_tap(tap_name(interface))
+        self._touch(*relations.wanting(place, interface.host_name))
+        self._touch(*relations.waiting_for_tap(tap_name(interface)))
         if not isinstance(place, NamespaceRef):
-            touched.namespaces.add(place)
+            self.agenda.touch(place, place)
             if (link := relations.link_at(place, interface.host_name)) is not None:
-                touched.links.add(link.id)
+                self._touch_link(link.id)
         if (tap := relations.link_at(self.own, tap_name(interface))) is not None:
-            touched.links.add(tap.id)
+            self._touch_link(tap.id)
 
     def _list_namespaces(self, paths: Mapping[NamespaceRef, tuple[NsId, str]]) -> None:
-        for ref in [ref for ref in self._namespaces if ref.type is NamespaceType.NAMED and ref not in paths]:
+        before, self._named = self._named, paths
+        for ref in before.keys() - paths.keys():
             self._see_namespace(ref, None)
-        for ref, (id, path) in paths.items():
+        for ref, (id, path) in paths.items() - before.items():
             self._see_namespace(ref, id, path)
         ids = {ref.reference: id for ref, (id, _) in paths.items()}
         self.remembered = self.remembered.with_names(ids, lambda name: bool(self.relations.names_in(named(name))))
@@ -203,7 +185,6 @@ class Index:
         before = self._namespaces.get(ref)
         if before == id and self._paths.get(ref, "") == path and self._absent.get(ref) == absence:
             return
-        self._ways += 1
         self._touch_reference(ref, before)
         self._absent.pop(ref, None)
         self._namespaces.pop(ref, None)
@@ -213,33 +194,41 @@ class Index:
         if id is not None:
             self._namespaces[ref] = id
             self._paths[ref] = path
-            self._touched.namespaces.add(id)
+            self.agenda.touch(id, id)
         self.relations.lead(ref, before, id)
+        for namespace in (before, id):
+            if namespace is not None:
+                self.doubtful.add(namespace)
+                self.agenda.release(namespace)
         if before is not None and not self.relations.leading_to(before):
             self._looked_at.discard(before)
+            self.unreachable.pop(before, None)
 
     def _touch_reference(self, ref: NamespaceRef, before: NsId | None) -> None:
         names = self.relations.names_in(ref)
-        self._touched.names |= names
+        self._touch(*names, anew=True)
         if before is not None:
-            self._touched.namespaces.add(before)
+            self.agenda.touch(before, before)
             for name in names:
                 self._touch_around(self.relations.interfaces[name])
 
     def _list_links(self, namespace: NsId, links: Mapping[int, Link] | None) -> None:
         before = self._links.get(namespace)
         if (before is None) != (links is None):
-            self._ways += 1
+            self.doubtful.add(namespace)
             self._touch_namespace(namespace)
         for ifindex in (before or {}).keys() | (links or {}).keys():
             self._change_link((before or {}).get(ifindex), (links or {}).get(ifindex))
+        self.agenda.release(namespace)
         if links is None:
             self._links.pop(namespace, None)
+            self._catch_up(namespace)
             return
         self._links[namespace] = dict(links)
-        if namespace not in self._looked_at:
-            self._ways += 1
-            self._looked_at.add(namespace)
+        self._looked_at.add(namespace)
+        self._current.add(namespace)
+        if self.unreachable.pop(namespace, None) is not None:
+            self._touch_namespace(namespace)
 
     def _see_link(self, id: LinkId, link: Link | None) -> None:
         links = self._links.get(id.namespace)
@@ -254,47 +243,92 @@ class Index:
     def _change_link(self, before: Link | None, after: Link | None) -> None:
         if before is after or before == after:
             return
-        touched, relations = self._touched, self.relations
-        if before is not None:
-            touched.links.add(before.id)
-            touched.names.update(relations.names_on(before))
-            touched.names |= relations.wanting(before.id.namespace, before.host_name)
+        relations, marked = self.relations, self.relations.marked
+        concerned = before is not None and relations.concerns(before)
+        if before is not None and concerned:
+            self._touch(*relations.names_on(before))
+            self._touch(*relations.wanting(before.id.namespace, before.host_name))
             if before.id.namespace == self.own:
-                touched.names |= relations.waiting_for_tap(before.host_name)
-            touched.links.update(other for other in (before.peer, before.lower) if other is not None)
-        if after is not None:
-            touched.links.add(after.id)
-        elif before is not None:
+                self._touch(*relations.waiting_for_tap(before.host_name))
+            for other in (before.peer, before.lower):
+                if other is not None:
+                    self._touch_link(other)
+        if before is not None and after is None:
             self._known.discard(before.id)
             self.remember(self.remembered.without_link(before.id))
         relations.relink(before, after)
+        if after is not None and (concerned or relations.concerns(after)):
+            self._touch_link(after.id)
+        elif before is not None and concerned:
+            self._touch_link(before.id)
+        if (link := before or after) is not None:
+            namespace = link.id.namespace
+            if relations.marked != marked:
+                self.doubtful.add(namespace)
+            if (before is None or after is None) and relations.has_marks(namespace):
+                # With its last link, a namespace may have to go.
+                self.agenda.touch(namespace, namespace)
 
     def _touch_namespace(self, namespace: NsId) -> None:
-        self._touched.namespaces.add(namespace)
+        self.agenda.touch(namespace, namespace)
         for ref in self.relations.leading_to(namespace):
-            self._touched.names |= self.relations.names_in(ref)
+            self._touch(*self.relations.names_in(ref))
+
+    def _catch_up(self, namespace: NsId) -> None:
+        self.behind.discard(namespace)
+        self.agenda.release(namespace)
+
+    def _give_up_on(self, namespace: NsId, problem: str) -> None:
+        self.agenda.release(namespace)
+        if namespace in self._links or not self.relations.leading_to(namespace):
+            return
+        if self.unreachable.get(namespace) != problem:
+            self.unreachable[namespace] = problem
+            self._touch_namespace(namespace)
+
+    def _see_uplinks(self, uplinks: frozenset[LinkId]) -> None:
+        if uplinks != self._uplinks:
+            self._uplinks = uplinks
+            self._touch(*self.relations.changing_links())
+        self._knows_uplinks = True
+        self.agenda.release(UPLINKS)
 
     # What a round notes
 
     def touch(self, names: Iterable[Name] = (), namespaces: Iterable[NsId] = ()) -> None:
         """Have interfaces, and namespaces that may be removed, planned anew though nothing about them has changed."""
-        self._touched.names.update(names)
-        self._touched.namespaces.update(namespaces)
+        self._touch(*names)
+        for namespace in namespaces:
+            self.agenda.touch(namespace, namespace)
+
+    def touch_nodes(self, nodes: Iterable[Node]) -> None:
+        """Have interfaces, links and namespaces planned anew."""
+        for node in nodes:
+            if isinstance(node, str):
+                self._touch(node)
+            elif isinstance(node, LinkId):
+                self._touch_link(node)
+            else:
+                self.agenda.touch(node, node)
+
+    def touch_again(self, names: Iterable[Name]) -> None:
+        """Have interfaces planned next, because something is being done for them."""
+        for name in names:
+            self.agenda.touch_again(name)
 
     def touch_everything(self) -> None:
         """Have everything planned anew."""
-        self._touched.everything = True
+        self._touch(*self.declarations.declared)
+        for id in self.relations.marked_links():
+            self._touch_link(id)
+        for namespace in self._links:
+            self.agenda.touch(namespace, namespace)
 
-    def set_unreachable(self, namespace: NsId, problem: str) -> None:
-        """Note why a namespace that exists cannot be entered; an empty ``problem``: it may be tried again."""
-        if self._unreachable.get(namespace, "") == problem:
-            return
-        self._ways += 1
-        self._touch_namespace(namespace)
-        if problem:
-            self._unreachable[namespace] = problem
-        else:
-            del self._unreachable[namespace]
+    def await_listing(self, names: Iterable[Name], namespace: NsId) -> None:
+        """Have interfaces planned as soon as a namespace has been listed, and not before."""
+        for name in names:
+            self.agenda.again.pop(name, None)
+            self.agenda.park(name, namespace)
 
     def remember(self, remembered: Remembered) -> None:
         """Note what the agent remembers from now on."""
@@ -308,11 +342,6 @@ class Index:
         self._known |= planned.known
         still = {name: id for name, id in self._moved.items() if name not in scope.names}
         self._moved = {**still, **planned.moved}
-
-    def set_uplinks(self, uplinks: frozenset[LinkId]) -> None:
-        """Note which links keep the host connected."""
-        self._touched.everything |= uplinks != self._uplinks
-        self._uplinks = uplinks
 
     def release(self, ref: NamespaceRef) -> None:
         """Forget where a reference leads that nobody makes any more.
@@ -329,55 +358,69 @@ class Index:
         changed, self.changed = self.changed, set()
         return changed
 
-    def take_scope(self) -> Scope:
-        """Return what is to be planned because of all that was touched since the last call."""
-        touched, self._touched = self._touched, Touched(everything=False)
-        desired, observed = self.desired(), self.observed()
-        most = max(MANY, len(self.declared) // 2)
-        if touched.everything or len(touched.names) > most:
-            names = frozenset(self.declared.keys() | touched.names)
-            return Scope(names, frozenset(self._links), desired, observed)
-        return Islands(desired, observed, self.relations, self._owner).scope(touched)
+    def take_scope(self, now: float, most: int) -> Scope:
+        """Return what is to be planned now of all that was touched: about ``most`` interfaces and links, or an island.
+
+        What is known of a namespace that is ``behind`` counts once for each listing.
+        """
+        agenda, held = self.agenda, frozenset(self.behind - self._current)
+        islands = Islands(self.desired(), self.observed(), self.relations, self._owner, self._waits)
+        for node in agenda.take(now):
+            place = self._place_of(node)
+            waits = place if place in held else islands.add(node)
+            if waits is not None:
+                agenda.park(node, waits)
+            if islands.size >= most:
+                break
+        agenda.planned((n for n in islands.nodes() if not held or self._place_of(n) not in held), now)
+        self._current.clear()
+        self._knows_uplinks = False
+        return islands.scope(held)
+
+    def take_everything(self) -> Scope:
+        """Return everything, to be planned at once."""
+        self.agenda.clear()
+        self._current.clear()
+        names = frozenset(self.declared.keys() | self.relations.marked_names())
+        namespaces = frozenset(self._links)
+        return Scope(names, namespaces, self.desired(), self.observed(), names | namespaces)
+
+    def _waits(self, name: Name) -> Hashable | None:
+        """Return what has to be known before anything can be decided about an interface."""
+        interface = self.relations.interfaces.get(name)
+        if interface is None:
+            return None
+        place = self._place(interface)
+        if not isinstance(place, NamespaceRef) and place not in self._links and place not in self.unreachable:
+            return place
+        if self.asks_for_uplinks and not self._knows_uplinks and self.relations.changes_links(name):
+            return UPLINKS
+        return None
 
     # What is asked
+
+    def _place_of(self, node: Node) -> NsId | None:
+        if isinstance(node, LinkId):
+            return node.namespace
+        if isinstance(node, int):
+            return None
+        interface = self.relations.interfaces.get(node)
+        place = None if interface is None else self._place(interface)
+        return None if isinstance(place, NamespaceRef) else place
 
     @property
     def synced(self) -> bool:
         """True once every configured source has said what it has at least once."""
-        return self._synced.issuperset(self.sources)
+        return self.declarations.synced
 
     @property
-    def _complete(self) -> bool:
-        return self.synced and not self._incomplete
-
-    @property
-    def unheard(self) -> tuple[str, ...]:
-        """The sources that have not said yet all that they have, in their order."""
-        return tuple(source for source in self.sources if source not in self._heard)
-
-    @property
-    def ways(self) -> tuple[int, int, int]:
-        """What changes whenever other namespaces may deserve attention, see :meth:`to_listen`."""
-        return self._ways, self.relations.references, self.relations.marked
-
-    @property
-    def unreachable(self) -> Mapping[NsId, str]:
-        """The namespaces that exist and cannot be entered, and why."""
-        return self._unreachable
-
-    def revision(self, source: str) -> int:
-        """Return the revision of a source's store up to which it is known, 0 if nothing is."""
-        declared = max((declaration.revision for declaration in self._said[source].values()), default=0)
-        return max(declared, self._revisions.get(source, 0))
-
-    def declared_by(self, source: str) -> dict[Name, Declaration]:
-        """Return what counts as declared and is said by this source, by name."""
-        said = self._said[source]
-        return {name: declaration for name, declaration in said.items() if self.declared.get(name) == declaration}
+    def declared(self) -> dict[Name, Declaration]:
+        """What counts as declared, by name."""
+        return self.declarations.declared
 
     def desired(self) -> Desired:
         """Return what is to be; a view, valid until the next event is folded."""
-        return Desired(self.relations.interfaces, self._held, self._complete)
+        return Desired(self.relations.interfaces, self._held, self.declarations.complete)
 
     def observed(self) -> Observed:
         """Return what is; a view, valid until the next event is folded."""
@@ -385,7 +428,7 @@ class Index:
             own=self.own,
             namespaces=self._namespaces,
             links=self._links,
-            unreachable=self._unreachable,
+            unreachable=self.unreachable,
             absent=self._absent,
             ipv6_newest_first=self.ipv6_newest_first,
             host=self.host,
@@ -403,24 +446,35 @@ class Index:
         """Return the link with this host name."""
         return self.relations.link_at(namespace, host_name)
 
+    def is_attached(self, namespace: NsId) -> bool:
+        """Tell whether a namespace is listened to."""
+        return namespace in self._links
+
+    @property
+    def attached_count(self) -> int:
+        """How many namespaces are listened to."""
+        return len(self._links)
+
     def attached(self) -> set[NsId]:
         """Return the namespaces that are listened to."""
         return set(self._links)
 
-    def to_listen(self) -> dict[NsId, str]:
-        """Return every namespace that deserves attention, with a path to open it.
+    def way_to(self, namespace: NsId) -> tuple[str, bool]:
+        """Return a path to open a namespace that deserves attention, and whether an interface refers to it.
 
-        These are the agent's own, those that a declared interface refers to, those with links of ours or
-        made by us, and each other one until it has been looked at once, for left-overs.
+        Attention deserve the agent's own, those that a declared interface refers to, those with links of ours or
+        made by us, and each other one until it has been looked at once, for left-overs. The path is empty for others.
         """
         relations = self.relations
-        wanted = relations.made_references()
-        paths: dict[NsId, str] = {}
-        for ref, id in self._namespaces.items():
-            if id == self.own or ref in wanted or id not in self._looked_at or relations.has_marks(id):
-                paths.setdefault(id, self._paths[ref])
-        self._lingering = {id: path for id, path in self._lingering.items() if relations.has_marks(id)}
-        return self._lingering | paths
+        wanted = namespace == self.own or relations.is_wanted(namespace)
+        if wanted or namespace not in self._looked_at or relations.has_marks(namespace):
+            for ref in relations.leading_to(namespace):
+                return self._paths[ref], wanted
+        if namespace in self._lingering:
+            if relations.has_marks(namespace):
+                return self._lingering[namespace], False
+            del self._lingering[namespace]
+        return "", False
 
     def _place(self, interface: Interface) -> NsId | NamespaceRef:
         if interface.namespace.type is NamespaceType.OWN:

@@ -7,8 +7,10 @@ touched would be planned just as before, so it is left out, and a change costs w
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, replace
 
+from ifagent.core.agenda import Node
 from ifagent.core.interface import Interface, Name, NamespaceRef, NamespaceType
 from ifagent.core.link import LOOPBACK_IFINDEX, Link, LinkId, NsId
 from ifagent.core.operations import Place
@@ -17,114 +19,138 @@ from ifagent.core.relations import Relations, tap_name
 from ifagent.core.veths import peer_name_of
 from ifagent.core.views import Desired, Observed
 
-
-@dataclass(slots=True)
-class Touched:
-    """What has changed since it was last planned; ``everything`` where that cannot be told."""
-
-    everything: bool = True
-    names: set[Name] = field(default_factory=set)
-    links: set[LinkId] = field(default_factory=set)
-    namespaces: set[NsId] = field(default_factory=set)
-
-    def __bool__(self) -> bool:
-        return self.everything or bool(self.names or self.links or self.namespaces)
+NEARLY_EMPTY = 64
+"""Most links of a namespace that are looked at together to find out whether it is to be removed with them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
     """What one planning looks at; ``names`` are all those it decides about, declared or not.
 
-    ``namespaces`` are those that may be removed.
+    ``namespaces`` are those that may be removed, ``nodes`` is everything that is planned. Of ``held`` namespaces too
+    little is known to do anything in them.
     """
 
     names: frozenset[Name]
     namespaces: frozenset[NsId]
     desired: Desired
     observed: Observed
+    nodes: frozenset[Node]
+    held: frozenset[NsId] = frozenset()
+
+    def __bool__(self) -> bool:
+        return bool(self.names or self.namespaces)
 
 
 class Islands:
     """Finds the islands of what was touched; used once."""
 
-    def __init__(self, desired: Desired, observed: Observed, relations: Relations, owner: Owner) -> None:
+    def __init__(
+        self,
+        desired: Desired,
+        observed: Observed,
+        relations: Relations,
+        owner: Owner,
+        waits: Callable[[Name], Hashable | None],
+    ) -> None:
+        """Begin with none; ``waits`` tells what has to be known before anything can be decided about an interface."""
+        self._waits = waits
         self._desired = desired
         self._observed = observed
         self._relations = relations
         self._owner = owner
         self._names: set[Name] = set()
         self._links: set[LinkId] = set()
-        self._waiting: list[Name | LinkId] = []
+        self._emptied: set[NsId] = set()
+        self._touched: set[NsId] = set()
 
-    def scope(self, touched: Touched) -> Scope:
-        """Return what to plan."""
-        self._waiting = [*touched.names, *touched.links]
-        emptied = {id for id in touched.namespaces | {link.namespace for link in touched.links} if self._may_go(id)}
-        for namespace in emptied:
-            self._waiting += [LinkId(namespace, ifindex) for ifindex in self._observed.links[namespace]]
-        while self._waiting:
-            node = self._waiting.pop()
+    @property
+    def size(self) -> int:
+        """How many interfaces and links there are to plan."""
+        return len(self._names) + len(self._links)
+
+    def nodes(self) -> Iterator[Node]:
+        """Yield everything that is planned."""
+        yield from self._names
+        yield from self._links
+        yield from self._touched
+
+    def add(self, start: Node) -> Hashable | None:
+        """Add the island of what was touched, unless one of it waits for something: return for what."""
+        names, links = set[Name](), set[LinkId]()
+        waiting: list[Name | LinkId] = [start] if isinstance(start, LinkId | str) else []
+        place = None if isinstance(start, str) else start.namespace if isinstance(start, LinkId) else start
+        emptied = place is not None and self._may_go(place)
+        if place is not None and emptied:
+            waiting += [LinkId(place, ifindex) for ifindex in self._observed.links[place]]
+        while waiting:
+            node = waiting.pop()
             if isinstance(node, LinkId):
-                if node not in self._links:
-                    self._links.add(node)
-                    self._follow_link(node)
-            elif node not in self._names:
-                self._names.add(node)
-                self._follow_name(node)
-        return self._restricted(frozenset(emptied))
+                if node not in self._links and node not in links:
+                    links.add(node)
+                    waiting += self._around_link(node)
+            elif node not in self._names and node not in names:
+                names.add(node)
+                if (what := self._waits(node)) is not None:
+                    return what
+                waiting += self._around_name(node)
+        self._names |= names
+        self._links |= links
+        if place is not None:
+            self._touched.add(place)
+            if emptied:
+                self._emptied.add(place)
+        return None
 
     def _may_go(self, namespace: NsId) -> bool:
-        """Tell whether a namespace is one to be removed as soon as it is empty."""
+        """Tell whether a namespace is one to be removed as soon as it is empty, and nearly is."""
         links = self._observed.links.get(namespace)
-        if links is None or namespace == self._observed.own or self._relations.is_wanted(namespace):
+        if links is None or len(links) > NEARLY_EMPTY or namespace == self._observed.own:
             return False
-        return self._owner.made_namespace(links.get(LOOPBACK_IFINDEX))
+        return not self._relations.is_wanted(namespace) and self._owner.made_namespace(links.get(LOOPBACK_IFINDEX))
 
-    def _follow_name(self, name: Name) -> None:
-        self._waiting += self._relations.links_of(name)
-        self._waiting += self._relations.naming_as_peer(name)
+    def _around_name(self, name: Name) -> Iterator[Name | LinkId]:
+        yield from self._relations.links_of(name)
+        yield from self._relations.naming_as_peer(name)
         if (before := self._observed.moved.get(name)) is not None:
-            self._waiting += self._relations.uppers_of(before)
+            yield from self._relations.uppers_of(before)
         if (adoption := self._observed.remembered.adoptions.get(name)) is not None and adoption.master:
-            self._waiting.append(LinkId(self._observed.own, adoption.master))
+            yield LinkId(self._observed.own, adoption.master)
         interface = self._desired.interfaces.get(name)
         if interface is None:
             return
         if peer := peer_name_of(interface):
-            self._waiting.append(peer)
+            yield peer
         place = self._place(interface)
-        self._waiting += self._relations.wanting(place, interface.host_name)
-        self._add_link(None if isinstance(place, NamespaceRef) else self._relations.link_at(place, interface.host_name))
+        yield from self._relations.wanting(place, interface.host_name)
+        yield from _id(None if isinstance(place, NamespaceRef) else self._relations.link_at(place, interface.host_name))
         if tap := tap_name(interface):
-            self._waiting += self._relations.waiting_for_tap(tap)
-            self._add_link(self._relations.link_at(self._observed.own, tap))
+            yield from self._relations.waiting_for_tap(tap)
+            yield from _id(self._relations.link_at(self._observed.own, tap))
 
-    def _follow_link(self, id: LinkId) -> None:
+    def _around_link(self, id: LinkId) -> Iterator[Name | LinkId]:
         link = self._observed.link(id)
         if link is None:
             return
-        self._waiting += self._relations.names_on(link)
-        self._waiting += self._relations.wanting(id.namespace, link.host_name)
+        yield from self._relations.names_on(link)
+        yield from self._relations.wanting(id.namespace, link.host_name)
         if id.namespace == self._observed.own:
-            self._waiting += self._relations.waiting_for_tap(link.host_name)
-        self._waiting += self._relations.uppers_of(id)
-        self._waiting += [other for other in (link.peer, link.lower) if other is not None]
-
-    def _add_link(self, link: Link | None) -> None:
-        if link is not None:
-            self._waiting.append(link.id)
+            yield from self._relations.waiting_for_tap(link.host_name)
+        yield from self._relations.uppers_of(id)
+        yield from (other for other in (link.peer, link.lower) if other is not None)
 
     def _place(self, interface: Interface) -> Place:
         if interface.namespace.type is NamespaceType.OWN:
             return self._observed.own
         return self._observed.namespaces.get(interface.namespace, interface.namespace)
 
-    def _restricted(self, emptied: frozenset[NsId]) -> Scope:
+    def scope(self, held: frozenset[NsId]) -> Scope:
+        """Return what to plan; nothing is decided about interfaces in ``held`` namespaces."""
         everywhere = self._observed.links
         found = {name: self._desired.interfaces.get(name) for name in self._names}
         interfaces = {name: interface for name, interface in found.items() if interface is not None}
         refs = {interface.namespace for interface in interfaces.values()}
-        refs |= {ref for id in emptied for ref in self._relations.leading_to(id)}
+        refs |= {ref for id in self._emptied for ref in self._relations.leading_to(id)}
         namespaces = {ref: self._observed.namespaces[ref] for ref in refs if ref in self._observed.namespaces}
         links: dict[NsId, dict[int, Link]] = {id: {} for id in namespaces.values() if id in everywhere}
         if self._observed.own in everywhere:
@@ -135,11 +161,21 @@ class Islands:
                 links.setdefault(id.namespace, {})[id.ifindex] = link
         remembered = self._observed.remembered
         adoptions = {name: a for name, a in remembered.adoptions.items() if name in self._names}
+        names = self._names
+        if held:
+            names = names - {name for name, interface in interfaces.items() if self._place(interface) in held}
         return Scope(
-            names=frozenset(self._names),
-            namespaces=emptied,
+            names=frozenset(names),
+            namespaces=frozenset(self._emptied - held),
             desired=replace(self._desired, interfaces=interfaces),
             observed=replace(
                 self._observed, namespaces=namespaces, links=links, remembered=replace(remembered, adoptions=adoptions)
             ),
+            nodes=frozenset(self.nodes()),
+            held=held,
         )
+
+
+def _id(link: Link | None) -> Iterator[LinkId]:
+    if link is not None:
+        yield link.id

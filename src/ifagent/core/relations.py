@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TypeVar
 
+from ifagent.core.existing import changes_link
 from ifagent.core.interface import AutoTap, HostName, Interface, Name, NamespaceRef
 from ifagent.core.link import LOOPBACK_IFINDEX, Link, LinkId, NsId
 from ifagent.core.ownership import Owner
@@ -33,6 +34,7 @@ class Relations:
         self._own = own
         self._owner = owner
         self._names_in: dict[NamespaceRef, set[Name]] = {}
+        self._changing_links: set[Name] = set()
         self._naming_as_peer: dict[Name, set[Name]] = {}
         self._wanting: dict[tuple[NamespaceRef, HostName], set[Name]] = {}
         self._waiting_for_tap: dict[HostName, set[Name]] = {}
@@ -48,6 +50,7 @@ class Relations:
     def redeclare(self, name: Name, interface: Interface | None) -> None:
         """Take note of the interface that is in force under a name, ``None`` if none is."""
         before = self.interfaces.pop(name, None)
+        self._changing_links.discard(name)
         if before is not None:
             _take(self._names_in, before.namespace, name)
             _take(self._naming_as_peer, peer_name_of(before), name)
@@ -55,6 +58,8 @@ class Relations:
             _take(self._waiting_for_tap, tap_name(before), name)
         if interface is not None:
             self.interfaces[name] = interface
+            if changes_link(interface):
+                self._changing_links.add(name)
             _put(self._names_in, interface.namespace, name)
             _put(self._naming_as_peer, peer_name_of(interface), name)
             _put(self._wanting, (interface.namespace, interface.host_name), name)
@@ -115,6 +120,39 @@ class Relations:
         return self.is_ours(link)
 
     # What is asked
+
+    def concerns(self, link: Link) -> bool:
+        """Tell whether an interface has anything to do with a link, as far as links and interfaces are told.
+
+        It is ours, is at a place that an interface wants, or is the other end of one that is ours, or sits on it.
+        """
+        id = link.id
+        return (
+            self._is_known_as_ours(id)
+            or (link.peer is not None and self._is_known_as_ours(link.peer))
+            or (link.lower is not None and self._is_known_as_ours(link.lower))
+            or bool(self.wanting(id.namespace, link.host_name))
+            or (id.namespace == self._own and link.host_name in self._waiting_for_tap)
+        )
+
+    def _is_known_as_ours(self, id: LinkId) -> bool:
+        return id in self._marks_in.get(id.namespace, ()) or id in self._adopted
+
+    def marked_links(self) -> list[LinkId]:
+        """Return every link with a mark of ours."""
+        return [*(id for ids in self._marks_in.values() for id in ids), *self._adopted]
+
+    def marked_names(self) -> frozenset[Name]:
+        """Return every name in the alias of a link."""
+        return frozenset(self._links_of)
+
+    def changes_links(self, name: Name) -> bool:
+        """Tell whether an interface changes a link of somebody else's."""
+        return name in self._changing_links
+
+    def changing_links(self) -> frozenset[Name]:
+        """Return the interfaces that change links of somebody else's."""
+        return frozenset(self._changing_links)
 
     def is_ours(self, link: Link) -> bool:
         """Tell whether this agent has made, adopted or borrowed a link."""

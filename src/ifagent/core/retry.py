@@ -11,13 +11,21 @@ from __future__ import annotations
 import errno
 import math
 from collections.abc import Callable, Collection, Iterable
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from enum import Enum
+from heapq import heappop, heappush
 
-from ifagent.core.interface import Name
-from ifagent.core.link import Link, NsId
-from ifagent.core.operations import Operation, Outcome, RemoveNamespace
+from ifagent.core.agenda import Node
+from ifagent.core.interface import Name, NamespaceRef
+from ifagent.core.link import Link, LinkId
+from ifagent.core.operations import (
+    CreateNamespace,
+    CreateVeth,
+    Operation,
+    Outcome,
+    PromoteSecondaries,
+    RemoveNamespace,
+)
 
 FIRST_DELAY = 0.1
 """Seconds until the second try; doubled with every further one."""
@@ -108,8 +116,11 @@ class RetryBook:
 
     def __init__(self) -> None:
         self._refusals: dict[Operation, Refusal] = {}
+        self._accepted: dict[Operation, frozenset[Name]] = {}
+        self._tried: dict[Node, dict[Operation, None]] = {}
         self._unrest: dict[Name, Unrest] = {}
-        self._asked = -math.inf
+        self._times: list[tuple[float, int, Operation | Name]] = []
+        self._count = 0
 
     def may_try(self, operation: Operation, names: Iterable[Name], now: float) -> bool:
         """Tell whether an operation for these interfaces may be carried out now."""
@@ -122,7 +133,8 @@ class RetryBook:
         self, outcome: Outcome, names: frozenset[Name], text: str, now: float, link: Link | None = None
     ) -> None:
         """Note that the kernel refused an operation on a link; ``text`` is what to tell the user."""
-        before = self._refusals.get(outcome.operation)
+        operation = outcome.operation
+        before = self._refusals.get(operation)
         attempts = before.attempts + 1 if before else 1
         next_try: float | None
         match fate(outcome.errno):
@@ -132,12 +144,28 @@ class RetryBook:
                 next_try = now + delay(attempts)
             case Fate.PERMANENT:
                 next_try = None
-        self._refusals[outcome.operation] = Refusal(outcome.operation, names, text, attempts, next_try, link)
+        self._forget(operation)
+        self._refusals[operation] = Refusal(operation, names, text, attempts, next_try, link)
+        self._remember(operation, names)
+        if next_try is not None:
+            self._remind(next_try, now, operation)
 
-    def succeeded(self, operation: Operation) -> None:
-        """Note that an operation was carried out."""
-        if self._refusals:
-            self._refusals.pop(operation, None)
+    def accepted(self, operation: Operation, names: frozenset[Name]) -> None:
+        """Note that the kernel has carried out an operation.
+
+        What was refused of it before stays known until it is not planned any more: it may have had no effect.
+        """
+        if isinstance(operation, RemoveNamespace):
+            self._forget(operation)
+        elif not isinstance(operation, PromoteSecondaries):  # nothing that is observed tells of it
+            self._accepted[operation] = names
+            self._remember(operation, names)
+
+    def take_ineffective(self, operations: Iterable[Operation]) -> list[Operation]:
+        """Return, once, those of some operations that were carried out and are to be again: they had no effect."""
+        if not self._accepted:
+            return []
+        return [operation for operation in operations if self._accepted.pop(operation, None) is not None]
 
     def drifted(self, name: Name, now: float, *, repair: bool = True) -> None:
         """Note that an applied interface was changed by somebody else; without ``repair`` it is left so."""
@@ -148,9 +176,10 @@ class RetryBook:
         streak = 1 if now - max(before.last, before.until) > QUIET else before.streak + 1
         until = now if streak <= FREE_REPAIRS else now + delay(streak - FREE_REPAIRS)
         self._unrest[name] = Unrest(before.repairs + 1, streak, now, until)
+        self._remind(until, now, name)
 
     def undone(self, name: Name) -> None:
-        """Note that an interface is as declared: drift that was left as it is is no more."""
+        """Note that drift that was left as it is is no more, or is to be repaired."""
         if name in self._unrest and self._unrest[name].left:
             self._unrest[name] = replace(self._unrest[name], until=0.0)
 
@@ -162,18 +191,23 @@ class RetryBook:
     def encourage(self) -> None:
         """Have tried again what was refused for good: what stood in the way may be gone without anybody's saying so."""
         for refusal in [r for r in self._refusals.values() if r.next_try is None]:
-            del self._refusals[refusal.operation]
+            self._forget(refusal.operation)
 
-    def reconsider(self, link: Callable[[Operation], Link | None]) -> None:
-        """Have tried again what was refused for good on a link that is another by now; ``link`` tells what it is."""
-        for refusal in [r for r in self._refusals.values() if r.next_try is None]:
-            if link(refusal.operation) != refusal.link:
-                del self._refusals[refusal.operation]
+    def reconsider(self, names: Iterable[Name], link: Callable[[Operation], Link | None]) -> None:
+        """Have tried again what was refused for good on a link that is another by now; ``link`` tells what it is.
+
+        ``names`` are the interfaces that may be concerned.
+        """
+        if not self._refusals:
+            return
+        for refusal in [refusal for name in names for refusal in self.refusals_of(name)]:
+            if refusal.next_try is None and link(refusal.operation) != refusal.link:
+                self._forget(refusal.operation)
 
     def changed(self, name: Name) -> None:
         """Forget what stood in the way of an interface: its declaration changed."""
-        for refusal in [r for r in self._refusals.values() if name in r.names]:
-            del self._refusals[refusal.operation]
+        for operation in list(self._tried.get(name, ())):
+            self._forget(operation)
         if name in self._unrest:
             self._unrest[name] = replace(self._unrest[name], streak=0, until=0.0)
 
@@ -182,39 +216,75 @@ class RetryBook:
         self.changed(name)
         self._unrest.pop(name, None)
 
-    def keep_only(
-        self, operations: Collection[Operation], *, names: AbstractSet[Name], namespaces: AbstractSet[NsId]
-    ) -> None:
-        """Forget refusals about these interfaces, and about removing these namespaces, that are no longer planned."""
-        for refusal in [r for r in self._refusals.values() if r.operation not in operations]:
-            operation = refusal.operation
-            removal = isinstance(operation, RemoveNamespace) and operation.id in namespaces
-            if removal or not refusal.names.isdisjoint(names):
-                del self._refusals[operation]
+    def keep_only(self, operations: Collection[Operation], about: Iterable[Node]) -> None:
+        """Forget what was tried for interfaces, links and namespaces that were planned and is not planned any more."""
+        if not self._tried:
+            return
+        for node in about:
+            for operation in [each for each in self._tried.get(node, ()) if each not in operations]:
+                self._forget(operation)
 
-    def due(self, now: float) -> tuple[set[Name], set[NsId]]:
-        """Return the interfaces, and the namespaces to be removed, for which something may be tried again by now."""
-        refusals = [r for r in self._refusals.values() if r.next_try is not None and r.next_try <= now]
-        names = {name for refusal in refusals for name in refusal.names}
-        names |= {name for name, unrest in self._unrest.items() if self._asked < unrest.until <= now}
-        self._asked = now
-        return names, {r.operation.id for r in refusals if isinstance(r.operation, RemoveNamespace)}
+    def due(self, now: float) -> set[Node]:
+        """Return, once, for what something may be tried again by now."""
+        nodes = set[Node]()
+        while self._times and self._times[0][0] <= now:
+            what, valid = self._times[0][2], self._is_valid(self._times[0])
+            heappop(self._times)
+            if not valid:
+                continue
+            if isinstance(what, str):
+                nodes.add(what)
+            else:
+                nodes.update(_about(what, self._refusals[what].names))
+        return nodes
 
     def refusals_of(self, name: Name) -> list[Refusal]:
         """Return what was refused for one interface."""
         if not self._refusals:
             return []
-        return [refusal for refusal in self._refusals.values() if name in refusal.names]
+        return [self._refusals[operation] for operation in self._tried.get(name, ()) if operation in self._refusals]
 
     def unrest_of(self, name: Name) -> Unrest:
         """Return how often one interface was changed by somebody else."""
         return self._unrest.get(name, Unrest())
 
     def next_time(self, now: float) -> float | None:
-        """Return when something that waits may be tried next, ``None`` if nothing waits for a time.
+        """Return when something that waits may be tried next, ``None`` if nothing waits for a time."""
+        while self._times and not self._is_valid(self._times[0]):
+            heappop(self._times)
+        return max(self._times[0][0], now) if self._times else None
 
-        Times that have passed are not told again: what they allowed has been planned since.
-        """
-        times = [r.next_try for r in self._refusals.values() if r.next_try is not None]
-        times += [u.until for u in self._unrest.values() if not u.left]
-        return min((time for time in times if time > now), default=None)
+    def _is_valid(self, reminder: tuple[float, int, Operation | Name]) -> bool:
+        time, _, what = reminder
+        if isinstance(what, str):
+            return (unrest := self._unrest.get(what)) is not None and unrest.until == time
+        return (refusal := self._refusals.get(what)) is not None and refusal.next_try == time
+
+    def _remind(self, time: float, now: float, what: Operation | Name) -> None:
+        if time > now:  # what may be tried now is planned anyway
+            self._count += 1
+            heappush(self._times, (time, self._count, what))
+
+    def _remember(self, operation: Operation, names: frozenset[Name]) -> None:
+        for node in _about(operation, names):
+            self._tried.setdefault(node, {})[operation] = None
+
+    def _forget(self, operation: Operation) -> None:
+        refusal, names = self._refusals.pop(operation, None), self._accepted.pop(operation, frozenset())
+        for node in _about(operation, names | refusal.names if refusal else names):
+            operations = self._tried.get(node, {})
+            operations.pop(operation, None)
+            if not operations:
+                self._tried.pop(node, None)
+
+
+def _about(operation: Operation, names: frozenset[Name]) -> Iterable[Node]:
+    """Return what an operation is for: interfaces, or the link or namespace that goes and belongs to none."""
+    if names or isinstance(operation, CreateNamespace | CreateVeth):
+        return names
+    if isinstance(operation, RemoveNamespace):
+        return (operation.id,)
+    target = operation.target
+    if target.ifindex is None or isinstance(target.namespace, NamespaceRef):
+        return ()
+    return (LinkId(target.namespace, target.ifindex),)

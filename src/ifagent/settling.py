@@ -1,0 +1,66 @@
+"""Waiting until what was said has been acted on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import anyio
+
+from ifagent.core.agenda import Agenda, Node
+from ifagent.core.interface import Name
+from ifagent.inbox import Inbox
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    """Somebody who waits for ``left``, or, while that is ``None``, for everything that is on the agenda then.
+
+    ``sequence`` is what has to be taken in first.
+    """
+
+    sequence: int
+    left: set[Node] | None
+    done: anyio.Event = field(default_factory=anyio.Event)
+
+
+class Settling:
+    """Lets callers wait; after every round, :meth:`look` tells those whose wait is over."""
+
+    def __init__(self, inbox: Inbox, agenda: Agenda) -> None:
+        self._inbox = inbox
+        self._agenda = agenda
+        self._waiters: list[_Waiter] = []
+        self._closed = False
+
+    async def wait(self, name: Name | None = None) -> None:
+        """Wait until an interface, or everything, is planned and told with all that was said until now.
+
+        Returns at once after :meth:`close`.
+        """
+        if self._closed:
+            return
+        waiter = _Waiter(self._inbox.put_marker(), None if name is None else {name})
+        self._waiters.append(waiter)
+        try:
+            await waiter.done.wait()
+        finally:
+            self._waiters.remove(waiter)
+
+    def look(self, folded: int, planned: Mapping[Name, int]) -> None:
+        """Take note of a round: up to where everything is taken in, and as of when interfaces are planned and told."""
+        for waiter in self._waiters:
+            if folded < waiter.sequence:
+                continue
+            if waiter.left is None:
+                waiter.left = set(self._agenda)
+            done = {name for name, sequence in planned.items() if sequence >= waiter.sequence}
+            waiter.left = {n for n in waiter.left if n in self._agenda and (n in self._agenda.again or n not in done)}
+            if not waiter.left:
+                waiter.done.set()
+
+    def close(self) -> None:
+        """End every wait."""
+        self._closed = True
+        for waiter in self._waiters:
+            waiter.done.set()

@@ -1,0 +1,80 @@
+"""Finding out which links keep the host connected, beside the rounds."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Final
+
+import anyio
+import anyio.to_thread
+
+from ifagent.core.events import UplinksSeen
+from ifagent.inbox import Inbox
+from ifagent.kernel.contract import Kernel
+from ifagent.log import log
+
+PATIENCE: Final = 2.0
+"""Seconds that a look-up of names may take before the ways to addresses known by then have to do."""
+
+LASTS: Final = 60.0
+"""Seconds after which names are looked up again."""
+
+
+class Uplinks:
+    """Says :class:`UplinksSeen` whenever it is asked to; ``hosts`` are names or addresses that have to stay reachable.
+
+    Names are looked up at an interval, in a thread that nobody waits for longer than :data:`PATIENCE`.
+    """
+
+    def __init__(self, kernel: Kernel, inbox: Inbox, hosts: Sequence[str]) -> None:
+        self._kernel = kernel
+        self._inbox = inbox
+        self._hosts = hosts
+        self._addresses: frozenset[str] = frozenset()
+        self._looked_up: float | None = None
+        self._asked = anyio.Event()
+        self._busy = False
+        self._thread = anyio.CapacityLimiter(1)
+
+    def ask(self) -> None:
+        """Have the ways out looked at."""
+        self._asked.set()
+
+    @property
+    def idle(self) -> bool:
+        """True while nobody waits for an answer."""
+        return not (self._busy or self._asked.is_set())
+
+    async def run(self) -> None:
+        """Look whenever asked, until cancelled."""
+        while True:
+            await self._asked.wait()
+            self._asked = anyio.Event()
+            self._busy = True
+            await self._look_up()
+            self._inbox.put(UplinksSeen(await self._kernel.uplinks(sorted(self._addresses))))
+            self._busy = False
+
+    async def _look_up(self) -> None:
+        now = anyio.current_time()
+        if not self._hosts or (self._looked_up is not None and now < self._looked_up + LASTS):
+            return
+        self._looked_up = now
+        with anyio.move_on_after(PATIENCE) as scope:
+            self._addresses = await anyio.to_thread.run_sync(
+                addresses_of, self._hosts, abandon_on_cancel=True, limiter=self._thread
+            )
+        if scope.cancelled_caught:
+            log.warning("looking up hosts takes too long", hosts=", ".join(self._hosts), seconds=PATIENCE)
+
+
+def addresses_of(hosts: Iterable[str]) -> frozenset[str]:
+    """Return the addresses of hosts, as far as they have any; may take as long as the resolver likes."""
+    found: set[str] = set()
+    for host in hosts:
+        with suppress(OSError):
+            for *_, (address, *_) in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM):
+                found.add(str(address))
+    return frozenset(found)
