@@ -122,8 +122,8 @@ class Reconciler:
             if not scope or now - began >= AIM or not (self.inbox or (next_time is not None and next_time <= now)):
                 break
         # What was declared anew, or had something done for it since the plan was made, is told after the next one.
-        later = self.index.agenda.again.keys() | self.index.changed
-        told = {name: sequence for name, sequence in planned.items() if name not in later}
+        agenda, changed = self.index.agenda, self.index.changed
+        told = {n: folded for n, folded in planned.items() if not (n in changed or agenda.will_be_told_later(n))}
         self._publishing.publish(told)
         self.settling.look(self._folded, told)
         self.counters.rounds += 1

@@ -55,7 +55,7 @@ class Settling:
             if waiter.left is None:
                 waiter.left = set(self._agenda)
             done = {name for name, sequence in planned.items() if sequence >= waiter.sequence}
-            waiter.left = {n for n in waiter.left if n in self._agenda and (n in self._agenda.again or n not in done)}
+            waiter.left = {node for node in waiter.left if node in self._agenda and node not in done}
             if not waiter.left:
                 waiter.done.set()
 

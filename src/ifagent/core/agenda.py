@@ -53,6 +53,10 @@ class Agenda:
     def __iter__(self) -> Iterator[Node]:
         return iter(self._waiting)
 
+    def will_be_told_later(self, name: Name) -> bool:
+        """Tell whether what is known of an interface is about to change: it is planned next, or waits for something."""
+        return name in self.again or name in self._parked_under
+
     # What comes in
 
     def touch(self, node: Node, place: Hashable, *, anew: bool = False) -> None:
