@@ -110,7 +110,7 @@ def test_a_link_deleted_again_and_again_comes_back_but_damped(lab: Lab) -> None:
         said.append(lab.state("a"))
     until(lambda: lab.state("a").get("config_state") == "APPLIED" and lab.link("a", space), within=60, what=lab.logs)
     assert lab.state("a")["repairs"] >= 6
-    assert '"event": "retrying"' in lab.logs()
+    assert '"event":"retrying"' in lab.logs()
     assert "somebody else keeps changing it" in lab.logs()
 
 
