@@ -13,6 +13,7 @@ readable makes the snapshot incomplete.
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -83,26 +84,28 @@ class _Known:
     """One file as it was when last looked at.
 
     ``said`` is what it said when it could last be read, ``None`` if it never could. ``problem`` is why it
-    cannot be read now. ``busy_since`` is from when on it has been seen to be written, by the monotonic clock.
+    cannot be read now. ``busy_since`` is from when on it has been seen to be written, by the monotonic clock, and
+    ``again`` after how many seconds to look again though nothing was told.
     """
 
     signature: Signature | None = None
     said: InterfaceFile | None = None
     problem: str = ""
     busy_since: float | None = None
+    again: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
 class _Picture:
     """Everything known after one look, by path in sorted order; ``problem`` is that of the path itself.
 
-    ``directory`` is the device and inode of the directory. ``busy``: there is more to see in a moment.
+    ``directory`` is the device and inode of the directory, ``again`` after how many seconds to look again.
     """
 
     files: Mapping[Path, _Known] = field(default_factory=dict)
     problem: str = ""
     never_listed: bool = False
-    busy: bool = False
+    again: float = math.inf
     directory: tuple[int, int] | None = None
 
     @property
@@ -118,7 +121,7 @@ class _Picture:
     @property
     def begins(self) -> bool:
         """Whether files are still being written that were never read: nothing is said yet at the start."""
-        return self.busy and any(known.said is None and not known.problem for known in self.files.values())
+        return any(known.said is None and not known.problem for known in self.files.values())
 
     def declarations(self) -> dict[Name, Declaration]:
         return merge(known.said for known in self.files.values() if known.said)
@@ -179,7 +182,7 @@ class FileSource:
                 if self._said_complete is not None or not self._picture.begins:
                     self._tell(emit)
                 await anyio.sleep(REST * took)
-                with anyio.move_on_after(QUIET if self._picture.busy else INTERVAL):
+                with anyio.move_on_after(min(INTERVAL, self._picture.again)):
                     await self._news.wait()
                     await anyio.sleep(QUIET)
 
@@ -248,9 +251,9 @@ class _Looker:
             with open_store(self._walker, str(self._path), wanted=is_file_name, visit=self._visit) as store:
                 return self._look_into(store, before)
         except Unusable as error:
-            return replace(before, problem=f"{self._path}: {error}", busy=False)
+            return replace(before, problem=f"{self._path}: {error}", again=math.inf)
         except OSError as error:
-            return replace(before, problem=f"{self._path}: {in_words(error)}", busy=False)
+            return replace(before, problem=f"{self._path}: {in_words(error)}", again=math.inf)
 
     def _visit(self, _place: str, name: str, directory: int, mount: Mount) -> None:
         """Watch a directory on the way, for a name in it; the directory of the files for any."""
@@ -266,8 +269,8 @@ class _Looker:
         if store.names is None:
             known = self._examine(store, "", self._path, before.files.get(self._path))
             if known is None or (known.signature is None and self._path not in before.files and known.problem):
-                return replace(before, problem=known.problem if known else "", busy=False)
-            return _Picture({self._path: known}, busy=known.busy_since is not None)
+                return replace(before, problem=known.problem if known else "", again=math.inf)
+            return _Picture({self._path: known}, again=known.again)
         directory = (store.status.device, store.status.inode)
         if held := self._hold_back(store, before, directory):
             return held
@@ -279,8 +282,8 @@ class _Looker:
             known = self._examine(store, name, path, before.files.get(path))
             if known is not None:
                 files[path] = known
-        busy = any(known.busy_since is not None and not known.problem for known in files.values())
-        return _Picture(files, busy=busy, directory=directory)
+        again = min((known.again for known in files.values()), default=math.inf)
+        return _Picture(files, again=again, directory=directory)
 
     def _hold_back(self, store: Store, before: _Picture, directory: tuple[int, int]) -> _Picture | None:
         """Return the picture of before if the directory is another one, which does not have all that was there, yet."""
@@ -290,13 +293,13 @@ class _Looker:
         if not names:
             return replace(
                 before,
-                busy=False,
+                again=math.inf,
                 problem=f"{self._path}: is another directory than before, and empty; "
                 "put a file with [] into it to withdraw what was declared",
             )
         quiet_for = time.time_ns() - store.status.mtime_ns
         if 0 <= quiet_for < REPLACED * 1e9:
-            return replace(before, busy=True)
+            return replace(before, again=REPLACED)
         return None
 
     def _examine(self, store: Store, name: str, path: Path, known: _Known | None) -> _Known | None:
@@ -319,10 +322,12 @@ class _Looker:
     def _read(self, store: Store, found: Found, status: Status, path: Path, known: _Known | None) -> _Known:
         said = known.said if known else None
         if _written_within(status, QUIET):
-            return _busy(path, known)
+            return _busy(path, known, again=QUIET)
         content = store.read(found, MAX_FILE_BYTES + 1)
-        if content.written or (content.written is None and _written_within(content.status, SETTLE)):
-            return _busy(path, known)
+        if content.written:
+            return _busy(path, known, again=QUIET)
+        if content.written is None and _written_within(content.status, SETTLE):
+            return _busy(path, known, again=SETTLE)
         signature = _signature(content.status)
         try:
             text = decode_text(path, content.data)
@@ -335,13 +340,15 @@ class _Looker:
         return _Known(signature, file)
 
 
-def _busy(path: Path, known: _Known | None) -> _Known:
+def _busy(path: Path, known: _Known | None, *, again: float) -> _Known:
     """Return what is known of a file that is being written: what was known, and for how long it has been so."""
     known = known or _Known()
     since = time.monotonic() if known.busy_since is None else known.busy_since
     told = time.monotonic() - since > PATIENCE
     problem = f"{path}: is still open for writing" if told else known.problem
-    return replace(known, signature=None, busy_since=since, problem=problem)
+    # Whoever goes on and on is looked at less often.
+    again = max(again, SETTLE) if told else again
+    return replace(known, signature=None, busy_since=since, problem=problem, again=again)
 
 
 def _written_within(status: Status, seconds: float) -> bool:
