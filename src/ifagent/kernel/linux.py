@@ -42,12 +42,13 @@ from ifagent.kernel.jobs import KernelRequest, namespaces_of, plan_jobs, require
 from ifagent.kernel.lane import Lane, ask_lanes, by_lane, close_lanes, open_lanes, read_counters
 from ifagent.kernel.looks import Looks
 from ifagent.kernel.monitor import Monitor
-from ifagent.kernel.names import NameWatch
+from ifagent.kernel.names import INTERVAL, NameWatch
 from ifagent.kernel.namespaces import list_namespaces, remove_left_overs
 from ifagent.kernel.requests import encode
 from ifagent.kernel.running import GATHER, PAUSE, THREADS, Running, change_name, do, find_sweeps, send
 from ifagent.kernel.threads import off_loop
 from ifagent.kernel.uplinks import find_uplinks
+from ifagent.limits import in_words
 from ifagent.log import log
 from ifagent.nsfs import OWN_NAMESPACE_PATH, own_namespace
 
@@ -254,11 +255,13 @@ class LinuxKernel:
         watch.start(lambda: running.renamed.set())  # noqa: PLW0108 the event is another one after each wake
         while True:
             running.renamed = anyio.Event()
+            watch.listen()
             await off_loop(watch.follow)
-            await self._list_names(running)
+            listed = await self._list_names(running)
             self.drain()
             await anyio.sleep(PAUSE)
-            await running.renamed.wait()
+            with anyio.move_on_after(watch.interval if listed else INTERVAL):
+                await running.renamed.wait()
 
     async def _dispel_doubt(self, running: Running) -> None:
         """Ask what notifications do not tell."""
@@ -284,16 +287,17 @@ class LinuxKernel:
         with self._files.using():
             return await off_loop(partial(ask_lanes, question, asked))
 
-    async def _list_names(self, running: Running) -> None:
+    async def _list_names(self, running: Running) -> bool:
         async with running.naming:  # an older listing must not come after a newer one
             try:
                 named = await off_loop(partial(list_namespaces, self._directory))
             except OSError as error:
                 # What was there is there, as far as one can tell; the next look may tell more.
-                log.warning("named namespaces cannot be listed", directory=self._directory, problem=error.strerror)
-                return
+                log.warning("named namespaces cannot be listed", directory=self._directory, problem=in_words(error))
+                return False
             running.names_changed |= named != running.named
             running.named = named
+            return True
 
     # Attached namespaces
 

@@ -1,24 +1,25 @@
 """Hearing that named namespaces may have come or gone.
 
 A namespace gets its name by a mount, of which inotify says nothing, or by a symbolic link, of which the mount
-table says nothing. So both are watched, and either one only says: list them again.
+table says nothing. So both are watched, and either one only says: list them again. Where there is no inotify to be had
+they are listed at an interval.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from asyncinotify import Inotify, Mask, Watch
+from asyncinotify import Mask
 
 from ifagent.mounts import MountWatch
+from ifagent.watches import Watches
+
+INTERVAL: Final = 1.0
+"""Seconds between two listings where not every change is told."""
 
 _MASK: Final = Mask.CREATE | Mask.DELETE | Mask.MOVE | Mask.DELETE_SELF | Mask.MOVE_SELF | Mask.ONLYDIR
-_READ_SIZE: Final = 65536
 
 
 class NameWatch:
@@ -27,17 +28,24 @@ class NameWatch:
     def __init__(self, directory: str) -> None:
         """Open what is needed, in a worker thread. Raises ``OSError``."""
         self._directory = Path(directory)
-        self._watch: Watch | None = None
-        self._inotify = Inotify()
-        os.set_blocking(self._inotify.fd, False)
+        self._watch: int | None = None
+        self._watches = Watches(_MASK, interval=INTERVAL, directory=directory)
         self._mounts = MountWatch()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wake: Callable[[], None] | None = None
+
+    @property
+    def interval(self) -> float | None:
+        """Seconds after which to look again though nothing was told, ``None`` if everything is told."""
+        return INTERVAL if self._watch is None else None
 
     def start(self, wake: Callable[[], None]) -> None:
         """Have the running loop call ``wake`` from now on, whenever names may have changed."""
-        self._loop = asyncio.get_running_loop()
+        self._wake = wake
         self._mounts.start(wake)
-        self._loop.add_reader(self._inotify.fd, self._on_files, wake)
+
+    def listen(self) -> None:
+        """Listen to the directory if that is possible now; on the event loop, before each :meth:`follow`."""
+        self._watches.ensure(self._hear)
 
     def follow(self) -> None:
         """Watch the directory, or while it is missing the nearest one above, for it to appear.
@@ -45,7 +53,7 @@ class NameWatch:
         To be called in a worker thread before the names are listed, at the start and after each wake.
         """
         before: Path | None = None
-        while (path := self._add_watch()) not in {self._directory, before}:
+        while (path := self._add_watch()) not in {self._directory, before, None}:
             # Whatever was made before the watch began is seen now, or was seen above.
             if not _nearer(path, self._directory).is_dir():
                 return
@@ -53,29 +61,24 @@ class NameWatch:
 
     def close(self) -> None:
         """Stop watching."""
-        if self._loop is not None:
-            self._loop.remove_reader(self._inotify.fd)
-        self._inotify.close()
+        self._watches.close()
         self._mounts.close()
 
-    def _on_files(self, wake: Callable[[], None]) -> None:
-        with suppress(BlockingIOError):
-            os.read(self._inotify.fd, _READ_SIZE)  # what happened does not matter
-        wake()
+    def _hear(self, _watch: int | None, _name: str | None) -> None:
+        if self._wake is not None:
+            self._wake()
 
-    def _add_watch(self) -> Path:
+    def _add_watch(self) -> Path | None:
         """Watch the directory or the nearest one above that can be watched, and return it."""
         for path in (self._directory, *self._directory.parents):
-            with suppress(OSError):
-                watch = self._inotify.add_watch(path, _MASK)  # the same again, if it is watched already
-                break
-        else:
-            return self._directory
-        old, self._watch = self._watch, watch
-        if old is not None and old.wd != watch.wd:
-            with suppress(OSError):  # it went with what it watched
-                self._inotify.rm_watch(old)
-        return path
+            try:
+                self._watch = self._watches.add(path)  # the same again, if it is watched already
+            except OSError:
+                continue
+            self._watches.keep_only(lambda watch: watch == self._watch)
+            return path
+        self._watch = None
+        return None
 
 
 def _nearer(ancestor: Path, directory: Path) -> Path:
