@@ -160,7 +160,7 @@ async def test_too_many_open_files_are_told_and_got_over(monkeypatch: pytest.Mon
     monkeypatch.setattr(os, "pidfd_open", pidfd_open_at_last)
     async with running() as watched:
         watched.want(os.getpid())
-        await watched.until_said(os.getpid(), "cannot be watched: Too many open files")
+        await watched.until(lambda: watched.problem(os.getpid()).startswith("cannot be watched: too many open files"))
         await watched.until_at(os.getpid(), own_namespace())
 
 
@@ -370,7 +370,7 @@ async def test_what_is_no_longer_wanted_is_let_go_of() -> None:
             await until_moved(watched, other.pid)
             held = len(open_files())
             watched.want(other.pid)
-            assert len(open_files()) == held - 1
+            await until_true(lambda: len(open_files()) == held - 1)
             said = watched.of(one.pid)
             one.kill()
             other.kill()

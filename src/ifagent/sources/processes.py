@@ -5,8 +5,8 @@ reference has ended, whoever gets the id next, until it is no longer wanted and 
 
 A process that does not exist yet, and one that is still in the agent's own namespace, as programs are that enter
 another one and then execute what was asked for (``unshare -n``, ``ip netns exec``), is waited for by the
-kernel's process connector; where that cannot be had, by looking at an interval. A process that has another
-namespace and changes it for a third is not followed.
+kernel's process connector; where that cannot be had, by looking at an interval. That a process which has another
+namespace changes it for a third is told by nobody: where they are is compared at an interval.
 
 Where ``proc_root`` belongs to another pid namespace, neither pidfds nor the connector tell of its processes: all
 that are wanted are looked at, at the interval. An open directory of theirs keeps one process from being taken for
@@ -32,6 +32,7 @@ from anyio.lowlevel import checkpoint
 from ifagent.core.events import Event, NamespaceSeen
 from ifagent.core.interface import NamespaceRef, NamespaceType
 from ifagent.core.link import NsId
+from ifagent.limits import in_words
 from ifagent.log import log
 from ifagent.nsfs import namespace_at, own_namespace
 from ifagent.sources.connector import Connector
@@ -48,8 +49,16 @@ Whoever starts a program in another namespace starts it in this one, and nothing
 INTERVAL: Final = 0.5
 """Seconds between two looks at what nothing tells of."""
 
+CHANGE_INTERVAL: Final = 1.0
+"""Seconds between two looks at whether processes have entered another namespace: 5 ms of work for 1,000 of them."""
+
 _BATCH: Final = 50
 """Processes that are looked at before others have their turn on the loop; a look takes some 30 microseconds."""
+
+CONNECTOR_RETRY: Final = 5.0
+"""Seconds until the connector is tried again where only a limit stood in the way."""
+
+_FOR_NOW: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 _NOBODY: Final = {errno.ESRCH, errno.ENOENT, errno.EINVAL}
 """What the kernel answers for an id that no process has, the last two for one that a thread has."""
@@ -77,6 +86,15 @@ class _Process:
     def pid(self) -> int:
         return int(self.ref.reference)
 
+    def has_left(self, id: int) -> bool:
+        """Tell whether the process is in another namespace than was said; 0 for one that is not known."""
+        return bool(id) and not self.ended and self.where not in {None, id}
+
+    @property
+    def where(self) -> NsId | None:
+        """The namespace that it was said to be in."""
+        return self.said.id if self.said is not None else None
+
     @property
     def waiting(self) -> bool:
         """Whether something may still happen that no pidfd tells."""
@@ -89,6 +107,7 @@ class ProcessWatcher:
     def __init__(self, proc_root: Path = Path("/proc")) -> None:
         self._proc = proc_root
         self._wanted: frozenset[NamespaceRef] = frozenset()
+        self._again: set[NamespaceRef] = set()
         self._processes: dict[NamespaceRef, _Process] = {}
         self._due: set[_Process] = set()
         self._news = anyio.Event()
@@ -105,12 +124,13 @@ class ProcessWatcher:
         return frozenset({NamespaceType.PID})
 
     def want(self, refs: frozenset[NamespaceRef]) -> None:
-        """Follow exactly these from now on; a reference that is left out begins anew when it is wanted again."""
+        """Follow exactly these from now on.
+
+        What is known of a reference that is left out and wanted again at once is said again, but if its process has
+        ended it begins anew: another process may have the id.
+        """
+        self._again |= refs - self._wanted
         self._wanted = refs
-        for ref in self._processes.keys() - refs:
-            process = self._processes.pop(ref)
-            self._due.discard(process)
-            self._let_go(process)
         self._news.set()
 
     async def run(self, emit: Callable[[Event], None]) -> None:
@@ -119,12 +139,14 @@ class ProcessWatcher:
         self._own = own_namespace()
         self._has_pidfds = _is_of_own_pid_namespace(self._proc)
         try:
-            while True:
-                self._news = anyio.Event()
-                self._follow_wanted()
-                await self._look_at_due()
-                await self._mind_connector()
-                await self._wait()
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._compare)
+                while True:
+                    self._news = anyio.Event()
+                    self._follow_wanted()
+                    await self._look_at_due()
+                    await self._mind_connector()
+                    await self._wait()
         finally:
             self._emit = _nowhere
             self._close_connector()
@@ -147,10 +169,36 @@ class ProcessWatcher:
             return not process.ended
         return process.waiting and (self._blind or process.failed)
 
+    async def _compare(self) -> None:
+        """Look again at processes that have entered another namespace."""
+        while True:
+            await anyio.sleep(CHANGE_INTERVAL)
+            places = {process: self._path_of(process) for process in self._processes.values() if process.where}
+            if not places:
+                continue
+            found = await anyio.to_thread.run_sync(_namespaces_of, list(places.values()))
+            moved = {process for process, id in zip(places, found, strict=True) if process.has_left(id)}
+            if moved:
+                self._due |= moved
+                self._news.set()
+
     def _follow_wanted(self) -> None:
+        again, self._again = self._again, set()
+        ended = {ref for ref, process in self._processes.items() if ref in again and process.ended}
+        for ref in (self._processes.keys() - self._wanted) | ended:
+            process = self._processes.pop(ref)
+            self._due.discard(process)
+            self._let_go(process)
         for ref in self._wanted - self._processes.keys():
             process = self._processes[ref] = _Process(ref)
             self._due.add(process)
+        for ref in again & self._processes.keys():
+            process = self._processes[ref]
+            if process.said is not None:
+                self._emit(process.said)
+
+    def _path_of(self, process: _Process) -> str:
+        return f"{self._proc}/{process.pid}/ns/net"
 
     async def _look_at_due(self) -> None:
         count = 0
@@ -173,17 +221,17 @@ class ProcessWatcher:
                 process.file = self._hold(process.pid)
             except OSError as error:
                 process.failed = error.errno not in _NOBODY
-                problem = f"cannot be watched: {error.strerror}" if process.failed else "is not running"
+                problem = f"cannot be watched: {in_words(error)}" if process.failed else "is not running"
                 self._say(process, NamespaceSeen(process.ref, None, problem=problem))
                 return
             if self._has_pidfds:
                 asyncio.get_running_loop().add_reader(process.file, self._end, process)
-        path = f"{self._proc}/{process.pid}/ns/net"
+        path = self._path_of(process)
         try:
             id = namespace_at(path)
             problem = "" if id else "has no network namespace"
         except OSError as error:
-            id, problem = None, f"cannot be looked into: {error.strerror}"
+            id, problem = None, f"cannot be looked into: {in_words(error)}"
         # The path is that of the process if the process was there afterwards, for its id was taken meanwhile.
         if self._has_exited(process.file):
             self._end(process)
@@ -245,15 +293,21 @@ class ProcessWatcher:
             except OSError as error:
                 self._blind = True
                 self._complain(error)
+                if error.errno in _FOR_NOW:
+                    asyncio.get_running_loop().call_later(CONNECTOR_RETRY, self._try_connector)
                 return
             self._listen(self._connector)
             # Whatever happened before it was open is seen now.
             self._look_again(self._processes.values())
 
+    def _try_connector(self) -> None:
+        self._blind = False
+        self._news.set()
+
     def _complain(self, error: OSError) -> None:
         if not self._complained:
             self._complained = True
-            log.warning("processes that start are found at an interval only", seconds=INTERVAL, problem=str(error))
+            log.warning("processes that start are found at an interval only", seconds=INTERVAL, problem=in_words(error))
 
     def _listen(self, connector: Connector) -> None:
         if connector is self._connector:
@@ -278,6 +332,17 @@ class ProcessWatcher:
             asyncio.get_running_loop().remove_reader(self._connector.fileno())
             self._connector.close()
             self._connector = None
+
+
+def _namespaces_of(paths: Iterable[str]) -> list[int]:
+    """Return the inodes of namespaces, 0 for one that cannot be looked into now; in a worker thread."""
+    found = []
+    for path in paths:
+        try:
+            found.append(os.stat(path).st_ino)  # noqa: PTH116 making a Path of each takes longer than the call
+        except OSError:
+            found.append(0)
+    return found
 
 
 def _is_of_own_pid_namespace(proc: Path) -> bool:
