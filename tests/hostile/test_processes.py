@@ -38,7 +38,7 @@ async def test_a_process_that_enters_one_namespace_after_the_other_is_followed()
         async with running() as watched:
             watched.want(process.pid)
             await watched.until_at(process.pid, own_namespace())
-            before = {own_namespace()}
+            before: set[int] = {own_namespace()}
             for _ in range(3):
                 process.tell()
                 await until_true(lambda: process.space not in before)

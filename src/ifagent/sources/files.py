@@ -64,6 +64,9 @@ MOUNTS: Final = 0.2
 INTERVAL: Final = 10.0
 """Seconds between two looks when nothing was told."""
 
+BLIND: Final = 1.0
+"""Seconds instead, where inotify cannot be had."""
+
 REST: Final = 3
 """A look is followed by a pause of so many times as long as it took: others may change files all the time."""
 
@@ -159,7 +162,7 @@ class FileSource:
                     stack.callback(walker.close)
                     mounts = MountWatch()
                     stack.callback(mounts.close)
-                    watches = Watches(_MASK, interval=INTERVAL, source=self.name)
+                    watches = Watches(_MASK, interval=BLIND, source=self.name)
                     stack.callback(watches.close)
                     mounts.start(self._wake)
                     await self._follow(_Looker(self._path, walker, watches), watches, emit)
@@ -182,7 +185,8 @@ class FileSource:
                 if self._said_complete is not None or not self._picture.begins:
                     self._tell(emit)
                 await anyio.sleep(REST * took)
-                with anyio.move_on_after(min(INTERVAL, self._picture.again)):
+                interval = BLIND if watches.problem else INTERVAL
+                with anyio.move_on_after(min(interval, self._picture.again)):
                     await self._news.wait()
                     await anyio.sleep(QUIET)
 
