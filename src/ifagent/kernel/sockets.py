@@ -182,6 +182,7 @@ class ListenSocket:
         try:
             self.resize(buffer)
             self._socket.bind((0, 0))
+            self._socket.connect((0, 0))  # nobody but the kernel can send to it, unless to a group
             self.subscribe()
         except OSError:
             self._socket.close()
