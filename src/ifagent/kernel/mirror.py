@@ -138,11 +138,13 @@ class Mirror:
                 del state.told[ifindex]
             else:
                 state.told[ifindex] = link
+                if link.peer is not None and self._pairs.peer(link.peer) != id_:
+                    self._unsure.add(namespace)  # old words all round: a listing has none
             seen.append(LinkSeen(id_, link))
         return seen
 
     def take_unsure(self) -> set[NsId]:
-        """Return, once, the namespaces where the place of an address is a guess: list them anew."""
+        """Return, once, the namespaces where a peer, or the place of an address, is a guess: list them anew."""
         unsure, self._unsure = self._unsure, set()
         return unsure
 

@@ -4,13 +4,23 @@ Each end tells of the other one, but only when something else about it changes: 
 namespace, what the other one said last is no longer so. Namespaces are heard over sockets of their own, so what two
 of them say may be read in any order. Therefore what each link said last is kept, and who belongs together
 is found from all of it, however it came.
+
+What a link says is so if the other one says it too. Else it is so unless somebody says so of the link itself, whose own
+word is then the older one: of the new and the old place of an end, only the new one names its peer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from ifagent.core.link import LinkId
+
+FAR: Final = 8
+"""How many old words in a row are seen through: one for each move in a short time, from place to place."""
+
+MANY: Final = 50
+"""Most links that are looked at again because of what one says; two, if nothing was moved."""
 
 
 class Pairs:
@@ -31,48 +41,56 @@ class Pairs:
         self._said[end] = peer
         if peer is not None:
             self._by.setdefault(peer, {})[end] = None
-        return (*touched, *self._around(end))
+        return touched | self._around(end)
 
     def end(self, end: LinkId) -> Iterable[LinkId]:
         """Forget a link that is gone, or is no veth; return the links whose peers may be different now."""
-        if end not in self._said:
-            return ()
-        return (*self._around(end), *self._forget(end))
+        return self._forget(end) if end in self._said else ()
 
     def peer(self, end: LinkId) -> LinkId | None:
-        """Return the other end, as far as it is known."""
-        chosen = self._choose(end)
-        if chosen is None:
-            named = self._said.get(end)
-            if named in self._said and self._choose(named) == end:
-                return named
-        return chosen
+        """Return the other end, as far as it is known; a guess if that one has another."""
+        if self._is_so(end, FAR):
+            return self._said[end]
+        return next((other for other in self._by.get(end, ()) if self._is_so(other, FAR)), None)
 
-    def _choose(self, end: LinkId) -> LinkId | None:
-        """Return the peer that says so itself: the one that the link names too, else the one that said it last."""
+    def _is_so(self, end: LinkId, far: int) -> bool:
+        """Tell whether a link is right about its peer."""
         named = self._said.get(end)
-        if named is not None and self._said.get(named) == end:
-            return named
-        if end not in self._said:
-            return None
-        return next(reversed(self._by.get(end, {})), None)
+        if named is None or named not in self._said:
+            return False
+        theirs = self._said[named]
+        if theirs == end:
+            return True
+        if theirs is not None and self._said.get(theirs) == named:
+            return False
+        if self._is_named(end, far):
+            return False
+        # Of several, the one that said it last.
+        return (
+            next(other for other in reversed(self._by[named]) if other == end or not self._is_named(other, far)) == end
+        )
 
-    def _forget(self, end: LinkId) -> tuple[LinkId, ...]:
-        before = self._around(end)
+    def _is_named(self, end: LinkId, far: int) -> bool:
+        """Tell whether another link is right to name this one."""
+        return far > 0 and any(self._is_so(other, far - 1) for other in self._by.get(end, ()))
+
+    def _forget(self, end: LinkId) -> set[LinkId]:
+        touched = self._around(end)
         named = self._said.pop(end, None)
-        if named is not None and (others := self._by.get(named)) is not None:
-            others.pop(end, None)
-            if not others:
-                del self._by[named]
-        return before
-
-    def _around(self, end: LinkId) -> tuple[LinkId, ...]:
-        """Return a link and all that it has to do with."""
-        named = self._said.get(end)
-        near = [end, *self._by.get(end, ())]
         if named is not None:
-            near += [named, *self._by.get(named, ())]
-            beyond = self._said.get(named)
-            if beyond is not None:
-                near.append(beyond)
-        return tuple(near)
+            del self._by[named][end]
+            if not self._by[named]:
+                del self._by[named]
+        return touched
+
+    def _around(self, end: LinkId) -> set[LinkId]:
+        """Return a link and all that it has to do with, by whose word ever."""
+        found = {end}
+        new = [end]
+        while new and len(found) < MANY:
+            here = new.pop()
+            named = self._said.get(here)
+            near = {*self._by.get(here, ())} if named is None else {named, *self._by.get(here, ())}
+            new += near - found
+            found |= near
+        return found
