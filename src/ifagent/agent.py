@@ -42,7 +42,7 @@ from ifagent.runtime_file import RuntimeFile
 from ifagent.settings import Settings
 from ifagent.sources.contract import NamespaceWatcher, RemoteSource, Source
 from ifagent.sources.memory import Memory
-from ifagent.statistics import SourceStatistics, Statistics
+from ifagent.statistics import Health, SourceStatistics, Statistics
 from ifagent.stream import StateHub, Subscription, Wanted
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -265,9 +265,11 @@ class Agent:
         """Return the newest state of an interface, ``None`` if it is not known."""
         return self._told.states.get(name)
 
-    def current_states(self) -> dict[Name, InterfaceState]:
-        """Return the newest state of every interface, by name."""
-        return dict(self._told.states)
+    def current_states(self, *, foreign: bool = False) -> dict[Name, InterfaceState]:
+        """Return the newest state of every interface, by name; with ``foreign`` those of other links too."""
+        return dict(
+            self._feeds.hub(foreign=True, counters=self.settings.counters).states if foreign else self._told.states
+        )
 
     def states(
         self,
@@ -300,26 +302,36 @@ class Agent:
         """Return everything that is declared, by name."""
         return dict(self._index.declared)
 
-    def statistics(self) -> Statistics:
-        """Return what has been counted and how the agent is now; later changes are not seen in it."""
-        counters, declarations = self._reconciler.counters, self._index.declarations
+    def health(self) -> Health:
+        """Return whether the agent is alive and ready now; it costs nothing however many interfaces there are."""
+        declarations = self._index.declarations
         unheard = set(declarations.unheard)
-        return Statistics(
+        return Health(
             ready=self._ready.is_set() and not self._ended,
             ended=self._ended,
+            stalled_for=self._reconciler.counters.stalled_for,
+            sources=tuple(
+                SourceStatistics(name=name, synced=name not in unheard, problem=declarations.problems.get(name, ""))
+                for name in declarations.sources
+            ),
+        )
+
+    def statistics(self) -> Statistics:
+        """Return what has been counted and how the agent is now; later changes are not seen in it."""
+        counters, health = self._reconciler.counters, self.health()
+        return Statistics(
+            ready=health.ready,
+            ended=health.ended,
+            stalled_for=health.stalled_for,
+            sources=health.sources,
             rounds=counters.rounds,
             operations=MappingProxyType(dict(counters.operations)),
             reaction=counters.histogram(),
-            stalled_for=counters.stalled_for,
             inbox=len(self._inbox),
             namespaces=self._index.attached_count,
             subscribers=self._feeds.readers,
             interfaces=MappingProxyType({state: self._hub.counts[state] for state in DECLARED_STATES}),
             counters=MappingProxyType({s.name: s.statistics for s in self._told.states.values() if s.statistics}),
-            sources=tuple(
-                SourceStatistics(name=name, synced=name not in unheard, problem=declarations.problems.get(name, ""))
-                for name in declarations.sources
-            ),
         )
 
     async def wait_ready(self) -> None:

@@ -38,13 +38,13 @@ limiter: Limiter[Line] = Limiter()
 def tell_left_out() -> None:
     """Log what is due of :data:`limiter`; to be called now and then where lines must not wait for the next one."""
     for (level, event), count in limiter.due(time.monotonic()):
-        message, extra = _to_record(None, level, event | {"left_out": count} if count else event)
-        getattr(logging.getLogger("ifagent"), level)(*message, **extra)
+        message, more = _to_record(None, level, {**event, "left_out": count} if count else event)
+        getattr(logging.getLogger("ifagent"), level)(*message, **more)
 
 
 def _bounded(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
     """Cut fields that are too long."""
-    return {key: _field(value) for key, value in event.items()}
+    return {key: value if key == "exc_info" else _field(value) for key, value in event.items()}
 
 
 def _field(value: object) -> object:
@@ -57,7 +57,7 @@ def _limited(_logger: Any, method: str, event: MutableMapping[str, Any]) -> Mapp
     """Leave lines out of which there are too many."""
     if method == "debug":
         return event
-    line = (method, dict(event))
+    line = (method, {key: value for key, value in event.items() if key != "exc_info"})
     count = limiter.admit(line, event=event["event"], about=_about(event), now=time.monotonic())
     if count is None:
         raise structlog.DropEvent
@@ -68,15 +68,15 @@ def _about(event: Mapping[str, Any]) -> Hashable:
     return next(((key, event[key]) for key in ABOUT if key in event), None)
 
 
-def _to_record(
-    _logger: Any, _method: str, event: MutableMapping[str, Any]
-) -> tuple[tuple[str], dict[str, dict[str, Any]]]:
+def _to_record(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> tuple[tuple[str], dict[str, Any]]:
     """Return what ``logging`` takes: a readable message, and the fields beside it."""
+    event = dict(event)
+    exc_info = event.pop("exc_info", None)
     fields = dict(event)
     text = fields.pop("event")
     rest = {key: str(value) for key, value in fields.items()}
     message = visible(f"{text} {_RENDER(None, '', rest)}" if rest else str(text))
-    return (message.replace("%", "%%"),), {"extra": {"ifagent": event}}
+    return (message.replace("%", "%%"),), {"extra": {"ifagent": event}, "exc_info": exc_info}
 
 
 PROCESSORS: Final = (structlog.stdlib.filter_by_level, _bounded, _limited, _to_record)

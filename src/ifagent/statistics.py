@@ -56,34 +56,18 @@ class SourceStatistics:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Statistics:
-    """What an agent has counted since it was made, and how it is at this moment.
+class Health:
+    """Whether an agent is alive and ready, and why not.
 
     ``ready`` is true from when every source has synced and the first round is done, until the agent has ended.
-    ``rounds`` counts finished rounds. ``operations`` counts what the kernel was asked for, by kind (``create_veth``,
-    ``set_link``, ``add_address``, ...) and result: ``ok`` or the name of an errno. ``reaction`` has one value in
-    seconds for every operation that news led to: from when the oldest event that its plan took in was said, until
-    its wave was done. What is only tried again has no value there.
-
-    ``stalled_for`` is for how many seconds the round in progress has not moved, 0 while the agent waits for
-    something to happen. ``inbox`` is the number of events that wait for a round, ``namespaces`` how many are open,
-    ``subscribers`` how many read states. ``interfaces`` has a number for every config state of declared interfaces.
-    ``sources`` are in the order in which they count. ``counters`` are what the interfaces' links have counted, if the
-    settings have that read.
+    ``stalled_for`` is for how many seconds the round in progress has not moved, 0 while the agent waits for something
+    to happen. ``sources`` are in the order in which they count.
     """
 
     ready: bool
     ended: bool
-    rounds: int
-    operations: Mapping[tuple[str, str], int]
-    reaction: Histogram
     stalled_for: float
-    inbox: int
-    namespaces: int
-    subscribers: int
-    interfaces: Mapping[ConfigState, int]
     sources: tuple[SourceStatistics, ...]
-    counters: Mapping[Name, Counters] = field(default_factory=dict)
 
     @property
     def trouble(self) -> str:
@@ -96,6 +80,30 @@ class Statistics:
     def alive(self) -> bool:
         """Whether the loop turns, see ``trouble``."""
         return not self.trouble
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics(Health):
+    """What an agent has counted since it was made, and how it is at this moment.
+
+    ``rounds`` counts finished rounds. ``operations`` counts what the kernel was asked for, by kind (``create_veth``,
+    ``set_link``, ``add_address``, ...) and result: ``ok`` or the name of an errno. ``reaction`` has one value in
+    seconds for every operation that news led to: from when the oldest event that its plan took in was said, until
+    its wave was done. What is only tried again has no value there.
+
+    ``inbox`` is the number of events that wait for a round, ``namespaces`` how many are open, ``subscribers`` how many
+    read states. ``interfaces`` has a number for every config state of declared interfaces. ``counters`` are what the
+    interfaces' links have counted, if the settings have that read.
+    """
+
+    rounds: int
+    operations: Mapping[tuple[str, str], int]
+    reaction: Histogram
+    inbox: int
+    namespaces: int
+    subscribers: int
+    interfaces: Mapping[ConfigState, int]
+    counters: Mapping[Name, Counters] = field(default_factory=dict)
 
     @property
     def refused(self) -> int:

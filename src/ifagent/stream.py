@@ -177,6 +177,24 @@ class Subscription:
             await self._log.news()
         return event
 
+    def listing(self) -> Iterator[StateEvent]:
+        """Take the snapshot as it is now, to be called before anything else is asked of it.
+
+        The events are made when they are asked for, so that it may be gone through in pieces, and it is as long as it
+        is however much is published meanwhile.
+        """
+        found = [(record.name, record.state) for record in self._log.after(0) if not record.deleted]
+        self._told = {name for name, _ in found}
+        self._seq, self.cursor = len(found), self._log.position
+        return (
+            StateEvent(seq=seq, event=Change.SNAPSHOT, name=name, state=state)
+            for seq, (name, state) in enumerate(found, 1)
+        )
+
+    def close(self) -> None:
+        """Be no reader any more, even while somebody still holds it; to be called when nothing more is asked of it."""
+        self._log.readers.discard(self)
+
     def _next(self) -> StateEvent | None:
         for record in self._log.after(self.cursor):
             if not record.deleted or record.name in self._told:

@@ -24,7 +24,7 @@ from ifagent.outlets.local import LocalSocket
 from ifagent.sources import connector
 from ifagent.sources.connector import named_pids
 from ifagent.sources.processes import _is_of_own_pid_namespace, _state_of
-from ifagent.statistics import Statistics
+from ifagent.statistics import Health, Statistics
 from ifagent.stream import StateHub, Subscription, Wanted
 
 quickly = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow], deadline=None)
@@ -41,11 +41,15 @@ class Reporter:
         del foreign
         return self.hub.subscribe(Wanted.of(name=name))
 
-    def current_states(self) -> dict[str, InterfaceState]:
+    def current_states(self, *, foreign: bool = False) -> dict[str, InterfaceState]:
+        del foreign
         return dict(self.hub.states)
 
     def declarations(self) -> dict[str, Declaration]:
         return {}
+
+    def health(self) -> Health:
+        raise AssertionError("nobody asks for it")
 
     def statistics(self) -> Statistics:
         raise AssertionError("nobody asks for them")
@@ -88,7 +92,14 @@ lines = st.one_of(
         st.sampled_from([b"states", b"states/", b"nothing", b"%00", b"../states", b"states/watch/x"]),
         st.binary(max_size=60) | st.sampled_from([b"name=%ff", b"name=%", b"name=a&name=b", b"name=%00", b"&" * 3000]),
         st.sampled_from(
-            [b"", b"Host: x", b"Content-Length: 5", b"X: " + b"x" * 20_000, b"Connection: close\r\nY:\x00"]
+            [
+                b"",
+                b"Host: x",
+                b"Content-Length: 5",
+                b"X: " + b"x" * 20_000,
+                b"Connection: close\r\nY:\x00",
+                b"a:\r\n" * 99,
+            ]
         ),
     ),
 )

@@ -50,6 +50,10 @@ class Reporter:
         self.asked_foreign = foreign
         return self.hub.subscribe(Wanted.of(name=name))
 
+    def current_states(self, *, foreign: bool = False) -> Mapping[str, InterfaceState]:
+        self.asked_foreign = foreign
+        return dict(self.hub.states)
+
     def declarations(self) -> Mapping[str, Declaration]:
         return self.declared
 

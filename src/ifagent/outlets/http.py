@@ -2,20 +2,23 @@
 
 ``/livez`` and ``/readyz`` say how the agent is, ``/metrics`` what it counts, ``/states`` the state of every
 interface, and ``/states/watch`` follows the states as server-sent events. Everything is read-only, and there is
-neither encryption nor a password: whoever reaches the port can read. Nothing a client does disturbs the agent.
+neither encryption nor a password: whoever reaches the port can read. Nothing a client does disturbs the agent, or keeps
+the probes of others from being answered: see :mod:`ifagent.outlets.connections`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import AsyncIterator, Mapping
+import resource
+import socket
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping
+from contextlib import asynccontextmanager
 from ipaddress import ip_address
-from typing import Protocol
+from itertools import islice
+from typing import Final, Protocol
 
 import anyio
-from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 from anyio.abc import TaskStatus
 
 from ifagent.core.interface import Name
@@ -23,27 +26,61 @@ from ifagent.core.state import InterfaceState, StateEvent
 from ifagent.errors import InvalidSettings
 from ifagent.formats.state import encode_event_json, encode_state_json
 from ifagent.log import log
-from ifagent.outlets.metrics import new_registry, write_metrics
-from ifagent.statistics import Statistics
+from ifagent.outlets.connections import Client, Connections, Shared, Turns, with_more
+from ifagent.outlets.http_messages import (
+    END_OF_HEAD,
+    LAST_CHUNK,
+    MAX_HEAD,
+    Request,
+    RequestRefused,
+    answer_head,
+    chunk,
+    parse_request,
+)
+from ifagent.outlets.metrics import Metrics
+from ifagent.statistics import Health, Statistics
+from ifagent.stream import Subscription
+from ifagent.visible import visible
 
-MAX_CONNECTIONS = 256
-"""Most connections at one time; further ones are closed at once, so that files are left for the agent."""
+MAX_CONNECTIONS: Final = 256
+"""Most connections at one time, fewer where few files may be open: an eighth of those."""
 
-MAX_WATCHERS = 128
-"""Most readers of ``/states/watch`` at one time."""
+MAX_OF_ONE: Final = 128
+"""Most connections of one address."""
+
+MAX_WATCHERS: Final = 128
+"""Most readers of ``/states/watch`` at one time; half as many of one address."""
+
+MAX_LONG: Final = 8
+"""Most answers that may be long, all states or metrics, which are sent at one time."""
+
+LONG_TIME: Final = 1.0
+"""Seconds after which such an answer ends without its end if another one waits."""
 
 KEEP_ALIVE = 15.0
 """Seconds of silence after which a watcher gets an empty comment, so that a client that is gone is noticed."""
 
-FAREWELL_TIME = 1.0
-"""Seconds that clients may take to read the end of an answer when the server ends."""
+HEAD_TIME: Final = 5.0
+"""Seconds from the connection to the end of the first request's head."""
 
-_CHUNK = 16
-_NO_STORE = {"Cache-Control": "no-store"}
+IDLE_TIME: Final = 30.0
+"""Seconds from the end of an answer to that of the next request's head."""
+
+ANSWER_TIME: Final = 60.0
+"""Seconds that an answer may take, but for a watch, of which a client may take :data:`WATCH_TIME` to read a piece."""
+
+WATCH_TIME: Final = 30.0
+
+_CHUNK: Final = 16
+_BACKLOG: Final = 1024
+_PLAIN: Final = "text/plain; charset=utf-8"
 
 
 class Reporter(Protocol):
     """What the outlet needs of an agent."""
+
+    def health(self) -> Health:
+        """Return whether the agent is alive and ready."""
 
     def statistics(self) -> Statistics:
         """Return how the agent is now."""
@@ -51,7 +88,7 @@ class Reporter(Protocol):
     def current_states(self) -> Mapping[Name, InterfaceState]:
         """Return the newest state of every interface."""
 
-    def states(self, *, name: Name | None = None) -> AsyncIterator[StateEvent]:
+    def states(self, *, name: Name | None = None) -> Subscription:
         """Return a snapshot, then every change; can be cancelled at any moment without a loss."""
 
 
@@ -87,11 +124,19 @@ class HttpServer:
     def __init__(self, agent: Reporter, address: str, *, public: bool = False) -> None:
         self._agent = agent
         self._host, self._port = parse_address(address, public=public)
-        self._registry = new_registry(agent.statistics)
-        self._watchers: set[anyio.CancelScope] = set()
-        # Whoever makes a part of an answer holds it: however many clients there are, one part is made in a turn of the
-        # event loop, and the agent has its turns between.
-        self._turn = anyio.Lock()
+        self.endpoints: Mapping[str, Callable[[Request, Client], Awaitable[None]]] = {
+            "/livez": self._livez,
+            "/readyz": self._readyz,
+            "/metrics": self._all_metrics,
+            "/states": self._all_states,
+            "/states/watch": self._watch,
+        }
+        self._metrics = Metrics(agent.statistics)
+        self._watchers: Counter[Hashable] = Counter()
+        self._long: dict[Client, float] = {}
+        self._left = anyio.Event()
+        self._renderings: Shared[list[bytes]] = Shared()
+        self._turns, self._turns_of_probes = Turns(), Turns()
 
     @property
     def port(self) -> int:
@@ -103,149 +148,207 @@ class HttpServer:
 
         Raises :class:`InvalidSettings` if it cannot listen there.
         """
-        logger = logging.getLogger("ifagent.http")
-        logger.addFilter(_is_no_clients_fault)
-        runner = web.AppRunner(
-            self._application(),
-            access_log=None,
-            logger=logger,
-            handler_cancellation=True,
-            shutdown_timeout=FAREWELL_TIME,
-        )
-        await runner.setup()
+        most = min(MAX_CONNECTIONS, max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8))
+        with self._listen() as listener:
+            self._connections = Connections(listener, self._answer, who=_address, most=most, most_of_one=MAX_OF_ONE)
+            task_status.started()
+            await self._connections.run()
+
+    def _listen(self) -> socket.socket:
         try:
-            server = await self._listen(runner)
-            try:
-                task_status.started()
-                await anyio.sleep_forever()
-            finally:
-                server.close()
-        finally:
-            for scope in self._watchers:
-                scope.cancel()
-            with anyio.CancelScope(shield=True):
-                await runner.cleanup()
-
-    def _application(self) -> web.Application:
-        app = web.Application()
-        app.router.add_get("/livez", self._livez)
-        app.router.add_get("/readyz", self._readyz)
-        app.router.add_get("/metrics", self._metrics)
-        app.router.add_get("/states", self._states, allow_head=False)
-        app.router.add_get("/states/watch", self._watch, allow_head=False)
-        return app
-
-    async def _listen(self, runner: web.AppRunner) -> asyncio.Server:
-        connections = runner.server
-        assert connections is not None  # noqa: S101 setup has made it
-
-        def accept() -> asyncio.Protocol:
-            return connections() if len(connections.connections) < MAX_CONNECTIONS else _Refusal()
-
-        try:
-            server = await asyncio.get_running_loop().create_server(accept, self._host, self._port)
+            family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+            listener = socket.create_server((self._host, self._port), family=family, backlog=_BACKLOG)
         except OSError as error:
             where = f"{self._host}:{self._port}"
             raise InvalidSettings(f"cannot listen at {where}: {error.strerror or error}") from None
-        self._port = server.sockets[0].getsockname()[1]
+        self._port = listener.getsockname()[1]
         log.info("answering over HTTP", address=self._host, port=self._port)
-        return server
+        return listener
 
-    async def _livez(self, _request: web.Request) -> web.Response:
-        now = self._agent.statistics()
-        return _text(now.trouble or "alive", status=200 if now.alive else 503)
-
-    async def _readyz(self, _request: web.Request) -> web.Response:
-        now = self._agent.statistics()
-        lines = ["ready" if now.ready else "not ready"]
-        lines += [f"{source.name}: has not been heard yet" for source in now.sources if not source.synced]
-        lines += [f"{source.name}: {source.problem}" for source in now.sources if source.problem]
-        if not now.ready and len(lines) == 1:
-            lines.append(now.trouble or "the first round is not done")
-        return _text("\n".join(lines), status=200 if now.ready else 503)
-
-    async def _metrics(self, request: web.Request) -> web.Response:
-        async with self._turn:
-            body, content_type = write_metrics(self._registry, request.headers.get("Accept", ""))
-        return web.Response(body=body, headers={"Content-Type": content_type, **_NO_STORE})
-
-    async def _states(self, request: web.Request) -> web.StreamResponse:
-        name = request.query.get("name")
-        states = [state for state in self._agent.current_states().values() if name in {None, state.name}]
-        response = web.StreamResponse(headers={"Content-Type": "application/json", **_NO_STORE})
-        await response.prepare(request)
-        await response.write(b"[")
-        for start in range(0, len(states), _CHUNK):
-            async with self._turn:
-                lines = b",\n".join(map(encode_state_json, states[start : start + _CHUNK]))
-            await response.write(b",\n" + lines if start else lines)
-        await response.write(b"]\n")
-        return response
-
-    async def _watch(self, request: web.Request) -> web.StreamResponse:
-        if len(self._watchers) >= MAX_WATCHERS:
-            return _text(f"there are {MAX_WATCHERS} watchers already", status=503)
-        events = self._agent.states(name=request.query.get("name"))
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", **_NO_STORE})
-        with anyio.CancelScope() as scope:
-            self._watchers.add(scope)
+    async def _answer(self, client: Client) -> None:
+        """Answer one request after another."""
+        within = HEAD_TIME
+        while True:
+            with anyio.move_on_after(within) as waiting:
+                head = await client.read_until(END_OF_HEAD, most=MAX_HEAD)
+            if waiting.cancelled_caught or not head:
+                return
             try:
-                await response.prepare(request)
-                await self._follow(events, response)
-            except ConnectionError as error:
-                log.debug("a watcher went away", problem=str(error))
-            finally:
-                self._watchers.discard(scope)
-        return response
+                request = parse_request(head)
+                with anyio.fail_after(None if request.path == "/states/watch" else ANSWER_TIME):
+                    await self._do(request, client)
+            except RequestRefused as refused:
+                await _send_text(client, str(refused), status=refused.status)
+                await client.finish()
+                return
+            if not request.stays:
+                return
+            within = IDLE_TIME
 
-    async def _follow(self, events: AsyncIterator[StateEvent], response: web.StreamResponse) -> None:
-        """Write events until they end, some that are there together at once."""
+    async def _do(self, request: Request, client: Client) -> None:
+        endpoint = self.endpoints.get(request.path)
+        if endpoint is None:
+            await _send_text(client, "there is nothing here", request, status=404)
+        else:
+            await endpoint(request, client)
+
+    async def _livez(self, request: Request, client: Client) -> None:
+        async with self._turns_of_probes:
+            now = self._agent.health()
+        await _send_text(client, now.trouble or "alive", request, status=200 if now.alive else 503)
+
+    async def _readyz(self, request: Request, client: Client) -> None:
+        async with self._turns_of_probes:
+            now = self._agent.health()
+        await _send_text(client, "\n".join(_readiness(now)), request, status=200 if now.ready else 503)
+
+    async def _all_metrics(self, request: Request, client: Client) -> None:
+        _only_get(request)
+        async with self._long_answer(client):
+            kind, pieces = await self._rendered(request.fields.get("accept", ""))
+            head = answer_head(200, kind, length=sum(map(len, pieces)), stays=request.stays)
+            await client.send(head)
+            for piece in pieces:
+                await client.send(piece)
+
+    async def _rendered(self, accept: str) -> tuple[str, list[bytes]]:
+        """Return all metrics; who asks while they are being made for somebody else gets the same."""
+        kind, pieces = self._metrics.write(accept)
+
+        async def make() -> list[bytes]:
+            made: list[bytes] = []
+            while True:
+                async with self._turns:
+                    piece = next(pieces, None)
+                if piece is None:
+                    return made
+                made.append(piece)
+
+        return kind, await self._renderings.get(kind, make)
+
+    async def _all_states(self, request: Request, client: Client) -> None:
+        _only_get(request)
+        async with self._long_answer(client):
+            states = self._agent.current_states()
+            name = request.parameters.get("name")
+            wanted = iter(list(states.values()) if name is None else [states[name]] if name in states else [])
+            body = _Body(client, request, "application/json")
+            await body.begin()
+            before = b"["
+            while some := list(islice(wanted, _CHUNK)):
+                async with self._turns:
+                    lines = b",\n".join(map(encode_state_json, some))
+                await body.send(before + lines)
+                before = b",\n"
+            await body.end(b"[]\n" if before == b"[" else b"]\n")
+
+    @asynccontextmanager
+    async def _long_answer(self, client: Client) -> AsyncIterator[None]:
+        """Have a client be one of those that get a long answer; it waits until there are not too many of them."""
+        while len(self._long) >= MAX_LONG:
+            slowest, since = next(iter(self._long.items()))
+            left = since + LONG_TIME - time.monotonic()
+            if left <= 0:
+                del self._long[slowest]
+                self._connections.close(slowest)
+                continue
+            with anyio.move_on_after(left):
+                await self._left.wait()
+        self._long[client] = time.monotonic()
+        try:
+            async with self._connections.busy(client):
+                yield
+        finally:
+            self._long.pop(client, None)
+            self._left.set()
+            self._left = anyio.Event()
+
+    async def _watch(self, request: Request, client: Client) -> None:
+        _only_get(request)
+        if self._watchers.total() >= MAX_WATCHERS or self._watchers[client.who] >= max(1, MAX_WATCHERS // 2):
+            raise RequestRefused(503, f"there are {self._watchers.total()} watchers already")
+        events = self._agent.states(name=request.parameters.get("name"))
+        self._watchers[client.who] += 1
+        try:
+            async with self._connections.busy(client):
+                body = _Body(client, request, "text/event-stream", within=WATCH_TIME)
+                await client.until_gone(self._follow(events, body))
+        finally:
+            events.close()
+            self._watchers[client.who] -= 1
+            self._watchers += Counter()  # without zeros
+
+    async def _follow(self, events: Subscription, body: _Body) -> None:
+        """Send events until they end, some that are there together at once."""
+        await body.begin()
+        async with self._turns:
+            listing = events.listing()
+        while some := list(islice(listing, _CHUNK)):
+            async with self._turns:
+                lines = b"".join(map(_sent_event, some))
+            await body.send(lines)
         while True:
             event = None
             with anyio.move_on_after(KEEP_ALIVE) as silence:
                 event = await anext(events, None)
             if silence.cancelled_caught:
-                await response.write(b":\n\n")
+                await body.send(b":\n\n")
                 continue
             if event is None:
+                await body.end()
                 return
-            async with self._turn:
-                some = await _with_more(event, events)
-                lines = b"".join(b"data: " + encode_event_json(one) + b"\n\n" for one in some)
-            await response.write(lines)
+            async with self._turns:
+                lines = b"".join(map(_sent_event, await with_more(event, events, most=_CHUNK)))
+            await body.send(lines)
 
 
-def _is_no_clients_fault(record: logging.LogRecord) -> bool:
-    """Pass a record unless it is about a client that sent what is no request, or went away: anybody may do that."""
-    error = record.exc_info[1] if record.exc_info else None
-    if not isinstance(error, HttpProcessingError | ConnectionError):
-        return True
-    log.debug("a client cannot be answered", problem=str(error).split("\n", 1)[0])
-    return False
+class _Body:
+    """The body of an answer whose length is not known when it begins."""
+
+    def __init__(self, client: Client, request: Request, content_type: str, *, within: float | None = None) -> None:
+        self._client = client
+        self._request = request
+        self._content_type = content_type
+        self._within = within
+
+    async def begin(self) -> None:
+        """Send the head."""
+        stays, chunks = self._request.stays, self._request.chunks
+        await self._client.send(answer_head(200, self._content_type, stays=stays, chunks=chunks))
+
+    async def send(self, data: bytes) -> None:
+        """Send a piece."""
+        await self._client.send(chunk(data) if self._request.chunks else data, within=self._within)
+
+    async def end(self, data: bytes = b"") -> None:
+        """Send the last piece."""
+        last = (chunk(data) if data else b"") + LAST_CHUNK if self._request.chunks else data
+        await self._client.send(last, within=self._within)
 
 
-class _Refusal(asyncio.Protocol):
-    """Closes a connection at once."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 for the type checker
-        transport.abort()
+def _sent_event(event: StateEvent) -> bytes:
+    return b"data: " + encode_event_json(event) + b"\n\n"
 
 
-def _text(text: str, *, status: int = 200) -> web.Response:
-    # A path of a source may have bytes that are no text.
-    body = f"{text}\n".encode(errors="backslashreplace")
-    return web.Response(body=body, status=status, content_type="text/plain", charset="utf-8", headers=_NO_STORE)
+def _address(connection: socket.socket) -> Hashable:
+    return str(connection.getpeername()[0])
 
 
-async def _with_more(first: StateEvent, events: AsyncIterator[StateEvent]) -> list[StateEvent]:
-    """Return an event and some of those after it that are there without a wait."""
-    some = [first]
-    while len(some) < _CHUNK:
-        event = None
-        with anyio.move_on_after(0):
-            event = await anext(events, None)
-        if event is None:
-            break
-        some.append(event)
-    return some
+def _only_get(request: Request) -> None:
+    if request.method != "GET":
+        raise RequestRefused(405, "this can be asked for with GET only")
+
+
+def _readiness(now: Health) -> list[str]:
+    lines = ["ready" if now.ready else "not ready"]
+    lines += [f"{source.name}: has not been heard yet" for source in now.sources if not source.synced]
+    lines += [f"{source.name}: {source.problem}" for source in now.sources if source.problem]
+    if not now.ready and len(lines) == 1:
+        lines.append(now.trouble or "the first round is not done")
+    return [visible(line) for line in lines]
+
+
+async def _send_text(client: Client, text: str, request: Request | None = None, *, status: int = 200) -> None:
+    body = visible(text + "\n", keep="\n").encode()
+    head = answer_head(status, _PLAIN, length=len(body), stays=request is not None and request.stays)
+    await client.send(head if request is not None and request.method == "HEAD" else head + body)

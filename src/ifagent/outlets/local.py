@@ -2,51 +2,52 @@
 
 The lines are those of :mod:`ifagent.formats.local`. Root, the agent's own user and members of the socket's group may
 ask. The socket's mode says so, and since a mode may be changed, who connects is looked at as well. Nothing a reader
-does, or does not do, disturbs the agent.
+does, or does not do, disturbs the agent, or keeps other users from being answered: see
+:mod:`ifagent.outlets.connections`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
-import stat
 import struct
-from collections.abc import AsyncIterator, Iterable, Mapping
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Mapping
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import anyio
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import TaskStatus
 
 from ifagent.core.events import Declaration
 from ifagent.core.interface import Name
-from ifagent.core.state import StateEvent
-from ifagent.errors import IfagentError, InvalidSettings
+from ifagent.core.state import InterfaceState, StateEvent
+from ifagent.errors import IfagentError
 from ifagent.formats.local import DONE, MAX_REQUEST_BYTES, decode_line, encode_declaration, encode_line
 from ifagent.formats.state import encode_event_json, encode_state_json
-from ifagent.log import log
+from ifagent.outlets.connections import Client, Connections, Turns, with_more
+from ifagent.outlets.unix_socket import listen, remove
+from ifagent.stream import Subscription
 
-MODE = 0o660
-"""The socket's mode: its owner and group may talk to the agent."""
-
-DIRECTORY_MODE = 0o750
-"""The mode of its directory, where the agent has to make that."""
-
-MAX_READERS = 128
+MAX_READERS: Final = 128
 """Most connections at one time."""
+
+MAX_OF_ONE: Final = 64
+"""Most connections of one user, root and the agent's own apart."""
 
 REQUEST_TIME = 5.0
 """Seconds that a client may take to say what it wants."""
 
-FAREWELL_TIME = 5.0
-"""Seconds that a client may take to read the end of an answer."""
-
 REFUSAL_TIME = 0.5
 """Seconds that a client which is refused may take to say what it wanted: the answer is lost if it speaks after it."""
 
-_HIGH_WATER = 64 * 1024
+WATCH_TIME: Final = 60.0
+"""Seconds that a client may take to read a piece of a watch."""
+
+T = TypeVar("T")
+
+_CHUNK: Final = 16
 _SO_PEERGROUPS = 59
 _PEER = struct.Struct("=iII")
 """``struct ucred``: process, user, group."""
@@ -57,7 +58,10 @@ _MAX_GROUPS = 256
 class Reporter(Protocol):
     """What the outlet needs of an agent."""
 
-    def states(self, *, name: Name | None = None, foreign: bool = False) -> AsyncIterator[StateEvent]:
+    def current_states(self, *, foreign: bool = False) -> Mapping[Name, InterfaceState]:
+        """Return the newest state of every interface."""
+
+    def states(self, *, name: Name | None = None, foreign: bool = False) -> Subscription:
         """Return a snapshot, whose events are there without a wait, then every change."""
 
     def declarations(self) -> Mapping[Name, Declaration]:
@@ -79,72 +83,58 @@ class LocalSocket:
         self._agent = agent
         self._path = Path(path)
         self._group = group
-        self._readers = 0
-        self._closed = False
+        self._turns = Turns()
+        self._connections: Connections
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Answer until cancelled, then take the socket away; ``task_status.started()`` when it can be reached.
 
-        Makes the directory. The socket that a dead agent left is replaced. Raises :class:`InvalidSettings` if
-        a live one answers there, or if the socket cannot be made.
+        Makes the directory. The socket that a dead agent left is replaced. Raises
+        :class:`ifagent.errors.InvalidSettings` if a live one answers there, or if the socket cannot be made.
         """
-        self._closed = False
-        try:
-            bound, file = _bind(self._path, self._group)
-        except OSError as error:
-            raise InvalidSettings(f"cannot make the socket {self._path}: {error.strerror or error}") from None
+        listener, file = await listen(self._path, group=self._group)
         self._group = file.st_gid
         try:
-            async with anyio.create_task_group() as group:
-                server = await asyncio.start_unix_server(partial(self._accept, group), sock=bound)
-                try:
-                    task_status.started()
-                    await anyio.sleep_forever()
-                finally:
-                    self._closed = True
-                    server.close()
+            with listener:
+                self._connections = Connections(
+                    listener,
+                    self._answer,
+                    who=_user,
+                    most=MAX_READERS,
+                    most_of_one=min(MAX_OF_ONE, MAX_READERS),
+                    refuse=self._refuse,
+                )
+                task_status.started()
+                await self._connections.run()
         finally:
-            _remove(self._path, file.st_ino)
+            remove(self._path, file.st_ino)
 
-    def _accept(self, group: TaskGroup, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._closed:
-            writer.transport.abort()
-        else:
-            group.start_soon(self._answer, reader, writer)
+    async def _answer(self, client: Client) -> None:
+        await self._answer_unless(self._refusal(client), client)
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._readers += 1
+    async def _refuse(self, client: Client) -> None:
+        await self._answer_unless(self._refusal(client) or f"there are {MAX_READERS} readers already", client)
+
+    async def _answer_unless(self, refusal: str, client: Client) -> None:
         try:
-            await self._answer_one(reader, writer)
-            writer.close()
-            with anyio.move_on_after(FAREWELL_TIME):
-                await writer.wait_closed()  # until what is left is sent
-        except OSError as error:
-            log.debug("a reader went away", problem=str(error))
-        finally:
-            self._readers -= 1
-            writer.transport.abort()
-
-    async def _answer_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            refusal = self._refusal(writer)
-            line = await _read_request(reader, within=REFUSAL_TIME if refusal else REQUEST_TIME)
-            if refusal:
+            line = await _read_request(client, within=REFUSAL_TIME if refusal else REQUEST_TIME)
+            if line and refusal:
                 raise RequestRefused(refusal)
             if line:  # else it asked nothing, such as another agent that looks whether this one lives
-                await self._do(decode_line(line), reader, writer)
+                async with self._connections.busy(client):
+                    await self._do(decode_line(line), client)
         except IfagentError as error:
-            writer.write(encode_line({"error": str(error)}))
+            await client.send(encode_line({"error": str(error)}))
+            await client.finish()
 
-    def _refusal(self, writer: asyncio.StreamWriter) -> str:
+    def _refusal(self, client: Client) -> str:
         """Say why whoever has connected may not ask; empty if it may."""
-        client: socket.socket = writer.get_extra_info("socket")
-        _, user, group = _PEER.unpack(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
-        if user not in {0, os.geteuid()} and self._group not in {group, *_further_groups(client)}:
+        _, user, group = _PEER.unpack(client.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+        if user not in {0, os.geteuid()} and self._group not in {group, *_further_groups(client.socket)}:
             return f"user {user} may not ask: only root, user {os.geteuid()} and members of group {self._group} may"
-        return f"there are {MAX_READERS} readers already" if self._readers > MAX_READERS else ""
+        return ""
 
-    async def _do(self, request: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _do(self, request: dict[str, Any], client: Client) -> None:
         name = request.get("name")
         if not (name is None or isinstance(name, str)):
             raise RequestRefused("the name must be a string")
@@ -153,60 +143,57 @@ class LocalSocket:
             raise RequestRefused("foreign must be true or false")
         match request.get("do"):
             case "states":
-                events = [event async for event in _now(self._agent.states(foreign=foreign))]
-                await _send(writer, [encode_state_json(event.state) + b"\n" for event in events if event.state])
+                with closing(self._agent.states(foreign=foreign)):  # so that all that is asked for is there
+                    states = self._agent.current_states(foreign=foreign)
+                await self._send(client, list(states.values()), lambda one: encode_state_json(one) + b"\n")
             case "declarations":
-                declared = self._agent.declarations()
-                await _send(writer, [encode_line(encode_declaration(one)) for one in declared.values()])
+                declared = list(self._agent.declarations().values())
+                await self._send(client, declared, lambda one: encode_line(encode_declaration(one)))
             case "watch":
-                await self._watch(self._agent.states(name=name, foreign=foreign), reader, writer)
+                events = self._agent.states(name=name, foreign=foreign)
+                with closing(events):
+                    await self._watch(events, client)
             case what:
                 raise RequestRefused(f"cannot do {what!r}; can do states, watch and declarations")
-        await _send(writer, [encode_line(DONE)])
+        await client.send(encode_line(DONE))
 
-    async def _watch(
-        self, events: AsyncIterator[StateEvent], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        listed = [encode_event_json(event) + b"\n" async for event in _now(events)]
-        await _send(writer, [*listed, encode_line({"listed": len(listed)})])
-        async with anyio.create_task_group() as group:
-            group.start_soon(_cancel_at_end, reader, group.cancel_scope)
-            async for event in events:
-                await _send(writer, [encode_event_json(event) + b"\n"])
-            group.cancel_scope.cancel()
+    async def _send(
+        self, client: Client, things: Iterable[T], encode: Callable[[T], bytes], *, within: float | None = None
+    ) -> int:
+        """Send a line for each thing, some at a time; return how many there are."""
+        left, count = iter(things), 0
+        while True:
+            async with self._turns:
+                some = list(islice(left, _CHUNK))
+                lines = b"".join(map(encode, some))
+            if not some:
+                return count
+            await client.send(lines, within=within)
+            count += len(some)
 
+    async def _watch(self, events: Subscription, client: Client) -> None:
+        """Send events until they end."""
+        async with self._turns:
+            listing = events.listing()
+        listed = await self._send(client, listing, _event_line, within=WATCH_TIME)
+        await client.send(encode_line({"listed": listed}))
+        await client.until_gone(self._follow(events, client))
 
-def _bind(path: Path, group: int | None) -> tuple[socket.socket, os.stat_result]:
-    """Return a socket that is bound to ``path`` but does not listen yet, and what is known of its file."""
-    _make_directory(path.parent, group)
-    if path.exists():
-        if not stat.S_ISSOCK(path.stat().st_mode):
-            raise InvalidSettings(f"{path} is there and is not a socket")
-        if _is_live(path):
-            raise InvalidSettings(f"another agent answers at {path}; give this one another label or socket")
-        path.unlink()
-    bound = socket.socket(socket.AF_UNIX)
-    try:
-        bound.bind(str(path))
-        # Nobody can connect before it listens, so nobody finds it with another group or mode.
-        if group is not None:
-            os.chown(path, -1, group)
-        path.chmod(MODE)
-        return bound, path.stat()
-    except OSError:
-        bound.close()
-        raise
+    async def _follow(self, events: AsyncIterator[StateEvent], client: Client) -> None:
+        async for event in events:
+            async with self._turns:
+                lines = b"".join(map(_event_line, await with_more(event, events, most=_CHUNK)))
+            await client.send(lines, within=WATCH_TIME)
 
 
-def _make_directory(directory: Path, group: int | None) -> None:
-    """Have the directory there; one that somebody made is left as it is."""
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        directory.mkdir(mode=DIRECTORY_MODE)
-    except FileExistsError:
-        return
-    if group is not None:
-        os.chown(directory, -1, group)
+def _event_line(event: StateEvent) -> bytes:
+    return encode_event_json(event) + b"\n"
+
+
+def _user(connection: socket.socket) -> Hashable:
+    """Return whom a connection counts for; each of root's, and of the agent's own user's, for itself."""
+    user: int = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))[1]
+    return object() if user in {0, os.geteuid()} else user
 
 
 def _further_groups(client: socket.socket) -> tuple[int, ...]:
@@ -218,71 +205,11 @@ def _further_groups(client: socket.socket) -> tuple[int, ...]:
     return struct.unpack(f"={len(found) // 4}I", found)
 
 
-def _is_live(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(0)
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            return False
-        except BlockingIOError:
-            pass  # too busy to accept, so it lives
-        return True
-
-
-def _remove(path: Path, inode: int) -> None:
-    try:
-        if path.stat().st_ino == inode:
-            path.unlink()
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        log.warning("the socket cannot be removed", path=str(path), problem=str(error))
-
-
-async def _read_request(reader: asyncio.StreamReader, *, within: float) -> bytes:
+async def _read_request(client: Client, *, within: float) -> bytes:
     """Return the request's line; empty if the client asked nothing. ``within`` is in seconds."""
-    line = b""
     with anyio.move_on_after(within):
-        while not line.endswith(b"\n") and len(line) <= MAX_REQUEST_BYTES:
-            more = await reader.read(MAX_REQUEST_BYTES + 1 - len(line))
-            if not more:
-                return b""
-            line += more
-        if b"\n" not in line:
+        line = await client.read_until(b"\n", most=MAX_REQUEST_BYTES)
+        if line and not line.endswith(b"\n"):
             raise RequestRefused(f"a request has at most {MAX_REQUEST_BYTES} bytes")
         return line
     raise RequestRefused(f"no request came within {within:g} s")
-
-
-async def _now(events: AsyncIterator[StateEvent]) -> AsyncIterator[StateEvent]:
-    """Yield the events that are there without a wait."""
-    while True:
-        event = None
-        with anyio.move_on_after(0):
-            event = await anext(events, None)
-        if event is None:
-            return
-        yield event
-
-
-async def _send(writer: asyncio.StreamWriter, lines: Iterable[bytes]) -> None:
-    """Write lines, waiting for a slow reader."""
-    unsent = 0
-    for line in lines:
-        writer.write(line)
-        unsent += len(line)
-        if unsent >= _HIGH_WATER:
-            await writer.drain()
-            unsent = 0
-    await writer.drain()
-
-
-async def _cancel_at_end(reader: asyncio.StreamReader, scope: anyio.CancelScope) -> None:
-    """Notice that the reader has gone, even while there is nothing to tell."""
-    try:
-        while await reader.read(MAX_REQUEST_BYTES):
-            pass
-    except OSError:
-        pass
-    scope.cancel()

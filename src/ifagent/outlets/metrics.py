@@ -1,13 +1,12 @@
-"""Statistics as Prometheus metrics: names begin with ``ifagent_`` and end with their unit.
-
-A registry of ours is filled when it is read; nothing is registered in ``prometheus_client``'s global one.
-"""
+"""Statistics as Prometheus metrics: names begin with ``ifagent_`` and end with their unit."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from itertools import accumulate
+from operator import attrgetter
+from typing import Final
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
@@ -20,7 +19,15 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from ifagent.core.counters import Counters
+from ifagent.core.interface import Name
 from ifagent.statistics import Histogram, Statistics
+from ifagent.visible import is_visible, visible
+
+_AT_ONCE: Final = 500
+"""Interfaces whose counters are written in one piece."""
+
+_EOF: Final = b"# EOF\n"
 
 
 class _Statistics(Collector):
@@ -29,10 +36,11 @@ class _Statistics(Collector):
     def __init__(self, statistics: Callable[[], Statistics]) -> None:
         self._statistics = statistics
         self._version = version("ifagent")
+        self.latest: Statistics
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric family, also those that are empty yet."""
-        now = self._statistics()
+        self.latest = now = self._statistics()
         yield InfoMetricFamily("ifagent_build", "The running version.", value={"version": self._version})
         yield GaugeMetricFamily("ifagent_ready", "1 once every source has synced and been acted on.", value=now.ready)
         yield GaugeMetricFamily(
@@ -48,8 +56,6 @@ class _Statistics(Collector):
         yield GaugeMetricFamily("ifagent_subscribers", "Readers of the state stream.", value=now.subscribers)
         yield _interfaces(now)
         yield from _sources(now)
-        if now.counters:
-            yield from _counters(now)
 
 
 def _operations(now: Statistics) -> Metric:
@@ -78,7 +84,7 @@ def _sources(now: Statistics) -> Iterator[Metric]:
     synced = GaugeMetricFamily("ifagent_source_synced", "1 once the source has said what it has.", labels=("source",))
     healthy = GaugeMetricFamily("ifagent_source_healthy", "1 while the source can be heard.", labels=("source",))
     for source in now.sources:
-        name = source.name.encode(errors="backslashreplace").decode()  # a path may have bytes that are no text
+        name = _label(source.name)
         synced.add_metric((name,), source.synced)
         healthy.add_metric((name,), not source.problem)
     yield from (synced, healthy)
@@ -96,25 +102,59 @@ _COUNTERS = {
 """What is told of each interface's counters, by the names of :class:`ifagent.core.counters.Counters`."""
 
 
-def _counters(now: Statistics) -> Iterator[Metric]:
+class Metrics:
+    """All metrics of an agent, made of what ``statistics`` returns when they are read."""
+
+    def __init__(self, statistics: Callable[[], Statistics]) -> None:
+        self._statistics = _Statistics(statistics)
+        # Of ours: nothing is registered in the global one.
+        self._registry = CollectorRegistry()
+        self._registry.register(self._statistics)
+
+    def write(self, accept: str = "") -> tuple[str, Iterator[bytes]]:
+        """Return the content type that an ``Accept`` header asks for, and the metrics in pieces, each made quickly.
+
+        They are those of the moment when the first piece is made.
+        """
+        try:
+            encoder, content_type = choose_encoder(accept)
+        except (TypeError, ValueError):  # it names a version that is none
+            encoder, content_type = choose_encoder("")
+        return content_type, self._pieces(encoder)
+
+    def _pieces(self, encoder: Callable[[CollectorRegistry], bytes]) -> Iterator[bytes]:
+        few = encoder(self._registry)
+        # The library takes a second for the counters of 10,000 interfaces; a line is the same in all formats.
+        last = _EOF if few.endswith(_EOF) else b""
+        yield few.removesuffix(_EOF)
+        yield from _counters(self._statistics.latest.counters, open_metrics=bool(last))
+        if last:
+            yield last
+
+
+def _counters(counters: Mapping[Name, Counters], *, open_metrics: bool) -> Iterator[bytes]:
+    """Write what the links have counted, some of them at a time."""
+    if not counters:
+        return
+    found = list(counters.items())
+    parts = [found[start : start + _AT_ONCE] for start in range(0, len(found), _AT_ONCE)]
+    labelled: list[list[tuple[str, Counters]]] = []
+    for part in parts:
+        labelled.append([(_escaped(_label(name)), one) for name, one in part])
+        yield b""
     for counter, text in _COUNTERS.items():
-        family = CounterMetricFamily(f"ifagent_interface_{counter}", text, labels=("interface",))
-        for name, counters in now.counters.items():
-            family.add_metric((name,), getattr(counters, counter))
-        yield family
+        name = f"ifagent_interface_{counter}"
+        family = name if open_metrics else f"{name}_total"
+        yield f"# HELP {family} {text}\n# TYPE {family} counter\n".encode()
+        value = attrgetter(counter)
+        for some in labelled:
+            yield "".join([f'{name}_total{{interface="{label}"}} {value(one)}\n' for label, one in some]).encode()
 
 
-def new_registry(statistics: Callable[[], Statistics]) -> CollectorRegistry:
-    """Return a registry whose metrics are made of what ``statistics`` returns when it is read."""
-    registry = CollectorRegistry()
-    registry.register(_Statistics(statistics))
-    return registry
+def _label(text: str) -> str:
+    r"""Return a text with visible characters only; different ones stay different, so that a ``\`` is doubled then."""
+    return text if is_visible(text) and "\\" not in text else visible(text.replace("\\", "\\\\"))
 
 
-def write_metrics(registry: CollectorRegistry, accept: str = "") -> tuple[bytes, str]:
-    """Write all metrics as an ``Accept`` header asks; return them and their content type."""
-    try:
-        encoder, content_type = choose_encoder(accept)
-    except (TypeError, ValueError):  # it names a version that is none
-        encoder, content_type = choose_encoder("")
-    return encoder(registry), content_type
+def _escaped(label: str) -> str:
+    return label.replace("\\", "\\\\").replace('"', '\\"')

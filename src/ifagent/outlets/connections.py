@@ -1,0 +1,284 @@
+"""Connections of clients that may do anything: come in floods, say nothing, say it slowly, never read, never go.
+
+Each has a task of its own, and waits for what its client says; while it does, it may be closed to make room for
+another. What is sent goes straight to the socket: a client that does not read costs the kernel's buffer and one piece
+of an answer, for a while. One connection is accepted in a turn of the event loop, and :data:`Turns` has answers made
+one piece a turn, so that the agent has its turns whatever is asked of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import struct
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from contextlib import asynccontextmanager, suppress
+from typing import Final, Generic, TypeVar
+
+import anyio
+import anyio.lowlevel
+from anyio.abc import TaskGroup
+
+from ifagent.core.state import StateEvent
+from ifagent.log import log
+
+SEND_TIME: Final = 10.0
+"""Seconds that a client may take to read a piece of an answer, unless told otherwise."""
+
+MAX_UNREAD: Final = 1024 * 1024
+"""Most bytes of a client that nobody wants which are read, so that it reads the answer."""
+
+LINGER_TIME: Final = 1.0
+"""Seconds that it may take over them."""
+
+MAX_REFUSED: Final = 16
+"""Most clients that are told at one time that there is no room for them."""
+
+RETRY: Final = 0.1
+"""Seconds until the next try where the kernel has no room for a connection."""
+
+_SEND_BUFFER: Final = 128 * 1024
+_AT_ONCE: Final = struct.pack("ii", 1, 0)
+_NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+Turns = anyio.Lock
+"""Whoever makes a piece of an answer holds it: one is made in a turn of the event loop, in the order of waiting."""
+
+
+T = TypeVar("T")
+
+
+class Shared(Generic[T]):
+    """Has what several ask for at the same time made once."""
+
+    def __init__(self) -> None:
+        self._in_work: dict[Hashable, tuple[anyio.Event, list[T]]] = {}
+
+    async def get(self, key: Hashable, make: Callable[[], Awaitable[T]]) -> T:
+        """Return what ``make`` does, or what another one does that was called for the same key and is not done yet."""
+        while key in self._in_work:
+            done, made = self._in_work[key]
+            await done.wait()
+            if made:  # else whoever made it was cancelled
+                return made[0]
+        done, made = self._in_work[key] = anyio.Event(), []
+        try:
+            made.append(await make())
+        finally:
+            del self._in_work[key]
+            done.set()
+        return made[0]
+
+
+async def with_more(first: StateEvent, events: AsyncIterator[StateEvent], *, most: int) -> list[StateEvent]:
+    """Return an event and those after it that are there without a wait, ``most`` together."""
+    some = [first]
+    while len(some) < most:
+        event = None
+        with anyio.move_on_after(0):
+            event = await anext(events, None)
+        if event is None:
+            break
+        some.append(event)
+    return some
+
+
+class Client:
+    """One connection. ``who`` is whom it counts for, such as an address or a user."""
+
+    def __init__(self, connection: socket.socket, who: Hashable) -> None:
+        self.who = who
+        self.socket = connection
+        self.scope = anyio.CancelScope()
+        self.waits = True
+        """Nothing was asked that is not answered, so it may be closed to make room."""
+        self.resets = False
+        """What its client has not read is of no use any more; else the kernel keeps it."""
+        self._received = b""
+
+    async def read_until(self, end: bytes, *, most: int) -> bytes:
+        """Return what comes up to and with ``end``; what does not end within ``most`` bytes, so many and one more.
+
+        Empty if the client goes without having said anything whole.
+        """
+        loop, searched = asyncio.get_running_loop(), 0
+        while True:
+            found = self._received.find(end, max(0, searched - len(end)), most)
+            if found >= 0 or len(self._received) > most:
+                length = found + len(end) if found >= 0 else most + 1
+                line, self._received = self._received[:length], self._received[length:]
+                return line
+            searched = len(self._received)
+            more = await loop.sock_recv(self.socket, most + 1 - searched)
+            if not more:
+                return b""
+            self._received += more
+
+    async def send(self, data: bytes, *, within: float | None = None) -> None:
+        """Send, waiting for the client to read; raises ``TimeoutError`` if it does not in :data:`SEND_TIME`."""
+        with anyio.fail_after(SEND_TIME if within is None else within):
+            await asyncio.get_running_loop().sock_sendall(self.socket, data)
+
+    def close(self) -> None:
+        """Close the connection."""
+        with suppress(OSError):
+            if self.resets:
+                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+        self.socket.close()
+
+    async def until_gone(self, work: Awaitable[None]) -> None:
+        """Wait for the end of what is done for the client, which ends when the client goes; raises what it raises."""
+        problem: OSError | None = None
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._cancel_when_gone, group.cancel_scope)
+            try:
+                await work
+            except OSError as error:
+                problem = error
+            group.cancel_scope.cancel()
+        if problem is not None:
+            raise problem
+
+    async def _cancel_when_gone(self, scope: anyio.CancelScope) -> None:
+        more = b""
+        with suppress(OSError):
+            more = await asyncio.get_running_loop().sock_recv(self.socket, 1)
+        if not more:  # else it goes on to say something, which nobody wants to know
+            scope.cancel()
+
+    async def finish(self) -> None:
+        """Send nothing more, and read what the client still sends, so that it gets to read what was sent."""
+        with suppress(OSError), anyio.move_on_after(LINGER_TIME):
+            self.socket.shutdown(socket.SHUT_WR)
+            unread = MAX_UNREAD
+            while unread > 0 and (more := await asyncio.get_running_loop().sock_recv(self.socket, 64 * 1024)):
+                unread -= len(more)
+                await anyio.lowlevel.checkpoint()
+
+
+Answer = Callable[[Client], Awaitable[None]]
+
+
+class Connections:
+    """Accepts at ``listener``, which listens, and has ``answer`` called for each client; closes it after that.
+
+    ``who`` says whom a connection counts for. There are ``most`` at a time, and ``most_of_one`` that count for the
+    same: a further one has another closed that waits for its client, the one that waits for longest. If there is none,
+    ``refuse`` is called for some, and they are closed.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        answer: Answer,
+        *,
+        who: Callable[[socket.socket], Hashable],
+        most: int,
+        most_of_one: int,
+        refuse: Answer | None = None,
+    ) -> None:
+        listener.setblocking(False)  # noqa: FBT003 socket's signature
+        self._listener = listener
+        self._answer = answer
+        self._who = who
+        self._most = most
+        self._most_of_one = most_of_one
+        self._refuse = refuse
+        self._refused = 0
+        self._clients: dict[Client, None] = {}
+        """In the order in which they began to wait, those that do not wait among them."""
+        self._count: Counter[Hashable] = Counter()
+
+    async def run(self) -> None:
+        """Answer until cancelled, then close every connection; the listener is left open."""
+        try:
+            async with anyio.create_task_group() as group:
+                while True:
+                    await self._accept(group)
+        finally:
+            for client in self._clients:  # whose tasks never had a turn
+                client.socket.close()
+
+    @asynccontextmanager
+    async def busy(self, client: Client) -> AsyncIterator[None]:
+        """Have a client answered while the block lasts: its connection is not closed for another one's."""
+        client.waits = False
+        try:
+            yield
+        finally:
+            client.waits = True
+            if client in self._clients:  # and so waits for less long than all others
+                self._clients[client] = self._clients.pop(client)
+
+    def close(self, client: Client) -> None:
+        """Close a connection as soon as its task has its turn, whatever its client has not read."""
+        client.resets = True
+        self._forget(client)
+        client.scope.cancel()
+
+    def _forget(self, client: Client) -> None:
+        if client in self._clients:
+            del self._clients[client]
+            self._count[client.who] -= 1
+            if not self._count[client.who]:
+                del self._count[client.who]
+
+    async def _accept(self, group: TaskGroup) -> None:
+        try:
+            connection, _ = await asyncio.get_running_loop().sock_accept(self._listener)
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                log.warning("connections cannot be accepted", problem=error.strerror)
+                self._close_one(lambda _client: True)
+                await anyio.sleep(RETRY)
+            return
+        with suppress(OSError):
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        try:
+            client = Client(connection, self._who(connection))
+        except OSError:  # it has gone already
+            connection.close()
+            return
+        if self._has_room(client.who):
+            self._clients[client] = None
+            self._count[client.who] += 1
+            group.start_soon(self._serve, client, self._answer)
+        elif self._refuse is not None and self._refused < MAX_REFUSED:
+            group.start_soon(self._serve_no_more, client, self._refuse)
+        else:
+            connection.close()
+        await anyio.lowlevel.checkpoint()
+
+    def _has_room(self, who: Hashable) -> bool:
+        """Tell whether there is room for one more, which is made if it can be."""
+        if self._count[who] >= self._most_of_one:
+            return self._close_one(lambda client: client.who == who)
+        return len(self._clients) < self._most or self._close_one(lambda _client: True)
+
+    def _close_one(self, condition: Callable[[Client], bool]) -> bool:
+        victim = next((client for client in self._clients if client.waits and condition(client)), None)
+        if victim is not None:
+            self.close(victim)
+        return victim is not None
+
+    async def _serve_no_more(self, client: Client, refuse: Answer) -> None:
+        self._refused += 1
+        try:
+            await self._serve(client, refuse)
+        finally:
+            self._refused -= 1
+
+    async def _serve(self, client: Client, answer: Answer) -> None:
+        try:
+            with client.scope:
+                await answer(client)
+        except OSError as error:
+            client.resets = True
+            log.debug("a client went away", problem=str(error) or "it does not read")
+        except Exception:  # noqa: BLE001 whatever a client has found does not end the agent
+            log.exception("a client cannot be answered")
+        finally:
+            self._forget(client)
+            client.close()

@@ -1,0 +1,117 @@
+"""Where an agent's unix socket is: made so that two agents that start together do not take each other's."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import anyio
+
+from ifagent.errors import InvalidSettings
+from ifagent.log import log
+
+MODE: Final = 0o660
+"""The socket's mode: its owner and group may talk to the agent."""
+
+DIRECTORY_MODE: Final = 0o750
+"""The mode of its directory, where the agent has to make that."""
+
+LOCK_TIME: Final = 5.0
+"""Seconds that another agent may take to make a socket in the same directory."""
+
+_RETRY: Final = 0.02
+_BACKLOG: Final = 128
+
+
+async def listen(path: Path, *, group: int | None) -> tuple[socket.socket, os.stat_result]:
+    """Return a socket that listens at ``path``, and what is known of its file.
+
+    Makes the directory. The socket that a dead agent left is replaced. ``group`` is the file's and the directory's,
+    unless given the one that the kernel gives new files. Raises :class:`InvalidSettings` if a live agent answers there,
+    or if the socket cannot be made.
+    """
+    try:
+        _make_directory(path.parent, group)
+        async with _locked(path.parent):
+            return _bind(path, group)
+    except OSError as error:
+        raise InvalidSettings(f"cannot make the socket {path}: {error.strerror or error}") from None
+
+
+def remove(path: Path, inode: int) -> None:
+    """Take away the file of a socket, unless there is another one in its place."""
+    try:
+        if path.stat().st_ino == inode:
+            path.unlink()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        log.warning("the socket cannot be removed", path=str(path), problem=str(error))
+
+
+@asynccontextmanager
+async def _locked(directory: Path) -> AsyncIterator[None]:
+    """Have no other agent look whether a socket in the directory is alive while it is bound and does not listen yet."""
+    lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with anyio.move_on_after(LOCK_TIME):
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    await anyio.sleep(_RETRY)
+        # Whoever may read the directory can hold it; then it is done without.
+        yield
+    finally:
+        os.close(lock)
+
+
+def _bind(path: Path, group: int | None) -> tuple[socket.socket, os.stat_result]:
+    if path.exists():
+        if not stat.S_ISSOCK(path.stat().st_mode):
+            raise InvalidSettings(f"{path} is there and is not a socket")
+        if _is_live(path):
+            raise InvalidSettings(f"another agent answers at {path}; give this one another label or socket")
+        path.unlink()
+    bound = socket.socket(socket.AF_UNIX)
+    try:
+        bound.bind(str(path))
+        # Nobody can connect before it listens, so nobody finds it with another group or mode.
+        if group is not None:
+            os.chown(path, -1, group)
+        path.chmod(MODE)
+        bound.listen(_BACKLOG)
+        return bound, path.stat()
+    except OSError:
+        bound.close()
+        raise
+
+
+def _make_directory(directory: Path, group: int | None) -> None:
+    """Have the directory there; one that somebody made is left as it is."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(mode=DIRECTORY_MODE)
+    except FileExistsError:
+        return
+    if group is not None:
+        os.chown(directory, -1, group)
+
+
+def _is_live(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(0)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            return False
+        except BlockingIOError:
+            pass  # too busy to accept, so it lives
+        return True

@@ -1,0 +1,178 @@
+"""Programs at the local socket that flood it, say nothing or never read; and agents that want the same socket."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from ifagent.client.local import fetch_states
+from ifagent.core.events import Declaration
+from ifagent.core.state import ConfigState, InterfaceState
+from ifagent.errors import InvalidSettings
+from ifagent.outlets import local
+from ifagent.outlets.local import LocalSocket
+from ifagent.stream import StateHub, Subscription, Wanted
+
+pytestmark = pytest.mark.anyio
+
+MANY = 10_000
+
+
+class Reporter:
+    """An agent as far as the outlet needs one."""
+
+    def __init__(self, count: int = 1) -> None:
+        self.hub = StateHub()
+        names = [f"v{n}" for n in range(count)]
+        self.hub.publish({name: state(name) for name in names}, {})
+
+    def current_states(self, *, foreign: bool = False) -> Mapping[str, InterfaceState]:
+        del foreign
+        return dict(self.hub.states)
+
+    def states(self, *, name: str | None = None, foreign: bool = False) -> Subscription:
+        del foreign
+        return self.hub.subscribe(Wanted.of(name=name))
+
+    def declarations(self) -> Mapping[str, Declaration]:
+        return {}
+
+
+def state(name: str, repairs: int = 0) -> InterfaceState:
+    return InterfaceState(name=name, config_state=ConfigState.PENDING, reason="x" * 300, repairs=repairs)
+
+
+@asynccontextmanager
+async def serving(reporter: Reporter, path: Path) -> AsyncIterator[LocalSocket]:
+    async with anyio.create_task_group() as group:
+        server = LocalSocket(reporter, path)
+        await group.start(server.run)
+        yield server
+        group.cancel_scope.cancel()
+
+
+@contextmanager
+def connected(path: Path, count: int, first: bytes) -> Iterator[list[socket.socket]]:
+    with ExitStack() as stack:
+        clients = []
+        for _ in range(count):
+            client = stack.enter_context(closing(socket.socket(socket.AF_UNIX)))
+            client.settimeout(5)
+            client.connect(str(path))
+            client.sendall(first)
+            clients.append(client)
+        yield clients
+
+
+@pytest.mark.parametrize("first", [b"", b'{"do":'], ids=["silent", "half a request"])
+async def test_others_are_answered_whatever_is_left_open(tmp_path: Path, first: bytes) -> None:
+    path = tmp_path / "agent.sock"
+    async with serving(Reporter(), path):
+        for _ in range(2):
+            with connected(path, local.MAX_READERS - 1, first):
+                await anyio.sleep(0.05)
+                with anyio.fail_after(local.REQUEST_TIME / 2):
+                    assert list(await fetch_states(path)) == ["v0"]
+
+
+async def test_readers_that_do_not_read_are_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ifagent.outlets.connections.SEND_TIME", 0.2)
+    monkeypatch.setattr(local, "WATCH_TIME", 0.2)
+    path, reporter = tmp_path / "agent.sock", Reporter(MANY)
+    async with serving(reporter, path) as server:
+        for what in ("states", "watch"):
+            with connected(path, 20, json.dumps({"do": what}).encode() + b"\n"):
+                with anyio.fail_after(20):
+                    while not server._connections._clients:
+                        await anyio.sleep(0.01)
+                    while server._connections._clients:
+                        await anyio.sleep(0.01)
+        assert len(await fetch_states(path)) == MANY
+    assert reporter.hub.readers == 0
+
+
+@pytest.mark.parametrize("what", ["states", "watch"])
+async def test_the_loop_has_its_turns_while_many_ask_for_everything(tmp_path: Path, what: str) -> None:
+    path, longest = tmp_path / "agent.sock", 0.0
+    async with serving(Reporter(MANY), path):
+        request = json.dumps({"do": what}).encode() + b"\n"
+        with connected(path, 10, request) as clients:
+
+            def read() -> None:
+                for client in clients:
+                    received = b""
+                    while b'{"done":true}' not in received and b'"listed"' not in received:
+                        received = received[-100:] + client.recv(1 << 20)
+
+            async with anyio.create_task_group() as group:
+                done = anyio.Event()
+
+                async def reading() -> None:
+                    await anyio.to_thread.run_sync(read)
+                    done.set()
+
+                group.start_soon(reading)
+                while not done.is_set():
+                    worked = time.thread_time()
+                    await anyio.sleep(0.001)
+                    longest = max(longest, time.thread_time() - worked)
+    assert longest < 0.1, "all states were made at once"
+
+
+async def test_a_listing_has_all_there_is_while_everything_changes(tmp_path: Path) -> None:
+    path, reporter = tmp_path / "agent.sock", Reporter(500)
+    async with serving(reporter, path), await anyio.connect_unix(path) as client, anyio.create_task_group() as group:
+
+        async def change() -> None:
+            repairs = 0
+            while True:
+                repairs += 1
+                for number in range(0, 500, 7):
+                    reporter.hub.publish({f"v{number}": state(f"v{number}", repairs)}, {})
+                await anyio.sleep(0)
+
+        group.start_soon(change)
+        await client.send(b'{"do":"watch"}\n')
+        received = b""
+        with anyio.fail_after(20):
+            while b'"listed"' not in received:
+                received += await client.receive()
+        lines = [json.loads(line) for line in received[: received.index(b'"listed"')].splitlines()[:-1]]
+        assert {line["name"] for line in lines} - {""} == reporter.hub.states.keys()
+        group.cancel_scope.cancel()
+
+
+async def test_of_agents_that_start_together_one_gets_the_socket(tmp_path: Path) -> None:
+    path = tmp_path / "agent.sock"
+    for _ in range(20):
+        refused: list[str] = []
+        running: list[LocalSocket] = []
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(path))
+
+        async def start(number: int) -> None:
+            server = LocalSocket(Reporter(number), path)
+            try:
+                await group.start(server.run)
+                running.append(server)  # noqa: B023 likewise
+            except InvalidSettings as error:
+                refused.append(str(error))  # noqa: B023 likewise
+
+        async with anyio.create_task_group() as group:
+            async with anyio.create_task_group() as starting:
+                for number in range(1, 5):
+                    starting.start_soon(start, number)
+            assert len(running) == 1
+            assert len(refused) == 3
+            assert all("another agent answers" in text for text in refused)
+            assert await fetch_states(path)
+            group.cancel_scope.cancel()
+        assert not path.exists()
