@@ -20,7 +20,7 @@ from patience import PATIENCE
 
 from ifagent.core.events import Event, LinkSeen, LinksListed, NamespaceBehind, NamespaceSeen, NamespacesListed
 from ifagent.core.interface import HostName, IPInterface, NamespaceRef, named
-from ifagent.core.link import Link, LinkId, NsId
+from ifagent.core.link import Address, Link, LinkId, NsId
 from ifagent.core.operations import CreateNamespace, CreateVeth, Operation, Outcome, SetLink, Target, VethEnd
 from ifagent.kernel.contract import Kernel
 from ifagent.kernel.linux import LinuxKernel
@@ -32,6 +32,8 @@ WITHIN = 5.0
 GROUP = 4242
 MAC = "02:00:5e:10:00:0{}"
 IFA_F_SECONDARY = 0x01
+ODD_FLAGS = {0x02: "nodad", 0x10: "home", 0x200: "noprefixroute"}
+"""Flags that anybody may give an address; the first two only one of IPv6."""
 
 
 _SEND = """
@@ -65,7 +67,7 @@ class Outside(Protocol):
     def move_link(self, name: str, host_name: str, to: str) -> None: ...
     def set_checksums(self, name: str, host_name: str, *, rx: bool, tx: bool) -> None: ...
     def send(self, name: str, host_name: str, *, packets: int, size: int = 100) -> None: ...
-    def add_address(self, name: str, host_name: str, address: str) -> None: ...
+    def add_address(self, name: str, host_name: str, address: str | Address) -> None: ...
     def delete_address(self, name: str, host_name: str, address: str) -> None: ...
     def set_link(
         self,
@@ -250,8 +252,9 @@ class SimulatedOutside:
     def add_bridge(self, name: str, host_name: str) -> None:
         self._outside.add_link(name, host_name, kind="bridge")
 
-    def add_address(self, name: str, host_name: str, address: str) -> None:
-        self._outside.add_address(name, host_name, ip_interface(address))
+    def add_address(self, name: str, host_name: str, address: str | Address) -> None:
+        given = address if isinstance(address, Address) else ip_interface(address)
+        self._outside.add_address(name, host_name, given)
 
     def delete_address(self, name: str, host_name: str, address: str) -> None:
         self._outside.delete_address(name, host_name, ip_interface(address))
@@ -296,8 +299,9 @@ class LinuxOutside:
     def move_link(self, name: str, host_name: str, to: str) -> None:
         self._inside(name, "ip", "link", "set", "dev", host_name, "netns", str(self._directory / to))
 
-    def add_address(self, name: str, host_name: str, address: str) -> None:
-        self._inside(name, "ip", "address", "add", address, "dev", host_name)
+    def add_address(self, name: str, host_name: str, address: str | Address) -> None:
+        words = _words(address) if isinstance(address, Address) else [address]
+        self._inside(name, "ip", "address", "add", *words, "dev", host_name)
 
     def delete_address(self, name: str, host_name: str, address: str) -> None:
         self._inside(name, "ip", "address", "delete", address, "dev", host_name)
@@ -349,6 +353,19 @@ class LinuxOutside:
 
     def _inside(self, name: str, *command: str) -> None:
         _run("nsenter", f"--net={self._directory / name}", *command)
+
+
+def _words(address: Address) -> list[str]:
+    """Return what ``ip address add`` is to be told."""
+    interface = address.interface
+    words = [str(interface)]
+    if address.peer is not None:
+        words = [str(interface.ip), "peer", f"{address.peer}/{interface.network.prefixlen}"]
+    words += [] if address.scope is None else ["scope", str(address.scope)]
+    words += [] if address.broadcast is None else ["broadcast", str(address.broadcast)]
+    words += [] if address.lasts else ["valid_lft", "3600", "preferred_lft", "1800"]
+    words += ["metric", str(address.metric)] if address.metric else []
+    return [*words, *(word for flag, word in ODD_FLAGS.items() if address.flags & flag)]
 
 
 @asynccontextmanager

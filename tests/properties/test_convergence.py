@@ -15,7 +15,8 @@ from anyio.abc import TaskStatus
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ifagent.core.addresses import in_kernel_order, managed
+from ifagent.core.address_lists import in_kernel_order
+from ifagent.core.addresses import managed
 from ifagent.core.events import Declaration, Declared, SourceSnapshot
 from ifagent.core.index import Index
 from ifagent.core.interface import AutoTap, Existing, Interface, Loopback, NamespaceRef, Veth, named

@@ -4,12 +4,15 @@ from ipaddress import ip_interface
 
 import pytest
 
-from ifagent.core.addresses import AddressStep, address_steps, in_kernel_order, managed
+from ifagent.core.address_lists import AddressStep, in_kernel_order
+from ifagent.core.addresses import AddressSteps, address_steps, managed
 from ifagent.core.link import Address
 
 
 def shown(step: AddressStep) -> str:
-    return {"add": f"+{step.address}", "delete": f"-{step.address}", "promote": "promote"}[step.action]
+    peer = f">{step.peer}" if step.peer else ""
+    signs = {"add": "+", "replace": "=", "delete": "-", "promote": "promote"}
+    return signs[step.action] + (f"{step.address}{peer}" if step.address else "")
 
 
 @pytest.mark.parametrize(
@@ -43,8 +46,10 @@ def shown(step: AddressStep) -> str:
 )
 def test_steps(have: str, wanted: str, steps: str) -> None:
     has, wants = ([ip_interface(a) for a in text.split()] for text in (have, wanted))
-    ipv4, ipv6 = address_steps(has, wants)
-    assert [shown(step) for step in (*ipv4, *ipv6)] == steps.split()
+    found = address_steps(map(Address, has), wants)
+    assert [shown(step) for step in (*found.ipv4, *found.ipv6)] == steps.split()
+    assert not found.replaced
+    assert not found.contested
 
 
 def test_link_local_addresses_of_the_kernel_are_managed_only_when_listed() -> None:
@@ -58,4 +63,4 @@ def test_families_are_compared_apart() -> None:
     mixed = [ip_interface(a) for a in ("fe80::1/64", "fec0::1/64", "2001:db8::1/64", "10.0.0.1/24", "127.0.0.9/8")]
     ordered = ["127.0.0.9/8", "10.0.0.1/24", "2001:db8::1/64", "fec0::1/64", "fe80::1/64"]
     assert [str(a) for a in in_kernel_order(mixed)] == ordered
-    assert address_steps(in_kernel_order(mixed), mixed) == ((), ())
+    assert address_steps(map(Address, in_kernel_order(mixed)), mixed) == AddressSteps()

@@ -10,11 +10,11 @@ import pytest
 
 from ifagent.core.events import LinkSeen
 from ifagent.core.interface import HostName
-from ifagent.core.link import UNKNOWN_SPEED, Address, Duplex, Link, LinkId, NsId, OperState, Speed
+from ifagent.core.link import IFA_F_TENTATIVE, UNKNOWN_SPEED, Address, Duplex, Link, LinkId, NsId, OperState, Speed
 from ifagent.kernel.messages import AddressMessage, LinkMessage
 from ifagent.kernel.mirror import Change, Listing, Mirror
 from ifagent.kernel.ordering import AddressList
-from ifagent.kernel.rtnetlink import IFA_F_SECONDARY, IFA_F_TENTATIVE
+from ifagent.kernel.rtnetlink import IFA_F_SECONDARY
 
 A, B, C = NsId(101), NsId(102), NsId(103)
 NSIDS = {(A, 0): B, (B, 5): A, (A, 1): C, (C, 0): A}

@@ -1,189 +1,225 @@
-"""How the kernel keeps the addresses of one link, and how to get from one list to another.
+"""How to get from the addresses that a link has to those that it is to have.
 
-IPv4: the first address of a subnet (same network, same prefix length) is its *primary*, later ones are
-*secondaries*. The kernel lists the primaries in the order they were added, those of 127/8 first, then the
-secondaries likewise; deleting a primary drops its secondaries, unless the link's ``promote_secondaries`` is on: then
-the first of them takes its place, behind the other primaries. IPv6:
-addresses are listed by scope, global, site-local, link-local, within one newest first (some kernels: newest last);
-one address cannot be there twice with different prefixes.
+What the kernel has made by itself stays as it is, and counts in its order: of 127/8 the primary of ``lo`` is the
+kernel's own 127.0.0.1/8. An address that is there, but not as the agent would have given it, is put right where it is
+as far as the kernel can do that. An IPv6 address that somebody else on the link has is taken off and added again until
+nobody has it; each time it comes to another place in the list, so its place does not count until then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Interface, IPv6Interface
-from typing import Literal, NamedTuple, TypeVar
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from contextlib import suppress
+from ipaddress import IPv4Interface
+from typing import NamedTuple, TypeVar
 
+from ifagent.core.address_lists import AddressStep, Blocked, Ipv4List, Key, ipv4_key, ipv6_scope
 from ifagent.core.interface import IPInterface
 from ifagent.core.link import Address
+
+_FLAGS = {
+    0x02: "nodad",
+    0x10: "home",
+    0x20: "deprecated",
+    0x100: "mngtmpaddr",
+    0x200: "noprefixroute",
+}
+"""``IFA_F_*`` that somebody gives an address, by the words of ``ip address``; the others are the kernel's business."""
+
+_ANY_FLAG = sum(_FLAGS)
+_NOPREFIXROUTE = 0x200
 
 _ONE_ORDER: tuple[list[int], ...] = ([], [4], [6], [4, 6])
 """The versions of IP of addresses that can be in one order only."""
 
-T = TypeVar("T", IPv4Interface, IPv6Interface)
+T = TypeVar("T")
+
+Chain = tuple[AddressStep, ...]
+"""Steps to be taken in their order."""
 
 
-class AddressStep(NamedTuple):
-    """One change of a link's addresses.
+class AddressSteps(NamedTuple):
+    """What makes the addresses of a link as wanted; nothing where they are.
 
-    ``promote`` has no address: from then on the first secondary address takes the place of a primary that goes.
+    The steps of one ``family`` go together. ``replaced`` are put right where they are, each by itself. ``contested``
+    are taken off and added again, each by itself, when it is time to see whether somebody else still has them.
     """
 
-    action: Literal["add", "delete", "promote"]
-    address: IPInterface | None = None
+    ipv4: Chain = ()
+    ipv6: Chain = ()
+    replaced: Chain = ()
+    contested: tuple[IPInterface, ...] = ()
 
 
 def managed(addresses: Iterable[Address], wanted: Sequence[IPInterface]) -> tuple[IPInterface, ...]:
-    """Return the addresses that can be as wanted: no automatic fe80 ones that nobody listed, none with a peer."""
-    return tuple(a.interface for a in addresses if a.peer is None and (not a.made_by_kernel or a.interface in wanted))
+    """Return the addresses that can be as wanted: none with a peer, of the kernel's own only those that are listed."""
+    _, ours = _sort_out(addresses, wanted)
+    return tuple(address.interface for address in ours if address.peer is None)
 
 
-def in_kernel_order(wanted: Iterable[IPInterface]) -> tuple[IPInterface, ...]:
-    """Return the addresses as a link lists them to which these were given in this order of preference."""
-    wanted = tuple(wanted)
-    primaries, secondaries = _split([a for a in wanted if isinstance(a, IPv4Interface)])
-    ipv6 = [address for scope in _by_scope(wanted) for address in scope]
-    return (*primaries, *secondaries, *ipv6)
+def oddities(address: Address) -> tuple[str, ...]:
+    """Return in words what an address has that the agent would not have given it, apart from a peer."""
+    if not _is_odd(address):
+        return ()
+    words = [f"the flag {word}" for flag, word in _FLAGS.items() if address.flags & flag]
+    if not address.lasts:
+        words.append("a limited lifetime")
+    if address.scope is not None:
+        words.append(f"scope {address.scope}")
+    if address.broadcast is not None:
+        words.append(f"the broadcast address {address.broadcast}")
+    if address.metric:
+        words.append(f"metric {address.metric}")
+    return tuple(words)
 
 
-def address_steps(
-    have: Iterable[IPInterface], wanted: Iterable[IPInterface], *, newest_first: bool = True
-) -> tuple[tuple[AddressStep, ...], tuple[AddressStep, ...]]:
-    """Return what turns ``have``, in the kernel's order, into ``wanted``, for IPv4 and for IPv6; nothing if it is that.
+def address_steps(have: Iterable[Address], wanted: Sequence[IPInterface], *, newest_first: bool = True) -> AddressSteps:
+    """Return what turns ``have``, in the kernel's order, into ``wanted``.
 
-    Steps are to be taken in their order. New addresses come before old ones go, and an address that is there and
-    wanted stays there all the time, unless the wanted order, or another prefix of an IPv6 address, cannot be had
-    otherwise. ``newest_first`` says how this kernel lists IPv6 addresses of one scope.
+    New addresses come before old ones go, and an address that is there and wanted stays there all the time, unless the
+    wanted order, another prefix of an IPv6 address, or what else is wrong with it cannot be had otherwise.
+    ``newest_first`` says how this kernel lists IPv6 addresses of one scope.
     """
-    have, wanted = tuple(have), tuple(wanted)
-    if have == wanted and [a.version for a in wanted] in _ONE_ORDER:
-        return (), ()
-    ipv4 = _ipv4_steps(*([a for a in side if isinstance(a, IPv4Interface)] for side in (have, wanted)))
-    order = -1 if newest_first else 1
-    scopes = zip(_by_scope(have), _by_scope(wanted), strict=True)
-    ipv6 = [step for has, wants in scopes for step in _ipv6_steps(has[::order], wants[::order])]
-    return tuple(ipv4), tuple(ipv6)
+    have = tuple(have)
+    fixed, ours = _sort_out(have, wanted)
+    if _is_as_wanted(ours, wanted) and not fixed:
+        return AddressSteps()
+    listed = frozenset(wanted)
+    contested = {a.interface for a in ours if a.is_duplicate and a.interface in listed and a.peer is None}
+    fixed4, have4 = ([a for a in some if a.interface.version == 4] for some in (fixed, have))
+    ipv4 = _ipv4_steps(fixed4, have4, wanted)
+    ipv6 = _ipv6_steps(
+        [a for a in ours if a.interface.version == 6 and a.interface not in contested],
+        [a for a in wanted if a.version == 6 and a not in contested],
+        newest_first=newest_first,
+    )
+    anew = contested.union(step.address for step in (*ipv4, *ipv6) if step.address and step.action == "delete")
+    odd = [a.interface for a in ours if a.interface in listed and a.interface not in anew and _is_odd(a)]
+    replaced = tuple(AddressStep("replace", interface) for interface in odd)
+    return AddressSteps(ipv4, ipv6, replaced, tuple(a for a in wanted if a in contested))
 
 
-def _ipv4_steps(have: list[IPv4Interface], wanted: list[IPv4Interface]) -> list[AddressStep]:
-    """Return the gentlest steps that end right, by the kernel's rules."""
-    primaries, secondaries = _split(wanted)
-    target = [*primaries, *secondaries]
-    if have == target:
-        return []
-    if not have:
-        return [AddressStep("add", address) for address in target]
-    new = [a for a in target if a not in have]
-    old = [a for a in have if a not in target]
-    left = _Ipv4List(have)
-    for address in old:
-        left.delete(address)
-    stay = _kept(left.listed, target)
-    moved = [a for a in left.listed if a not in stay]
-    rest = [a for a in target if a not in stay]
+def _is_as_wanted(have: Sequence[Address], wanted: Sequence[IPInterface]) -> bool:
+    """Tell whether the addresses are those that are wanted and none can be out of its place; the usual case."""
+    if len(have) != len(wanted) or any(a.interface != b for a, b in zip(have, wanted, strict=True)):
+        return False
+    return not any(map(_is_unusual, have)) and [a.version for a in wanted] in _ONE_ORDER
+
+
+def _sort_out(addresses: Iterable[Address], wanted: Iterable[IPInterface]) -> tuple[list[Address], list[Address]]:
+    """Return the kernel's own addresses, which are left alone unless they are listed, and all others."""
+    addresses = list(addresses)
+    if not any(address.made_by_kernel for address in addresses):
+        return [], addresses
+    # An IPv6 address that is wanted with another prefix is in the way with its own one.
+    listed = {_identity(interface) for interface in wanted}
+    fixed = [a for a in addresses if a.made_by_kernel and _identity(a.interface) not in listed]
+    return fixed, [a for a in addresses if not a.made_by_kernel or _identity(a.interface) in listed]
+
+
+def _identity(interface: IPInterface) -> Hashable:
+    """Return what the kernel tells addresses of one link apart by: IPv6 may not have one with two prefixes."""
+    return int(interface) if interface.version == 6 else interface
+
+
+def _is_unusual(address: Address) -> bool:
+    return address.peer is not None or address.is_duplicate or _is_odd(address)
+
+
+def _is_odd(address: Address) -> bool:
+    """Tell whether an address has what the agent would not have given it; what the kernel has made is as it is."""
+    if address.made_by_kernel:
+        return False
+    odd = address.flags & _ANY_FLAG or address.metric or not address.lasts
+    return bool(odd) or address.scope is not None or address.broadcast is not None
+
+
+def _can_stay(address: Address) -> bool:
+    """Tell whether an address is right or the kernel can put it right where it is."""
+    if address.made_by_kernel:
+        return True
+    if address.peer is not None or address.scope is not None or address.broadcast is not None:
+        return False
+    return not (address.flags & _NOPREFIXROUTE if address.interface.version == 4 else address.metric)
+
+
+def _ipv4_steps(fixed: Sequence[Address], have: Sequence[Address], wanted: Iterable[IPInterface]) -> Chain:
+    """Return the gentlest steps that end right, by the kernel's rules; ``have`` is everything that is there."""
+    wants = {ipv4_key(Address(a)): a for a in wanted if isinstance(a, IPv4Interface)}
+    target, refused = _ipv4_target(fixed, wants.values())
+    before = [key for key in target if key in wants]
+    untouchable = set(map(ipv4_key, fixed))
+    ours = [key for address in have if (key := ipv4_key(address)) not in untouchable]
+    stays = {key for address in have if (key := ipv4_key(address)) in wants and _can_stay(address)}
+    old = [key for key in ours if key not in stays]
+    new = [key for key in before if key not in stays]
+    if not (old or new or refused) and target == list(map(ipv4_key, have)):
+        return ()
+    left = Ipv4List(have)
+    left.delete(old)
+    kept = _kept([key for key in left.listed if key in stays], before)
+    moved = [key for key in left.listed if key in stays and key not in kept]
+    rest = [key for key in before if key not in kept]
     for deletes_first, adds, deletes_last in (
         ([], new, old),
         (old, new, []),
         ([*old, *moved], rest, []),
+        (ours, before, []),
     ):
-        trial = _Ipv4List(have)
-        trial.delete(*deletes_first)
-        trial.add(*adds)
-        trial.delete(*deletes_last)
-        if trial.listed == target:
-            return trial.steps
-    trial = _Ipv4List(have)
-    trial.delete(*have)
-    trial.add(*target)
-    return trial.steps
+        trial = Ipv4List(have)
+        with suppress(Blocked):
+            trial.delete(deletes_first)
+            trial.add(wants[key] for key in adds)
+            trial.delete(deletes_last)
+            if trial.listed == target:
+                break
+    return (*trial.steps, *(AddressStep("add", interface) for interface in refused))
 
 
-class _Ipv4List:
-    """The IPv4 addresses of one link as the kernel keeps them while they are changed, and the steps that do it."""
-
-    def __init__(self, listed: Iterable[IPv4Interface]) -> None:
-        self.primaries, self.secondaries = _split(listed)
-        self.steps: list[AddressStep] = []
-        self._promotes = False
-
-    @property
-    def listed(self) -> list[IPv4Interface]:
-        return [*self.primaries, *self.secondaries]
-
-    def add(self, *addresses: IPv4Interface) -> None:
-        for address in addresses:
-            self.steps.append(AddressStep("add", address))
-            if any(primary.network == address.network for primary in self.primaries):
-                self.secondaries.append(address)
-            else:
-                self.primaries.append(address)
-                self._sort()
-
-    def delete(self, *addresses: IPv4Interface) -> None:
-        # Secondaries first: nothing takes the place of a primary that is to go itself.
-        for address in sorted(addresses, key=self.primaries.__contains__):
-            if address in self.secondaries:
-                self.secondaries.remove(address)
-            else:
-                self._delete_primary(address)
-            self.steps.append(AddressStep("delete", address))
-
-    def _delete_primary(self, address: IPv4Interface) -> None:
-        self.primaries.remove(address)
-        heir = next((a for a in self.secondaries if a.network == address.network), None)
-        if heir is None:
-            return
-        if not self._promotes:
-            self._promotes = True
-            self.steps.append(AddressStep("promote"))
-        self.secondaries.remove(heir)
-        self.primaries.append(heir)
-        self._sort()
-
-    def _sort(self) -> None:
-        self.primaries.sort(key=lambda address: not address.ip.is_loopback)
+def _ipv4_target(fixed: Iterable[Address], wanted: Iterable[IPv4Interface]) -> tuple[list[Key], list[IPv4Interface]]:
+    """Return the list that these addresses make beside the kernel's own, and those that it will refuse there."""
+    made, refused = Ipv4List(fixed), []
+    for interface in wanted:
+        try:
+            made.add([interface])
+        except Blocked:
+            refused.append(interface)
+    return made.listed, refused
 
 
-def _ipv6_steps(have: Sequence[IPv6Interface], wanted: Sequence[IPv6Interface]) -> list[AddressStep]:
-    """Return the steps within one scope; both lists have the oldest address first."""
-    if have == wanted:
-        return []
-    stay = _kept([a for a in have if a in wanted], wanted)
-    leaving = [address for address in have if address not in stay]
-    blocked = {address.ip for address in wanted}
-    early = [address for address in leaving if address.ip in blocked]
-    return [
-        *(AddressStep("delete", address) for address in early),
-        *(AddressStep("add", address) for address in wanted if address not in stay),
-        *(AddressStep("delete", address) for address in leaving if address not in early),
-    ]
+def _ipv6_steps(have: Sequence[Address], wanted: Sequence[IPInterface], *, newest_first: bool) -> Chain:
+    """Return the steps of all scopes; within one, what is listed last is added first or the other way round."""
+    steps: list[AddressStep] = []
+    order = -1 if newest_first else 1
+    has, wants = _by_scope(have, lambda a: a.interface), _by_scope(wanted, lambda a: a)
+    blocked = {int(interface) for interface in wanted}
+    for scope in sorted(has.keys() | wants.keys(), reverse=True):
+        oldest_first, target = has.get(scope, [])[::order], wants.get(scope, [])[::order]
+        stays = [a.interface for a in oldest_first if _can_stay(a)]
+        if stays == target and len(stays) == len(oldest_first):
+            continue
+        listed = frozenset(target)
+        kept = _kept([interface for interface in stays if interface in listed], target)
+        leaving = [a for a in oldest_first if a.interface not in kept]
+        early = [AddressStep("delete", a.interface, a.peer) for a in leaving if int(a.interface) in blocked]
+        late = [AddressStep("delete", a.interface, a.peer) for a in leaving if int(a.interface) not in blocked]
+        steps += [*early, *(AddressStep("add", a) for a in target if a not in kept), *late]
+    return tuple(steps)
 
 
-def _split(addresses: Iterable[IPv4Interface]) -> tuple[list[IPv4Interface], list[IPv4Interface]]:
-    """Return primaries and secondaries, those of host scope first."""
-    if len(addresses := list(addresses)) < 2:
-        return addresses, []
-    addresses = sorted(addresses, key=lambda address: not address.ip.is_loopback)
-    primaries = {address.network: address for address in reversed(addresses)}
-    first = set(primaries.values())
-    return [a for a in addresses if a in first], [a for a in addresses if a not in first]
-
-
-def _by_scope(addresses: Iterable[IPInterface]) -> tuple[list[IPv6Interface], ...]:
-    """Return the global, the site-local and the link-local IPv6 addresses."""
-    scopes: tuple[list[IPv6Interface], ...] = ([], [], [])
-    for address in addresses:
-        if isinstance(address, IPv6Interface):
-            scopes[2 if address.ip.is_link_local else 1 if address.ip.is_site_local else 0].append(address)
+def _by_scope(things: Iterable[T], interface: Callable[[T], IPInterface]) -> dict[int, list[T]]:
+    scopes: dict[int, list[T]] = {}
+    for thing in things:
+        scopes.setdefault(ipv6_scope(int(interface(thing))), []).append(thing)
     return scopes
 
 
-def _kept(have: Sequence[T], wanted: Sequence[T]) -> frozenset[T]:
+def _kept(have: Iterable[T], wanted: Iterable[T]) -> frozenset[T]:
     """Return the longest start of ``wanted`` that ``have`` holds in this order: these can stay."""
     remaining = iter(have)
     kept: list[T] = []
-    for address in wanted:
-        if address not in remaining:  # consumes up to and with the address
+    for each in wanted:
+        if each not in remaining:  # consumes up to and with it
             break
-        kept.append(address)
+        kept.append(each)
     return frozenset(kept)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
 
-from ifagent.core.addresses import AddressStep, address_steps, managed
+from ifagent.core.address_lists import AddressStep
+from ifagent.core.addresses import AddressSteps, address_steps, oddities
 from ifagent.core.interface import HostName, Interface, IPInterface
 from ifagent.core.link import Checksums, Link
 from ifagent.core.operations import (
@@ -15,6 +16,8 @@ from ifagent.core.operations import (
     DeleteAddress,
     LinkOperation,
     PromoteSecondaries,
+    RenewAddress,
+    ReplaceAddress,
     SetChecksums,
     SetLink,
     Target,
@@ -91,22 +94,13 @@ def configure(
 
     if not (link.addresses or attributes.addresses):
         return Changes(tuple(operations), (), tuple(differences))
-    have = managed(link.addresses, attributes.addresses)
-    steps = address_steps(have, attributes.addresses, newest_first=newest_first)
-    pointed = [address for address in link.addresses if address.peer is not None]
-    if not (pointed or any(steps)):
+    steps = address_steps(link.addresses, attributes.addresses, newest_first=newest_first)
+    if not any(steps):
         return Changes(tuple(operations), (), tuple(differences))
-    groups = [
-        tuple(tuple(_operation(target, step) for step in same) for _, same in groupby(family, key=attrgetter("action")))
-        for family in steps
-    ]
-    unwanted = tuple(DeleteAddress(target, a.interface, a.peer) for a in pointed)
-    groups += [(unwanted,)] if unwanted else []
-    differences += _address_differences(have, attributes.addresses, (step for family in steps for step in family))
-    differences += [f"address {a.interface} peer {a.peer} is not wanted" for a in pointed]
+    differences += _address_differences(link, attributes.addresses, steps)
     if len(differences) > MAX_DIFFERENCES:
         differences[MAX_DIFFERENCES:] = [f"and {len(differences) - MAX_DIFFERENCES} more"]
-    return Changes(tuple(operations), tuple(family for family in groups if family), tuple(differences))
+    return Changes(tuple(operations), _address_operations(target, steps), tuple(differences))
 
 
 def _checksum_differences(link: Link, attributes: Attributes) -> list[str]:
@@ -120,20 +114,44 @@ def _checksum_differences(link: Link, attributes: Attributes) -> list[str]:
     ]
 
 
-def _address_differences(
-    have: tuple[IPInterface, ...], wanted: tuple[IPInterface, ...], steps: Iterable[AddressStep]
-) -> list[str]:
-    differences = []
-    for step in steps:
-        if step.action == "add" and step.address not in have:
-            differences.append(f"address {step.address} is missing")
-        elif step.action == "delete":
-            problem = "not in its place" if step.address in wanted else "not wanted"
-            differences.append(f"address {step.address} is {problem}")
-    return differences
+def _address_differences(link: Link, wanted: Sequence[IPInterface], steps: AddressSteps) -> Iterator[str]:
+    """Yield in words what is to be changed; an address that somebody else has is told of where it is tried again."""
+    there = {address.interface: address for address in link.addresses if address.peer is None}
+    for step in (*steps.ipv4, *steps.ipv6):
+        if step.action == "add" and step.address not in there:
+            yield f"address {step.address} is missing"
+        elif step.action == "delete" and step.peer is not None:
+            yield f"address {step.address} peer {step.peer} is not wanted"
+        elif step.action == "delete" and step.address not in wanted:
+            yield f"address {step.address} is not wanted"
+        elif step.action == "delete" and step.address is not None:
+            odd = oddities(there[step.address])
+            yield (
+                f"address {step.address} has {', '.join(odd)}" if odd else f"address {step.address} is not in its place"
+            )
+    for step in steps.replaced:
+        if step.address is not None:
+            yield f"address {step.address} has {', '.join(oddities(there[step.address]))}"
+
+
+def _address_operations(target: Target, steps: AddressSteps) -> tuple[tuple[tuple[LinkOperation, ...], ...], ...]:
+    """Return operations in groups: for each family, and for each address that has nothing to do with the others."""
+    families = [
+        tuple(tuple(_operation(target, step) for step in same) for _, same in groupby(family, key=attrgetter("action")))
+        for family in (steps.ipv4, steps.ipv6)
+    ]
+    single = [((_operation(target, step),),) for step in steps.replaced]
+    again = [((RenewAddress(target, address),),) for address in steps.contested]
+    return tuple(family for family in (*families, *single, *again) if family)
 
 
 def _operation(target: Target, step: AddressStep) -> LinkOperation:
     if step.address is None:
         return PromoteSecondaries(target)
-    return (AddAddress if step.action == "add" else DeleteAddress)(target, step.address)
+    match step.action:
+        case "add":
+            return AddAddress(target, step.address)
+        case "replace":
+            return ReplaceAddress(target, step.address)
+        case _:
+            return DeleteAddress(target, step.address, step.peer)

@@ -217,14 +217,15 @@ class Index:
         if (before is None) != (links is None):
             self.doubtful.add(namespace)
             self._touch_namespace(namespace)
-        for ifindex in (before or {}).keys() | (links or {}).keys():
-            self._change_link((before or {}).get(ifindex), (links or {}).get(ifindex))
+        after = {ifindex: link.with_contested((before or {}).get(ifindex)) for ifindex, link in (links or {}).items()}
+        for ifindex in (before or {}).keys() | after.keys():
+            self._change_link((before or {}).get(ifindex), after.get(ifindex))
         self.agenda.release(namespace)
         if links is None:
             self._links.pop(namespace, None)
             self._catch_up(namespace)
             return
-        self._links[namespace] = dict(links)
+        self._links[namespace] = after
         self._looked_at.add(namespace)
         self._current.add(namespace)
         if self.unreachable.pop(namespace, None) is not None:
@@ -234,11 +235,12 @@ class Index:
         links = self._links.get(id.namespace)
         if links is None:
             return  # a late word from a namespace that is no longer listened to
-        self._change_link(links.get(id.ifindex), link)
+        before = links.get(id.ifindex)
         if link is None:
             links.pop(id.ifindex, None)
         else:
-            links[id.ifindex] = link
+            link = links[id.ifindex] = link.with_contested(before)
+        self._change_link(before, link)
 
     def _change_link(self, before: Link | None, after: Link | None) -> None:
         if before is after or before == after:

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from functools import lru_cache
 from ipaddress import IPv4Interface, IPv6Interface
-from socket import AF_INET, AF_INET6, inet_pton
 from typing import Annotated, Any, Literal, NewType, Self
 
 from pydantic import (
     AfterValidator,
     Field,
-    PlainValidator,
     TypeAdapter,
     ValidationError,
     ValidationInfo,
@@ -26,6 +23,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
+from ifagent.core.address_values import AddressField, check_addresses
 from ifagent.errors import FieldError, InvalidInterface
 
 Name = str
@@ -131,71 +129,6 @@ def _check_mtu(value: int, info: ValidationInfo) -> int:
     if value and value not in allowed:
         raise ValueError(f"{value} is out of range, use {allowed.start} to {allowed.stop - 1} bytes or 0")
     return value
-
-
-@lru_cache(maxsize=1 << 16)
-def interned(version: int, address: int, prefix: int) -> IPInterface:
-    """Return an address with its prefix: mostly the same object for the same one, so cheap to compare and to keep."""
-    return (IPv4Interface if version == 4 else IPv6Interface)((address, prefix))
-
-
-def _parse_address(value: object) -> IPInterface:
-    if isinstance(value, IPv4Interface | IPv6Interface):
-        return _shared(value)
-    if not isinstance(value, str):
-        raise ValueError("an address is a string such as 192.168.22.1/24")  # noqa: TRY004 pydantic wants ValueError
-    text = value.strip()
-    return _parse_usual(text) or _parse_unusual(text)
-
-
-def _parse_usual(text: str) -> IPInterface | None:
-    """Parse an address with its prefix length by the C library, many times faster than ``ipaddress`` does."""
-    address, _, prefix = text.partition("/")
-    family, version, bits = (AF_INET6, 6, 128) if ":" in address else (AF_INET, 4, 32)
-    if not (prefix.isascii() and prefix.isdecimal() and len(prefix) <= 3 and int(prefix) <= bits):
-        return None
-    try:
-        packed = inet_pton(family, address)
-    except (OSError, ValueError):
-        return None
-    return interned(version, int.from_bytes(packed), int(prefix))
-
-
-def _parse_unusual(text: str) -> IPInterface:
-    """Parse anything that stands for an address, without a prefix length or with a mask too."""
-    try:
-        # Not ip_interface(), which tries IPv4 first and so has an error made for every IPv6 address.
-        return _shared((IPv6Interface if ":" in text else IPv4Interface)(text))
-    except ValueError:
-        raise ValueError(f"{text!r} is not an address such as 192.168.22.1/24 or 2001:db8::1/64") from None
-
-
-def _shared(value: IPInterface) -> IPInterface:
-    if isinstance(value, IPv6Interface) and value.scope_id is not None:
-        return value  # to be refused
-    return interned(value.version, int(value), value.network.prefixlen)
-
-
-def _check_address(value: IPInterface) -> IPInterface:
-    if isinstance(value, IPv6Interface) and value.scope_id is not None:
-        raise ValueError(f"{value}: leave out the scope after %, the interface itself is the scope")
-    if not int(value) or value.is_multicast:
-        raise ValueError(f"{value} cannot be an interface's own address")
-    return value
-
-
-def _check_addresses(values: tuple[IPInterface, ...]) -> tuple[IPInterface, ...]:
-    seen: set[object] = set()
-    for value in values:
-        # The kernel keeps one IPv6 address once, whatever its prefix; IPv4 may have it twice.
-        key = int(value) if value.version == 6 else value
-        if key in seen:
-            raise ValueError(f"{value} is listed twice")
-        seen.add(key)
-    return values
-
-
-AddressField = Annotated[IPv4Interface | IPv6Interface, PlainValidator(_parse_address), AfterValidator(_check_address)]
 
 
 class NamespaceType(StrEnum):
@@ -340,7 +273,7 @@ class Interface:
     description: Annotated[str, Field(max_length=4096)] = ""
     enabled: bool = False
     ip_addresses: Annotated[
-        tuple[AddressField, ...], Field(max_length=MAX_ADDRESSES), AfterValidator(_check_addresses)
+        tuple[AddressField, ...], Field(max_length=MAX_ADDRESSES), AfterValidator(check_addresses)
     ] = ()
     phys_address: Annotated[str, AfterValidator(_check_mac)] = ""
     mtu: Annotated[int, Field(strict=True), AfterValidator(_check_mtu)] = 0
@@ -356,6 +289,10 @@ class Interface:
                 check_host_name(self.name, loopback=isinstance(self.kind, Existing))
             except ValueError as error:
                 raise _wrong("host_if_name", f"{error}; the name cannot serve as host name, set one") from None
+        if self.host_name != LOOPBACK_NAME:
+            for place, address in enumerate(self.ip_addresses):
+                if address.version == 6 and int(address) == 1:
+                    raise _wrong(f"ip_addresses[{place}]", f"only the loopback link can have the address {address}")
         if isinstance(self.kind, Veth) and self.kind.peer_if_name == self.name:
             raise _wrong("veth.peer_if_name", "an interface cannot be its own peer")
         return self

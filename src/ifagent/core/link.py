@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import NamedTuple, NewType
@@ -14,6 +14,14 @@ NsId = NewType("NsId", int)
 
 IFA_F_DADFAILED = 0x08
 """Duplicate address detection has found another holder of an IPv6 address."""
+
+IFA_F_TENTATIVE = 0x40
+"""Duplicate address detection has not ended yet."""
+
+RT_SCOPE_HOST = 254
+"""The scope of addresses that are good on this host only."""
+
+_LOOPBACK_NET = 127
 
 LOOPBACK_ADDRESSES = frozenset({IPv4Interface("127.0.0.1/8"), IPv6Interface("::1/128")})
 """What the kernel gives the loopback link when it comes up."""
@@ -48,19 +56,34 @@ class LinkId(NamedTuple):
 class Address:
     """One address on a link.
 
-    ``flags`` are ``IFA_F_*``; ``made_by_kernel`` is true for automatic fe80 addresses. ``peer`` is the other end's
-    address where that was given (``ip addr add ADDRESS peer PEER``): the agent makes no such addresses.
+    ``flags`` are ``IFA_F_*``; ``made_by_kernel`` is true for what the kernel makes by itself or because a router says
+    so: automatic fe80 addresses, those of ``lo``, and those of SLAAC with the temporary ones. The rest is about what
+    the agent never gives an address, and is as here where nobody else does. ``peer`` is the other end's address
+    (``ip addr add ADDRESS peer PEER``). ``scope`` is ``RT_SCOPE_*`` where it is not the usual one of such an IPv4
+    address, ``broadcast`` its broadcast address where that is not the last of the subnet. ``lasts`` is false if one of
+    its lifetimes ends. ``metric`` is that of the route to its subnet. ``contested`` is true from when somebody else was
+    found to have it until a later detection of duplicates has ended well.
     """
 
     interface: IPInterface
     flags: int = 0
     made_by_kernel: bool = False
     peer: IPv4Address | IPv6Address | None = None
+    scope: int | None = None
+    broadcast: IPv4Address | None = None
+    lasts: bool = True
+    metric: int = 0
+    contested: bool = False
 
     @property
     def is_duplicate(self) -> bool:
         """True if somebody else on the link has it, as far as IPv6 looks for that: it is there and not used."""
-        return bool(self.flags & IFA_F_DADFAILED)
+        return self.contested or bool(self.flags & IFA_F_DADFAILED)
+
+
+def usual_scope(interface: IPInterface) -> int:
+    """Return the scope that an address gets unless somebody says otherwise; IPv6 takes no other."""
+    return RT_SCOPE_HOST if interface.version == 4 and int(interface) >> 24 == _LOOPBACK_NET else 0
 
 
 class Duplex(IntEnum):
@@ -118,6 +141,22 @@ class Link:
     speed: Speed = UNKNOWN_SPEED
     checksums: Checksums | None = None
     addresses: tuple[Address, ...] = ()
+
+    def with_contested(self, before: Link | None) -> Link:
+        """Return this link with the duplicates of ``before`` as contested as long as they are looked for again."""
+        known = {a.interface for a in before.addresses if a.is_duplicate} if before else None
+        if not known:
+            return self
+        addresses = tuple(
+            replace(a, contested=True) if a.interface in known and a.flags & IFA_F_TENTATIVE else a
+            for a in self.addresses
+        )
+        return replace(self, addresses=addresses)
+
+    def surroundings(self, peer: Link | None) -> object:
+        """Return what has to be different for duplicates to be found no more; ``peer`` is the other end of a veth."""
+        there = None if peer is None else (peer.up, peer.mac, tuple(address.interface for address in peer.addresses))
+        return self.up, self.carrier, self.mac, self.master, self.peer, there
 
     def __str__(self) -> str:
         """Host name, kind and ifindex, for messages."""

@@ -145,6 +145,21 @@ class AddAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplaceAddress:
+    """Give an address that is there what :class:`AddAddress` gives one, as far as the kernel changes that in place.
+
+    Of IPv4 that is the lifetimes and the metric, of IPv6 the lifetimes and the flags.
+    """
+
+    target: Target
+    address: IPInterface
+
+    def __str__(self) -> str:
+        """Say what it does."""
+        return f"replace {self.address} on {self.target}"
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteAddress:
     """Take one address off a link; ``peer`` is the other end's where the address has one."""
 
@@ -155,6 +170,21 @@ class DeleteAddress:
     def __str__(self) -> str:
         """Say what it does."""
         return f"delete {self.address} from {self.target}"
+
+
+@dataclass(frozen=True, slots=True)
+class RenewAddress:
+    """Take an IPv6 address off a link and add it again at once, so that the kernel looks for duplicates anew.
+
+    That the kernel accepts it says nothing: what it finds is told of the address a second or two later.
+    """
+
+    target: Target
+    address: IPInterface
+
+    def __str__(self) -> str:
+        """Say what it does."""
+        return f"look for duplicates of {self.address} on {self.target} again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +217,8 @@ class DeleteLink:
         return f"delete {self.target}"
 
 
-LinkOperation = SetLink | SetChecksums | MoveLink | AddAddress | DeleteAddress | PromoteSecondaries | DeleteLink
+AddressOperation = AddAddress | ReplaceAddress | DeleteAddress | RenewAddress | PromoteSecondaries
+LinkOperation = SetLink | SetChecksums | MoveLink | AddressOperation | DeleteLink
 Operation = CreateNamespace | RemoveNamespace | CreateVeth | LinkOperation
 
 

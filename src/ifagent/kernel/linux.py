@@ -44,7 +44,7 @@ from ifagent.kernel.looks import Looks
 from ifagent.kernel.monitor import Monitor
 from ifagent.kernel.names import INTERVAL, NameWatch
 from ifagent.kernel.namespaces import list_namespaces, remove_left_overs
-from ifagent.kernel.requests import encode
+from ifagent.kernel.requests import encode_all
 from ifagent.kernel.running import GATHER, PAUSE, THREADS, Running, change_name, do, find_sweeps, send
 from ifagent.kernel.threads import off_loop
 from ifagent.kernel.uplinks import find_uplinks
@@ -163,7 +163,7 @@ class LinuxKernel:
                     running.monitor.expect(namespace)
         fds = {namespace: lane.fd for namespace, lane in self._lanes.items()}
         encoded = {
-            place: encode(operation, fds=fds, ifindexes=_ifindexes_for(operation, running.ifindexes))
+            place: encode_all(operation, fds=fds, ifindexes=_ifindexes_for(operation, running.ifindexes))
             for place, operation in requests
             if not isinstance(operation, SetChecksums)
         }

@@ -7,21 +7,29 @@ bytes are, nothing but :class:`MalformedMessage` is raised.
 from __future__ import annotations
 
 from functools import lru_cache
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 from typing import Final, NamedTuple
 
+from ifagent.core.address_values import interned
 from ifagent.core.counters import LinkCounters
-from ifagent.core.interface import HostName, interned
-from ifagent.core.link import LOOPBACK_ADDRESSES, LOOPBACK_IFINDEX, Address, OperState
+from ifagent.core.interface import HostName, IPInterface
+from ifagent.core.link import LOOPBACK_ADDRESSES, LOOPBACK_IFINDEX, Address, OperState, usual_scope
 from ifagent.kernel.attributes import MalformedMessage, Reader
 from ifagent.kernel.rtnetlink import (
     AF_INET,
     AF_INET6,
     HEADER,
     IFA_ADDRESS,
+    IFA_BROADCAST,
+    IFA_CACHEINFO,
+    IFA_F_MANAGETEMPADDR,
+    IFA_F_PERMANENT,
+    IFA_F_TEMPORARY,
     IFA_FLAGS,
+    IFA_LIFETIMES,
     IFA_LOCAL,
     IFA_PROTO,
+    IFA_RT_PRIORITY,
     IFADDR,
     IFF_UP,
     IFINFO,
@@ -42,6 +50,7 @@ from ifagent.kernel.rtnetlink import (
     IFLA_STATS_LINK_64,
     IFLA_WIRELESS,
     IFSTATS,
+    INFINITY_LIFE_TIME,
     LINK_STATS,
     NETNSA_CURRENT_NSID,
     NETNSA_NSID,
@@ -235,8 +244,9 @@ def parse_address(data: bytes, message: Message, *, tells_maker: bool = True) ->
     """Return the address of an ``RTM_NEWADDR`` or ``RTM_DELADDR``; ``None`` for a family that is not IP.
 
     ``tells_maker`` says whether this kernel has ``IFA_PROTO`` (5.18); on older ones a link-local IPv6
-    address with prefix 64 is taken for the kernel's own. So are the two of ``lo`` that it always has, whoever gave
-    them back. Raises :class:`MalformedMessage`.
+    address with prefix 64 is taken for the kernel's own, and what has temporary addresses made beside it and a
+    lifetime for a router's. Temporary addresses are the kernel's in any case, and so are the two of ``lo`` that it
+    always has, whoever gave them back. Raises :class:`MalformedMessage`.
     """
     if message.end - message.start < IFADDR.size:
         raise MalformedMessage("an address message without its header")
@@ -245,19 +255,58 @@ def parse_address(data: bytes, message: Message, *, tells_maker: bool = True) ->
         return None
     size, version = _ADDRESS_SIZES[family]
     attributes = _ANY.read(data, message.start + IFADDR.size, message.end)
-    far = attributes.get(IFA_ADDRESS) or attributes.get(IFA_LOCAL, b"")
-    local = attributes.get(IFA_LOCAL) or far
+    local = attributes.get(IFA_LOCAL) or attributes.get(IFA_ADDRESS, b"")
+    # The kernel leaves out the far address of IPv4 where that is 0.0.0.0.
+    far = attributes.get(IFA_ADDRESS) or (bytes(size) if family == AF_INET else local)
     if len(far) != size or len(local) != size or prefix > size * 8:
         raise MalformedMessage(f"an address of {len(local)} bytes with prefix {prefix}")
     if IFA_FLAGS in attributes:
         flags = _number(attributes[IFA_FLAGS])
     interface = interned(version, int.from_bytes(local), prefix)
-    automatic = attributes.get(IFA_PROTO, b"") in _KERNEL_MADE
-    if not tells_maker:
-        automatic = family == AF_INET6 and interface.ip.is_link_local and prefix == 64
-    automatic = automatic or (ifindex == LOOPBACK_IFINDEX and interface in LOOPBACK_ADDRESSES)
-    peer = None if far == local else ip_address(far)
-    return AddressMessage(ifindex, family, Address(interface, flags, automatic, peer), int.from_bytes(far), scope)
+    if family == AF_INET6:
+        automatic = _is_automatic(interface, flags, attributes.get(IFA_PROTO, b""), tells_maker=tells_maker)
+    else:
+        automatic = attributes.get(IFA_PROTO, b"") in _KERNEL_MADE
+    address = Address(
+        interface,
+        flags,
+        made_by_kernel=automatic or (ifindex == LOOPBACK_IFINDEX and interface in LOOPBACK_ADDRESSES),
+        peer=None if far == local else ip_address(far),
+        scope=None if family == AF_INET6 or scope == usual_scope(interface) else scope,
+        broadcast=_unusual_broadcast(attributes.get(IFA_BROADCAST), far, prefix),
+        lasts=_lasts(attributes.get(IFA_CACHEINFO)),
+        metric=_number(attributes.get(IFA_RT_PRIORITY)),
+    )
+    return AddressMessage(ifindex, family, address, int.from_bytes(far), scope)
+
+
+def _is_automatic(interface: IPInterface, flags: int, maker: bytes, *, tells_maker: bool) -> bool:
+    """Tell whether the kernel has made an IPv6 address by itself or because a router says so."""
+    if maker in _KERNEL_MADE or flags & IFA_F_TEMPORARY:
+        return True
+    if tells_maker:
+        return False
+    advertised = flags & IFA_F_MANAGETEMPADDR and not flags & IFA_F_PERMANENT
+    return bool(advertised) or (interface.ip.is_link_local and interface.network.prefixlen == 64)
+
+
+def _unusual_broadcast(payload: bytes | None, far: bytes, prefix: int) -> IPv4Address | None:
+    """Return a broadcast address unless it is the last one of the subnet."""
+    if payload is None or len(far) != 4:
+        return None
+    if len(payload) != len(far):
+        raise MalformedMessage(f"a broadcast address of {len(payload)} bytes")
+    last = int.from_bytes(far) | (1 << 32 - prefix) - 1
+    return None if int.from_bytes(payload) == last else IPv4Address(payload)
+
+
+def _lasts(payload: bytes | None) -> bool:
+    """Tell whether an address has no end of either lifetime."""
+    if payload is None:
+        return True
+    if len(payload) < IFA_LIFETIMES.size:
+        raise MalformedMessage(f"lifetimes of {len(payload)} bytes")
+    return all(seconds == INFINITY_LIFE_TIME for seconds in IFA_LIFETIMES.unpack_from(payload))
 
 
 def parse_nsid(data: bytes, message: Message) -> NsIdMessage:

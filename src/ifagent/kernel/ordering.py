@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ifagent.core.link import Address
+from ifagent.core.address_lists import MAX_IPV6_SCOPE, ipv6_scope
+from ifagent.core.link import IFA_F_TENTATIVE
 from ifagent.kernel.messages import AddressMessage
-from ifagent.kernel.rtnetlink import AF_INET, IFA_F_SECONDARY, IFA_F_TENTATIVE
+from ifagent.kernel.rtnetlink import AF_INET, IFA_F_SECONDARY
 
 _IPV4_BITS = 32
-_LINK_LOCAL, _SITE_LOCAL = 0xFE80 >> 6, 0xFEC0 >> 6
-_SCOPES = _SCOPE_LINK, _SCOPE_SITE, _SCOPE_GLOBAL = range(3)
-"""From the last to the first that the kernel lists."""
 
 
 class AddressList:
@@ -32,7 +30,7 @@ class AddressList:
         """Start with what a listing says, in its order."""
         self._messages: dict[int, AddressMessage] = {}
         self._order: list[int] = []
-        self._in_scope = [0] * len(_SCOPES)
+        self._in_scope = [0] * (MAX_IPV6_SCOPE + 1)
         for message in messages:
             self.append(message)
 
@@ -55,7 +53,7 @@ class AddressList:
         if new.family == AF_INET:
             self._put(self._ipv4_place(new), new)
             return True
-        scope = _ipv6_scope(new.address)
+        scope = _scope(new)
         sure = bool(new.address.flags & IFA_F_TENTATIVE) or not self._in_scope[scope]
         before = (n for s, n in enumerate(self._in_scope) if s > scope or (s == scope and not newest_first))
         self._put(sum(before), new)
@@ -71,13 +69,13 @@ class AddressList:
         if gone.family == AF_INET and not have.address.flags & IFA_F_SECONDARY:
             self._promote(at)
         del self._order[at], self._messages[key]
-        self._in_scope[_ipv6_scope(have.address)] -= 1
+        self._in_scope[_scope(have)] -= 1
 
     def _put(self, place: int, message: AddressMessage) -> None:
         key = _key(message)
         if key not in self._messages:
             self._order.insert(place, key)
-            self._in_scope[_ipv6_scope(message.address)] += 1
+            self._in_scope[_scope(message)] += 1
         self._messages[key] = message
 
     def _promote(self, at: int) -> None:
@@ -117,12 +115,6 @@ def _key(message: AddressMessage) -> int:
     return subnet << _IPV4_BITS | int(interface)
 
 
-def _ipv6_scope(address: Address) -> int:
-    """Return the scope by which the kernel sorts (``ipv6_addr_src_scope``); the same for all of IPv4."""
-    if address.interface.version == 6:
-        number = int(address.interface)
-        if number >> 118 == _LINK_LOCAL or number == 1:  # ::1 is the loopback address
-            return _SCOPE_LINK
-        if number >> 118 == _SITE_LOCAL:
-            return _SCOPE_SITE
-    return _SCOPE_GLOBAL
+def _scope(message: AddressMessage) -> int:
+    """Return the scope by which the kernel sorts; the same for all of IPv4."""
+    return 0 if message.family == AF_INET else ipv6_scope(int(message.address.interface))

@@ -1,4 +1,4 @@
-"""Operations as rtnetlink requests: one frozen operation, one message. Pure."""
+"""Operations as rtnetlink requests: one frozen operation, one message, two where an address is renewed. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address
 from typing import Final, assert_never
 
 from ifagent.core.interface import HostName, IPInterface
-from ifagent.core.link import NsId
+from ifagent.core.link import NsId, usual_scope
 from ifagent.core.operations import (
     AddAddress,
     CreateVeth,
@@ -16,6 +16,8 @@ from ifagent.core.operations import (
     MoveLink,
     Place,
     PromoteSecondaries,
+    RenewAddress,
+    ReplaceAddress,
     SetLink,
     Target,
     VethEnd,
@@ -56,9 +58,9 @@ from ifagent.kernel.rtnetlink import (
     NLM_F_CREATE,
     NLM_F_DUMP,
     NLM_F_EXCL,
+    NLM_F_REPLACE,
     NLM_F_REQUEST,
     ROUTE,
-    RT_SCOPE_HOST,
     RTA_DST,
     RTEXT_FILTER_SKIP_STATS,
     RTGEN,
@@ -79,12 +81,25 @@ from ifagent.kernel.rtnetlink import (
 
 _SEQUENCE_OFFSET: Final = 8
 
-RtnetlinkOperation = CreateVeth | SetLink | MoveLink | AddAddress | DeleteAddress | PromoteSecondaries | DeleteLink
+OneRequest = (
+    CreateVeth | SetLink | MoveLink | AddAddress | ReplaceAddress | DeleteAddress | PromoteSecondaries | DeleteLink
+)
+RtnetlinkOperation = OneRequest | RenewAddress
 """The operations on links that are asked for over rtnetlink."""
 
 
-def encode(  # noqa: PLR0911 one for each operation
+def encode_all(
     operation: RtnetlinkOperation, *, fds: Mapping[NsId, int], ifindexes: tuple[int, int] = (0, 0)
+) -> tuple[bytes, ...]:
+    """Return the requests of one operation, to be sent in this order, as :func:`encode` does."""
+    if isinstance(operation, RenewAddress):
+        target, address = operation.target, operation.address
+        return encode(DeleteAddress(target, address), fds=fds), encode(AddAddress(target, address), fds=fds)
+    return (encode(operation, fds=fds, ifindexes=ifindexes),)
+
+
+def encode(  # noqa: PLR0911 one for each operation
+    operation: OneRequest, *, fds: Mapping[NsId, int], ifindexes: tuple[int, int] = (0, 0)
 ) -> bytes:
     """Return one request with sequence number 0, to be sent inside the namespace of the operation's link.
 
@@ -103,6 +118,8 @@ def encode(  # noqa: PLR0911 one for each operation
             return _request(RTM_NEWLINK, body)
         case AddAddress(target=target, address=address):
             return _request(RTM_NEWADDR, _address(target, address), flags=NLM_F_CREATE | NLM_F_EXCL)
+        case ReplaceAddress(target=target, address=address):
+            return _request(RTM_NEWADDR, _address(target, address), flags=NLM_F_REPLACE)
         case DeleteAddress(target=target, address=address, peer=peer):
             return _request(RTM_DELADDR, _address(target, address, peer))
         case PromoteSecondaries(target=target):
@@ -239,10 +256,8 @@ def _set_link(operation: SetLink) -> bytes:
 
 def _address(target: Target, address: IPInterface, peer: IPv4Address | IPv6Address | None = None) -> bytes:
     """Return what adds or deletes an address: no broadcast address, the scope as ``ip address`` chooses it."""
-    ipv4 = isinstance(address, IPv4Interface)
-    scope = RT_SCOPE_HOST if ipv4 and address.ip.is_loopback else 0
-    family = AF_INET if ipv4 else AF_INET6
-    body = IFADDR.pack(family, address.network.prefixlen, 0, scope, _ifindex(target))
+    family = AF_INET if isinstance(address, IPv4Interface) else AF_INET6
+    body = IFADDR.pack(family, address.network.prefixlen, 0, usual_scope(address), _ifindex(target))
     return body + _attribute(IFA_LOCAL, address.packed) + _attribute(IFA_ADDRESS, (peer or address).packed)
 
 

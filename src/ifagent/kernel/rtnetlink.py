@@ -31,6 +31,7 @@ NLM_F_DUMP_INTR: Final = 0x10
 NLM_F_DUMP: Final = 0x300
 NLM_F_CAPPED: Final = 0x100
 NLM_F_ACK_TLVS: Final = 0x200
+NLM_F_REPLACE: Final = 0x100
 NLM_F_EXCL: Final = 0x200
 NLM_F_CREATE: Final = 0x400
 NLMSGERR_ATTR_MSG: Final = 1
@@ -72,11 +73,15 @@ RTA_OIF: Final = 4
 
 IFA_ADDRESS: Final = 1
 IFA_LOCAL: Final = 2
+IFA_BROADCAST: Final = 4
+IFA_CACHEINFO: Final = 6
 IFA_FLAGS: Final = 8
+IFA_RT_PRIORITY: Final = 9
 IFA_PROTO: Final = 11
 IFA_F_SECONDARY: Final = 0x01
-IFA_F_TENTATIVE: Final = 0x40
-RT_SCOPE_HOST: Final = 254
+IFA_F_TEMPORARY: Final = 0x01
+IFA_F_PERMANENT: Final = 0x80
+IFA_F_MANAGETEMPADDR: Final = 0x100
 
 NETNSA_NSID: Final = 1
 NETNSA_FD: Final = 3
@@ -95,6 +100,11 @@ IFADDR: Final = Struct("=BBBBi")
 
 ROUTE: Final = Struct("=BBBBBBBBI")
 """``struct rtmsg``: family, prefix lengths of destination and source, TOS, table, protocol, scope, type, flags."""
+
+IFA_LIFETIMES: Final = Struct("=II")
+"""What ``struct ifa_cacheinfo`` begins with: the preferred and the valid lifetime in seconds."""
+
+INFINITY_LIFE_TIME: Final = 0xFFFFFFFF
 
 IFSTATS: Final = Struct("=BxxxII")
 """``struct if_stats_msg``: family, ifindex, which statistics as bits."""

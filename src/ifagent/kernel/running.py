@@ -89,7 +89,7 @@ async def do(
 
 
 def send(
-    operations: Sequence[Operation], encoded: Mapping[int, bytes], steps: Sequence[Step], lanes: Sequence[Lane]
+    operations: Sequence[Operation], encoded: Mapping[int, Sequence[bytes]], steps: Sequence[Step], lanes: Sequence[Lane]
 ) -> dict[int, Outcome]:
     """Have the requests of one job carried out, in a worker thread; what is no message comes after the messages."""
     outcomes: dict[int, Outcome] = {}
@@ -99,10 +99,11 @@ def send(
             acks = lane.sweep([op.target.ifindex or 0 for op in deletions], deletions[0].group)
             outcomes |= {p: Outcome(operations[p], *ack) for p, ack in zip(step.places, acks, strict=True)}
             continue
-        messages = [place for place in step.places if place in encoded]
-        acks = lane.request([encoded[place] for place in messages])
-        for place, ack in zip(messages, acks, strict=True):
-            outcomes[place] = _outcome(operations[place], encoded[place], ack, lane)
+        messages = [(place, message) for place in step.places for message in encoded.get(place, ())]
+        acks = lane.request([message for _, message in messages])
+        for (place, message), ack in zip(messages, acks, strict=True):
+            if place not in outcomes or not outcomes[place].errno:
+                outcomes[place] = _outcome(operations[place], message, ack, lane)
         for place in step.places:
             operation = operations[place]
             if isinstance(operation, SetChecksums):

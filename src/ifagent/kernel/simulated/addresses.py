@@ -1,68 +1,81 @@
 """How Linux keeps the addresses of a link; every rule measured.
 
-IPv4: the primaries of all subnets in the order they came (127.0.0.0/8 before others), then the secondaries. IPv6:
-from wide scopes to narrow, newest first in each.
+IPv4: the primaries of all subnets by scope (127.0.0.0/8 is of host scope, the narrowest, which comes first) and in the
+order they came, then the secondaries. IPv6: from wide scopes to narrow, newest first in each.
 """
 
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, IPv6Network
 
+from ifagent.core.address_lists import Key, ipv4_key, ipv6_scope
 from ifagent.core.interface import IPInterface
-from ifagent.core.link import LOOPBACK_ADDRESSES, LOOPBACK_IFINDEX, Address
+from ifagent.core.link import LOOPBACK_ADDRESSES, LOOPBACK_IFINDEX, Address, usual_scope
 from ifagent.kernel.simulated.records import Refused, WorldLink
 
 IFA_F_SECONDARY = 0x01
+IFA_F_DEPRECATED = 0x20
 IFA_F_PERMANENT = 0x80
+IFA_F_NOPREFIXROUTE = 0x200
 MIN_IPV6_MTU = 1280
+_GIVEN_FLAGS = 0x02 | 0x10 | 0x100 | IFA_F_NOPREFIXROUTE
+"""What somebody who adds an address may ask for: nodad, home, mngtmpaddr, noprefixroute."""
+
 _UNSPECIFIED = IPv6Address("::")
 _LOOPBACK = IPv6Interface("::1/128")
 _MULTICAST = IPv6Network("ff00::/8")
-_LINK_LOCAL = IPv6Network("fe80::/10")
-_SITE_LOCAL = IPv6Network("fec0::/10")
 
 
-def add_address(link: WorldLink, interface: IPInterface) -> None:
-    """Add an address where the kernel puts it in its list."""
-    if isinstance(interface, IPv6Interface):
-        _add_ipv6(link, interface)
+def add_address(link: WorldLink, address: Address) -> None:
+    """Add an address where the kernel puts it in its list; its flags and all the rest are as somebody asks for."""
+    if isinstance(address.interface, IPv6Interface):
+        _add_ipv6(link, _given(link, replace(address, scope=None, broadcast=None)))
     else:
-        _add_ipv4(link, interface)
+        flags = address.flags & (IFA_F_DEPRECATED | IFA_F_NOPREFIXROUTE)
+        _add_ipv4(link, _given(link, replace(address, flags=flags)))
 
 
-def delete_address(link: WorldLink, interface: IPInterface) -> None:
-    """Delete an address; with the primary of an IPv4 subnet its secondaries go too."""
-    addresses = link.ipv6 if isinstance(interface, IPv6Interface) else link.ipv4
-    if addresses is link.ipv6 and link.mtu < MIN_IPV6_MTU:
-        raise Refused(errno.ENXIO, "IPv6 is disabled on this device")
-    address = next((a for a in addresses if a.interface == interface), None)
-    if address is None:
-        raise Refused(errno.EADDRNOTAVAIL, f"ipv{interface.version}: address not found")
-    addresses.remove(address)
-    if addresses is link.ipv4 and not address.flags & IFA_F_SECONDARY:
-        _lose_primary(link, interface)
+def replace_address(link: WorldLink, interface: IPInterface) -> None:
+    """Take from an address what somebody has asked for, as far as Linux changes that in place; else add it.
 
-
-def _lose_primary(link: WorldLink, gone: IPInterface) -> None:
-    """Have the first secondary of a subnet take the place of its primary, behind the others; or lose them all."""
-    secondaries = [a for a in link.ipv4 if a.interface.network == gone.network]
-    if not link.promotes or not secondaries:
-        link.ipv4 = [a for a in link.ipv4 if a not in secondaries]
+    Of IPv4 it changes lifetimes and the metric, of IPv6 lifetimes and flags; a peer, a scope and a broadcast address
+    stay.
+    """
+    found = _find(link, Address(interface))
+    if found is None:
+        add_address(link, Address(interface))
         return
-    heir = secondaries[0]
-    link.ipv4.remove(heir)
-    primaries = [a.interface.ip for a in link.ipv4 if not a.flags & IFA_F_SECONDARY]
-    before = sum(ip.is_loopback or not gone.ip.is_loopback for ip in primaries)
-    link.ipv4.insert(before, replace(heir, flags=heir.flags & ~IFA_F_SECONDARY))
+    addresses, place = found
+    have = addresses[place]
+    if interface.version == 4:
+        addresses[place] = replace(have, flags=have.flags & ~IFA_F_DEPRECATED, lasts=True, metric=0)
+    else:
+        flags = have.flags & ~(_GIVEN_FLAGS | IFA_F_DEPRECATED)
+        addresses[place] = replace(have, flags=flags, lasts=True, made_by_kernel=_is_of_loopback(link, interface))
+
+
+def delete_address(link: WorldLink, address: Address) -> None:
+    """Delete an address; with the primary of an IPv4 subnet its secondaries go too."""
+    interface = address.interface
+    if interface.version == 6 and link.mtu < MIN_IPV6_MTU:
+        raise Refused(errno.ENXIO, "IPv6 is disabled on this device")
+    found = _find(link, address)
+    if found is None:
+        raise Refused(errno.EADDRNOTAVAIL, f"ipv{interface.version}: address not found")
+    addresses, place = found
+    gone = addresses.pop(place)
+    if interface.version == 4 and not gone.flags & IFA_F_SECONDARY:
+        _lose_primary(link, gone)
 
 
 def make_loopback_ipv4(link: WorldLink) -> None:
     """Give ``lo`` its address, as coming up does."""
     with suppress(Refused):  # it is there already
-        _add_ipv4(link, IPv4Interface("127.0.0.1/8"))
+        _add_ipv4(link, _given(link, Address(IPv4Interface("127.0.0.1/8"))))
 
 
 def make_automatic_ipv6(link: WorldLink) -> None:
@@ -75,6 +88,11 @@ def make_automatic_ipv6(link: WorldLink) -> None:
     interface = _LOOPBACK if loopback else link_local_of(link.mac)
     if all(a.interface.ip != interface.ip for a in link.ipv6):
         _insert_ipv6(link, Address(interface, IFA_F_PERMANENT, made_by_kernel=True))
+
+
+def make_router_ipv6(link: WorldLink, address: Address) -> None:
+    """Make an address because a router says so, as told: neither its flags nor its lifetime are anybody's to ask for."""
+    _insert_ipv6(link, replace(address, made_by_kernel=True))
 
 
 def flush_ipv6(link: WorldLink) -> None:
@@ -90,49 +108,79 @@ def link_local_of(mac: str) -> IPv6Interface:
     return IPv6Interface((IPv6Address(b"\xfe\x80" + bytes(6) + interface_id), 64))
 
 
-def _add_ipv6(link: WorldLink, interface: IPv6Interface) -> None:
-    if interface.ip == _UNSPECIFIED or interface.ip in _MULTICAST:
+def _add_ipv6(link: WorldLink, address: Address) -> None:
+    ip = address.interface.ip
+    if ip == _UNSPECIFIED or ip in _MULTICAST:
         raise Refused(errno.EADDRNOTAVAIL, "ipv6: Invalid address")
     if link.mtu < MIN_IPV6_MTU:
         raise Refused(errno.EINVAL)
     loopback = link.ifindex == LOOPBACK_IFINDEX
     if link.namespace.ipv6_disabled and not loopback:
         raise Refused(errno.EACCES, "ipv6: IPv6 is disabled on this device")
-    if interface.ip == _LOOPBACK.ip and not loopback:
+    if ip == _LOOPBACK.ip and not loopback:
         raise Refused(errno.EADDRNOTAVAIL, "ipv6: Cannot assign loopback address on this device")
-    if any(a.interface.ip == interface.ip for a in link.ipv6):
+    if any(a.interface.ip == ip for a in link.ipv6):
         raise Refused(errno.EEXIST, "ipv6: address already assigned")
-    _insert_ipv6(link, _new(link, interface))
+    _insert_ipv6(link, replace(address, flags=address.flags & (_GIVEN_FLAGS | IFA_F_DEPRECATED | IFA_F_PERMANENT)))
 
 
-def _add_ipv4(link: WorldLink, interface: IPv4Interface) -> None:
-    if interface.ip.is_unspecified:
+def _add_ipv4(link: WorldLink, address: Address) -> None:
+    if address.interface.ip.is_unspecified:
         return  # the kernel says yes and does nothing
-    same_subnet = [a for a in link.ipv4 if a.interface.network == interface.network]
-    if any(a.interface == interface for a in same_subnet):
+    if _find(link, address) is not None:
         raise Refused(errno.EEXIST, "ipv4: Address already assigned")
-    if same_subnet:
-        link.ipv4.append(_new(link, interface, IFA_F_SECONDARY))
+    same_subnet = [a for a in link.ipv4 if ipv4_key(a)[:2] == ipv4_key(address)[:2]]
+    if not same_subnet:
+        link.ipv4.insert(_primaries_before(link, address), address)
         return
-    primaries = [a.interface.ip for a in link.ipv4 if not a.flags & IFA_F_SECONDARY]
-    before = sum(ip.is_loopback or not interface.ip.is_loopback for ip in primaries)
-    link.ipv4.insert(before, _new(link, interface))
+    if _scope(same_subnet[0]) != _scope(address):
+        raise Refused(errno.EINVAL, "ipv4: Invalid scope value")
+    link.ipv4.append(replace(address, flags=address.flags | IFA_F_SECONDARY))
 
 
-def _new(link: WorldLink, interface: IPInterface, flags: int = 0) -> Address:
+def _lose_primary(link: WorldLink, gone: Address) -> None:
+    """Have the first secondary of a subnet take the place of its primary, behind the others; or lose them all."""
+    secondaries = [a for a in link.ipv4 if ipv4_key(a)[:2] == ipv4_key(gone)[:2]]
+    if not link.promotes or not secondaries:
+        link.ipv4 = [a for a in link.ipv4 if a not in secondaries]
+        return
+    heir = secondaries[0]
+    link.ipv4.remove(heir)
+    link.ipv4.insert(_primaries_before(link, heir), replace(heir, flags=heir.flags & ~IFA_F_SECONDARY))
+
+
+def _primaries_before(link: WorldLink, address: Address) -> int:
+    """Return how many primaries come before a new one: those of its scope and of narrower ones, which are numbered
+    higher.
+    """
+    return sum(_scope(a) >= _scope(address) for a in link.ipv4 if not a.flags & IFA_F_SECONDARY)
+
+
+def _find(link: WorldLink, address: Address) -> tuple[list[Address], int] | None:
+    """Return the list that has an address, and its place there; IPv6 looks neither at the peer nor at the prefix's."""
+    interface = address.interface
+    key: Key | IPInterface = interface if interface.version == 6 else ipv4_key(address)
+    addresses = link.ipv6 if interface.version == 6 else link.ipv4
+    keys: Sequence[Key | IPInterface] = [a.interface if interface.version == 6 else ipv4_key(a) for a in addresses]
+    return (addresses, keys.index(key)) if key in keys else None
+
+
+def _given(link: WorldLink, address: Address) -> Address:
     """Return an address that somebody gives a link; the usual ones of ``lo`` always count as the kernel's."""
-    automatic = link.ifindex == LOOPBACK_IFINDEX and interface in LOOPBACK_ADDRESSES
-    return Address(interface, IFA_F_PERMANENT | flags, automatic)
+    flags = address.flags | (IFA_F_PERMANENT if address.lasts else 0)
+    return replace(address, flags=flags, made_by_kernel=_is_of_loopback(link, address.interface))
+
+
+def _is_of_loopback(link: WorldLink, interface: IPInterface) -> bool:
+    return link.ifindex == LOOPBACK_IFINDEX and interface in LOOPBACK_ADDRESSES
+
+
+def _scope(address: Address) -> int:
+    return usual_scope(address.interface) if address.scope is None else address.scope
 
 
 def _insert_ipv6(link: WorldLink, address: Address) -> None:
     """Insert before the others of its scope: the list runs from wide scopes to narrow, newest first in each."""
-    scope = _ipv6_scope(address.interface)
-    before = sum(_ipv6_scope(a.interface) < scope for a in link.ipv6)
+    scope = ipv6_scope(int(address.interface))
+    before = sum(ipv6_scope(int(a.interface)) > scope for a in link.ipv6)
     link.ipv6.insert(before, address)
-
-
-def _ipv6_scope(interface: IPInterface) -> int:
-    if interface.ip in _LINK_LOCAL or interface == _LOOPBACK:
-        return 2
-    return 1 if interface.ip in _SITE_LOCAL else 0

@@ -20,6 +20,8 @@ from ifagent.core.operations import (
     Place,
     PromoteSecondaries,
     RemoveNamespace,
+    RenewAddress,
+    ReplaceAddress,
     SetChecksums,
     SetLink,
     Target,
@@ -58,7 +60,7 @@ class OperationCheck:
                 self._check_target(operation.target)
                 self._check_place(operation.to)
                 self._check_host_name(operation.host_name)
-            case AddAddress() | DeleteAddress():
+            case AddAddress() | ReplaceAddress() | DeleteAddress() | RenewAddress():
                 self._check_target(operation.target)
                 self._require(isinstance(operation.address, IPv4Interface | IPv6Interface), "address")
                 # The interface has the scope, its ``ip`` has lost it.

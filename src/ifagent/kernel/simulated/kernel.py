@@ -18,7 +18,7 @@ from anyio.abc import TaskStatus
 from ifagent.core.counters import LinkCounters
 from ifagent.core.events import LinkSeen, LinksListed, NamespaceSeen, NamespacesListed
 from ifagent.core.interface import OWN_NAMESPACE, named
-from ifagent.core.link import LOOPBACK_IFINDEX, Checksums, Link, LinkId, NsId
+from ifagent.core.link import LOOPBACK_IFINDEX, Address, Checksums, Link, LinkId, NsId
 from ifagent.core.operations import (
     AddAddress,
     CreateNamespace,
@@ -31,6 +31,8 @@ from ifagent.core.operations import (
     Place,
     PromoteSecondaries,
     RemoveNamespace,
+    RenewAddress,
+    ReplaceAddress,
     SetChecksums,
     SetLink,
     Target,
@@ -294,9 +296,14 @@ class SimulatedKernel:
             case MoveLink(target, to, host_name):
                 world.move(self._find(target), self._place(to), host_name)
             case AddAddress(target, address):
-                world.add_address(self._find(target), address)
-            case DeleteAddress(target, address):
-                world.delete_address(self._find(target), address)
+                world.add_address(self._find(target), Address(address))
+            case ReplaceAddress(target, address):
+                world.replace_address(self._find(target), address)
+            case RenewAddress(target, address):
+                world.delete_address(self._find(target), Address(address))
+                world.add_address(self._find(target), Address(address))
+            case DeleteAddress(target, address, peer):
+                world.delete_address(self._find(target), Address(address, peer=peer))
             case SetChecksums(target, checksums):
                 world.set_checksums(self._find(target), checksums)
             case PromoteSecondaries(target):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address
 from typing import TypeVar
 
 from ifagent.core.interface import DEFAULT_MTU, IPInterface
-from ifagent.core.link import Checksums, LinkId, NsId
+from ifagent.core.link import Address, Checksums, LinkId, NsId
 from ifagent.errors import KernelRefused
 from ifagent.kernel.simulated.records import Refused, WorldLink
 from ifagent.kernel.simulated.world import Where, World, netns_path
@@ -114,13 +115,25 @@ class Outside:
         """Send packets of ``size`` bytes out of a link; the other end of a veth receives them."""
         self._do("send", lambda: self._find(where, host_name).send(packets, size))
 
-    def add_address(self, where: Where, host_name: str, address: IPInterface) -> None:
-        """Add an address to a link."""
-        self._do("add address", lambda: self._world.add_address(self._find(where, host_name), address))
+    def add_address(self, where: Where, host_name: str, address: IPInterface | Address) -> None:
+        """Add an address to a link, with whatever somebody may ask for with it."""
+        given = address if isinstance(address, Address) else Address(address)
+        self._do("add address", lambda: self._world.add_address(self._find(where, host_name), given))
 
-    def delete_address(self, where: Where, host_name: str, address: IPInterface) -> None:
+    def add_router_address(self, where: Where, host_name: str, address: Address) -> None:
+        """Have a router speak of an IPv6 subnet, of which the kernel makes an address."""
+        self._do("advertise", lambda: self._world.add_router_address(self._find(where, host_name), address))
+
+    def delete_address(
+        self, where: Where, host_name: str, address: IPInterface, peer: IPv4Address | IPv6Address | None = None
+    ) -> None:
         """Take an address off a link."""
-        self._do("delete address", lambda: self._world.delete_address(self._find(where, host_name), address))
+        gone = Address(address, peer=peer)
+        self._do("delete address", lambda: self._world.delete_address(self._find(where, host_name), gone))
+
+    def find_duplicate(self, where: Where, host_name: str, address: IPInterface) -> None:
+        """Have somebody else on the link answer for an IPv6 address."""
+        self._do("find duplicate", lambda: self._world.find_duplicate(self._find(where, host_name), address))
 
     def _find(self, where: Where, host_name: str) -> WorldLink:
         return self._world.find_link(where, host_name)

@@ -8,9 +8,19 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from dataclasses import replace
 
 from ifagent.core.interface import DEFAULT_MTU, ETHERNET_MTU, HostName, IPInterface
-from ifagent.core.link import LOOPBACK_IFINDEX, Checksums, LinkId, NsId, OperState
+from ifagent.core.link import (
+    IFA_F_DADFAILED,
+    IFA_F_TENTATIVE,
+    LOOPBACK_IFINDEX,
+    Address,
+    Checksums,
+    LinkId,
+    NsId,
+    OperState,
+)
 from ifagent.kernel.simulated.addresses import (
     MIN_IPV6_MTU,
     add_address,
@@ -18,6 +28,8 @@ from ifagent.kernel.simulated.addresses import (
     flush_ipv6,
     make_automatic_ipv6,
     make_loopback_ipv4,
+    make_router_ipv6,
+    replace_address,
 )
 from ifagent.kernel.simulated.records import Refused, WorldLink, WorldNamespace
 
@@ -308,14 +320,32 @@ class World:
                 make_automatic_ipv6(link)
             self._touched(link)
 
-    def add_address(self, link: WorldLink, interface: IPInterface) -> None:
+    def add_address(self, link: WorldLink, address: Address) -> None:
         """Add an address where the kernel puts it in its list."""
-        add_address(link, interface)
+        add_address(link, address)
         self._touched(link)
 
-    def delete_address(self, link: WorldLink, interface: IPInterface) -> None:
+    def add_router_address(self, link: WorldLink, address: Address) -> None:
+        """Make an address that a router speaks of."""
+        make_router_ipv6(link, address)
+        self._touched(link)
+
+    def replace_address(self, link: WorldLink, interface: IPInterface) -> None:
+        """Take from an address what somebody has asked for, as far as Linux changes that in place."""
+        replace_address(link, interface)
+        self._touched(link)
+
+    def delete_address(self, link: WorldLink, address: Address) -> None:
         """Delete an address; with the primary of an IPv4 subnet its secondaries go too."""
-        delete_address(link, interface)
+        delete_address(link, address)
+        self._touched(link)
+
+    def find_duplicate(self, link: WorldLink, interface: IPInterface) -> None:
+        """End the detection of duplicates of an IPv6 address as it ends when somebody else has it."""
+        link.ipv6 = [
+            replace(a, flags=a.flags | IFA_F_DADFAILED | IFA_F_TENTATIVE) if a.interface == interface else a
+            for a in link.ipv6
+        ]
         self._touched(link)
 
     def set_checksums(self, link: WorldLink, checksums: Checksums) -> None:
