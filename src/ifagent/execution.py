@@ -22,6 +22,7 @@ from ifagent.core.operations import (
     Outcome,
     Place,
     RemoveNamespace,
+    RenewAddress,
     Target,
     VethEnd,
 )
@@ -76,7 +77,7 @@ class Execution:
             stale: dict[Step, set[NsId]] = {}
             for step, outcome in zip(steps, outcomes, strict=True):
                 if outcome.errno == 0:
-                    self._retry.accepted(step.operation, step.names)
+                    self._note_acceptance(step)
                     waves.done(step)
                     log.debug("done", operation=step.operation)
                     continue
@@ -125,6 +126,13 @@ class Execution:
             if known := {namespace for namespace in namespaces if self._index.is_attached(namespace)}:
                 self._attention.look(known)
                 self._index.await_listing(step.names, min(known))
+
+    def _note_acceptance(self, step: Step) -> None:
+        operation = step.operation
+        if isinstance(operation, RenewAddress):
+            self._retry.renewed(operation, step.names, self._clock(), self.surroundings_of(operation))
+        else:
+            self._retry.accepted(operation, step.names)
 
     def _note_refusal(self, outcome: Outcome, names: frozenset[Name]) -> None:
         text = self._with_references(str(KernelRefused(outcome.operation, outcome.errno, outcome.text)))
@@ -201,6 +209,11 @@ class Execution:
         if target is None or isinstance(target.namespace, NamespaceRef) or target.ifindex is None:
             return None
         return self._index.observed().link(LinkId(target.namespace, target.ifindex))
+
+    def surroundings_of(self, operation: Operation) -> object:
+        """Return what it depends on whether an address of the link that an operation changes has duplicates."""
+        link = self.link_of(operation)
+        return link and link.surroundings(self._index.observed().peer(link))
 
     def _namespace(self, place: Place) -> NsId | None:
         return self._index.namespace(place) if isinstance(place, NamespaceRef) else place

@@ -204,7 +204,7 @@ class Reconciler:
         return scope
 
     def _plan(self, scope: Scope) -> Plan:
-        self.retry.reconsider(scope.names, self._execution.link_of)
+        self.retry.reconsider(scope.names, self._execution.link_of, self._execution.surroundings_of)
         planned = plan(scope.desired, scope.observed, self.owner, self._policy)
         self.retry.keep_only(planned.steps, scope.nodes)
         busy = {name for step in planned.steps.values() for name in step.names}

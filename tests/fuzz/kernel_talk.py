@@ -36,7 +36,7 @@ from ifagent.kernel.messages import (
     split,
 )
 from ifagent.kernel.mirror import Change, Listing, Mirror
-from ifagent.kernel.requests import encode
+from ifagent.kernel.requests import encode_all
 from ifagent.kernel.rtnetlink import (
     AF_INET,
     AF_INET6,
@@ -163,7 +163,7 @@ def _check_operation(operation: Operation) -> None:
     if isinstance(operation, CreateNamespace | RemoveNamespace | SetChecksums):
         return
     with suppress(AgentBug):  # what it is about is made by an operation before it
-        encode(operation, fds={OWN: 3, THERE: 4})
+        encode_all(operation, fds={OWN: 3, THERE: 4})
 
 
 def _check_report(interface: Interface, verdict: Verdict, observed: Observed) -> None:

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import errno
 from dataclasses import replace
+from ipaddress import ip_interface
+from typing import Any
 
 import pytest
 
 from ifagent.core.interface import HostName
-from ifagent.core.link import Link, LinkId, NsId, OperState
-from ifagent.core.operations import DeleteLink, Outcome, Target
-from ifagent.core.retry import FREE_REPAIRS, LAST_DELAY, QUIET, RetryBook
+from ifagent.core.link import Address, Link, LinkId, NsId, OperState
+from ifagent.core.operations import DeleteLink, Outcome, RenewAddress, Target
+from ifagent.core.retry import DETECTION, FREE_REPAIRS, LAST_DELAY, QUIET, RetryBook
 
 OP = DeleteLink(Target(NsId(1), HostName("x"), 2))
 A = frozenset({"a"})
@@ -93,6 +95,58 @@ def test_a_link_that_changes_does_not_hurry_what_waits_for_a_time() -> None:
     book.refused(Outcome(OP, errno.EBUSY), A, "no", 0.0, make_link())
     book.reconsider(A, lambda _: None)
     assert not book.may_try(OP, A, 0.0)
+
+
+RENEWAL = RenewAddress(OP.target, ip_interface("2001:db8::1/64"))
+
+
+def test_duplicates_are_looked_for_less_and_less_often() -> None:
+    book, now, waits = RetryBook(), 0.0, []
+    assert book.may_try(RENEWAL, A, now)
+    for _ in range(7):
+        book.renewed(RENEWAL, A, now, "as ever")
+        book.keep_only([RENEWAL], A)
+        time = book.next_time(now)
+        assert time is not None
+        assert not book.may_try(RENEWAL, A, time - 0.001)
+        assert book.may_try(RENEWAL, A, time)
+        waits.append(time - now)
+        now = time
+    assert waits == [3, 6, 12, 24, 48, 60, 60]
+    assert book.due(now) == {"a"}
+    book.keep_only([], A)
+    assert book.may_try(RENEWAL, A, now)
+    assert book.next_time(now) is None
+
+
+@pytest.mark.parametrize(
+    ("link", "peer", "different"),
+    [
+        ({}, {}, False),
+        ({"mtu": 1280}, {"mtu": 1280}, False),
+        ({"addresses": (Address(RENEWAL.address, 0x40),)}, {}, False),
+        ({"carrier": False}, {}, True),
+        ({"mac": "02:00:00:00:00:02"}, {}, True),
+        ({"master": 7}, {}, True),
+        ({}, {"mac": "02:00:00:00:00:02"}, True),
+        ({}, {"addresses": (Address(RENEWAL.address, 0x80),)}, False),
+        ({}, {"addresses": ()}, True),
+    ],
+)
+def test_duplicates_are_looked_for_soon_where_that_may_end_otherwise(
+    link: dict[str, Any], peer: dict[str, Any], different: bool
+) -> None:
+    book, there = RetryBook(), make_link()
+    before = there.surroundings(replace(there, addresses=(Address(RENEWAL.address, 0x40),)))
+    now = replace(there, **link).surroundings(replace(there, **{"addresses": (Address(RENEWAL.address),)} | peer))
+    start = 100.0
+    for _ in range(4):
+        book.renewed(RENEWAL, A, start, before)
+    assert book.next_time(start) == start + 24
+    book.reconsider(A, lambda _: None, lambda _: now)
+    assert book.next_time(start) == (start + DETECTION if different else start + 24)
+    book.reconsider(A, lambda _: None, lambda _: before)
+    assert book.next_time(start) == (start + DETECTION if different else start + 24)
 
 
 def test_repairs_in_a_row_are_spaced_out_until_it_is_quiet() -> None:

@@ -98,7 +98,9 @@ def _config_state(f: Findings, now: float, clock: float) -> dict[str, Any]:
         return {"config_state": ConfigState.INVALID, "reason": reason, "errors": f.declaration.errors}
     if obstacle is not None:
         invalid = obstacle.config_state is ConfigState.INVALID
+        tried = _tries(f.refusals, now, clock) if obstacle.config_state is ConfigState.FAILED else {}
         return {
+            **tried,
             "config_state": obstacle.config_state,
             "reason": obstacle.reason,
             "missing": obstacle.missing,
@@ -124,9 +126,17 @@ def _config_state(f: Findings, now: float, clock: float) -> dict[str, Any]:
 
 def _refused(f: Findings, now: float, clock: float) -> dict[str, Any]:
     reason = "; ".join(dict.fromkeys(refusal.text for refusal in f.refusals))
-    attempts = max(refusal.attempts for refusal in f.refusals)
-    times = [refusal.next_try for refusal in f.refusals if refusal.next_try is not None]
-    if len(times) < len(f.refusals):
-        return {"config_state": ConfigState.FAILED, "reason": reason, "attempts": attempts}
-    next_retry = round(clock + max(min(times) - now, 0.0), 3)
-    return {"config_state": ConfigState.RETRYING, "reason": reason, "attempts": attempts, "next_retry": next_retry}
+    for_good = any(refusal.next_try is None for refusal in f.refusals)
+    config_state = ConfigState.FAILED if for_good else ConfigState.RETRYING
+    return {"config_state": config_state, "reason": reason, **_tries(f.refusals, now, clock)}
+
+
+def _tries(refusals: Sequence[Refusal], now: float, clock: float) -> dict[str, Any]:
+    """Return the fields that say how often something was tried, and when it will be again unless that is never."""
+    if not refusals:
+        return {}
+    attempts = max(refusal.attempts for refusal in refusals)
+    times = [refusal.next_try for refusal in refusals if refusal.next_try is not None]
+    if len(times) < len(refusals):
+        return {"attempts": attempts}
+    return {"attempts": attempts, "next_retry": round(clock + max(min(times) - now, 0.0), 3)}

@@ -2,6 +2,7 @@
 
 Two things are remembered. An *operation* that the kernel refused waits by the fate of its errno: what was refused for
 good is tried again once its link is different, as what stood in the way, such as IPv6 being off, may be gone. An
+address that somebody else on the link has is looked at again after a time, or once the link or its peer is different. An
 *interface* whose applied state somebody else keeps changing has its repairs spaced out. A changed
 declaration clears both.
 """
@@ -25,6 +26,7 @@ from ifagent.core.operations import (
     Outcome,
     PromoteSecondaries,
     RemoveNamespace,
+    RenewAddress,
 )
 
 FIRST_DELAY = 0.1
@@ -32,6 +34,9 @@ FIRST_DELAY = 0.1
 
 LAST_DELAY = 60.0
 """Longest time between two tries, in seconds."""
+
+DETECTION = 3.0
+"""Seconds from one look for duplicates of an address to the next, doubled with every further one; one takes 1 to 2."""
 
 FREE_REPAIRS = 5
 """How many repairs of one interface in a row are made at once, before they are spaced out."""
@@ -85,7 +90,8 @@ def delay(attempts: int) -> float:
 class Refusal:
     """One operation that did not succeed, and what was known of its link when it was tried.
 
-    ``next_try`` is ``None`` when only a change can help.
+    ``next_try`` is ``None`` when only a change can help. ``surroundings`` are what it depends on whether an address has
+    duplicates, as known when they were looked for, at ``tried``.
     """
 
     operation: Operation
@@ -94,6 +100,8 @@ class Refusal:
     attempts: int
     next_try: float | None
     link: Link | None = None
+    tried: float = 0.0
+    surroundings: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +169,18 @@ class RetryBook:
             self._accepted[operation] = names
             self._remember(operation, names)
 
+    def renewed(self, operation: RenewAddress, names: frozenset[Name], now: float, surroundings: object) -> None:
+        """Note that duplicates of an address are looked for again: whether there still are any is not known yet."""
+        before = self._refusals.get(operation)
+        attempts = before.attempts + 1 if before else 1
+        next_try = now + min(DETECTION * 2 ** min(attempts - 1, 16), LAST_DELAY)
+        self._forget(operation)
+        self._refusals[operation] = Refusal(
+            operation, names, str(operation), attempts, next_try, tried=now, surroundings=surroundings
+        )
+        self._remember(operation, names)
+        self._remind(next_try, now, operation)
+
     def take_ineffective(self, operations: Iterable[Operation]) -> list[Operation]:
         """Return, once, those of some operations that were carried out and are to be again: they had no effect."""
         if not self._accepted:
@@ -193,16 +213,28 @@ class RetryBook:
         for refusal in [r for r in self._refusals.values() if r.next_try is None]:
             self._forget(refusal.operation)
 
-    def reconsider(self, names: Iterable[Name], link: Callable[[Operation], Link | None]) -> None:
+    def reconsider(
+        self,
+        names: Iterable[Name],
+        link: Callable[[Operation], Link | None],
+        surroundings: Callable[[Operation], object] = lambda _: None,
+    ) -> None:
         """Have tried again what was refused for good on a link that is another by now; ``link`` tells what it is.
 
-        ``names`` are the interfaces that may be concerned.
+        Duplicates of an address are looked for again where that may end otherwise by now, as ``surroundings`` tells,
+        but no sooner after the last time than :data:`DETECTION`. ``names`` are the interfaces that may be concerned.
         """
         if not self._refusals:
             return
         for refusal in [refusal for name in names for refusal in self.refusals_of(name)]:
-            if refusal.next_try is None and link(refusal.operation) != refusal.link:
-                self._forget(refusal.operation)
+            operation, next_try = refusal.operation, refusal.next_try
+            if next_try is None:
+                if link(operation) != refusal.link:
+                    self._forget(operation)
+            elif isinstance(operation, RenewAddress) and (now := surroundings(operation)) != refusal.surroundings:
+                soon = min(next_try, refusal.tried + DETECTION)
+                self._refusals[operation] = replace(refusal, next_try=soon, surroundings=now)
+                self._remind(soon, -math.inf, operation)
 
     def changed(self, name: Name) -> None:
         """Forget what stood in the way of an interface: its declaration changed."""

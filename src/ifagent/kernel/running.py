@@ -89,7 +89,10 @@ async def do(
 
 
 def send(
-    operations: Sequence[Operation], encoded: Mapping[int, Sequence[bytes]], steps: Sequence[Step], lanes: Sequence[Lane]
+    operations: Sequence[Operation],
+    encoded: Mapping[int, Sequence[bytes]],
+    steps: Sequence[Step],
+    lanes: Sequence[Lane],
 ) -> dict[int, Outcome]:
     """Have the requests of one job carried out, in a worker thread; what is no message comes after the messages."""
     outcomes: dict[int, Outcome] = {}
