@@ -1,4 +1,4 @@
-"""Lists of addresses that anybody could have put on a link: both kernels keep them alike, and the agent gets them right.
+"""Lists of addresses that anybody could have put on a link: both kernels keep them alike, the agent gets them right.
 
 Each run makes a random list on ``lo`` or on a veth of both kernels, with whatever can be asked of the kernel for an
 address, and then takes the agent's steps towards a random list that it is to have.
@@ -22,7 +22,7 @@ from ifagent.kernel.simulated import SimulatedKernel
 
 pytestmark = [pytest.mark.anyio, pytest.mark.kernel]
 
-SEEDS = 150
+SEEDS = 12
 LISTS = 6
 ADDRESSES = tuple(
     map(

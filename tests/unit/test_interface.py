@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from ipaddress import ip_interface
+
 import pytest
 from pydantic import ValidationError
 
@@ -13,7 +15,11 @@ from ifagent.core.interface import (
     Unsupported,
     Veth,
     check_host_name,
+    parse_interface,
 )
+from ifagent.errors import InvalidInterface
+
+VETH = {"type": "veth", "peer_if_name": "b"}
 
 
 @pytest.mark.parametrize("name", ["eth0", "a" * 15, "é", "veth.10", "x@y"])
@@ -29,10 +35,63 @@ def test_host_names_it_does_not(name: str) -> None:
         check_host_name(name)
 
 
-@pytest.mark.parametrize("address", ["fe80::1%eth0/64", "0.0.0.0/0", "ff02::1/64", "224.0.0.1/4", "10.0.0.1/33", "x"])
-def test_addresses_no_interface_can_have(address: str) -> None:
-    with pytest.raises(ValidationError):
-        Interface(name="a", kind=Veth(peer_if_name="b"), ip_addresses=[address])  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("fe80::1%eth0/64", "leave out the scope"),
+        ("0.0.0.0/0", "unspecified"),
+        ("::/64", "unspecified"),
+        ("0.1.2.3/8", "reserved"),
+        ("0.255.255.255/32", "reserved"),
+        ("255.255.255.255/32", "broadcast"),
+        ("255.255.255.255/24", "broadcast"),
+        ("ff02::1/64", "multicast"),
+        ("224.0.0.1/4", "multicast"),
+        ("239.255.255.255/32", "multicast"),
+        ("::ffff:192.0.2.1/96", "stands for an IPv4 address, 192.0.2.1"),
+        ("::1/128", "only the loopback link"),
+        ("::1/64", "only the loopback link"),
+        ("10.0.0.1/33", "is not an address"),
+        ("x", "is not an address"),
+    ],
+)
+def test_addresses_no_interface_can_have(address: str, why: str) -> None:
+    with pytest.raises(InvalidInterface) as refused:
+        parse_interface("a", {"name": "a", "kind": VETH, "ip_addresses": ["10.0.0.1/24", address]})
+    (error,) = refused.value.errors
+    assert error.field == "ip_addresses[1]"
+    assert why in error.message
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "1.0.0.0/8",
+        "10.0.0.0/24",
+        "10.0.0.255/24",
+        "127.0.0.1/8",
+        "127.0.0.2/32",
+        "169.254.1.1/16",
+        "240.0.0.1/4",
+        "255.255.255.254/32",
+        "::2/128",
+        "::192.0.2.1/96",
+        "64:ff9b::192.0.2.1/96",
+        "fe80::1/64",
+        "fec0::1/64",
+        "fd00::/8",
+        "2001:db8::/64",
+    ],
+)
+def test_addresses_an_interface_can_have(address: str) -> None:
+    interface = parse_interface("a", {"name": "a", "kind": VETH, "ip_addresses": [address]})
+    assert interface.ip_addresses == (ip_interface(address),)
+
+
+@pytest.mark.parametrize("kind", [Loopback(), Existing()])
+def test_the_loopback_link_can_have_its_addresses(kind: Kind) -> None:
+    addresses = [ip_interface(text) for text in ("::1/128", "127.0.0.1/8")]
+    assert Interface(name="lo", kind=kind, ip_addresses=tuple(addresses)).ip_addresses == tuple(addresses)
 
 
 def test_values_are_normalised() -> None:

@@ -91,7 +91,7 @@ def make_automatic_ipv6(link: WorldLink) -> None:
 
 
 def make_router_ipv6(link: WorldLink, address: Address) -> None:
-    """Make an address because a router says so, as told: neither its flags nor its lifetime are anybody's to ask for."""
+    """Make an address because a router says so, with flags and a lifetime that nobody could ask for."""
     _insert_ipv6(link, replace(address, made_by_kernel=True))
 
 
@@ -150,9 +150,7 @@ def _lose_primary(link: WorldLink, gone: Address) -> None:
 
 
 def _primaries_before(link: WorldLink, address: Address) -> int:
-    """Return how many primaries come before a new one: those of its scope and of narrower ones, which are numbered
-    higher.
-    """
+    """Return how many primaries come before a new one: those of its scope and of narrower ones."""
     return sum(_scope(a) >= _scope(address) for a in link.ipv4 if not a.flags & IFA_F_SECONDARY)
 
 

@@ -295,21 +295,29 @@ class SimulatedKernel:
                 )
             case MoveLink(target, to, host_name):
                 world.move(self._find(target), self._place(to), host_name)
-            case AddAddress(target, address):
-                world.add_address(self._find(target), Address(address))
-            case ReplaceAddress(target, address):
-                world.replace_address(self._find(target), address)
-            case RenewAddress(target, address):
-                world.delete_address(self._find(target), Address(address))
-                world.add_address(self._find(target), Address(address))
-            case DeleteAddress(target, address, peer):
-                world.delete_address(self._find(target), Address(address, peer=peer))
+            case AddAddress() | ReplaceAddress() | RenewAddress() | DeleteAddress():
+                self._change_address(operation)
             case SetChecksums(target, checksums):
                 world.set_checksums(self._find(target), checksums)
             case PromoteSecondaries(target):
                 world.promote_secondaries(self._find(target))
             case DeleteLink(target):
                 world.delete(self._find(target))
+            case _:
+                assert_never(operation)
+
+    def _change_address(self, operation: AddAddress | ReplaceAddress | RenewAddress | DeleteAddress) -> None:
+        world, link, interface = self._world, self._find(operation.target), operation.address
+        match operation:
+            case AddAddress():
+                world.add_address(link, Address(interface))
+            case ReplaceAddress():
+                world.replace_address(link, interface)
+            case RenewAddress():
+                world.delete_address(link, Address(interface))
+                world.add_address(link, Address(interface))
+            case DeleteAddress(peer=peer):
+                world.delete_address(link, Address(interface, peer=peer))
             case _:
                 assert_never(operation)
 
