@@ -114,7 +114,7 @@ def test_what_others_change_of_an_address_is_put_right_in_its_place(applied: Lab
             monitor.terminate()
         assert monitor.stdout
         assert "Deleted" not in monitor.stdout.read(), "an address that only has to be changed was away for a moment"
-    assert words.split()[0] in applied.state("a")["last_drift"]
+    assert words.split(maxsplit=1)[0] in applied.state("a")["last_drift"]
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_what_others_change_of_an_address_is_put_right_in_its_place(applied: Lab
 def test_what_cannot_be_changed_in_its_place_is_put_right_too(applied: Lab, space: str, words: str) -> None:
     """Somebody takes a wanted address off and puts it on in another way, at once or so that the agent sees both."""
     before = address_info(space)
-    address = words.split()[0].partition("/")[0]
+    address = words.split(maxsplit=1)[0].partition("/")[0]
     kept = f"{address}/{24 if '.' in address else 64}"
     batch = f"addr del {kept} dev a\naddr add {words} dev a\n"
     subprocess.run(["ip", "-n", space, "-batch", "-"], input=batch, text=True, check=False, timeout=20)
@@ -185,7 +185,12 @@ def test_whatever_address_is_put_on_a_link_is_taken_off(lab: Lab, space: str, se
         for name, words in zip(names * (FREE_REPAIRS * 2), odd_addresses(seed, 20 * FREE_REPAIRS * 2), strict=True)
     ]
     done = subprocess.run(
-        ["ip", "-n", space, "-force", "-batch", "-"], input="\n".join(batch), capture_output=True, text=True, timeout=60
+        ["ip", "-n", space, "-force", "-batch", "-"],
+        input="\n".join(batch),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.stderr.count("Command failed") < len(batch) / 2, done.stderr
     for name in names:
