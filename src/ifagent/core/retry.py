@@ -1,9 +1,9 @@
 """What may be tried when. Time is an argument, in seconds of any monotonic clock.
 
 Two things are remembered. An *operation* that the kernel refused waits by the fate of its errno: what was refused for
-good is tried again once its link is different, as what stood in the way, such as IPv6 being off, may be gone. An
-address that somebody else on the link has is looked at again after a time, or once the link or its peer is different. An
-*interface* whose applied state somebody else keeps changing has its repairs spaced out. A changed
+good is tried again once its link is different, as what stood in the way, such as IPv6 being off, may be gone. Whether
+somebody else on the link still has an address is looked at again after a time, or once the link or its peer is
+different. An *interface* whose applied state somebody else keeps changing has its repairs spaced out. A changed
 declaration clears both.
 """
 
