@@ -84,6 +84,7 @@ class Agenda:
         """Have planned what was parked until this is known."""
         for node in self._parked.pop(what, ()):
             del self._parked_under[node]
+            self._waiting.add(node)  # it may have been planned meanwhile, and was not told then
             self._enqueue(node, what)
 
     def awaits(self, what: Hashable) -> bool:
