@@ -31,7 +31,8 @@ from ifagent.core.interface import (
 from ifagent.core.link import NsId
 from ifagent.core.state import Change, ConfigState, InterfaceState, StateEvent, Status
 from ifagent.errors import BrokenFile, FieldError, InvalidState
-from ifagent.etcd.client import MAX_TXN_BYTES, Value
+from ifagent.etcd.answers import Value
+from ifagent.etcd.client import MAX_TXN_BYTES
 from ifagent.etcd.families import Families
 from ifagent.etcd.keys import key_of, status_prefix
 from ifagent.etcd.lock import Holder

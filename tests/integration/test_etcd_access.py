@@ -17,9 +17,10 @@ from etcd_server import EtcdServer, proxy_to, running, until
 
 from ifagent.etcd.access import Access
 from ifagent.etcd.address import EtcdAddress
+from ifagent.etcd.answers import Changes
 from ifagent.etcd.client import EtcdClient
 from ifagent.etcd.cluster import Cluster
-from ifagent.etcd.watcher import Back, Changes, Lost, Snapshot, WatchEvent, WatchStream, watch_prefix
+from ifagent.etcd.watcher import Back, Lost, Snapshot, WatchEvent, WatchStream, watch_prefix
 from ifagent.etcd.words import EtcdError
 
 pytest_plugins = ["etcd_fixtures"]
@@ -202,7 +203,7 @@ async def test_a_new_authority_is_taken_from_the_same_files(
             mine.copy_from(stranger.issue("me"))
             ca.write_bytes(stranger.ca.read_bytes())
             await until(lambda: of(seen, Back))
-            assert (len(of(seen, Snapshot)), len(of(seen, Lost)), len(of(seen, Back))) == (1, 1, 1)
+            assert (len(of(seen, Snapshot)), len(of(seen, Lost)), len(of(seen, Back))) == (2, 1, 1)
 
 
 # Users and tokens

@@ -58,7 +58,8 @@ async def test_more_than_one_transaction_can_hold(etcd: EtcdServer, label: str) 
 async def test_the_pages_of_a_listing_are_of_one_revision(
     etcd: EtcdServer, label: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "PAGE", 2)
+    monkeypatch.setattr(client_module, "FIRST_PAGE", 2)
+    monkeypatch.setattr(client_module, "LARGEST_PAGE", 2)
     prefix = f"/{label}/".encode()
     async with EtcdClient(etcd.address) as other, EtcdClient(etcd.address) as client:
         before = await other.txn(puts={prefix + key: b"old" for key in (b"a", b"b", b"c", b"d", b"e")})
@@ -71,7 +72,8 @@ async def test_the_pages_of_a_listing_are_of_one_revision(
 async def test_a_listing_whose_revision_is_compacted_starts_over(
     etcd: EtcdServer, label: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "PAGE", 2)
+    monkeypatch.setattr(client_module, "FIRST_PAGE", 2)
+    monkeypatch.setattr(client_module, "LARGEST_PAGE", 2)
     prefix = f"/{label}/".encode()
 
     async with EtcdClient(etcd.address) as other, EtcdClient(etcd.address) as client:
@@ -96,27 +98,26 @@ async def test_pages_that_do_not_come_in_time_become_smaller(
         await client.txn(puts={prefix + b"%03d" % number: b"" for number in range(10)})
         unary = client._unary
 
-        async def slow(pick: Any, request: Any) -> Any:
+        async def slow(pick: Any, request: Any, read: Any) -> Any:
             limits.append(request.limit)
             if request.limit > 10:
                 raise EtcdError("no answer in time", "DEADLINE_EXCEEDED")
-            return await unary(pick, request)
+            return await unary(pick, request, read)
 
         monkeypatch.setattr(client, "_unary", slow)
-        for _ in range(2):
-            with pytest.raises(EtcdError):
-                await client.range(prefix)
+        with pytest.raises(EtcdError):
+            await client.range(prefix)
         assert len((await client.range(prefix)).values) == 10
-    assert limits == [200, 25, 3, 3, 3, 3]
+    assert limits == [50, 6, 6]
 
 
 def _between_pages(client: EtcdClient, act: Callable[[], Awaitable[Any]]) -> None:
     """Do something after the client's first request."""
     unary, done = client._unary, False
 
-    async def noted(pick: Any, request: Any) -> Any:
+    async def noted(pick: Any, request: Any, read: Any) -> Any:
         nonlocal done
-        answer = await unary(pick, request)
+        answer: Any = await unary(pick, request, read)
         if not done:
             done = True
             await act()

@@ -7,11 +7,11 @@ from aetcd import rpc
 
 from ifagent.errors import InvalidInterface, InvalidSettings
 from ifagent.etcd.address import Endpoint, EtcdAddress
+from ifagent.etcd.answers import Changes, read_changes
 from ifagent.etcd.backoff import Backoff
-from ifagent.etcd.client import MAX_TXN_BYTES, MAX_TXN_OPS, _chunks, prefix_end
+from ifagent.etcd.client import MAX_TXN_BYTES, MAX_TXN_OPS, chunks, prefix_end
 from ifagent.etcd.keys import config_prefix, config_prefix_v3, key_of, name_of, status_prefix
 from ifagent.etcd.lock import Holder
-from ifagent.etcd.watcher import Changes, FragmentJoiner, by_revision
 from ifagent.formats import ligato_v1
 from ifagent.formats.health import OperationalState, encode_health
 
@@ -120,11 +120,11 @@ def test_a_prefix_ends_where_the_next_one_begins() -> None:
 
 def test_operations_are_cut_at_both_limits() -> None:
     many = [(b"%d" % number, b"") for number in range(2 * MAX_TXN_OPS + 1)]
-    assert [len(chunk) for chunk in _chunks(iter(many))] == [MAX_TXN_OPS, MAX_TXN_OPS, 1]
+    assert [len(chunk) for chunk in chunks(iter(many))] == [MAX_TXN_OPS, MAX_TXN_OPS, 1]
     big = [(b"%d" % number, bytes(MAX_TXN_BYTES // 2)) for number in range(3)]
-    assert [len(chunk) for chunk in _chunks(iter(big))] == [1, 1, 1]
-    assert [len(chunk) for chunk in _chunks(iter([(b"k", bytes(2 * MAX_TXN_BYTES))]))] == [1]
-    assert list(_chunks(iter([]))) == []
+    assert [len(chunk) for chunk in chunks(iter(big))] == [1, 1, 1]
+    assert [len(chunk) for chunk in chunks(iter([(b"k", bytes(2 * MAX_TXN_BYTES))]))] == [1]
+    assert list(chunks(iter([]))) == []
 
 
 def test_waits_double_up_to_a_limit_and_start_over() -> None:
@@ -142,18 +142,9 @@ def _event(key: bytes, revision: int, *, deleted: bool = False) -> object:
     return rpc.Event(type=kind, kv=rpc.KeyValue(key=key, value=b"" if deleted else b"v", mod_revision=revision))
 
 
-def test_fragments_are_joined_before_anything_is_handed_on() -> None:
-    joiner = FragmentJoiner()
-    first, second, third = _event(b"a", 7), _event(b"b", 7), _event(b"c", 8, deleted=True)
-    assert joiner.add(rpc.WatchResponse(events=[first], fragment=True)) == []
-    assert joiner.add(rpc.WatchResponse(events=[second], fragment=True)) == []
-    assert joiner.add(rpc.WatchResponse(events=[third])) == [first, second, third]
-    assert joiner.add(rpc.WatchResponse(events=[first])) == [first]
-
-
 def test_events_of_one_revision_are_one_change() -> None:
     events = [_event(b"a", 7), _event(b"b", 7, deleted=True), _event(b"a", 9)]
-    seven, nine = by_revision(events)
+    seven, nine = read_changes(rpc.WatchResponse(events=events), b"a", b"z", after=6)
     assert isinstance(seven, Changes)
     assert (seven.revision, nine.revision) == (7, 9)
     (key, value), gone = seven.changes

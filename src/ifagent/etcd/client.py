@@ -3,16 +3,19 @@
 A request that could not be delivered is tried once on every endpoint, so a write may be carried out twice: every
 write here gives the same result when it is repeated.
 
-Whatever goes wrong with the store comes out as :class:`ifagent.errors.SourceLost` with one short sentence.
+Whatever goes wrong with the store, an answer that cannot be included, comes out as
+:class:`ifagent.errors.SourceLost` with one short sentence. No answer is larger than
+:data:`ifagent.etcd.cluster.MAX_ANSWER_BYTES`, and a listing is handed out page by page.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self, TypeVar
 
 import anyio
 import grpc
@@ -20,35 +23,41 @@ import grpc.aio
 from aetcd import rpc
 
 from ifagent.etcd.address import EtcdAddress
+from ifagent.etcd.answers import (
+    BrokenAnswer,
+    Position,
+    Value,
+    check_responses,
+    read_deletions,
+    read_page,
+    read_position,
+    read_value,
+)
 from ifagent.etcd.cluster import Cluster, Member, Route, guarded
 from ifagent.etcd.words import EtcdError
 
-PAGE = 200
-"""Most keys in one answer of a listing: each value may have 1.5 MiB, whatever the agent makes of it."""
+FIRST_PAGE: Final = 50
+"""Most keys in the first answer of a listing; how many the others have depends on how large they are."""
 
-MAX_TXN_OPS = 128
+LARGEST_PAGE: Final = 1000
+"""Most keys in any answer of a listing."""
+
+PAGE_BYTES: Final = 1 << 20
+"""What the pages of a listing are to have, in bytes."""
+
+MAX_KEYS: Final = 2_000_000
+"""Most keys that a listing has: whoever lists more of them lists without end."""
+
+MAX_LISTING_BYTES: Final = 512 * 1024 * 1024
+"""Most bytes of keys and values that :meth:`EtcdClient.range` gathers."""
+
+MAX_TXN_OPS: Final = 128
 """Most operations in one transaction: etcd's own default limit (``--max-txn-ops``)."""
 
-MAX_TXN_BYTES = 1 << 20
+MAX_TXN_BYTES: Final = 1 << 20
 """Most bytes in one transaction, below etcd's default limit of 1.5 MiB (``--max-request-bytes``)."""
 
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """What a key holds, the revision that wrote it, and the lease that it hangs on (0: none)."""
-
-    data: bytes
-    mod_revision: int
-    lease: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """A point in one cluster's history, as the header of every answer gives it."""
-
-    cluster_id: int
-    raft_term: int
-    revision: int
+T = TypeVar("T")
 
 
 class NotHeld(EtcdError):
@@ -57,6 +66,15 @@ class NotHeld(EtcdError):
     def __init__(self, key: bytes) -> None:
         """Name the key."""
         super().__init__(f"{key.decode(errors='backslashreplace')} is not held any more")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of the keys under some prefixes, as they were at one revision; ``is_first`` where a listing begins."""
+
+    position: Position
+    values: list[tuple[bytes, Value]]
+    is_first: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +103,8 @@ class EtcdClient:
     def __init__(self, address: EtcdAddress) -> None:
         self.address = address
         self.cluster: Cluster = Cluster(address)
-        self._page = PAGE
+        self._page = FIRST_PAGE
+        self._largest = LARGEST_PAGE
 
     async def __aenter__(self) -> Self:
         """Get ready."""
@@ -100,54 +119,111 @@ class EtcdClient:
 
     async def get(self, key: bytes) -> Value | None:
         """Return what ``key`` holds now, ``None`` if there is no such key."""
-        answer = await self._unary(lambda member: member.kv.Range, rpc.RangeRequest(key=key))
-        return _value(answer.kvs[0]) if answer.kvs else None
-
-    async def position(self, key: bytes) -> Position:
-        """Return where the store is now, asked with the right to read ``key``; agreed on by a majority."""
-        request = rpc.RangeRequest(key=key, count_only=True)
-        return _position(await self._unary(lambda member: member.kv.Range, request))
+        request = rpc.RangeRequest(key=key)
+        return await self._unary(lambda member: member.kv.Range, request, lambda answer: read_value(answer, key))
 
     async def range(self, *prefixes: bytes) -> Listing:
+        """List everything under ``prefixes``, as of one revision."""
+        values: dict[bytes, Value] = {}
+        position, size = Position(0, 0), 0
+        async with aclosing(self.pages(*prefixes)) as pages:
+            async for page in pages:
+                if page.is_first:
+                    values, position, size = {}, page.position, 0
+                values.update(page.values)
+                size += _size(page.values)
+                if size > MAX_LISTING_BYTES:
+                    raise EtcdError(f"{self.cluster.member.endpoint}: there are more than {MAX_LISTING_BYTES} bytes")
+        return Listing(position, values)
+
+    async def pages(
+        self, *prefixes: bytes, keys_only: bool = False, changed_after: int = 0
+    ) -> AsyncGenerator[Page, None]:
         """List everything under ``prefixes`` in pages, all of them as of the first page's revision.
 
-        After a page that did not come in time, the pages of the next listing are smaller.
+        There is at least one page. Where the revision is compacted between two pages, the listing begins anew, with
+        another first page. With ``keys_only`` the values are empty; with ``changed_after`` only keys are listed that
+        a later revision wrote. Pages have some :data:`PAGE_BYTES`, as far as that can be foreseen; after one that did
+        not come in time, those of the next listing are smaller.
         """
         for _ in range(10):
             try:
-                return await self._range_once(prefixes)
+                async with aclosing(
+                    self._pages_once(prefixes, keys_only=keys_only, changed_after=changed_after)
+                ) as pages:
+                    async for page in pages:
+                        yield page
             except EtcdError as error:
                 if error.code == grpc.StatusCode.DEADLINE_EXCEEDED.name:
-                    self._page = max(1, self._page // 8)
-                # The revision was compacted between two pages: start over at a newer one.
+                    self._make_pages_smaller()
                 if error.code != grpc.StatusCode.OUT_OF_RANGE.name:
                     raise
+            else:
+                self._largest = min(2 * self._largest, LARGEST_PAGE)
+                return
         raise EtcdError(f"{self.cluster.member.endpoint}: history is compacted faster than it can be listed")
 
-    async def _range_once(self, prefixes: Sequence[bytes]) -> Listing:
-        position, values = None, dict[bytes, Value]()
-        todo = [(prefix, prefix_end(prefix)) for prefix in reversed(prefixes)]
-        while True:
+    async def _pages_once(
+        self, prefixes: Collection[bytes], *, keys_only: bool, changed_after: int
+    ) -> AsyncGenerator[Page, None]:
+        position, listed = None, 0
+        todo = [(prefix, prefix_end(prefix)) for prefix in reversed([*prefixes])]
+        while todo:
             start, end = todo.pop()
-            revision = position.revision if position else 0
-            request = rpc.RangeRequest(key=start, range_end=end, limit=self._page, revision=revision)
-            answer = await self._unary(lambda member: member.kv.Range, request)
-            position = position or _position(answer)
-            values.update((bytes(kv.key), _value(kv)) for kv in answer.kvs)
-            if answer.more:
-                todo.append((bytes(answer.kvs[-1].key) + b"\0", end))
-            if not todo:
-                return Listing(position, values)
+            request = rpc.RangeRequest(
+                key=start,
+                range_end=end,
+                revision=position.revision if position else 0,
+                keys_only=keys_only,
+                min_mod_revision=changed_after + 1 if changed_after else 0,
+            )
+            position_now, values, more = await self._page_of(request)
+            first, position = position is None, position or position_now
+            listed += len(values)
+            if listed > MAX_KEYS:
+                raise EtcdError(f"{self.cluster.member.endpoint}: there are more than {MAX_KEYS} keys")
+            if more:
+                todo.append((values[-1][0] + b"\0", end))
+            yield Page(position, values, first)
+
+    async def _page_of(self, request: Any) -> tuple[Position, list[tuple[bytes, Value]], bool]:
+        """Return one page, and whether there is more after it; a smaller one if it is too large for an answer."""
+
+        def read(answer: Any) -> tuple[Position, list[tuple[bytes, Value]], bool]:
+            page = read_page(answer, request.key, request.range_end, limit=request.limit)
+            return read_position(answer), page, answer.more
+
+        while True:
+            request.limit = self._page
+            try:
+                found = await self._unary(lambda member: member.kv.Range, request, read)
+            except EtcdError as error:
+                if error.code != grpc.StatusCode.RESOURCE_EXHAUSTED.name or self._page == 1:
+                    raise
+                self._make_pages_smaller()
+            else:
+                fitting = PAGE_BYTES * len(found[1]) // max(1, _size(found[1]))
+                self._page = max(1, min(fitting, 4 * self._page, self._largest)) if found[1] else self._page
+                return found
+
+    def _make_pages_smaller(self) -> None:
+        """Ask for less at a time, until a listing has come to its end again and again."""
+        self._page = self._largest = max(1, self._page // 8)
+
+    async def count(self, prefix: bytes) -> int:
+        """Return how many keys there are under ``prefix``."""
+        request = rpc.RangeRequest(key=prefix, range_end=prefix_end(prefix), count_only=True)
+        return await self._unary(lambda member: member.kv.Range, request, lambda answer: int(answer.count))
 
     async def put(self, key: bytes, value: bytes, *, lease: int = 0) -> int:
         """Write one key and return the store's revision."""
         request = rpc.PutRequest(key=key, value=value, lease=lease)
-        return int((await self._unary(lambda member: member.kv.Put, request)).header.revision)
+        return (await self._unary(lambda member: member.kv.Put, request, read_position)).revision
 
     async def delete(self, key: bytes) -> bool:
         """Delete one key; return whether it was there."""
-        answer = await self._unary(lambda member: member.kv.DeleteRange, rpc.DeleteRangeRequest(key=key))
-        return bool(answer.deleted)
+        request = rpc.DeleteRangeRequest(key=key)
+        return await self._unary(lambda member: member.kv.DeleteRange, request, lambda answer: bool(answer.deleted))
 
     async def put_if(self, key: bytes, value: bytes, *, lease: int, unchanged_since: int) -> Value | None:
         """Write a key that is still as it was written at a revision, 0 for one that is not there.
@@ -158,11 +234,14 @@ class EtcdClient:
         same = rpc.Compare(key=key, target=rpc.Compare.MOD, result=rpc.Compare.EQUAL, mod_revision=unchanged_since)
         look = rpc.RequestOp(request_range=rpc.RangeRequest(key=key))
         request = rpc.TxnRequest(compare=[same], success=[_operation(key, value, lease)], failure=[look])
-        answer = await self._unary(lambda member: member.kv.Txn, request)
-        if answer.succeeded:
-            return None
-        there = answer.responses[0].response_range.kvs
-        return _value(there[0]) if there else Value(b"", 0)
+
+        def read(answer: Any) -> Value | None:
+            check_responses(answer, 1)
+            if answer.succeeded:
+                return None
+            return read_value(answer.responses[0].response_range, key) or Value(b"", 0)
+
+        return await self._unary(lambda member: member.kv.Txn, request, read)
 
     async def txn(
         self,
@@ -182,23 +261,33 @@ class EtcdClient:
         guards = []
         if held is not None:
             guards = [rpc.Compare(key=held, target=rpc.Compare.LEASE, result=rpc.Compare.EQUAL, lease=lease)]
-        revision, deleted = 0, set[bytes]()
+        written = Written(0)
         operations = itertools.chain(puts.items(), ((key, None) for key in dict.fromkeys(deletes) if key not in puts))
-        for chunk in _chunks(operations):
+        for chunk in chunks(operations):
             request = rpc.TxnRequest(compare=guards, success=[_operation(key, data, lease) for key, data in chunk])
-            answer = await self._unary(lambda member: member.kv.Txn, request)
-            if held is not None and not answer.succeeded:
-                raise NotHeld(held)
-            revision = int(answer.header.revision)
-            for (key, data), done in zip(chunk, answer.responses, strict=True):
-                if data is None and done.response_delete_range.deleted:
-                    deleted.add(key)
-        return Written(revision, frozenset(deleted))
+            deleting = [key if data is None else None for key, data in chunk]
+
+            def read(answer: Any, deleting: list[bytes | None] = deleting) -> Written:
+                if held is not None and not answer.succeeded:
+                    raise NotHeld(held)
+                if not answer.succeeded:
+                    raise BrokenAnswer("it says that a transaction without a condition has failed")
+                return Written(read_position(answer).revision, frozenset(read_deletions(answer, deleting)))
+
+            done = await self._unary(lambda member: member.kv.Txn, request, read)
+            written = Written(done.revision, written.deleted | done.deleted)
+        return written
 
     async def grant(self, ttl: float) -> int:
         """Make a lease of ``ttl`` seconds (rounded up; etcd may choose more) and return its id."""
         request = rpc.LeaseGrantRequest(TTL=-int(-ttl // 1))
-        return int((await self._unary(lambda member: member.lease.LeaseGrant, request)).ID)
+
+        def read(answer: Any) -> int:
+            if not answer.ID:
+                raise BrokenAnswer("it has a lease without a number")
+            return int(answer.ID)
+
+        return await self._unary(lambda member: member.lease.LeaseGrant, request, read)
 
     async def keep_alive(self, lease: int) -> int:
         """Start a lease's time anew; return the seconds it has now, 0 if there is no such lease any more."""
@@ -219,16 +308,17 @@ class EtcdClient:
     async def revoke(self, lease: int) -> None:
         """End a lease, which deletes every key that hangs on it; one that is gone is fine."""
         try:
-            await self._unary(lambda member: member.lease.LeaseRevoke, rpc.LeaseRevokeRequest(ID=lease))
+            await self._unary(lambda member: member.lease.LeaseRevoke, rpc.LeaseRevokeRequest(ID=lease), lambda _: None)
         except EtcdError as error:
             if error.code != grpc.StatusCode.NOT_FOUND.name:
                 raise
 
-    async def _unary(self, pick: Callable[[Member], Any], request: Any) -> Any:
-        """Send one request and return the answer."""
+    async def _unary(self, pick: Callable[[Member], Any], request: Any, read: Callable[[Any], T]) -> T:
+        """Send one request and return what ``read`` makes of the answer, which may raise :class:`BrokenAnswer`."""
 
-        async def attempt(route: Route) -> Any:
-            return await guarded(pick(route.member)(request, timeout=self.address.timeout, metadata=route.metadata))
+        async def attempt(route: Route) -> T:
+            answer = await guarded(pick(route.member)(request, timeout=self.address.timeout, metadata=route.metadata))
+            return read(answer)
 
         return await self.cluster.request(attempt)
 
@@ -239,13 +329,8 @@ def prefix_end(prefix: bytes) -> bytes:
     return stem[:-1] + bytes([stem[-1] + 1]) if stem else b"\0"
 
 
-def _value(kv: Any) -> Value:
-    return Value(bytes(kv.value), int(kv.mod_revision), int(kv.lease))
-
-
-def _position(answer: Any) -> Position:
-    header = answer.header
-    return Position(int(header.cluster_id), int(header.raft_term), int(header.revision))
+def _size(values: Collection[tuple[bytes, Value]]) -> int:
+    return sum(len(key) + len(value.data) for key, value in values)
 
 
 def _operation(key: bytes, data: bytes | None, lease: int) -> Any:
@@ -254,7 +339,7 @@ def _operation(key: bytes, data: bytes | None, lease: int) -> Any:
     return rpc.RequestOp(request_put=rpc.PutRequest(key=key, value=data, lease=lease))
 
 
-def _chunks(operations: Iterator[tuple[bytes, bytes | None]]) -> Iterator[list[tuple[bytes, bytes | None]]]:
+def chunks(operations: Iterator[tuple[bytes, bytes | None]]) -> Iterator[list[tuple[bytes, bytes | None]]]:
     """Cut operations into lists that one transaction may hold."""
     chunk: list[tuple[bytes, bytes | None]] = []
     size = 0

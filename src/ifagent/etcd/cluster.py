@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -19,10 +19,12 @@ import grpc
 import grpc.aio
 from aetcd import rpc
 from anyio.lowlevel import checkpoint
+from google.protobuf.message import DecodeError
 
 from ifagent.errors import InvalidSettings
 from ifagent.etcd.access import Certificates
 from ifagent.etcd.address import Endpoint, EtcdAddress
+from ifagent.etcd.answers import BrokenAnswer
 from ifagent.etcd.words import EtcdError, in_words
 
 LETTING_GO = 0.05
@@ -32,6 +34,12 @@ grpc lets go of a cancelled call some milliseconds later and offers nothing to w
 closed by then is told of an error that is none.
 """
 
+MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
+"""Most bytes of one answer. etcd takes 1.5 MiB in one request, but one request may delete very many keys."""
+
+MAX_TOKEN_BYTES: Final = 8192
+"""Most bytes of a token."""
+
 # etcd ends a client that pings more often than every 5 s. Without the ping time-out of HTTP/2 a connection
 # that swallows everything takes more than a minute to be noticed.
 _CHANNEL_OPTIONS = (
@@ -39,7 +47,7 @@ _CHANNEL_OPTIONS = (
     ("grpc.keepalive_timeout_ms", 3_000),
     ("grpc.http2.ping_timeout_ms", 3_000),
     ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 3_000),  # is also the time limit of one attempt to connect
     ("grpc.max_reconnect_backoff_ms", 1_000),
@@ -169,7 +177,10 @@ class Cluster:
             if "authentication is not enabled" in str(error):
                 return ""
             raise
-        return str(answer.token)
+        token = str(answer.token)
+        if not (token.isascii() and token.isprintable() and len(token) <= MAX_TOKEN_BYTES):
+            raise EtcdError(f"{member.endpoint}: the token cannot be one")
+        return token
 
     def renew(self, route: Route, error: EtcdError) -> bool:
         """Forget the token if that is what an error was about; tell whether another attempt makes sense."""
@@ -217,9 +228,17 @@ class Cluster:
             yield
         except grpc.RpcError as error:
             raise self.failed(member, error) from error
+        except (BrokenAnswer, DecodeError) as error:
+            raise self.broken(member, error) from error
         except (grpc.aio.BaseError, asyncio.InvalidStateError) as error:
             self.avoid(member)
             raise EtcdError(f"{member.endpoint}: the connection was closed") from error
+
+    def broken(self, member: Member, error: BrokenAnswer | DecodeError) -> EtcdError:
+        """Say what is wrong with an answer, and move on from the endpoint that sent it."""
+        self.avoid(member)
+        text = str(error) if isinstance(error, BrokenAnswer) else "it cannot be decoded"
+        return EtcdError(f"{member.endpoint}: sent an answer that cannot be: {text}")
 
     def failed(self, member: Member, error: grpc.RpcError) -> EtcdError:
         """Say in our words what grpc reported, and move on from an endpoint that is not well."""

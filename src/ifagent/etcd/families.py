@@ -2,19 +2,25 @@
 
 A name may be declared under the keys of v1.4.1, of v3, or of both. Of both the value of v3 counts, also when it is
 invalid, and the other one comes back when that of v3 is deleted. See :mod:`ifagent.etcd.keys` for the keys.
+
+Reading a value takes much longer than receiving it, so whoever has many of them hands them over some at a time. What
+is listed again is read again only where it is different.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Final, NamedTuple, Protocol
 
 from ifagent.core.events import Declaration
 from ifagent.core.interface import Name
-from ifagent.etcd.client import Value
+from ifagent.etcd.answers import Value
 from ifagent.etcd.keys import config_prefix, config_prefix_v3, name_of
 from ifagent.formats import ligato_v1, ligato_v3
+
+MAX_NAMES: Final = 250_000
+"""Most different names that are looked at: each costs some KiB of memory, whatever its value is."""
 
 
 class _Declare(Protocol):
@@ -31,55 +37,126 @@ class _Family:
         return f"{self.prefix.decode()}{name}"
 
 
+class _Said(NamedTuple):
+    """What one value says, and a hash that tells whether another one is the same."""
+
+    declaration: Declaration
+    hash: int
+
+
 class Families:
     """What the values under both prefixes of the agent called ``label`` say, as far as it was told.
 
-    Making one raises :class:`ifagent.errors.InvalidSettings` for a label that cannot be part of a key.
+    Of more than ``max_names`` names those that were there first are looked at; ``left_out`` tells that there are
+    others. Making one raises :class:`ifagent.errors.InvalidSettings` for a label that cannot be part of a key.
     """
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, *, max_names: int = MAX_NAMES) -> None:
         # In the order in which they count.
         self._families = (
             _Family(config_prefix_v3(label), ligato_v3.declare),
             _Family(config_prefix(label), ligato_v1.declare),
         )
-        self._said: dict[Name, dict[bytes, Declaration]] = {}
+        self.left_out: bool = False
+        self._max_names = max_names
+        self._said: dict[Name, dict[bytes, _Said]] = {}
+        self._before: dict[Name, dict[bytes, _Said]] = {}
+        self._is_listing = False
+        self._room = max_names
 
     @property
     def prefixes(self) -> tuple[bytes, ...]:
         """The prefixes of all keys that matter."""
         return tuple(family.prefix for family in self._families)
 
+    def __len__(self) -> int:
+        """Return how many names are declared."""
+        return len(self._said)
+
+    @property
+    def has_room(self) -> bool:
+        """True if there is some room for names that were left out."""
+        return self._room > self._max_names // 10
+
+    def begin_listing(self) -> None:
+        """Have what is handed to :meth:`change` until :meth:`end_listing` be all that there is.
+
+        A listing that has begun already is forgotten.
+        """
+        if not self._is_listing:
+            self._before = self._said
+        self._is_listing = True
+        self._said, self.left_out = {}, False
+        self._room = max(0, self._max_names - len(self._before))
+
+    def end_listing(self) -> dict[Name, Declaration | None]:
+        """Return what is declared now under each name of which it is different from before the listing."""
+        before, self._before, self._is_listing = self._before, {}, False
+        self._room = max(0, self._max_names - len(self._said))
+        different: dict[Name, Declaration | None] = {}
+        for name, said in self._said.items():
+            if said != before.get(name):
+                different[name] = self.counting(name)
+        for name in before.keys() - self._said.keys():
+            different[name] = None
+        return different
+
+    def declarations(self) -> dict[Name, Declaration]:
+        """Return everything that is declared, in the order of names."""
+        return {name: said for name in sorted(self._said) if (said := self.counting(name))}
+
     def replace(self, values: Mapping[bytes, Value]) -> dict[Name, Declaration]:
         """Forget everything and take ``values``, by key; return what is declared, in the order of names."""
-        self._said = {}
-        changed = self.change(values.items())
-        return {name: said for name in sorted(changed) if (said := changed[name])}
+        self.begin_listing()
+        self.change(values.items())
+        self.end_listing()
+        return self.declarations()
 
-    def change(self, changes: Iterable[tuple[bytes, Value | None]]) -> dict[Name, Declaration | None]:
-        """Take changes of keys; return what is declared now under each name that they are about, once."""
+    def change(self, changes: Iterable[tuple[bytes, Value | None]]) -> dict[Name, None]:
+        """Take changes of keys; return the names that they are about, in order and once."""
         names: dict[Name, None] = {}
         for key, value in changes:
             family = next((family for family in self._families if key.startswith(family.prefix)), None)
             name = name_of(family.prefix, key) if family else Name("")
             if family is None or not name:
                 continue
-            names[name] = None
-            said = self._said.setdefault(name, {})
-            said.pop(family.prefix, None)
+            said = self._said.get(name)
             if value is not None:
-                said[family.prefix] = family.declare(value.data, name=name, revision=value.mod_revision)
-            if not said:
-                del self._said[name]
-        return {name: self._counting(name) for name in names}
+                if said is None:
+                    if name not in self._before:
+                        if not self._room:
+                            self.left_out = True
+                            continue
+                        self._room -= 1
+                    said = self._said[name] = {}
+                said[family.prefix] = self._read(family, name, value)
+            elif said is not None:
+                said.pop(family.prefix, None)
+                if not said:
+                    del self._said[name]
+                    self._room += 1
+            else:
+                continue
+            names[name] = None
+        return names
 
-    def _counting(self, name: Name) -> Declaration | None:
+    def counting(self, name: Name) -> Declaration | None:
         """Return the declaration that counts, with a warning if there is another one."""
         said = self._said.get(name, {})
         declaring = [family for family in self._families if family.prefix in said]
         if not declaring:
             return None
         first, *others = declaring
+        declaration = said[first.prefix].declaration
+        if not others:
+            return declaration
         warnings = tuple(f"is declared again under {other.key(name)}, that of ligato v3 counts" for other in others)
-        declaration = said[first.prefix]
         return replace(declaration, warnings=(*declaration.warnings, *warnings))
+
+    def _read(self, family: _Family, name: Name, value: Value) -> _Said:
+        """Read a value, unless it is the one that was listed before."""
+        known = self._before.get(name, {}).get(family.prefix)
+        digest = hash(value.data)
+        if known and known.hash == digest and known.declaration.revision == value.mod_revision:
+            return known
+        return _Said(family.declare(value.data, name=name, revision=value.mod_revision), digest)

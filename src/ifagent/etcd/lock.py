@@ -3,6 +3,11 @@
 The value of the key says who has the label. An agent that finds it taken waits until the key goes away, which is at
 most one lease after the other agent died; at once, if it ended well, or can be seen to be dead because it was a
 process of this machine. Every write of the holder goes with the condition that the key is still its own.
+
+Whoever may write values may write this key too. So it is believed only as far as its holder shows that it lives: the
+agent's health hangs on the same lease, and is written anew every :data:`HEARTBEAT` seconds. A key without a lease, or
+whose lease shows no such sign, is forged and is overwritten. And a holder whose lease was alive all the time has not
+lost the label, whatever the key says: it writes the key again.
 """
 
 from __future__ import annotations
@@ -10,8 +15,9 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Mapping
-from contextlib import aclosing, suppress
+import time
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
@@ -19,16 +25,25 @@ from typing import Self
 import anyio
 
 from ifagent.errors import InvalidSettings, LabelTaken, SourceLost
+from ifagent.etcd.answers import Value
 from ifagent.etcd.backoff import Backoff
-from ifagent.etcd.client import EtcdClient, NotHeld, Value
-from ifagent.etcd.keys import lock_key
-from ifagent.etcd.watcher import Changes, Snapshot, watch_prefix
+from ifagent.etcd.client import EtcdClient, NotHeld
+from ifagent.etcd.keys import health_key, lock_key
 from ifagent.etcd.words import EtcdError
 from ifagent.formats.strict_json import BrokenJson, read_json
 from ifagent.log import log
 
+HEARTBEAT = 10.0
+"""Seconds after which an agent's health is written even if it has not changed; ligato v1.4.1's."""
+
 PATIENCE = 3.0
-"""Seconds beyond a lease after which an agent that still has the label counts as alive."""
+"""Seconds beyond the time in which a holder has to show that it lives, after which it counts as none."""
+
+GLANCE = 0.3
+"""Seconds between two looks at a label that somebody else has."""
+
+REMINDER = 60.0
+"""Seconds after which it is logged again that the key keeps being overwritten."""
 
 MAX_BYTES = 4096
 """Most bytes of the key's value that are looked at."""
@@ -110,6 +125,27 @@ def _started(pid: int) -> int:
         return 0
 
 
+class _Signs:
+    """What has been seen of whoever else has the label, since it was first looked at."""
+
+    def __init__(self) -> None:
+        self.is_alive: bool = False
+        self._health = 0
+        self._since = time.monotonic()
+
+    def note(self, health: Value | None) -> None:
+        """Note the health that somebody else keeps under a lease, ``None`` if nobody does."""
+        if health is not None and health.mod_revision != self._health:
+            self.is_alive = bool(self._health)
+            self._health = health.mod_revision
+            self._since = time.monotonic()
+
+    @property
+    def quiet_for(self) -> float:
+        """Seconds since the last sign of life, or the first look."""
+        return time.monotonic() - self._since
+
+
 class LabelLock:
     """The right to be the agent called ``label``; lost at most ``ttl`` seconds after the store was last reached.
 
@@ -122,23 +158,21 @@ class LabelLock:
         self._client = client
         self._label = label
         self._key = lock_key(label)
+        self._health = health_key(label)
         self._holder = holder
-        self._was_ours = False
+        self._held_under = 0
+        self._keep_at = 0.0
+        self._taken_back = 0
+        self._remind_at = 0.0
+
+    @property
+    def keep_due(self) -> float:
+        """Seconds until the lease's time has to be started anew."""
+        return max(0.0, self._keep_at - time.monotonic())
 
     async def take(self) -> Holder | None:
-        """Take the lock, or make sure of it; return who else has it, ``None`` if it is ours."""
-        if not (self.lease and await self._client.keep_alive(self.lease)):
-            self.lease = await self._client.grant(self.ttl)
-        there, mine = Value(b"", 0), self._holder.encode()
-        while True:
-            found = await self._client.put_if(self._key, mine, lease=self.lease, unchanged_since=there.mod_revision)
-            if found is None or (found.lease == self.lease and found.data == mine):
-                self._was_ours = True
-                return None
-            holder = Holder.decode(found.data)
-            if found.mod_revision and not holder.is_dead(self._holder):
-                return holder
-            there = found
+        """Take the lock if nobody seems to have it, or make sure of it; return who else has it, if somebody does."""
+        return await self._take(_Signs())
 
     async def claim(self) -> bool:
         """Wait until the lock is ours; return false at once if the store cannot be reached.
@@ -146,10 +180,10 @@ class LabelLock:
         Once somebody else was seen to have it, the store's absence is waited out too. Raises
         :class:`InvalidSettings` if this very process has it already.
         """
-        seen, backoff = None, Backoff()
+        signs, seen, backoff = _Signs(), None, Backoff()
         while True:
             try:
-                holder = await self.take()
+                holder = await self._take(signs)
                 if holder is None:
                     return True
                 if holder == self._holder:
@@ -164,46 +198,97 @@ class LabelLock:
                     return False
                 await anyio.sleep(backoff.next())
             else:
-                await self._wait_free()
+                await anyio.sleep(GLANCE)
 
     async def claim_again(self) -> None:
-        """Make sure of the lock, or take it again. Raises :class:`LabelTaken` if somebody else has it for good.
-
-        An agent that never had it gives a holder the time to be gone: that may be its own predecessor.
-        """
-        holder = await self.take()
-        if holder is not None and not self._was_ours:
-            log.warning("another agent has the label, waiting whether it is alive", label=self._label, holder=holder)
-            with anyio.move_on_after(self.ttl + PATIENCE):
-                await self._wait_free()
-            holder = await self.take()
-        if holder is not None:
-            log.error("another agent has the label", label=self._label, holder=holder)
-            raise LabelTaken(self._label, str(holder))
+        """Make sure of the lock, or take it again. Raises :class:`LabelTaken` if another agent has it and lives."""
+        signs, seen = _Signs(), None
+        while (holder := await self._take(signs)) is not None:
+            if signs.is_alive:
+                log.error("another agent has the label", label=self._label, holder=holder)
+                raise LabelTaken(self._label, str(holder))
+            if holder != seen:
+                log.warning(
+                    "another agent has the label, waiting whether it is alive", label=self._label, holder=holder
+                )
+            seen = holder
+            await anyio.sleep(GLANCE)
 
     async def keep(self) -> None:
-        """Start the lease's time anew, and see that the lock still hangs on it."""
+        """Start the lease's time anew if that is due, and see that the lock still hangs on it; take it back if not."""
+        if self.keep_due:
+            return
         if not await self._client.keep_alive(self.lease):
             raise EtcdError("the lease ran out")
+        self._keep_at = time.monotonic() + self.ttl / 3
         found = await self._client.get(self._key)
-        if not found or found.lease != self.lease:
+        if found and found.lease == self.lease:
+            return
+        self._say_overwritten(found)
+        if await self._put(found) is not None:
             raise NotHeld(self._key)
 
-    async def write(self, *, puts: dict[bytes, bytes] | None = None, deletes: frozenset[bytes] = frozenset()) -> None:
-        """Write under the lease, and delete. Raises :class:`ifagent.etcd.client.NotHeld` if the lock is not ours."""
-        await self._client.txn(puts=puts, deletes=deletes, lease=self.lease, held=self._key)
+    async def write(
+        self, *, puts: Mapping[bytes, bytes] | None = None, deletes: Collection[bytes] = frozenset()
+    ) -> int:
+        """Write under the lease, and delete; return the revision. Raises :class:`NotHeld` if the lock is not ours."""
+        return (await self._client.txn(puts=puts, deletes=deletes, lease=self.lease, held=self._key)).revision
 
     async def release(self) -> None:
         """Let go of the lock and of everything that was written."""
         if self.lease:
             await self._client.revoke(self.lease)
 
-    async def _wait_free(self) -> None:
-        """Wait until nobody has the lock."""
-        async with aclosing(watch_prefix(self._client, self._key)) as events:
-            async for event in events:
-                match event:
-                    case Snapshot(_, values) if self._key not in values:
-                        return
-                    case Changes(_, changes) if (self._key, None) in changes:
-                        return
+    async def _take(self, signs: _Signs) -> Holder | None:
+        """Take the lock if it may be taken, as far as ``signs`` go; return who else has it, ``None`` if it is ours."""
+        await self._have_lease()
+        there = await self._client.get(self._key)
+        health = await self._client.get(self._health)
+        signs.note(health if health and health.lease not in {0, self.lease} else None)
+        if there and there.lease == self.lease and there.data == self._holder.encode():
+            self._held_under = self.lease
+            return None
+        if not self._may_take(there, health, signs):
+            return Holder.decode(there.data if there else b"")
+        found = await self._put(there)
+        return None if found is None else Holder.decode(found.data)
+
+    def _may_take(self, there: Value | None, health: Value | None, signs: _Signs) -> bool:
+        """Tell whether the lock is nobody's, or forged."""
+        if self.lease == self._held_under:
+            return True  # it has been ours all the time
+        if there is None and not (health and health.lease not in {0, self.lease}):
+            return True
+        if there and Holder.decode(there.data).is_dead(self._holder):
+            return True
+        if there and not there.lease:
+            # Its true holder, if there is one, sees that within a third of a lease.
+            return bool(self._held_under) or signs.quiet_for > self.ttl / 3 + PATIENCE / 2
+        return signs.quiet_for > HEARTBEAT + PATIENCE
+
+    async def _put(self, there: Value | None) -> Value | None:
+        """Write the key over what is there; return what is there instead if that is something else by now."""
+        mine, since = self._holder.encode(), there.mod_revision if there else 0
+        found = await self._client.put_if(self._key, mine, lease=self.lease, unchanged_since=since)
+        if found is None or (found.lease == self.lease and found.data == mine):
+            self._held_under = self.lease
+            return None
+        return found
+
+    async def _have_lease(self) -> None:
+        """Have a lease that lives; another one if the last is gone."""
+        if not (self.lease and await self._client.keep_alive(self.lease)):
+            self.lease = await self._client.grant(self.ttl)
+        self._keep_at = time.monotonic() + self.ttl / 3
+
+    def _say_overwritten(self, found: Value | None) -> None:
+        self._taken_back += 1
+        if time.monotonic() < self._remind_at:
+            return
+        self._remind_at = time.monotonic() + REMINDER
+        log.warning(
+            "somebody has overwritten the label's lock, it is taken back",
+            label=self._label,
+            holder=Holder.decode(found.data) if found else "nobody",
+            times=self._taken_back,
+        )

@@ -1,14 +1,14 @@
-"""Follow everything under some prefixes: what is there, then every change, through whatever happens to the store.
+"""Watching etcd: what is there, then every change, through whatever happens to the connection.
 
-The rules:
+How it works:
 
-* A :class:`Snapshot` is a listing at one revision; the watch starts at the next one, so there is no gap.
-* A change is handed on as a *complete revision*: everything one transaction did comes in one
-  :class:`Changes`. Answers that etcd cut into fragments are joined first.
-* After a lost connection the watch resumes after the last revision handed on. What the store no longer
-  remembers (compaction), or cannot know (it was replaced, or rolled back), is answered by a new snapshot.
-* Silence is checked: after three quiet seconds the server is asked for a sign of life on the same stream, and
-  given three more to show one. A connection that swallows everything is so noticed within 10 s.
+* A listing, all of it as of one revision, then a watch from the revision after it.
+* Whatever ends the watch, the next one begins with a listing too. A store may have been restored from a backup and
+  written again meanwhile, and then nothing that an agent could ask for tells the new history from the old one: neither
+  the cluster's id nor the revision has to differ.
+* The server is asked for a sign of life when it is silent, so that a stream that hangs is noticed.
+* Answers are not cut into fragments: etcd 3.4 takes seconds to cut the deletion of many keys. One that is larger than
+  :data:`ifagent.etcd.cluster.MAX_ANSWER_BYTES` ends the watch, and the listing after it has the outcome.
 * One stream carries one watch, so ending a watch is ending its stream. Of several prefixes it watches the range from
   the first to the end of the last, because only within one watch a transaction is one change; what lies between
   them is left out here.
@@ -17,44 +17,44 @@ The rules:
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, Iterable, Mapping
-from dataclasses import dataclass, replace
-from itertools import groupby
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Protocol, Self, TypeVar
 
 import anyio
 import grpc.aio
 from aetcd import rpc
+from google.protobuf.message import DecodeError
 
 from ifagent.errors import SourceLost
-from ifagent.etcd.backoff import Backoff
-from ifagent.etcd.client import EtcdClient, Position, Value, prefix_end
+from ifagent.etcd.answers import BrokenAnswer, Changes, Position, Value, read_changes
+from ifagent.etcd.backoff import Presence
+from ifagent.etcd.client import EtcdClient, Page, prefix_end
 from ifagent.etcd.cluster import Route, guarded
 from ifagent.etcd.words import EtcdError, in_words
 
 QUIET = 3.0
 """Seconds of silence after which the server is asked for a sign of life, and within which it must give one."""
 
-STABLE = 5.0
-"""Seconds that a stream must have lived for the next loss to count as a new one (short waits again)."""
+MAX_IDLE: Final = 16
+"""Most answers in a row that say nothing, since the last silence: whoever sends more sends them without end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything under the prefixes at ``revision``: replaces whatever was known."""
+    """Everything under the prefixes: replaces whatever was known."""
 
-    revision: int
+    position: Position
     values: Mapping[bytes, Value]
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
-    """Everything that ``revision`` did under the prefixes; ``None`` for a key that it deleted."""
+class Listed:
+    """The pages since the last first one have everything that is under the prefixes."""
 
-    revision: int
-    changes: tuple[tuple[bytes, Value | None], ...]
+    position: Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,77 +66,97 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Back:
-    """The store can be heard again; what was missed has been, or is about to be, handed on."""
+    """The store can be heard again; what was missed has been handed on."""
 
 
 WatchEvent = Snapshot | Changes | Lost | Back
+PagedEvent = Page | Listed | Changes | Lost | Back
 
 
-class Compacted(Exception):
-    """The store no longer knows the revision that the watch was to start at."""
+class _Listed(Protocol):
+    @property
+    def position(self) -> Position: ...
 
 
-async def watch_prefix(client: EtcdClient, *prefixes: bytes) -> AsyncGenerator[WatchEvent, None]:
+T = TypeVar("T", bound=_Listed)
+
+
+def watch_prefix(client: EtcdClient, *prefixes: bytes) -> AsyncGenerator[WatchEvent, None]:
     """Yield the state of everything under ``prefixes`` and then its changes, without end.
 
     The right to read is needed for the whole range from the first prefix to the end of the last. The first
-    :class:`Snapshot` comes as soon as the store is there. Never raises for trouble with the store. Close it
-    (``contextlib.aclosing``) when it is left early.
+    :class:`Snapshot` comes as soon as the store is there, another one whenever it was lost. Never raises for trouble
+    with the store. Close it (``contextlib.aclosing``) when it is left early.
     """
-    backoff, lost, position = Backoff(), False, None
+
+    async def listing() -> AsyncGenerator[Snapshot, None]:
+        found = await client.range(*prefixes)
+        yield Snapshot(found.position, found.values)
+
+    return _watch(client, prefixes, listing)
+
+
+def watch_pages(client: EtcdClient, *prefixes: bytes) -> AsyncGenerator[PagedEvent, None]:
+    """Do the same as :func:`watch_prefix` with listings as they come: pages, the first of which says so, and the end.
+
+    A listing may break off, and then begins anew. What is not asked for stays in the store: whoever takes long for a
+    page, or for changes, holds up the store and not the memory.
+    """
+
+    async def listing() -> AsyncGenerator[Page | Listed, None]:
+        position = Position(0, 0)
+        async with aclosing(client.pages(*prefixes)) as pages:
+            async for page in pages:
+                position = page.position
+                yield page
+        yield Listed(position)
+
+    return _watch(client, prefixes, listing)
+
+
+async def _watch(
+    client: EtcdClient, prefixes: tuple[bytes, ...], listing: Callable[[], AsyncGenerator[T, None]]
+) -> AsyncGenerator[T | Changes | Lost | Back, None]:
+    presence = Presence()
     while True:
-        opened = time.monotonic()
         try:
-            if position is None or await _forgot(client, prefixes[0], position):
-                listing = await client.range(*prefixes)
-                position = listing.position
-                yield Snapshot(position.revision, listing.values)
-                del listing  # it may be large, and the watch may last for months
-            async with WatchStream(client, *prefixes, after=position.revision) as stream:
-                opened = time.monotonic()
-                if lost:
-                    lost = False
-                    yield Back()
+            revision = 0
+            async with aclosing(listing()) as told:
+                async for listed in told:
+                    revision = listed.position.revision
+                    yield listed
+                    del listed  # it may be large, and the watch may last for months
+            async with WatchStream(client, *prefixes, after=revision) as stream:
+                presence.reached()
                 while True:
-                    for changes in await stream.changes():
-                        position = replace(position, revision=changes.revision)
+                    if presence.return_due == 0:
+                        presence.returned()
+                        yield Back()
+                    for changes in await stream.changes(within=presence.return_due):
                         if ours := tuple(change for change in changes.changes if change[0].startswith(prefixes)):
                             yield Changes(changes.revision, ours)
-        except Compacted:
-            position = None
         except SourceLost as error:
-            if not lost:
-                lost = True
+            if presence.lost():
                 yield Lost(_without_source(error))
-            if time.monotonic() - opened > STABLE:
-                backoff.reset()
-            await anyio.sleep(backoff.next())
-
-
-async def _forgot(client: EtcdClient, prefix: bytes, known: Position) -> bool:
-    """Tell whether the store is no longer the one that we knew, or is an older state of it."""
-    now = await client.position(prefix)
-    return now.cluster_id != known.cluster_id or now.revision < known.revision or now.raft_term < known.raft_term
+            await anyio.sleep(presence.wait())
 
 
 class WatchStream:
     """One watch on one stream, as an asynchronous context manager; inside, the server has accepted it.
 
-    It covers everything from the first of the prefixes to the end of the last.
-
-    Entering and :meth:`changes` raise :class:`EtcdError` when the stream is over or silent, and
-    :class:`Compacted` when the store no longer knows the revision.
+    It covers everything from the first of the prefixes to the end of the last. Entering and :meth:`changes` raise
+    :class:`EtcdError` when the stream is over or silent, and for an answer that cannot be.
     """
 
     def __init__(self, client: EtcdClient, *prefixes: bytes, after: int) -> None:
         self._cluster = client.cluster
-        self._create = rpc.WatchCreateRequest(
-            key=min(prefixes), range_end=prefix_end(max(prefixes)), start_revision=after + 1, fragment=True
-        )
+        self._start, self._end = min(prefixes), prefix_end(max(prefixes))
+        self._revision = after
+        self._create = rpc.WatchCreateRequest(key=self._start, range_end=self._end, start_revision=after + 1)
         self._route: Route
         self._call: Any = None
         self._reading: asyncio.Task[Any] | None = None
-        self._joiner = FragmentJoiner()
+        self._idle = 0
 
     async def __aenter__(self) -> Self:
         """Create the watch and wait until the server has accepted it; with a new token if it refuses the old one."""
@@ -154,11 +174,18 @@ class WatchStream:
         self._call = route.member.watch.Watch(metadata=route.metadata)
         try:
             await self._write(rpc.WatchRequest(create_request=self._create))
-            while not (await self._receive()).created:
-                pass
+            await self._accepted()
         except BaseException:
             await self._close()
             raise
+
+    async def _accepted(self) -> None:
+        """Wait until the server has accepted the watch, before which it can tell nothing."""
+        while not (answer := await self._receive()).created:
+            if answer.events:
+                raise self._cluster.broken(
+                    self._route.member, BrokenAnswer("it is about a watch that did not begin yet")
+                )
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -166,15 +193,24 @@ class WatchStream:
         """End the stream, and with it the watch on the server."""
         await self._close()
 
-    async def changes(self) -> list[Changes]:
-        """Wait for the next complete revisions, one entry each, oldest first."""
-        while True:
-            events = self._joiner.add(await self._receive())
-            if events:
-                return by_revision(events)
+    async def changes(self, *, within: float | None = None) -> list[Changes]:
+        """Wait for the next complete revisions, one entry each, oldest first; for ``within`` seconds at most."""
+        found: list[Changes] = []
+        with anyio.move_on_after(within):
+            while not found:
+                found = self._read(await self._receive())
+        return found
+
+    def _read(self, answer: Any) -> list[Changes]:
+        try:
+            found = read_changes(answer, self._start, self._end, after=self._revision)
+        except BrokenAnswer as error:
+            raise self._cluster.broken(self._route.member, error) from error
+        self._revision = found[-1].revision if found else self._revision
+        return found
 
     async def _receive(self) -> Any:
-        """Return the server's next answer to the watch; ask for a sign of life when it is silent."""
+        """Return the server's next answer; ask for a sign of life when it is silent."""
         asked = False
         while True:
             # Reading has a task of its own: a cancelled read would end the stream.
@@ -185,15 +221,16 @@ class WatchStream:
                 answer = self._result(reading)
                 if answer.canceled:
                     raise self._refused(answer)
-                if answer.created or answer.events or answer.fragment:
-                    return answer
-                asked = False
-            elif asked:
+                self._idle = 0 if answer.events else self._idle + 1
+                if self._idle > MAX_IDLE:
+                    self._cluster.avoid(self._route.member)
+                    raise EtcdError(f"{self._route.member.endpoint}: sends answers without end that say nothing")
+                return answer
+            if asked:
                 self._cluster.avoid(self._route.member)
                 raise EtcdError(f"{self._route.member.endpoint}: no sign of life for {2 * QUIET:g} s")
-            else:
-                asked = True
-                await self._write(rpc.WatchRequest(progress_request=rpc.WatchProgressRequest()))
+            asked, self._idle = True, 0
+            await self._write(rpc.WatchRequest(progress_request=rpc.WatchProgressRequest()))
 
     def _result(self, reading: asyncio.Task[Any]) -> Any:
         """Return what the finished read brought; raise :class:`EtcdError` if that is the stream's end."""
@@ -203,6 +240,8 @@ class WatchStream:
             answer = grpc.aio.EOF
         except grpc.RpcError as error:
             raise self._cluster.failed(self._route.member, error) from error
+        except DecodeError as error:
+            raise self._cluster.broken(self._route.member, error) from error
         if answer is grpc.aio.EOF:
             self._cluster.avoid(self._route.member)
             raise EtcdError(f"{self._route.member.endpoint}: the server ended the watch")
@@ -210,8 +249,6 @@ class WatchStream:
 
     def _refused(self, answer: Any) -> Exception:
         """Say why the server ended the watch. A refused creation has ``created`` set as well."""
-        if answer.compact_revision:
-            return Compacted()
         self._cluster.avoid(self._route.member)
         return EtcdError(
             f"{self._route.member.endpoint}: {in_words(answer.cancel_reason) or 'the server ended the watch'}"
@@ -236,36 +273,6 @@ class WatchStream:
             if not (self._reading.cancel() or self._reading.cancelled()):
                 self._reading.exception()  # asked for, or asyncio complains that nobody did
             self._reading = None
-
-
-class FragmentJoiner:
-    """Puts together the answers that etcd cut into fragments (``fragment`` is set on all but the last)."""
-
-    def __init__(self) -> None:
-        self._events: list[Any] = []
-
-    def add(self, answer: Any) -> list[Any]:
-        """Take one answer; return the events of the whole, or nothing while fragments are missing."""
-        self._events.extend(answer.events)
-        if answer.fragment:
-            return []
-        events, self._events = self._events, []
-        return events
-
-
-def by_revision(events: Iterable[Any]) -> list[Changes]:
-    """Group a watch's events, which are in order, into one :class:`Changes` per revision."""
-    return [
-        Changes(int(revision), tuple(map(_change, group)))
-        for revision, group in groupby(events, key=lambda event: event.kv.mod_revision)
-    ]
-
-
-def _change(event: Any) -> tuple[bytes, Value | None]:
-    kv = event.kv
-    if event.type == rpc.Event.DELETE:
-        return bytes(kv.key), None
-    return bytes(kv.key), Value(bytes(kv.value), int(kv.mod_revision), int(kv.lease))
 
 
 def _without_source(error: SourceLost) -> str:

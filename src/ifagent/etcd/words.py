@@ -23,6 +23,7 @@ _SIGNS = (
     ("ame not found", "the host name cannot be resolved"),
     ("ddress lookup failed", "the host name cannot be resolved"),
     ("nternal error from Core", "the connection was closed"),
+    ("eceived message larger than max", "an answer is too large"),
     ("ping timeout", "no sign of life"),
     ("imeout occurred", "no connection in time"),
 )

@@ -6,31 +6,38 @@ has died: the label's lock (:mod:`ifagent.etcd.lock`), the agent's health
 ``/vnf-agent/<label>/linux/status/v1/interface/``. Nothing is written unless the lock is ours.
 
 The outlet is level-triggered: it holds the value that every key should have, and at the beginning of each *session* (a
-lease and a lock that are ours, a store that answers) compares it with what is there. What is there under another
-lease is written anew, what should not be there is deleted.
+lease and a lock that are ours, a store that answers) compares it with what is there. What was not written by us is
+written anew, what should not be there is deleted. Every half a minute it looks whether somebody else has written there.
+
+Very many states are written some at a time, and the lease is kept and the agent's health told in between.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import anyio
 from anyio.abc import TaskStatus
+from anyio.lowlevel import checkpoint
 
 from ifagent.core.interface import Name
-from ifagent.core.state import Change, InterfaceState, StateEvent
+from ifagent.core.state import Change, StateEvent
 from ifagent.errors import SourceLost
 from ifagent.etcd.address import EtcdAddress
-from ifagent.etcd.backoff import Backoff
-from ifagent.etcd.client import EtcdClient
-from ifagent.etcd.keys import health_key, key_of, status_prefix
-from ifagent.etcd.lock import Holder, LabelLock
+from ifagent.etcd.answers import Value
+from ifagent.etcd.backoff import Presence
+from ifagent.etcd.client import MAX_TXN_OPS, EtcdClient, chunks
+from ifagent.etcd.keys import health_key, key_of, name_of, status_prefix
+from ifagent.etcd.lock import HEARTBEAT, Holder, LabelLock
 from ifagent.formats.health import OperationalState, encode_health
 from ifagent.formats.state import encode_state_json
 from ifagent.log import log
+from ifagent.outlets.to_publish import ToPublish
 from ifagent.statistics import Statistics
 
 INTERVAL = 0.05
@@ -39,11 +46,24 @@ INTERVAL = 0.05
 LOOK = 1.0
 """Seconds between two looks at how the agent is."""
 
-HEARTBEAT = 10.0
-"""Seconds after which the agent's health is written even if it has not changed; ligato v1.4.1's."""
+GLANCE = 0.25
+"""Least seconds between two looks at how the agent is."""
+
+CHECK = 30.0
+"""Seconds between two looks at whether somebody else has written where states are published."""
+
+SOME = MAX_TXN_OPS - 1
+"""Most states that are written at a time: the agent's health has a place beside them."""
 
 LAST_WORDS = 1.0
 """Most seconds that the outlet takes, when it is cancelled, to take back what it has said."""
+
+
+class _Published(NamedTuple):
+    """What we have written under a key: the store's revision, and a digest."""
+
+    revision: int
+    digest: bytes
 
 
 class EtcdStatus:
@@ -66,11 +86,13 @@ class EtcdStatus:
         self._lock = LabelLock(self._client, label, holder=holder or Holder.here(), ttl=ttl)
         self._prefix = status_prefix(label)
         self._health = Health(health_key(label), statistics) if statistics else None
-        self._wanted: dict[Name, InterfaceState] = {}
-        self._published: dict[bytes, bytes] = {}
-        self._dirty: set[Name] = set()
+        self._wanted = ToPublish()
+        self._published: dict[bytes, _Published] = {}
+        self._published_under = 0
         self._follows = False
         self._compared = False
+        self._checked = 0
+        self._check_at = 0.0
         self._wake = anyio.Event()
         self._sent = 0.0
 
@@ -101,83 +123,157 @@ class EtcdStatus:
         async for event in events:
             if event.event is Change.GAP:
                 continue
-            if event.event is Change.DELETED or event.state is None:
-                self._wanted.pop(event.name, None)
-            else:
-                self._wanted[event.name] = event.state
-            self._dirty.add(event.name)
+            self._wanted.note(event.name, None if event.event is Change.DELETED else event.state)
+            if self._health:
+                self._health.left_out = len(self._wanted.left_out)
             self._wake.set()
 
     async def _publish(self) -> NoReturn:
         """Hold one session after the other."""
-        backoff, lost = Backoff(), False
+        presence = Presence()
         while True:
             try:
                 await self._lock.claim_again()
                 self._begin()
                 await self._write()
-                if lost:
-                    log.info("states are published again")
-                lost = False
-                backoff.reset()
-                await self._hold()
+                presence.reached()
+                await self._hold(presence)
             except SourceLost as error:
-                if not lost:
+                if presence.lost():
                     log.warning("states cannot be published", problem=str(error))
-                lost = True
-                await anyio.sleep(backoff.next())
+                await anyio.sleep(presence.wait())
 
     def _begin(self) -> None:
-        """Forget what was there."""
-        self._published, self._compared = {}, False
-        self._dirty.update(self._wanted)
+        """Forget what cannot be there any more, and compare the rest."""
+        self._compared = False
+        if self._published_under != self._lock.lease:
+            self._published, self._published_under = {}, self._lock.lease
         self._wake.set()
         if self._health:
             self._health.begin()
 
-    async def _hold(self) -> NoReturn:
+    async def _hold(self, presence: Presence) -> NoReturn:
         """Write changes and keep the lease, until the store, the lease or the lock is lost."""
-        third = self._lock.ttl / 3
-        renew = time.monotonic() + third
         while True:
-            with anyio.move_on_after(min(renew - time.monotonic(), LOOK)):
-                await self._wake.wait()
-                await anyio.sleep(max(0, self._sent + INTERVAL - time.monotonic()))
-            if time.monotonic() >= renew:
-                await self._lock.keep()
-                renew = time.monotonic() + third
+            if presence.return_due == 0:
+                presence.returned()
+                log.info("states are published again")
+            if not len(self._wanted):
+                with anyio.move_on_after(min(LOOK, self._lock.keep_due)):
+                    await self._wake.wait()
+            await anyio.sleep(max(0, self._sent + INTERVAL - time.monotonic()))
+            await self._lock.keep()
             await self._write()
 
+    # What is there
+
     async def _compare(self) -> None:
-        """Find out which states are there under our lease, and delete those that should not be there."""
-        values = (await self._client.range(self._prefix)).values
-        wanted = {key_of(self._prefix, name) for name in self._wanted}
-        stale = values.keys() - wanted
-        await self._lock.write(deletes=frozenset(stale))
-        self._published = {
-            key: value.data for key, value in values.items() if value.lease == self._lock.lease and key not in stale
-        }
+        """Find out which states are there as we have written them, and delete those that should not be there."""
+        there: dict[bytes, _Published] = {}
+        async with aclosing(self._client.pages(self._prefix, keys_only=True)) as pages:
+            async for page in pages:
+                if page.is_first:
+                    there, self._checked = {}, page.position.revision
+                there.update(self._ours(page.values))
+                await self._delete([key for key, _ in page.values if self._name(key) is None])
+                await self._keep_up()
+        self._published = there
+        self._wanted.touch_unless(lambda name: key_of(self._prefix, name) in there)
         self._compared = True
+        self._check_at = time.monotonic() + CHECK
+
+    async def _check(self) -> None:
+        """Put right what somebody else has written, or deleted, since the last time."""
+        changed, checked = 0, self._checked
+        async with aclosing(self._client.pages(self._prefix, keys_only=True, changed_after=self._checked)) as pages:
+            async for page in pages:
+                checked = page.position.revision
+                ours = self._ours(page.values)
+                foreign = [key for key, _ in page.values if key not in ours]
+                for key in foreign:
+                    if self._published.pop(key, None) and (name := self._name(key)) is not None:
+                        self._wanted.touch(name)
+                await self._delete([key for key in foreign if self._name(key) is None])
+                changed += len(foreign)
+                await self._keep_up()
+        self._checked = checked
+        if await self._client.count(self._prefix) < len(self._published):
+            self._compared = False  # some were deleted
+        if changed or not self._compared:
+            log.warning("somebody else has changed published states, they are written again", keys=changed)
+        self._check_at = time.monotonic() + CHECK
+
+    def _ours(self, values: list[tuple[bytes, Value]]) -> dict[bytes, _Published]:
+        """Return the keys of a listing that are as we have written them."""
+        return {
+            key: known
+            for key, value in values
+            if (known := self._published.get(key)) and known.revision == value.mod_revision
+        }
+
+    def _name(self, key: bytes) -> Name | None:
+        """Return the interface whose state is to be under a key, ``None`` if none is."""
+        name = name_of(self._prefix, key)
+        return name if name in self._wanted.states and key_of(self._prefix, name) == key else None
+
+    async def _delete(self, keys: list[bytes]) -> None:
+        for chunk in chunks((key, None) for key in keys):
+            await self._lock.write(deletes=[key for key, _ in chunk])
+            await self._keep_up()
+
+    # What is to be there
 
     async def _write(self) -> None:
         """Write what changed since the last time, newest states only, and how the agent is."""
+        self._wake = anyio.Event()
+        self._sent = time.monotonic()
+        await self._keep_up()
         if self._follows and not self._compared:
             await self._compare()
-        dirty, self._dirty, self._wake = self._dirty, set(), anyio.Event()
-        self._sent = time.monotonic()
-        puts, deletes = self._health.due() if self._health else {}, set()
-        states = {}
-        for name in dirty:
-            key, state = key_of(self._prefix, name), self._wanted.get(name)
+        elif self._follows and time.monotonic() >= self._check_at:
+            await self._check()
+        left = len(self._wanted)  # what comes meanwhile has its time afterwards
+        while left > 0:
+            names = self._wanted.take(min(left, SOME))
+            left -= len(names)
+            try:
+                await self._write_some(names)
+            except BaseException:
+                for name in names:
+                    self._wanted.touch(name)
+                raise
+            await self._keep_up()
+
+    async def _write_some(self, names: list[Name]) -> None:
+        """Write, or delete, the states of some interfaces where they are not as they should be."""
+        operations: dict[bytes, bytes | None] = dict(self._health.due()) if self._health else {}
+        digests: dict[bytes, bytes] = {}
+        for name in names:
+            key, state = key_of(self._prefix, name), self._wanted.states.get(name)
+            known = self._published.get(key)
             if state is None:
-                if key in self._published:
-                    deletes.add(key)
-            elif (data := encode_state_json(state)) != self._published.get(key):
-                states[key] = data
-        await self._lock.write(puts=puts | states, deletes=frozenset(deletes))
-        self._published.update(states)
-        for key in deletes:
-            del self._published[key]
+                if known:
+                    operations[key] = None
+                continue
+            data = encode_state_json(state)
+            digests[key] = blake2b(data, digest_size=16).digest()
+            if known is None or known.digest != digests[key]:
+                operations[key] = data
+        for chunk in chunks(iter(operations.items())):
+            puts = {key: data for key, data in chunk if data is not None}
+            revision = await self._lock.write(puts=puts, deletes=[key for key, _ in chunk if key not in puts])
+            for key, _ in chunk:
+                if key not in puts:
+                    self._published.pop(key, None)
+                elif key in digests:
+                    self._published[key] = _Published(revision, digests[key])
+        await checkpoint()
+
+    async def _keep_up(self) -> None:
+        """Keep the lease, and tell how the agent is, as far as that is due."""
+        await self._lock.keep()
+        if self._health and (puts := self._health.due()):
+            await self._lock.write(puts=puts)
 
     async def _take_back(self) -> None:
         with anyio.move_on_after(LAST_WORDS, shield=True):
@@ -198,16 +294,24 @@ class Health:
         self._state = OperationalState.INIT
         self._told: tuple[object, ...] = ()
         self._next = 0.0
+        self._looked = -GLANCE
+        self.left_out: int = 0
 
     def begin(self) -> None:
         """Have it written the next time in any case."""
-        self._next = 0.0
+        self._next, self._looked = 0.0, -GLANCE
 
     def due(self) -> dict[bytes, bytes]:
         """Return what is to be written now: nothing, or the key and its value."""
+        if time.monotonic() < self._looked + GLANCE:
+            return {}
+        self._looked = time.monotonic()
         now = self._statistics()
         problems = [f"{source.name}: {source.problem}" for source in now.sources if source.problem]
         problems += [now.trouble] if now.trouble else []
+        problems += [f"{self.left_out} invalid interfaces are not published, for there are too many"] * bool(
+            self.left_out
+        )
         state = OperationalState.ERROR if problems else OperationalState.OK if now.ready else OperationalState.INIT
         told, moment = (state, *problems), time.time()
         if told == self._told and time.monotonic() < self._next:

@@ -1,17 +1,34 @@
-"""Intent from etcd: every interface under the keys of ligato v1.4.1 and of ligato v3, see :mod:`ifagent.etcd.keys`."""
+"""Intent from etcd: every interface under the keys of ligato v1.4.1 and of ligato v3, see :mod:`ifagent.etcd.keys`.
+
+Values are read some at a time, so that whoever writes very many of them does not stop the agent meanwhile.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
-from typing import assert_never
+from itertools import islice
+from typing import Final, assert_never
+
+from anyio.lowlevel import checkpoint
 
 from ifagent.core.events import Declared, Event, SourceHealth, SourceRevision, SourceSnapshot
+from ifagent.core.interface import Name
 from ifagent.etcd.address import EtcdAddress
-from ifagent.etcd.client import EtcdClient
+from ifagent.etcd.answers import Changes, Position, Value
+from ifagent.etcd.client import EtcdClient, Page
 from ifagent.etcd.families import Families
-from ifagent.etcd.watcher import Back, Changes, Lost, Snapshot, WatchEvent, watch_prefix
+from ifagent.etcd.watcher import Back, Listed, Lost, PagedEvent, watch_pages
 from ifagent.log import log
+
+SOME: Final = 50
+"""Most values that are read in one turn of the loop."""
+
+AT_ONCE: Final = 1000
+"""Most interfaces of one revision that are told as one change; of more, so many at a time."""
+
+_NAMED: Final = 5
+"""Most names in a sentence."""
 
 
 class EtcdSource:
@@ -24,6 +41,12 @@ class EtcdSource:
         self.name = name
         self._address = address
         self._families = Families(label)
+        self._emit: Callable[[Event], None]
+        self._position: Position | None = None
+        self._read = 0
+        self._lost = ""
+        self._emptied = ""
+        self._told_left_out = False
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -33,33 +56,117 @@ class EtcdSource:
     async def run(self, emit: Callable[[Event], None]) -> None:
         """Tell ``emit`` what is declared, until cancelled.
 
-        A :class:`SourceSnapshot` comes first, and again when the store forgot what was in between; then one
-        :class:`Declared` for every name whose keys changed, all of one transaction without an ``await`` between
-        them. :class:`SourceHealth` tells once that the store is lost, and once that it is back; the last say
-        stands meanwhile. Never returns, and never raises for trouble with the store.
+        A :class:`SourceSnapshot` comes first; then one :class:`Declared` for every name whose keys changed, up to
+        :data:`AT_ONCE` of one transaction without an ``await`` between them, and after the store was lost for every
+        name that is declared otherwise than before. :class:`SourceHealth` tells once that the store is lost, and once
+        that it is back; the last say stands meanwhile. It also tells that the store has lost everything, until
+        something is declared again, and that there are too many names to look at. Never returns, and never raises for
+        trouble with the store.
         """
-        async with (
-            EtcdClient(self._address) as client,
-            aclosing(watch_prefix(client, *self._families.prefixes)) as events,
-        ):
-            async for event in events:
-                self._take(event, emit)
-                del event  # a snapshot may be large, and the next event a long time away
+        self._emit = emit
+        async with EtcdClient(self._address) as client:
+            while True:
+                async with aclosing(watch_pages(client, *self._families.prefixes)) as events:
+                    async for event in events:
+                        await self._take(event)
+                        del event  # a page may be large, and the next event a long time away
+                        if self._told_left_out and self._families.has_room:
+                            break  # what was left out has to be listed
 
-    def _take(self, event: WatchEvent, emit: Callable[[Event], None]) -> None:
+    async def _take(self, event: PagedEvent) -> None:
         match event:
-            case Snapshot(revision, values):
-                emit(SourceSnapshot(self.name, self._families.replace(values)))
-                emit(SourceRevision(self.name, revision))
+            case Page(_, values, is_first):
+                if is_first:
+                    self._families.begin_listing()
+                await self._understand(values)
+            case Listed(position):
+                await self._compare(position)
             case Changes(revision, changes):
-                for name, declaration in self._families.change(changes).items():
-                    emit(Declared(self.name, name, declaration))
-                emit(SourceRevision(self.name, revision))
+                await self._tell(await self._understand(changes), revision)
             case Lost(problem):
+                self._lost = problem
                 log.warning("the store cannot be heard", source=self.name, problem=problem)
-                emit(SourceHealth(self.name, problem))
+                self._tell_health()
             case Back():
+                self._lost = ""
                 log.info("the store can be heard again", source=self.name)
-                emit(SourceHealth(self.name))
+                self._tell_health()
             case _:
                 assert_never(event)
+
+    async def _understand(self, changes: Sequence[tuple[bytes, Value | None]]) -> dict[Name, None]:
+        """Read values, and let others have a turn now and then; return the names that they are about."""
+        names: dict[Name, None] = {}
+        for start in range(0, len(changes), SOME):
+            some = changes[start : start + SOME]
+            self._read += len(some)
+            if self._read > SOME:
+                self._read = len(some)
+                await checkpoint()
+            names |= self._families.change(some)
+        return names
+
+    async def _compare(self, position: Position) -> None:
+        """Tell what a listing has that is different from what was told."""
+        before = self._position
+        if before is None:
+            self._families.end_listing()
+            declarations = self._families.declarations()
+            self._emit(SourceSnapshot(self.name, declarations, complete=not self._families.left_out))
+            self._position = position
+            self._tell_revision(position.revision)
+            self._tell_left_out()
+            return
+        self._position = position
+        different = self._families.end_listing()
+        gone = [name for name, declaration in different.items() if declaration is None]
+        if gone and not len(self._families):
+            self._say_empty(gone, before, position)
+        await self._tell(different, position.revision)
+
+    async def _tell(self, names: Iterable[Name], revision: int) -> None:
+        left = iter(names)
+        while some := list(islice(left, AT_ONCE)):
+            for name in some:
+                self._emit(Declared(self.name, name, self._families.counting(name)))
+            if len(some) == AT_ONCE:
+                await checkpoint()
+        if self._emptied and len(self._families):
+            self._emptied = ""
+            log.info("the store declares interfaces again", source=self.name)
+            self._tell_health()
+        self._tell_revision(revision)
+        self._tell_left_out()
+
+    def _tell_revision(self, revision: int) -> None:
+        if self._position is not None:
+            self._position = Position(self._position.cluster_id, revision)
+        self._emit(SourceRevision(self.name, revision))
+
+    # What people have to know
+
+    def _say_empty(self, gone: Sequence[Name], before: Position, now: Position) -> None:
+        """Warn of a store in which nothing is declared any more; it stays a problem if it is not the store it was."""
+        names = ", ".join(sorted(gone)[:_NAMED]) + (", ..." if len(gone) > _NAMED else "")
+        if now.cluster_id != before.cluster_id:
+            what = "is another cluster"
+        elif now.revision < before.revision:
+            what = "has an older state than before"
+        else:
+            log.warning("nothing is declared any more", source=self.name, interfaces=len(gone), names=names)
+            return
+        self._emptied = f"the store {what}, and has nothing declared; before it had {len(gone)}: {names}"
+        log.warning("the store has come back empty", source=self.name, problem=what, interfaces=len(gone), names=names)
+        self._tell_health()
+
+    def _tell_left_out(self) -> None:
+        if self._families.left_out != self._told_left_out:
+            self._told_left_out = self._families.left_out
+            if self._told_left_out:
+                log.warning("the store declares too many interfaces", source=self.name, interfaces=len(self._families))
+            self._tell_health()
+
+    def _tell_health(self) -> None:
+        too_many = f"more than {len(self._families)} interfaces are declared" if self._told_left_out else ""
+        problems = (self._lost, self._emptied, too_many)
+        self._emit(SourceHealth(self.name, "; ".join(filter(None, problems))))
