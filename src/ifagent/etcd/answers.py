@@ -68,10 +68,10 @@ def read_value(answer: Any, key: bytes) -> Value | None:
 def read_page(answer: Any, start: bytes, end: bytes, *, limit: int) -> list[tuple[bytes, Value]]:
     """Return the keys and values of one page of a listing that begins at ``start``, in the order of keys.
 
-    There is at least one if there are ``more``, so that listing gets on.
+    It is full if there is more after it, so that listing gets on.
     """
-    if answer.more and not answer.kvs:
-        raise BrokenAnswer("it has nothing, and more of it")
+    if answer.more and len(answer.kvs) < limit:
+        raise BrokenAnswer("it has less than was asked for, and says that there is more")
     if len(answer.kvs) > limit:
         raise BrokenAnswer("it has more keys than were asked for")
     page: list[tuple[bytes, Value]] = []

@@ -33,7 +33,7 @@ from ifagent.etcd.answers import (
     read_position,
     read_value,
 )
-from ifagent.etcd.cluster import Cluster, Member, Route, guarded
+from ifagent.etcd.cluster import Cluster, Member, Route, decoded, guarded
 from ifagent.etcd.words import EtcdError
 
 FIRST_PAGE: Final = 50
@@ -48,7 +48,10 @@ PAGE_BYTES: Final = 1 << 20
 MAX_KEYS: Final = 2_000_000
 """Most keys that a listing has: whoever lists more of them lists without end."""
 
-MAX_LISTING_BYTES: Final = 512 * 1024 * 1024
+MAX_BYTES: Final = 16 * 1024**3
+"""Most bytes of keys and values that a listing has, twice what etcd recommends to store."""
+
+MAX_GATHERED_BYTES: Final = 512 * 1024**2
 """Most bytes of keys and values that :meth:`EtcdClient.range` gathers."""
 
 MAX_TXN_OPS: Final = 128
@@ -132,8 +135,8 @@ class EtcdClient:
                     values, position, size = {}, page.position, 0
                 values.update(page.values)
                 size += _size(page.values)
-                if size > MAX_LISTING_BYTES:
-                    raise EtcdError(f"{self.cluster.member.endpoint}: there are more than {MAX_LISTING_BYTES} bytes")
+                if size > MAX_GATHERED_BYTES:
+                    raise EtcdError(f"{self.cluster.member.endpoint}: there are more than {MAX_GATHERED_BYTES} bytes")
         return Listing(position, values)
 
     async def pages(
@@ -166,7 +169,7 @@ class EtcdClient:
     async def _pages_once(
         self, prefixes: Collection[bytes], *, keys_only: bool, changed_after: int
     ) -> AsyncGenerator[Page, None]:
-        position, listed = None, 0
+        position, listed, size = None, 0, 0
         todo = [(prefix, prefix_end(prefix)) for prefix in reversed([*prefixes])]
         while todo:
             start, end = todo.pop()
@@ -180,8 +183,11 @@ class EtcdClient:
             position_now, values, more = await self._page_of(request)
             first, position = position is None, position or position_now
             listed += len(values)
-            if listed > MAX_KEYS:
-                raise EtcdError(f"{self.cluster.member.endpoint}: there are more than {MAX_KEYS} keys")
+            size += _size(values)
+            if listed > MAX_KEYS or size > MAX_BYTES:
+                raise EtcdError(
+                    f"{self.cluster.member.endpoint}: there are more than {MAX_KEYS} keys, or too many bytes"
+                )
             if more:
                 todo.append((values[-1][0] + b"\0", end))
             yield Page(position, values, first)
@@ -301,7 +307,7 @@ class EtcdClient:
                 self.cluster.end(call)
             if answer is grpc.aio.EOF:
                 raise EtcdError(f"{route.member.endpoint}: the connection was closed")
-            return max(int(answer.TTL), 0)
+            return max(int(decoded(answer).TTL), 0)
 
         return await self.cluster.request(attempt)
 
@@ -318,7 +324,7 @@ class EtcdClient:
 
         async def attempt(route: Route) -> T:
             answer = await guarded(pick(route.member)(request, timeout=self.address.timeout, metadata=route.metadata))
-            return read(answer)
+            return read(decoded(answer))
 
         return await self.cluster.request(attempt)
 

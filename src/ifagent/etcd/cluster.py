@@ -19,7 +19,6 @@ import grpc
 import grpc.aio
 from aetcd import rpc
 from anyio.lowlevel import checkpoint
-from google.protobuf.message import DecodeError
 
 from ifagent.errors import InvalidSettings
 from ifagent.etcd.access import Certificates
@@ -170,9 +169,8 @@ class Cluster:
         request = rpc.AuthenticateRequest(name=access.user, password=password)
         try:
             async with self._errors(member):
-                answer = await guarded(
-                    member.auth.Authenticate(request, timeout=self.address.timeout, metadata=_METADATA)
-                )
+                asked = member.auth.Authenticate(request, timeout=self.address.timeout, metadata=_METADATA)
+                answer = decoded(await guarded(asked))
         except EtcdError as error:
             if "authentication is not enabled" in str(error):
                 return ""
@@ -228,17 +226,16 @@ class Cluster:
             yield
         except grpc.RpcError as error:
             raise self.failed(member, error) from error
-        except (BrokenAnswer, DecodeError) as error:
+        except BrokenAnswer as error:
             raise self.broken(member, error) from error
         except (grpc.aio.BaseError, asyncio.InvalidStateError) as error:
             self.avoid(member)
             raise EtcdError(f"{member.endpoint}: the connection was closed") from error
 
-    def broken(self, member: Member, error: BrokenAnswer | DecodeError) -> EtcdError:
+    def broken(self, member: Member, error: BrokenAnswer) -> EtcdError:
         """Say what is wrong with an answer, and move on from the endpoint that sent it."""
         self.avoid(member)
-        text = str(error) if isinstance(error, BrokenAnswer) else "it cannot be decoded"
-        return EtcdError(f"{member.endpoint}: sent an answer that cannot be: {text}")
+        return EtcdError(f"{member.endpoint}: sent an answer that cannot be: {error}")
 
     def failed(self, member: Member, error: grpc.RpcError) -> EtcdError:
         """Say in our words what grpc reported, and move on from an endpoint that is not well."""
@@ -249,6 +246,13 @@ class Cluster:
         if code is not grpc.StatusCode.DEADLINE_EXCEEDED:
             text = in_words(error.details() or code.name)
         return EtcdError(f"{member.endpoint}: {text}", code.name)
+
+
+def decoded(answer: Any) -> Any:
+    """Return an answer, which grpc makes ``None`` where it cannot decode it."""
+    if answer is None:
+        raise BrokenAnswer("it cannot be decoded")
+    return answer
 
 
 async def guarded(call: Awaitable[Any]) -> Any:

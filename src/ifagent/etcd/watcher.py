@@ -26,13 +26,12 @@ from typing import Any, Final, Protocol, Self, TypeVar
 import anyio
 import grpc.aio
 from aetcd import rpc
-from google.protobuf.message import DecodeError
 
 from ifagent.errors import SourceLost
 from ifagent.etcd.answers import BrokenAnswer, Changes, Position, Value, read_changes
 from ifagent.etcd.backoff import Presence
 from ifagent.etcd.client import EtcdClient, Page, prefix_end
-from ifagent.etcd.cluster import Route, guarded
+from ifagent.etcd.cluster import Route, decoded, guarded
 from ifagent.etcd.words import EtcdError, in_words
 
 QUIET = 3.0
@@ -240,12 +239,13 @@ class WatchStream:
             answer = grpc.aio.EOF
         except grpc.RpcError as error:
             raise self._cluster.failed(self._route.member, error) from error
-        except DecodeError as error:
-            raise self._cluster.broken(self._route.member, error) from error
         if answer is grpc.aio.EOF:
             self._cluster.avoid(self._route.member)
             raise EtcdError(f"{self._route.member.endpoint}: the server ended the watch")
-        return answer
+        try:
+            return decoded(answer)
+        except BrokenAnswer as error:
+            raise self._cluster.broken(self._route.member, error) from error
 
     def _refused(self, answer: Any) -> Exception:
         """Say why the server ended the watch. A refused creation has ``created`` set as well."""
