@@ -146,6 +146,13 @@ def kernels(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def fresh(session: nox.Session) -> None:
+    """Run ``make demo`` and ``make test`` on Debian machines that have nothing; needs root and debootstrap."""
+    folder = Path(session.cache_dir, "fresh").resolve()
+    run_tests(session, "python", "tests/fresh.py", str(folder), *session.posargs)
+
+
+@nox.session(venv_backend="none")
 def image(session: nox.Session) -> None:
     """Build the image without a registry and run it with a real docker; needs root, debootstrap and docker."""
     root = Path(session.cache_dir, "debian").resolve()

@@ -5,7 +5,6 @@ Nothing here knows which kernel it is, but for the two drivers of outside interf
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import Protocol, Self
 
 import anyio
 from patience import PATIENCE
+from sysctl import set_sysctl
 
 from ifagent.core.events import Event, LinkSeen, LinksListed, NamespaceBehind, NamespaceSeen, NamespacesListed
 from ifagent.core.interface import HostName, IPInterface, NamespaceRef, named
@@ -46,12 +46,6 @@ with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
         raw.send(frame.ljust(int(size), b"\\0"))
 """
 """Sends Ethernet frames, broken ARP requests: what has no protocol at all counts as dropped where it arrives."""
-
-
-def linux_version() -> tuple[int, int]:
-    """Return the version of the kernel that runs, for what kernels do differently and nothing else tells."""
-    major, minor = os.uname().release.split(".")[:2]
-    return int(major), int(minor)
 
 
 class Outside(Protocol):
@@ -280,11 +274,11 @@ class LinuxOutside:
         path.unlink()
 
     def disable_ipv6(self, name: str, *, disabled: bool = True) -> None:
-        self._inside(name, "sysctl", "-qw", f"net.ipv6.conf.all.disable_ipv6={int(disabled)}")
+        set_sysctl(self._directory / name, f"net.ipv6.conf.all.disable_ipv6={int(disabled)}")
 
     def skip_duplicate_detection(self, name: str) -> None:
         """Have new links use IPv6 addresses at once; Linux tells of automatic ones only then, 1 to 2 s later else."""
-        self._inside(name, "sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0")
+        set_sysctl(self._directory / name, "net.ipv6.conf.default.accept_dad=0")
 
     def add_bridge(self, name: str, host_name: str) -> None:
         self._inside(name, "ip", "link", "add", "name", host_name, "type", "bridge")

@@ -17,6 +17,7 @@ from chaos.stage import Stage
 from chaos.values import OWN, Space, bad_value, encode
 from docker_engine import Refused
 from lab import until
+from sysctl import sysctl
 
 
 class Performer:
@@ -144,7 +145,7 @@ class Performer:
     def _set_ipv6(self, name: str, *, on: bool) -> None:
         if path := self.stage.path(Space("named", name)):
             settings = [f"net.ipv6.conf.{which}.disable_ipv6={int(not on)}" for which in ("default", "all")]
-            look.inside(path, "sysctl", "-qw", *settings)
+            look.inside(path, *sysctl(*settings))
 
     def _make_tap(self, name: str) -> None:
         seen = self.stage.observe()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from kernel_rig import Rig, linux_version
+from kernel_rig import Rig
+from linux import linux_version
 
 from ifagent.core.counters import LinkCounters
 from ifagent.core.interface import HostName

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 from lab import Lab, addresses, ip, pair, until, veth
+from sysctl import set_sysctl
 
 pytest_plugins = ["etcd_fixtures", "lab_fixtures"]
 pytestmark = [pytest.mark.kernel, pytest.mark.etcd, pytest.mark.timeout(90)]
@@ -103,8 +104,7 @@ def test_a_duplicate_address_is_reported(lab: Lab) -> None:
 
 
 def set_ipv6(space: str, *, off: bool) -> None:
-    command = ["ip", "netns", "exec", space, "sysctl", "-qw", f"net.ipv6.conf.all.disable_ipv6={int(off)}"]
-    subprocess.run(command, check=True, timeout=10)
+    set_sysctl(f"/run/netns/{space}", f"net.ipv6.conf.all.disable_ipv6={int(off)}")
 
 
 def test_where_ipv6_is_off_the_rest_is_done_and_that_is_said(lab: Lab) -> None:

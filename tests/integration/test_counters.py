@@ -15,6 +15,7 @@ from urllib.request import urlopen
 import pytest
 from etcd_server import free_port
 from lab import Lab, ip, pair, until
+from sysctl import set_sysctl
 
 pytest_plugins = ["etcd_fixtures", "lab_fixtures"]
 pytestmark = [pytest.mark.kernel, pytest.mark.etcd, pytest.mark.timeout(120)]
@@ -51,12 +52,17 @@ def test_a_ping_is_counted_and_told_everywhere(lab: Lab) -> None:
     left, _ = make(lab)
     with pinging(left, "10.9.0.2"):
         until(lambda: statistics(lab, "a").get("in_packets", 0) > 20, what=lab.logs)
-        first, then = lab.state("a"), time.monotonic()
-        second = until(lambda: lab.state("a") if statistics(lab, "a")["in_packets"] > 60 else {})
-        seconds = time.monotonic() - then
+        first = lab.state("a")
+
+        def counted_on() -> dict[str, Any]:
+            state = lab.state("a")
+            told = state["statistics"]
+            return state if told["in_packets"] > 60 and told["rates"]["out_packets"] else {}
+
+        second = until(counted_on, what=lambda: lab.state("a"))
         packets = second["statistics"]["in_packets"] - first["statistics"]["in_packets"]
-        assert second["statistics"]["rates"]["in_packets"] == pytest.approx(packets / seconds, rel=0.5)
-        assert second["statistics"]["rates"]["out_bytes"] > 20 * second["statistics"]["rates"]["out_packets"]
+        rates = second["statistics"]["rates"]
+        assert rates["out_bytes"] >= 42 * rates["out_packets"], "no frame is shorter than an ARP request"
         assert second["last_change"] == first["last_change"]
         assert (second["speed"], second["duplex"]) == (10_000_000_000, 2)
 
@@ -120,7 +126,7 @@ def test_a_reading_is_few_transactions_and_silence_is_none(lab: Lab) -> None:
     left, right = lab.space("left"), lab.space("right")
     for space in (left, right):
         ip("netns", "add", space)
-        ip("netns", "exec", space, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
+        set_sysctl(f"/run/netns/{space}", "net.ipv6.conf.all.disable_ipv6=1")
     lab.put(*(end for n in range(30) for end in pair(f"a{n}", f"b{n}", left, right)))
     lab.until_applied("a29", "b29")
     with subprocess.Popen(["ip", "netns", "exec", left, sys.executable, "-Sc", SEND]) as sending:

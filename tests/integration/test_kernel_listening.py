@@ -16,6 +16,7 @@ from pathlib import Path
 import anyio
 import pytest
 from kernel_rig import GROUP, LinuxOutside, Rig
+from sysctl import set_sysctl
 
 from ifagent.core.events import LinksListed
 from ifagent.core.interface import HostName, named
@@ -355,8 +356,7 @@ async def test_an_id_is_asked_about_again_after_a_time_without_listening(rig: Ri
 async def test_addresses_stay_in_the_kernels_order(rig: Rig, directory: Path, seed: int, promote: int) -> None:
     await rig.add_namespaces("a", "b")
     await rig.make_pair(("a", "eth0"), ("b", "eth0"), up=True)
-    setting = f"net.ipv4.conf.eth0.promote_secondaries={promote}"
-    subprocess.run(["nsenter", f"--net={directory / 'a'}", "sysctl", "-qw", setting], check=True)
+    set_sysctl(directory / "a", f"net.ipv4.conf.eth0.promote_secondaries={promote}")
     dice = random.Random(seed)
     ipv4 = [f"192.0.2.{i}/{prefix}" for i in range(1, 5) for prefix in (24, 25, 32)]
     choices = [*ipv4, *(f"2001:db8::{i}/64" for i in range(1, 5)), *(f"fe80::{i}/64" for i in range(1, 4))]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from lab import Lab, addresses, ip, pair, until, veth
+from linux import RENAMES_UP
 
 pytest_plugins = ["etcd_fixtures", "lab_fixtures"]
 pytestmark = [pytest.mark.kernel, pytest.mark.etcd, pytest.mark.timeout(180)]
@@ -86,6 +87,8 @@ DRIFT: dict[str, tuple[str, Callable[[dict[str, Any]], bool]]] = {
 @pytest.mark.parametrize("what", DRIFT)
 def test_drift_is_repaired_in_place_and_told(lab: Lab, what: str) -> None:
     command, right = DRIFT[what]
+    if what == "name" and not RENAMES_UP:
+        pytest.skip("before Linux 6.2 nobody can rename a link that is up")
     left, other = lab.space("l"), lab.space("r")
     lab.put(veth("a", "b", left, mtu=1400, phys_address=MAC, ip_addresses=ADDRESSES), veth("b", "a", other))
     lab.start_agent()
@@ -110,8 +113,9 @@ def test_a_link_deleted_again_and_again_comes_back_but_damped(lab: Lab) -> None:
         said.append(lab.state("a"))
     until(lambda: lab.state("a").get("config_state") == "APPLIED" and lab.link("a", space), within=60, what=lab.logs)
     assert lab.state("a")["repairs"] >= 6
-    assert '"event":"retrying"' in lab.logs()
-    assert "somebody else keeps changing it" in lab.logs()
+    log = (lab.folder / "agent-0.log").read_text()
+    assert '"retrying"' in log
+    assert "somebody else keeps changing it" in log
 
 
 def test_a_clean_end_leaves_the_links_and_takes_the_states(lab: Lab) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import tempfile
 import time
@@ -66,12 +67,17 @@ class FakeEngine:
         app.router.add_get("/containers/{id}/json", self._inspect)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01)
         await self._runner.setup()
+        self.socket.unlink(missing_ok=True)
         await web.UnixSite(self._runner, str(self.socket)).start()
 
     async def stop(self) -> None:
+        """Stop answering; the socket's file stays, as that of an engine that was killed."""
         if self._runner:
             await self._runner.cleanup()
             self._runner = None
+        if not self.socket.exists():  # from Python 3.13 on a server takes its file away
+            with socket.socket(socket.AF_UNIX) as nobody:
+                nobody.bind(str(self.socket))
 
     async def say(self, text: bytes) -> None:
         """Write into the last stream of events."""
@@ -133,11 +139,18 @@ def child() -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no patience end, however slow the machine is."""
+    for name in ("PATIENCE", "QUIET", "SIGN_OF_LIFE"):
+        monkeypatch.setattr(container_follower, name, 600.0)
+
+
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let patience end soon."""
+    """Wait for a container shortly only, and ask the engine for a sign of life often."""
     monkeypatch.setattr(container_follower, "PATIENCE", 0.05)
-    monkeypatch.setattr(container_follower, "QUIET", 0.1)
+    monkeypatch.setattr(container_follower, "QUIET", 0.05)
 
 
 @asynccontextmanager
@@ -546,6 +559,7 @@ async def test_an_engine_that_never_answers_is_a_problem(
     engine.containers["a"] = described()
     monkeypatch.setattr(engine, what, never)
     monkeypatch.setattr(container_engine.Engine, "ping", lambda _: asyncio.Event().wait())
+    monkeypatch.setattr(container_follower, "SIGN_OF_LIFE", 0.05)
     async with following(engine) as watched:
         watched.want("web")
         await watched.until(lambda: f"{engine.socket}: no sign of life for" in watched.problem("web"))

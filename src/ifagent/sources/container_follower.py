@@ -37,7 +37,10 @@ LONGEST_WAIT: Final = 1.0
 """Most seconds between two attempts to reach an engine."""
 
 QUIET: Final = 5.0
-"""Seconds after which an engine is asked for a sign of life, and within which it must give one."""
+"""Seconds after which an engine is asked for a sign of life."""
+
+SIGN_OF_LIFE: Final = 5.0
+"""Seconds within which it must give one."""
 
 PATIENCE: Final = 1.0
 """Seconds that an engine is given to answer for a container, or to notice that one has ended."""
@@ -235,10 +238,10 @@ class Follower:
         while True:
             await anyio.sleep(QUIET)
             try:
-                with anyio.fail_after(QUIET):
+                with anyio.fail_after(SIGN_OF_LIFE):
                     await engine.ping()
             except TimeoutError:
-                raise SourceLost(str(self.socket), f"no sign of life for {QUIET:g} s") from None
+                raise SourceLost(str(self.socket), f"no sign of life for {SIGN_OF_LIFE:g} s") from None
 
     # Looks
 
