@@ -216,6 +216,11 @@ def get_route(destination: IPv4Address | IPv6Address) -> bytes:
     return _request(RTM_GETROUTE, body + _attribute(RTA_DST, destination.packed))
 
 
+def dump_routes() -> bytes:
+    """Return a request for every route of a namespace, IPv4 first."""
+    return _request(RTM_GETROUTE, bytes(ROUTE.size), flags=NLM_F_DUMP)
+
+
 def set_sequence(requests: bytearray, offset: int, sequence: int) -> None:
     """Give the request that begins at ``offset`` its sequence number, in place."""
     U32.pack_into(requests, offset + _SEQUENCE_OFFSET, sequence)

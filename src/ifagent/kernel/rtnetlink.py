@@ -70,6 +70,13 @@ IFLA_STATS_LINK_64: Final = 1
 
 RTA_DST: Final = 1
 RTA_OIF: Final = 4
+RTA_GATEWAY: Final = 5
+RTA_MULTIPATH: Final = 9
+RTA_TABLE: Final = 15
+RTA_VIA: Final = 18
+RT_TABLE_LOCAL: Final = 255
+RTPROT_KERNEL: Final = 2
+RTN_UNICAST: Final = 1
 
 IFA_ADDRESS: Final = 1
 IFA_LOCAL: Final = 2
@@ -97,6 +104,9 @@ IFINFO: Final = Struct("=BxHiII")
 
 IFADDR: Final = Struct("=BBBBi")
 """``struct ifaddrmsg``: family, prefix length, flags, scope, ifindex."""
+
+NEXT_HOP: Final = Struct("=HBBi")
+"""``struct rtnexthop``: length, flags, weight less one, ifindex."""
 
 ROUTE: Final = Struct("=BBBBBBBBI")
 """``struct rtmsg``: family, prefix lengths of destination and source, TOS, table, protocol, scope, type, flags."""

@@ -1,0 +1,119 @@
+"""What the host reaches, and by which ways; and which addresses of values would take that from it. Pure.
+
+An address brings a route to its whole network. In one of the host's namespaces that route may be more special than
+the one that the host's own traffic takes: to its gateway, to the store, to a network beyond a VPN, to the rest of the
+world. So whoever may write values would get that traffic, unless such addresses are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+
+from ifagent.core.interface import IPInterface
+from ifagent.core.link import LOOPBACK_IFINDEX, Link, LinkId, NsId
+
+IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
+
+NOT_OF_THE_WORLD: tuple[IPNetwork, ...] = tuple(
+    map(
+        ip_network,
+        (
+            "10.0.0.0/8",  # RFC 1918
+            "172.16.0.0/12",
+            "192.168.0.0/16",
+            "100.64.0.0/10",  # RFC 6598
+            "169.254.0.0/16",  # RFC 3927
+            "192.0.2.0/24",  # RFC 5737
+            "198.51.100.0/24",
+            "203.0.113.0/24",
+            "198.18.0.0/15",  # RFC 2544
+            "fc00::/7",  # RFC 4193
+            "fe80::/10",  # RFC 4291
+            "2001:db8::/32",  # RFC 3849
+            "::1/128",
+            "127.0.0.0/8",
+        ),
+    )
+)
+"""Networks that mean something else everywhere, so that a default route leads to nobody in particular there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One unicast route of one of the host's namespaces that the kernel has not made of an address by itself.
+
+    ``destination`` with a prefix length of 0 is the default route; ``links`` are those that it leads out of.
+    """
+
+    destination: IPNetwork
+    gateways: tuple[IPAddress, ...] = ()
+    links: tuple[LinkId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HostRoutes:
+    """What is known of the ways of the host.
+
+    ``uplinks`` are the links that the ways to distant addresses and to ``hosts`` lead out of: ``hosts`` are addresses
+    that the agent has to reach, such as the store's. ``routes`` are those of the host's namespaces.
+    """
+
+    uplinks: frozenset[LinkId] = frozenset()
+    hosts: frozenset[IPAddress] = frozenset()
+    routes: tuple[Route, ...] = ()
+
+    def routes_in(self, namespace: NsId) -> Iterator[Route]:
+        """Yield the routes of one namespace."""
+        return (route for route in self.routes if any(link.namespace == namespace for link in route.links))
+
+
+def why_taken(address: IPInterface, own: LinkId | None, theirs: Iterable[Link], host: HostRoutes, place: NsId) -> str:
+    """Say what of the host's an address would take if it were given to a link at ``place``; empty if nothing.
+
+    ``own`` is the link that gets it, if it is there, and ``theirs`` are links of the host in that namespace.
+    """
+    network = address.network
+    if network.is_link_local:  # it means something else on every link
+        return ""
+    for link in theirs:
+        if link.id == own:
+            continue
+        for has in link.addresses:
+            if not (has.made_by_kernel or _is_own_loopback(link, has.interface)):
+                if _overlap(network, has.interface.network):
+                    return f"{has.interface} of {link.host_name}"
+    for route in host.routes_in(place):
+        if (taken := _taken_from(route, network)) and set(route.links) != {own}:
+            return taken
+    for reached in sorted(host.hosts, key=str):
+        if reached in network and not reached.is_loopback:
+            return f"the way to {reached}, which the agent needs"
+    return ""
+
+
+def _taken_from(route: Route, network: IPNetwork) -> str:
+    gateway = next((gateway for gateway in route.gateways if gateway in network), None)
+    if gateway is not None:
+        return f"the gateway {gateway}"
+    if not route.destination.prefixlen:
+        elsewhere = route.destination.version != network.version or _is_nobodys(network)
+        return "" if elsewhere else "a part of what the default route leads to"
+    return f"the route to {route.destination}" if _overlap(network, route.destination) else ""
+
+
+def _is_own_loopback(link: Link, address: IPInterface) -> bool:
+    return link.id.ifindex == LOOPBACK_IFINDEX and address.ip.is_loopback
+
+
+def _is_nobodys(network: IPNetwork) -> bool:
+    return any(
+        network.version == known.version and network.subnet_of(known)  # type: ignore[arg-type]  # the same version
+        for known in NOT_OF_THE_WORLD
+    )
+
+
+def _overlap(one: IPNetwork, other: IPNetwork) -> bool:
+    return one.version == other.version and one.overlaps(other)
