@@ -84,7 +84,7 @@ class Agent:
         self._inbox = Inbox()
         self._hub = StateHub()
         owner = Owner(self.settings.label, _BOOT_ID.read_bytes() + str(kernel.own).encode())
-        self._index = Index(kernel.own, names, owner)
+        self._index = Index(kernel.own, names, owner, self.settings.policy)
         if first_process is not None:
             self._index.host |= {first_process}
         self._feeds = Feeds(self._hub, self._index, kernel)

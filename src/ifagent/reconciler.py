@@ -14,7 +14,7 @@ import anyio
 from ifagent.attention import Attention
 from ifagent.core.budget import AIM, Budget
 from ifagent.core.drift import Drift
-from ifagent.core.index import UPLINKS, Index
+from ifagent.core.index import HOST_ROUTES, Index
 from ifagent.core.interface import Name
 from ifagent.core.islands import Scope
 from ifagent.core.link import LinkId
@@ -24,6 +24,7 @@ from ifagent.core.planner import plan
 from ifagent.core.policy import Policy
 from ifagent.core.retry import RetryBook
 from ifagent.execution import Execution
+from ifagent.host_routes import HostRoutesWatch
 from ifagent.inbox import Inbox
 from ifagent.kernel.contract import Kernel
 from ifagent.log import log
@@ -34,7 +35,6 @@ from ifagent.settling import Settling
 from ifagent.sources.contract import NamespaceWatcher
 from ifagent.statistics import LoopCounters
 from ifagent.stream import StateHub
-from ifagent.uplinks import Uplinks
 
 MAX_PASSES = 16
 """Most times one round plans before it publishes what it has; the next round goes on from there."""
@@ -82,23 +82,22 @@ class Reconciler:
         self._inspected: frozenset[LinkId] = frozenset()
         self._budget = Budget()
         self._drift = Drift()
-        self._uplinks = Uplinks(kernel, inbox, hosts)
+        self._host_routes = HostRoutesWatch(kernel, inbox, hosts, lambda: index.host)
         self._publishing = Publishing(hub, index, self.retry, self._drift, clock=clock)
         self._execution = Execution(
             kernel, index, self.attention, self.retry, self.counters, fold=self._fold, clock=clock
         )
-        index.asks_for_uplinks = policy.asks_for_uplinks
 
     async def run(self) -> None:
         """Do what rounds do not wait for, until cancelled."""
         async with anyio.create_task_group() as group:
             group.start_soon(self.attention.run)
-            group.start_soon(self._uplinks.run)
+            group.start_soon(self._host_routes.run)
 
     @property
     def idle(self) -> bool:
         """True while nothing is being found out beside the rounds that the next ones wait for."""
-        return self.attention.idle and self._uplinks.idle
+        return self.attention.idle and self._host_routes.idle
 
     def look_at_everything(self, *, repair: bool = False) -> anyio.Event:
         """Look at every namespace anew and plan everything; with ``repair``, put right what was left as drifted.
@@ -193,14 +192,9 @@ class Reconciler:
     def _scope(self, now: float) -> Scope:
         """Return what is to be planned now."""
         self.index.touch_nodes(self.retry.due(now))
-        relations = self.index.relations
-        if self.index.agenda.next_time(now) == now and self._policy.is_exceeded(
-            len(relations.interfaces), len(relations.made_references())
-        ):
-            return self.index.take_everything()  # it takes all to tell which of them are too many
         scope = self.index.take_scope(now, self._budget.size)
-        if self.index.agenda.awaits(UPLINKS):
-            self._uplinks.ask()
+        if self.index.agenda.awaits(HOST_ROUTES):
+            self._host_routes.ask()
         return scope
 
     def _plan(self, scope: Scope) -> Plan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -62,6 +63,9 @@ class Settings(BaseModel):
     allow_taps: tuple[str, ...] = ("*",)
     """Patterns of host names: TAPs of the host that may be adopted; one that the host uses has to be named in full."""
 
+    allow_host_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Networks in which values may give addresses to links of the host, whatever traffic of the host's that takes."""
+
     max_interfaces: Annotated[int, Field(gt=0)] = DEFAULT_MAX_INTERFACES
     """Most interfaces that are realised; those above are invalid."""
 
@@ -81,6 +85,7 @@ class Settings(BaseModel):
             namespaces=self.allow_namespaces,
             existing=self.allow_existing,
             taps=self.allow_taps,
+            host_networks=self.allow_host_networks,
             max_interfaces=self.max_interfaces,
             max_namespaces=self.max_namespaces,
         )

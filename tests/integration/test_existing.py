@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from lab import Lab, addresses, ip, until
 
-from ifagent.kernel.uplinks import find_uplinks
+from ifagent.host_routes import addresses_of
+from ifagent.kernel.routes import find_uplinks
 
 pytest_plugins = ["etcd_fixtures", "lab_fixtures"]
 pytestmark = [pytest.mark.kernel, pytest.mark.etcd, pytest.mark.timeout(90)]
@@ -154,8 +155,8 @@ def test_uplinks_are_found_by_their_routes(lab: Lab) -> None:
         ip("link", "set", "dev", "wan1", "up")
         wan = json.loads(ip("-j", "link", "show", "dev", "wan0"))[0]["ifindex"]
         assert wan not in find_uplinks([])
-        assert find_uplinks(["10.77.0.9"]) == {wan}
-        assert find_uplinks(["127.0.0.1", "no.such.host.invalid"]) == {1}
+        assert find_uplinks(addresses_of(["10.77.0.9"])) == {wan}
+        assert find_uplinks(addresses_of(["127.0.0.1", "no.such.host.invalid"])) == {1}
         ip("route", "add", "default", "via", "10.77.0.2")
         assert wan in find_uplinks([])
     finally:

@@ -17,7 +17,12 @@ CHANGES = st.lists(
 
 
 def declared(admission: Admission, name: str, space: str | None = "") -> set[str]:
-    return admission.redeclare(name, None if space is None else veth(name, "peer", space))
+    return set(admission.redeclare(name, None if space is None else veth(name, "peer", space)))
+
+
+def nothing(name: str) -> bool:
+    del name
+    return False
 
 
 def test_who_was_there_first_stays() -> None:
@@ -26,7 +31,7 @@ def test_who_was_there_first_stays() -> None:
         declared(admission, name)
     assert admission.refused.keys() == {"0", "1"}
     assert "more than 2 interfaces are declared" in admission.refused["0"].reason
-    assert declared(admission, "b", None) == {"0"}, "who has waited longest comes next"
+    assert declared(admission, "b", None) == {"b", "0"}, "who has waited longest comes next"
     assert declared(admission, "victim", "ns1") == {"victim"}
     assert admission.refused.keys() == {"1"}
 
@@ -41,17 +46,18 @@ def test_a_flood_of_namespaces_refuses_itself() -> None:
     assert admission.refused["a1"].field == "namespace"
     assert declared(admission, "z2", "zzz") == {"z2"}
     assert "z2" not in admission.refused, "it asks for no further namespace"
-    assert declared(admission, "a0", None) == {"a1"}
+    assert declared(admission, "a0", None) == {"a0", "a1"}
 
 
 def test_one_that_has_its_link_is_let_in_for_the_last() -> None:
     admission = Admission(Policy(max_interfaces=2))
     for name in ("a", "b", "victim"):
         declared(admission, name)
-    assert admission.prefer("victim") == {"victim", "b"}
-    assert admission.refused.keys() == {"b"}
-    assert admission.prefer("victim") == set()
-    assert admission.prefer("nobody") == set()
+    assert admission.prefer("victim", lambda name: name != "a").keys() == {"victim", "a"}
+    assert admission.refused.keys() == {"a"}
+    assert not admission.prefer("victim", nothing)
+    assert not admission.prefer("nobody", nothing)
+    assert not admission.prefer("a", lambda _: True)
 
 
 @given(CHANGES, st.integers(1, 4), st.integers(1, 3))
@@ -63,7 +69,7 @@ def test_the_limits_hold_and_no_room_is_left_unused(
     for name, space, prefers in changes:
         before = dict(admission.refused)
         if prefers:
-            changed = admission.prefer(name)
+            changed = set(admission.prefer(name, nothing))
         else:
             changed = declared(admission, name, space)
             there.pop(name, None)

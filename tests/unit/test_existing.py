@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from world import NS, OWN, OWNER, observed, operations, pair, realised, veth
 
+from ifagent.core.host_routes import HostRoutes
 from ifagent.core.interface import Existing, HostName, Interface, Loopback, NamespaceRef, Veth, named
 from ifagent.core.link import Address, Checksums, Link, LinkId
 from ifagent.core.operations import AddAddress, DeleteAddress, SetChecksums, SetLink
-from ifagent.core.plan import Plan
+from ifagent.core.plan import Obstacle, Plan
 from ifagent.core.planner import plan
 from ifagent.core.policy import Policy
 from ifagent.core.remembered import Remembered
@@ -144,7 +145,7 @@ def test_a_long_alias_is_given_up() -> None:
 
 
 def host_world(*links: Link, uplinks: frozenset[LinkId] = frozenset()) -> Observed:
-    return replace(observed(links), host=HOST, uplinks=uplinks)
+    return replace(observed(links), host=HOST, host_routes=HostRoutes(uplinks))
 
 
 @pytest.mark.parametrize(
@@ -198,24 +199,13 @@ def test_namespaces_that_are_not_allowed() -> None:
     assert not result.steps
 
 
-def test_more_interfaces_than_allowed() -> None:
-    others = [veth("x", "y", "ns3"), veth("y", "x", "ns3")]
-    result = planned(*others, A, B, world=observed(pair(A, B)), policy=Policy(max_interfaces=2))
+def test_an_interface_beyond_the_limits_is_left_as_it_is() -> None:
+    beyond = Obstacle(ConfigState.INVALID, "more than 1 interfaces are declared, the settings allow no more")
+    desired = Desired({"b": B}, refused={"a": beyond})
+    result = plan(desired, observed(pair(A, B)), OWNER)
     assert not result.steps
-    # Those that are there already come first.
-    assert result.verdicts["a"].fulfilled
-    assert result.verdicts["b"].fulfilled
-    assert why(result, "x")[0] is ConfigState.INVALID
-    assert "more than 2 interfaces" in why(result, "x")[1]
-
-
-def test_more_namespaces_than_allowed() -> None:
-    result = planned(A, B, world=observed(), policy=Policy(max_namespaces=1))
-    assert why(result, "b") == (
-        ConfigState.INVALID,
-        "interfaces are declared in more than 1 namespaces, the settings allow no more",
-    )
-    assert not result.steps
+    assert why(result, "a") == (ConfigState.INVALID, beyond.reason)
+    assert why(result, "b") == (ConfigState.PENDING, f"its peer a cannot be realised: {beyond.reason}")
 
 
 def test_an_mtu_that_the_links_driver_does_not_take() -> None:

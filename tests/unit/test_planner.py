@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import ip_interface
+from ipaddress import ip_interface, ip_network
 from typing import Any, TypeVar
 
 import pytest
 from world import NS, OWN, OWNER, lo, observed, operations, pair, planned, veth
 
+from ifagent.core.host_routes import HostRoutes, Route
 from ifagent.core.interface import (
     AutoTap,
     HostName,
@@ -458,7 +459,8 @@ def test_clearing_mtu_and_mac_of_a_tap_brings_its_creators_back() -> None:
 def test_a_tap_that_the_host_uses_is_only_adopted_by_name(used: dict[str, Any] | None, why: str) -> None:
     used_tap = made_tap(**(used or {}))
     world = observed([used_tap, *([macvlan(used_tap.id, OWN)] if used is None else [])])
-    world = replace(world, routed=frozenset({used_tap.id} if used == {} else ()))
+    routes = (Route(ip_network("10.8.0.0/24"), links=(used_tap.id,)),) if used == {} else ()
+    world = replace(world, host_routes=HostRoutes(routes=routes))
     state, reason = obstacle_of(planned([tap()], world), "t")
     assert state is ConfigState.PENDING
     assert f"it is in use, {why}; the agent's operator can allow it, with --allow-tap tap0" in reason

@@ -34,6 +34,7 @@ SETTINGS = (
     "allow_namespace",
     "allow_existing",
     "allow_tap",
+    "allow_host_network",
     "runtime_dir",
     "max_interfaces",
     "max_namespaces",
@@ -51,6 +52,7 @@ SEVERAL = {
     "allow_namespace": "allow_namespaces",
     "allow_existing": "allow_existing",
     "allow_tap": "allow_taps",
+    "allow_host_network": "allow_host_networks",
 }
 """What may be a list there, and the parameter that takes it."""
 

@@ -54,6 +54,16 @@ _allow_tap = click.option(
     help="TAPs of the host that may be adopted. One that the host uses has to be named in full.",
 )
 
+_allow_host_network = click.option(
+    "--allow-host-network",
+    "allow_host_networks",
+    multiple=True,
+    envvar="IFAGENT_ALLOW_HOST_NETWORK",
+    show_envvar=True,
+    metavar="NETWORK",
+    help="A network whose addresses links of the host may have, whatever it takes from the host.  [default: none]",
+)
+
 _max_interfaces = click.option(
     "--max-interfaces",
     type=int,
@@ -77,6 +87,8 @@ _max_namespaces = click.option(
 
 def policy_options(command: F) -> F:
     """Add all of them."""
-    for option in (_max_namespaces, _max_interfaces, _allow_tap, _allow_existing, _allow_namespace, _drift):
+    limits = (_max_namespaces, _max_interfaces)
+    leave = (_allow_host_network, _allow_tap, _allow_existing, _allow_namespace)
+    for option in (*limits, *leave, _drift):
         command = option(command)
     return command

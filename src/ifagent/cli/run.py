@@ -145,6 +145,7 @@ def command(
     allow_namespaces: tuple[str, ...],
     allow_existing: tuple[str, ...],
     allow_taps: tuple[str, ...],
+    allow_host_networks: tuple[str, ...],
     max_interfaces: int,
     max_namespaces: int,
     http: str | None,
@@ -173,6 +174,7 @@ def command(
         max_interfaces=max_interfaces,
         max_namespaces=max_namespaces,
         allow_taps=allow_taps,
+        allow_host_networks=allow_host_networks,
         runtime_dir=runtime_dir or socket_of(label=label, socket=socket).parent,
     )
     _raise_file_limit()

@@ -156,7 +156,7 @@ class Claims:
             return f"it has the address {addresses[0]}"
         if link.master:
             return "it is a port of another link"
-        if link.id in self.observed.routed:
+        if any(link.id in route.links for route in self.observed.host_routes.routes):
             return "routes lead out of it"
         if self.uppers.get(link.id):
             return f"{self.uppers[link.id][0]} is on it"

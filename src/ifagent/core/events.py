@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
+from ifagent.core.host_routes import HostRoutes
 from ifagent.core.interface import Interface, Name, NamespaceRef
 from ifagent.core.link import Link, LinkId, NsId
 from ifagent.errors import FieldError
@@ -184,15 +185,15 @@ class NamespaceUnreachable:
 
 
 @dataclass(frozen=True, slots=True)
-class UplinksSeen:
-    """Which links keep the host connected."""
+class HostRoutesSeen:
+    """By which routes the host is connected."""
 
-    uplinks: frozenset[LinkId]
+    routes: HostRoutes
 
     @property
     def key(self) -> Hashable:
         """One statement for all."""
-        return ("uplinks",)
+        return ("host routes",)
 
 
 Event = (
@@ -206,5 +207,5 @@ Event = (
     | LinkSeen
     | NamespaceBehind
     | NamespaceUnreachable
-    | UplinksSeen
+    | HostRoutesSeen
 )

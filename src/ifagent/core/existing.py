@@ -50,7 +50,7 @@ def existing_obstacle(claims: Claims, policy: Policy, interface: Interface) -> O
         return Obstacle(ConfigState.FAILED, reason)
     observed = claims.observed
     if changes_link(interface) and link.id.namespace in observed.host:
-        uplink = link.id in observed.uplinks
+        uplink = link.id in observed.host_routes.uplinks
         if not policy.allows_existing(link.host_name, uplink=uplink):
             connects = ", which keeps the host connected" if uplink else ""
             reason = (

@@ -8,11 +8,11 @@ world. So whoever may write values would get that traffic, unless such addresses
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from ifagent.core.interface import IPInterface
-from ifagent.core.link import LOOPBACK_IFINDEX, Link, LinkId, NsId
+from ifagent.core.link import Link, LinkId, NsId
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
@@ -43,14 +43,17 @@ NOT_OF_THE_WORLD: tuple[IPNetwork, ...] = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One unicast route of one of the host's namespaces that the kernel has not made of an address by itself.
+    """One way of the host's in one of its namespaces.
 
-    ``destination`` with a prefix length of 0 is the default route; ``links`` are those that it leads out of.
+    Either a unicast route that somebody has made, with ``destination`` of prefix length 0 for the default one, or with
+    ``address`` what an address of a link that is not the agent's brings by itself. ``links`` are those that it leads
+    out of.
     """
 
     destination: IPNetwork
     gateways: tuple[IPAddress, ...] = ()
     links: tuple[LinkId, ...] = ()
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,26 +68,29 @@ class HostRoutes:
     hosts: frozenset[IPAddress] = frozenset()
     routes: tuple[Route, ...] = ()
 
+    def with_addresses(self, links: Iterable[Link]) -> HostRoutes:
+        """Return this with what the addresses of links bring, which are not the agent's."""
+        brought = [
+            Route(address.interface.network, links=(link.id,), address=f"{address.interface} of {link.host_name}")
+            for link in links
+            for address in link.addresses
+            if not (address.made_by_kernel or address.interface.ip.is_loopback)
+        ]
+        return replace(self, routes=(*self.routes, *brought))
+
     def routes_in(self, namespace: NsId) -> Iterator[Route]:
         """Yield the routes of one namespace."""
         return (route for route in self.routes if any(link.namespace == namespace for link in route.links))
 
 
-def why_taken(address: IPInterface, own: LinkId | None, theirs: Iterable[Link], host: HostRoutes, place: NsId) -> str:
+def why_taken(address: IPInterface, own: LinkId | None, host: HostRoutes, place: NsId) -> str:
     """Say what of the host's an address would take if it were given to a link at ``place``; empty if nothing.
 
-    ``own`` is the link that gets it, if it is there, and ``theirs`` are links of the host in that namespace.
+    ``own`` is the link that gets it, if it is there.
     """
     network = address.network
     if network.is_link_local:  # it means something else on every link
         return ""
-    for link in theirs:
-        if link.id == own:
-            continue
-        for has in link.addresses:
-            if not (has.made_by_kernel or _is_own_loopback(link, has.interface)):
-                if _overlap(network, has.interface.network):
-                    return f"{has.interface} of {link.host_name}"
     for route in host.routes_in(place):
         if (taken := _taken_from(route, network)) and set(route.links) != {own}:
             return taken
@@ -101,11 +107,9 @@ def _taken_from(route: Route, network: IPNetwork) -> str:
     if not route.destination.prefixlen:
         elsewhere = route.destination.version != network.version or _is_nobodys(network)
         return "" if elsewhere else "a part of what the default route leads to"
-    return f"the route to {route.destination}" if _overlap(network, route.destination) else ""
-
-
-def _is_own_loopback(link: Link, address: IPInterface) -> bool:
-    return link.id.ifindex == LOOPBACK_IFINDEX and address.ip.is_loopback
+    if route.destination.version != network.version or not network.overlaps(route.destination):
+        return ""
+    return route.address or f"the route to {route.destination}"
 
 
 def _is_nobodys(network: IPNetwork) -> bool:
@@ -113,7 +117,3 @@ def _is_nobodys(network: IPNetwork) -> bool:
         network.version == known.version and network.subnet_of(known)  # type: ignore[arg-type]  # the same version
         for known in NOT_OF_THE_WORLD
     )
-
-
-def _overlap(one: IPNetwork, other: IPNetwork) -> bool:
-    return one.version == other.version and one.overlaps(other)

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import assert_never
 
+from ifagent.core.admission import Admission
 from ifagent.core.agenda import Agenda, Node
 from ifagent.core.declarations import Declarations
 from ifagent.core.events import (
     Declaration,
     Declared,
     Event,
+    HostRoutesSeen,
     LinkSeen,
     LinksListed,
     NamespaceBehind,
@@ -23,20 +25,21 @@ from ifagent.core.events import (
     SourceHealth,
     SourceRevision,
     SourceSnapshot,
-    UplinksSeen,
 )
+from ifagent.core.host_routes import HostRoutes
 from ifagent.core.interface import HostName, Interface, Name, NamespaceRef, NamespaceType, named
 from ifagent.core.islands import Islands, Scope
 from ifagent.core.link import Link, LinkId, NsId
 from ifagent.core.ownership import Owner
 from ifagent.core.plan import Plan
+from ifagent.core.policy import Policy
 from ifagent.core.relations import Relations, tap_name
 from ifagent.core.remembered import Remembered
 from ifagent.core.veths import peer_name_of
 from ifagent.core.views import Absence, Desired, Observed
 
-UPLINKS = "uplinks"
-"""What interfaces wait for that change links of others, where it matters which of them keep the host connected."""
+HOST_ROUTES = "host routes"
+"""What interfaces wait for that may take links or traffic of the host's: how that is connected."""
 
 DECIDE = 500
 """Most declarations that are looked at in one go, about 5 ms of work."""
@@ -47,11 +50,12 @@ class Index:
 
     ``sources`` are the names of the configured sources, see :class:`Declarations`. ``owner`` tells what is ours.
     ``behind`` are the namespaces of which what is known is old, ``unreachable`` those that cannot be entered, and why;
-    ``doubtful`` are those that may deserve attention now, or no more. With ``asks_for_uplinks``, nothing is decided
-    about an interface that changes links of others before :class:`UplinksSeen` says which keep the host connected.
+    ``doubtful`` are those that may deserve attention now, or no more. Nothing is decided about an interface
+    that may take links or traffic of the host's before :class:`HostRoutesSeen` says how that is connected. ``policy``
+    says how many interfaces there may be.
     """
 
-    def __init__(self, own: NsId, sources: Sequence[str], owner: Owner) -> None:
+    def __init__(self, own: NsId, sources: Sequence[str], owner: Owner, policy: Policy | None = None) -> None:
         self.own = own
         self.relations: Relations = Relations(own, owner)
         self.declarations: Declarations = Declarations(sources)
@@ -62,7 +66,8 @@ class Index:
         self.behind: set[NsId] = set()
         self.unreachable: dict[NsId, str] = {}
         self.doubtful: set[NsId] = set()
-        self.asks_for_uplinks: bool = False
+        self.admission: Admission = Admission(policy or Policy())
+        self._policy = policy or Policy()
         self._owner = owner
         self._current: set[NsId] = set()
         self._held: set[Name] = set()
@@ -73,8 +78,8 @@ class Index:
         self._links: dict[NsId, dict[int, Link]] = {}
         self._looked_at: set[NsId] = set()
         self._lingering: dict[NsId, str] = {}
-        self._uplinks: frozenset[LinkId] = frozenset()
-        self._knows_uplinks = False
+        self._host_routes = HostRoutes()
+        self._knows_host_routes = False
         self.remembered: Remembered = Remembered()
         self._known: set[LinkId] = set()
         self._moved: dict[Name, LinkId] = {}
@@ -108,8 +113,8 @@ class Index:
                 (self.behind.add if event.behind else self._catch_up)(event.namespace)
             case NamespaceUnreachable():
                 self._give_up_on(event.namespace, event.problem)
-            case UplinksSeen():
-                self._see_uplinks(event.uplinks)
+            case HostRoutesSeen():
+                self._see_host_routes(event.routes)
             case _:
                 assert_never(event)
 
@@ -126,26 +131,37 @@ class Index:
     def _update(self, name: Name, declaration: Declaration | None) -> None:
         """Have something else count as declared under ``name``."""
         self.changed.add(name)
-        interface = self.relations.interfaces.get(name)
+        before = self.relations.interfaces.get(name) or self.admission.refused_interface(name)
         if declaration is None:
             self._held.discard(name)
-            self._redeclare(name, interface, None)
+            self._admit(self.admission.redeclare(name, None))
         # An invalid value leaves the last valid one in force.
         elif declaration.interface is not None:
             self._held.discard(name)
-            self._redeclare(name, interface, declaration.interface)
-        elif interface is None:
+            self._admit(self.admission.redeclare(name, declaration.interface))
+        elif before is None:
             self._held.add(name)
         self._touch(name, anew=True)
 
-    def _redeclare(self, name: Name, before: Interface | None, after: Interface | None) -> None:
-        if before is not None:
-            self._touch_around(before)
-        self.relations.redeclare(name, after)
-        for interface in (before, after):
-            id = None if interface is None else self._namespaces.get(interface.namespace)
-            if id is not None:
-                self.doubtful.add(id)
+    def _admit(self, in_force: Mapping[Name, Interface | None]) -> None:
+        """Have other interfaces in force; what the kernel has of one that is beyond the limits stays as it is."""
+        for name, after in in_force.items():
+            before = self.relations.interfaces.get(name)
+            if before is not None:
+                self._touch_around(before)
+            self.relations.redeclare(name, after)
+            for interface in (before, after):
+                id = None if interface is None else self._namespaces.get(interface.namespace)
+                if id is not None:
+                    self.doubtful.add(id)
+            self._touch(name, anew=True)
+
+    def _prefer_what_has_its_link(self, link: Link) -> None:
+        """Let interfaces that have been there before the agent was started in for others that have not."""
+        for name in self.relations.names_on(link):
+            interface = self.admission.refused_interface(name)
+            if interface is not None and link.id.namespace == self._place(interface):
+                self._admit(self.admission.prefer(name, lambda other: bool(self.relations.links_of(other))))
 
     def _touch(self, *names: Name, anew: bool = False) -> None:
         for name in names:
@@ -259,6 +275,8 @@ class Index:
             self._known.discard(before.id)
             self.remember(self.remembered.without_link(before.id))
         relations.relink(before, after)
+        if after is not None and self.admission.refused:
+            self._prefer_what_has_its_link(after)
         if after is not None and (concerned or relations.concerns(after)):
             self._touch_link(after.id)
         elif before is not None and concerned:
@@ -288,12 +306,13 @@ class Index:
             self.unreachable[namespace] = problem
             self._touch_namespace(namespace)
 
-    def _see_uplinks(self, uplinks: frozenset[LinkId]) -> None:
-        if uplinks != self._uplinks:
-            self._uplinks = uplinks
+    def _see_host_routes(self, routes: HostRoutes) -> None:
+        if routes.uplinks != self._host_routes.uplinks:
             self._touch(*self.relations.changing_links())
-        self._knows_uplinks = True
-        self.agenda.release(UPLINKS)
+        theirs = (link for id in self.host for link in self._links.get(id, {}).values())
+        self._host_routes = routes.with_addresses(link for link in theirs if not self.relations.is_ours(link))
+        self._knows_host_routes = True
+        self.agenda.release(HOST_ROUTES)
 
     # What a round notes
 
@@ -376,16 +395,8 @@ class Index:
                 break
         agenda.planned((n for n in islands.nodes() if not held or self._place_of(n) not in held), now)
         self._current.clear()
-        self._knows_uplinks = False
+        self._knows_host_routes = False
         return islands.scope(held)
-
-    def take_everything(self) -> Scope:
-        """Return everything, to be planned at once."""
-        self.agenda.clear()
-        self._current.clear()
-        names = frozenset(self.declared.keys() | self.relations.marked_names())
-        namespaces = frozenset(self._links)
-        return Scope(names, namespaces, self.desired(), self.observed(), names | namespaces)
 
     def _waits(self, name: Name) -> Hashable | None:
         """Return what has to be known before anything can be decided about an interface."""
@@ -395,9 +406,20 @@ class Index:
         place = self._place(interface)
         if not isinstance(place, NamespaceRef) and place not in self._links and place not in self.unreachable:
             return place
-        if self.asks_for_uplinks and not self._knows_uplinks and self.relations.changes_links(name):
-            return UPLINKS
+        if not self._knows_host_routes and self._may_take_from_the_host(interface, place):
+            return HOST_ROUTES
         return None
+
+    def _may_take_from_the_host(self, interface: Interface, place: NsId | NamespaceRef) -> bool:
+        """Tell whether it matters for an interface how the host is connected."""
+        relations, name = self.relations, interface.name
+        if relations.changes_links(name) and self._policy.asks_for_uplinks:
+            return True
+        links = [link for id in relations.links_of(name) if (link := self.observed().link(id)) is not None]
+        if tap := tap_name(interface):
+            return not links and relations.link_at(self.own, tap) is not None
+        has = {address.interface for link in links for address in link.addresses}
+        return place in self.host and not has.issuperset(interface.ip_addresses)
 
     # What is asked
 
@@ -422,7 +444,9 @@ class Index:
 
     def desired(self) -> Desired:
         """Return what is to be; a view, valid until the next event is folded."""
-        return Desired(self.relations.interfaces, self._held, self.declarations.complete)
+        return Desired(
+            self.relations.interfaces, self._held, self.declarations.complete, refused=self.admission.refused
+        )
 
     def observed(self) -> Observed:
         """Return what is; a view, valid until the next event is folded."""
@@ -434,7 +458,7 @@ class Index:
             absent=self._absent,
             ipv6_newest_first=self.ipv6_newest_first,
             host=self.host,
-            uplinks=self._uplinks,
+            host_routes=self._host_routes,
             remembered=self.remembered,
             known=self._known,
             moved=self._moved,

@@ -167,7 +167,12 @@ class Islands:
         return Scope(
             names=frozenset(names),
             namespaces=frozenset(self._emptied - held),
-            desired=replace(self._desired, interfaces=interfaces),
+            desired=replace(
+                self._desired,
+                interfaces=interfaces,
+                held={name for name in self._names if name in self._desired.held},
+                refused={name: self._desired.refused[name] for name in self._names if name in self._desired.refused},
+            ),
             observed=replace(
                 self._observed, namespaces=namespaces, links=links, remembered=replace(remembered, adoptions=adoptions)
             ),

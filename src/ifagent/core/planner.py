@@ -139,6 +139,8 @@ class _Planner:
                 reason = f"interface {peer_name} names {peer_name_of(peer)} as its peer, not {name}"
             elif peer_name in self.set_aside:
                 reason = f"its peer {peer_name} cannot be realised: {self.set_aside[peer_name].reason}"
+            elif peer_name in self.desired.refused:
+                reason = f"its peer {peer_name} cannot be realised: {self.desired.refused[peer_name].reason}"
             elif peer_name in self.desired.held:
                 reason = f"the value of its peer {peer_name} is invalid"
             else:
@@ -288,7 +290,7 @@ class _Planner:
     def _give_back(self) -> None:
         if not self.desired.complete:
             return
-        held = self.desired.held
+        held = self.desired.held | self.desired.refused.keys()
         for name, adoption in self.observed.remembered.adoptions.items():
             if self.claims.is_lost(adoption):
                 self.adoptions.setdefault(name, None)

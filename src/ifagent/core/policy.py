@@ -10,8 +10,9 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from ipaddress import IPv4Network, IPv6Network
 
-from ifagent.core.interface import HostName, NamespaceRef, NamespaceType
+from ifagent.core.interface import HostName, IPInterface, NamespaceRef, NamespaceType
 
 DEFAULT_MAX_INTERFACES = 100_000
 DEFAULT_MAX_NAMESPACES = 10_000
@@ -28,12 +29,16 @@ class Policy:
     an interface of kind ``existing`` or ``loopback`` may change. A pattern with a wild card does not reach links that
     keep the host connected. ``taps`` are patterns of host names too: TAPs of the host that an AUTO_TAP may adopt. A
     pattern with a wild card does not reach those that the host uses. Patterns are those of :mod:`fnmatch`.
-    ``max_interfaces`` and ``max_namespaces`` are how many interfaces, and how many different references, are looked at.
+
+    In ``host_networks`` values may give addresses to links of the host's namespaces whatever traffic of the host's
+    that takes. ``max_interfaces`` and ``max_namespaces`` are how many interfaces, and how many different references,
+    are looked at.
     """
 
     namespaces: tuple[str, ...] = ("*",)
     existing: tuple[str, ...] = ()
     taps: tuple[str, ...] = ("*",)
+    host_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     max_interfaces: int = DEFAULT_MAX_INTERFACES
     max_namespaces: int = DEFAULT_MAX_NAMESPACES
 
@@ -54,9 +59,13 @@ class Policy:
         """Tell whether a TAP of the host's may be adopted; ``in_use``: the host has a use for it already."""
         return _allows(self.taps, host_name, by_name_only=in_use)
 
-    def is_exceeded(self, interfaces: int, references: int) -> bool:
-        """Tell whether so many interfaces and references are more than allowed, so that it matters which they are."""
-        return interfaces > self.max_interfaces or references > self.max_namespaces
+    def allows_host_network(self, address: IPInterface) -> bool:
+        """Tell whether an address may be given to links of the host's whatever it takes."""
+        network = address.network
+        return any(
+            network.version == allowed.version and network.subnet_of(allowed)  # type: ignore[arg-type]  # the same version
+            for allowed in self.host_networks
+        )
 
     @property
     def asks_for_uplinks(self) -> bool:
@@ -67,8 +76,3 @@ class Policy:
 def _allows(patterns: Collection[str], host_name: HostName, *, by_name_only: bool) -> bool:
     """Tell whether patterns allow a link; ``by_name_only``: a pattern with a wild card does not reach it."""
     return host_name in patterns or (not by_name_only and any(fnmatchcase(host_name, p) for p in patterns))
-
-
-def references_within(refs: Collection[NamespaceRef], most: int) -> frozenset[NamespaceRef]:
-    """Return at most ``most`` references, always the same ones of the same references."""
-    return frozenset(refs if len(refs) <= most else sorted(refs, key=str)[:most])

@@ -7,10 +7,11 @@ asks for something that cannot be done yet, and what has a place that another in
 from __future__ import annotations
 
 from ifagent.core.claims import Claims
-from ifagent.core.interface import Interface, Name, NamespaceRef, NamespaceType
+from ifagent.core.host_routes import why_taken
+from ifagent.core.interface import Existing, Interface, Name, NamespaceRef, NamespaceType
 from ifagent.core.operations import Place
 from ifagent.core.plan import Obstacle
-from ifagent.core.policy import Policy, references_within
+from ifagent.core.policy import Policy
 from ifagent.core.state import ConfigState
 from ifagent.core.unrealised import unrealised_kind, unrealised_wish
 from ifagent.core.views import Absence
@@ -24,20 +25,20 @@ class Screen:
     """
 
     def __init__(self, claims: Claims, policy: Policy) -> None:
-        self.passed: dict[Name, Interface] = {}
-        self.set_aside: dict[Name, Obstacle] = {}
-        self.sheltered: set[Name] = set(claims.desired.held)
         self._claims = claims
         self._observed = claims.observed
         self._policy = policy
+        self.passed: dict[Name, Interface] = {}
+        self.set_aside: dict[Name, Obstacle] = {}
+        self.sheltered: set[Name] = set(claims.desired.held)
+        for name, beyond in claims.desired.refused.items():
+            self.put_aside(name, beyond)
         interfaces = claims.desired.interfaces
-        references = {interface.namespace for interface in interfaces.values()}
-        self._references = references_within(references, policy.max_namespaces)
         taken: dict[tuple[Place, str], Name] = {}
         # An interface whose link is at its place comes before a rival for that place.
         order = sorted(interfaces.values(), key=lambda i: (not claims.is_at_place(i), i.name))
-        for number, interface in enumerate(order, 1):
-            obstacle = self._too_many(number) or self._forbidden(interface)
+        for interface in order:
+            obstacle = self._forbidden(interface) or self._taking_from_the_host(interface)
             if obstacle is None:
                 place = claims.place(interface)
                 rival = taken.setdefault((place, interface.host_name), interface.name)
@@ -53,12 +54,6 @@ class Screen:
         if obstacle.config_state is ConfigState.INVALID:
             self.sheltered.add(name)
 
-    def _too_many(self, number: int) -> Obstacle | None:
-        most = self._policy.max_interfaces
-        if number <= most:
-            return None
-        return Obstacle(ConfigState.INVALID, f"more than {most} interfaces are declared, the settings allow no more")
-
     def _forbidden(self, interface: Interface) -> Obstacle | None:
         ref = interface.namespace
         if not self._policy.allows_namespace(ref):
@@ -69,12 +64,28 @@ class Screen:
             and not self._policy.allows_namespace(NamespaceRef())
         ):
             reason = f"namespace {ref} is the host's own, where the settings do not allow interfaces"
-        elif ref not in self._references:
-            most = self._policy.max_namespaces
-            reason = f"interfaces are declared in more than {most} namespaces, the settings allow no more"
         else:
             return None
         return Obstacle(ConfigState.INVALID, reason, field="namespace")
+
+    def _taking_from_the_host(self, interface: Interface) -> Obstacle | None:
+        """Return why an address cannot be given to a link of the host's namespaces: it would take its traffic."""
+        place = self._claims.place(interface)
+        if isinstance(place, NamespaceRef) or place not in self._observed.host or isinstance(interface.kind, Existing):
+            return None
+        link = self._claims.of.get(interface.name)
+        own = None if link is None else link.id
+        has = {address.interface for address in link.addresses} if link else set()
+        for number, address in enumerate(interface.ip_addresses):
+            if address in has or self._policy.allows_host_network(address):
+                continue
+            if taken := why_taken(address, own, self._observed.host_routes, place):
+                reason = (
+                    f"{address} would take {taken} from the host; the agent's operator can allow it, "
+                    f"with --allow-host-network {address.network}"
+                )
+                return Obstacle(ConfigState.INVALID, reason, field=f"ip_addresses[{number}]")
+        return None
 
     def _missing(self, interface: Interface, place: Place) -> Obstacle | None:
         ref = interface.namespace

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
+from ifagent.core.host_routes import HostRoutes
 from ifagent.core.interface import Interface, Name, NamespaceRef
 from ifagent.core.link import Link, LinkId, NsId
+from ifagent.core.plan import Obstacle
 from ifagent.core.remembered import Remembered
 
 
@@ -17,12 +19,13 @@ class Desired:
 
     ``held`` are names whose value is invalid and whose last valid value is unknown: what the kernel has of
     them stays as it is. ``complete`` is true once every source has said all it has: only then is anything of
-    ours that nobody wants taken away.
+    ours that nobody wants taken away. ``refused`` are interfaces beyond the limits, and why.
     """
 
     interfaces: Mapping[Name, Interface]
     held: AbstractSet[Name] = frozenset()
     complete: bool = True
+    refused: Mapping[Name, Obstacle] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +44,7 @@ class Observed:
     that is listened to, by ifindex. ``unreachable`` says why a namespace that exists cannot be entered, ``absent``
     why a reference leads to none.
     ``ipv6_newest_first`` says how this kernel lists IPv6 addresses of one scope. ``host`` are the namespaces that are
-    the host's: the agent's own and that of the first process. ``uplinks`` are links that keep the host connected,
-    ``routed`` those that any of the host's routes leads out of.
+    the host's: the agent's own and that of the first process; ``host_routes`` is how the host is connected.
     ``remembered`` is what the agent knows of its own, whatever the marks say. ``known`` are ends of pairs that were
     whole and in their places when they were planned, and have been there ever since. ``moved`` tells where the link of
     an interface was until the agent moved it, from then until it is planned the next time.
@@ -55,8 +57,7 @@ class Observed:
     absent: Mapping[NamespaceRef, Absence] = field(default_factory=dict)
     ipv6_newest_first: bool = True
     host: frozenset[NsId] = frozenset()
-    uplinks: frozenset[LinkId] = frozenset()
-    routed: AbstractSet[LinkId] = frozenset()
+    host_routes: HostRoutes = field(default_factory=HostRoutes)
     remembered: Remembered = field(default_factory=Remembered)
     known: AbstractSet[LinkId] = frozenset()
     moved: Mapping[Name, LinkId] = field(default_factory=dict)

@@ -12,6 +12,7 @@ from anyio.abc import TaskStatus
 
 from ifagent.core.counters import LinkCounters
 from ifagent.core.events import Event
+from ifagent.core.host_routes import HostRoutes, IPAddress
 from ifagent.core.link import LinkId, NsId
 from ifagent.core.operations import Operation, Outcome
 from ifagent.errors import NamespaceUnavailable
@@ -67,8 +68,8 @@ class Kernel(Protocol):
     async def inspect(self, links: Collection[LinkId]) -> None:
         """Tell ``checksums`` of exactly these links from now on, in a :class:`LinkSeen` of each that is there."""
 
-    async def uplinks(self, hosts: Sequence[str]) -> frozenset[LinkId]:
-        """Return the links of the own namespace that packets to distant addresses, and to ``hosts``, leave by."""
+    async def host_routes(self, namespaces: Collection[NsId], hosts: Collection[IPAddress]) -> HostRoutes:
+        """Return the routes of these namespaces, as far as they are attached, and which links lead to ``hosts``."""
 
     async def counters(self, namespaces: Collection[NsId]) -> Mapping[LinkId, LinkCounters]:
         """Return what every link of these namespaces has counted, as far as they are attached and can be read."""

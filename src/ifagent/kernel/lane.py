@@ -18,6 +18,7 @@ from hashlib import blake2b
 from typing import NamedTuple, TypeVar, cast
 
 from ifagent.core.counters import LinkCounters
+from ifagent.core.host_routes import Route
 from ifagent.core.link import Checksums, LinkId, NsId, Speed
 from ifagent.errors import NamespaceUnavailable
 from ifagent.kernel.attributes import UNREADABLE, MalformedMessage
@@ -26,7 +27,8 @@ from ifagent.kernel.messages import Ack, Message, parse_address, parse_counters,
 from ifagent.kernel.mirror import Listing
 from ifagent.kernel.namespaces import open_namespace
 from ifagent.kernel.renames import rename_while_down
-from ifagent.kernel.requests import delete_group, dump_addresses, dump_counters, dump_links, set_group
+from ifagent.kernel.requests import delete_group, dump_addresses, dump_counters, dump_links, dump_routes, set_group
+from ifagent.kernel.routes import parse_routes
 from ifagent.kernel.sockets import ListenSocket, RequestSocket
 from ifagent.kernel.syscalls import inside, open_thread_namespace
 
@@ -142,6 +144,12 @@ class Lane:
             counted = [parse_counters(data, message) for data, message in messages]
             return {LinkId(self.namespace, ifindex): counters for ifindex, counters in counted}
         return {}
+
+    def routes(self) -> tuple[Route, ...]:
+        """Return the namespace's routes; nothing where they cannot be read."""
+        with suppress(*UNREADABLE), self._any_socket() as socket:
+            return tuple(parse_routes(self.namespace, socket.dump(dump_routes())))
+        return ()
 
     def look(self, *, tells_maker: bool) -> Listing:
         """List all links and addresses; ``tells_maker`` as in :func:`parse_address`.
@@ -260,3 +268,8 @@ def ask_lanes(
 def read_counters(lanes: Sequence[Lane]) -> dict[LinkId, LinkCounters]:
     """Return what every link of some namespaces has counted."""
     return {id_: counters for lane in lanes for id_, counters in lane.counters().items()}
+
+
+def read_routes(lanes: Sequence[Lane]) -> tuple[Route, ...]:
+    """Return the routes of some namespaces."""
+    return tuple(route for lane in lanes for route in lane.routes())

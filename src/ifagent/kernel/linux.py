@@ -22,6 +22,7 @@ from anyio.abc import TaskStatus
 
 from ifagent.core.counters import LinkCounters
 from ifagent.core.events import LinksListed, NamespaceBehind, NamespaceSeen, NamespacesListed
+from ifagent.core.host_routes import HostRoutes, IPAddress
 from ifagent.core.interface import OWN_NAMESPACE
 from ifagent.core.link import LinkId, NsId
 from ifagent.core.operations import (
@@ -39,15 +40,15 @@ from ifagent.kernel.facts import find_facts
 from ifagent.kernel.files import Files
 from ifagent.kernel.ifindexes import Ifindexes
 from ifagent.kernel.jobs import KernelRequest, namespaces_of, plan_jobs, require_named, unattached
-from ifagent.kernel.lane import Lane, ask_lanes, by_lane, close_lanes, open_lanes, read_counters
+from ifagent.kernel.lane import Lane, ask_lanes, by_lane, close_lanes, open_lanes, read_counters, read_routes
 from ifagent.kernel.looks import Looks
 from ifagent.kernel.monitor import Monitor
 from ifagent.kernel.names import INTERVAL, NameWatch
 from ifagent.kernel.namespaces import list_namespaces, remove_left_overs
 from ifagent.kernel.requests import encode_all
+from ifagent.kernel.routes import find_uplinks
 from ifagent.kernel.running import GATHER, PAUSE, THREADS, Running, change_name, do, find_sweeps, send
 from ifagent.kernel.threads import off_loop
-from ifagent.kernel.uplinks import find_uplinks
 from ifagent.limits import in_words
 from ifagent.log import log
 from ifagent.nsfs import OWN_NAMESPACE_PATH, own_namespace
@@ -187,10 +188,14 @@ class LinuxKernel:
         await self._ask_checksums(running, running.monitor.inspect(links))
         self.drain()
 
-    async def uplinks(self, hosts: Sequence[str]) -> frozenset[LinkId]:
-        """Ask which links the routes lead out of."""
-        found = await off_loop(partial(find_uplinks, hosts))
-        return frozenset(LinkId(self.own, ifindex) for ifindex in found)
+    async def host_routes(self, namespaces: Collection[NsId], hosts: Collection[IPAddress]) -> HostRoutes:
+        """Ask for the routes; a namespace whose routes cannot be read has none."""
+        self._require_running()
+        lanes = [lane for namespace in namespaces if (lane := self._lanes.get(namespace)) is not None]
+        with self._files.using():
+            found, routes = await off_loop(lambda: (find_uplinks(hosts), read_routes(lanes)))
+        uplinks = frozenset(LinkId(self.own, ifindex) for ifindex in found)
+        return HostRoutes(uplinks, frozenset(hosts), routes)
 
     async def counters(self, namespaces: Collection[NsId]) -> dict[LinkId, LinkCounters]:
         """Read what links have counted, all in one thread: the kernel reads one namespace after the other anyway."""

@@ -74,6 +74,7 @@ from ifagent.kernel.rtnetlink import (
     RTM_NEWADDR,
     RTM_NEWLINK,
     RTM_NEWNSID,
+    RTN_UNICAST,
     S32,
     U32,
     VETH_INFO_PEER,
@@ -217,8 +218,8 @@ def get_route(destination: IPv4Address | IPv6Address) -> bytes:
 
 
 def dump_routes() -> bytes:
-    """Return a request for every route of a namespace, IPv4 first."""
-    return _request(RTM_GETROUTE, bytes(ROUTE.size), flags=NLM_F_DUMP)
+    """Return a request for every unicast route of a namespace, IPv4 first."""
+    return _request(RTM_GETROUTE, ROUTE.pack(0, 0, 0, 0, 0, 0, 0, RTN_UNICAST, 0), flags=NLM_F_DUMP)
 
 
 def set_sequence(requests: bytearray, offset: int, sequence: int) -> None:

@@ -50,7 +50,7 @@ def find_uplinks(hosts: Iterable[IPAddress]) -> frozenset[int]:
 
 
 def parse_routes(namespace: NsId, messages: Iterable[tuple[bytes, Message]]) -> Iterator[Route]:
-    """Yield the unicast routes of a listing that the kernel has not made by itself, at most :data:`MAX_ROUTES`.
+    """Yield the unicast routes of a listing that somebody has made, at most :data:`MAX_ROUTES`.
 
     Raises :class:`MalformedMessage`.
     """

@@ -17,6 +17,7 @@ from anyio.abc import TaskStatus
 
 from ifagent.core.counters import LinkCounters
 from ifagent.core.events import LinkSeen, LinksListed, NamespaceSeen, NamespacesListed
+from ifagent.core.host_routes import HostRoutes, IPAddress
 from ifagent.core.interface import OWN_NAMESPACE, named
 from ifagent.core.link import LOOPBACK_IFINDEX, Address, Checksums, Link, LinkId, NsId
 from ifagent.core.operations import (
@@ -104,6 +105,7 @@ class SimulatedKernel:
         self._wake: anyio.Event | None = None
         self._emit: Emit | None = None
         self._failures: list[_Failure] = []
+        self._removed: set[NsId] = set()
         self._inspected: frozenset[LinkId] = frozenset()
         self._world = World(OWN_PATH, self._note)
         self.own: NsId = self._world.own.id
@@ -173,6 +175,7 @@ class SimulatedKernel:
         for operation in operations:
             OperationCheck(operation, self._is_attached)
         outcomes = []
+        self._removed.clear()
         for operation in operations:
             await anyio.lowlevel.checkpoint()
             outcomes.append(self._answer(operation))
@@ -185,11 +188,11 @@ class SimulatedKernel:
         self._inspected = frozenset(links)
         self.drain()
 
-    async def uplinks(self, hosts: Sequence[str]) -> frozenset[LinkId]:
-        """Return what ``outside`` says, whatever the hosts."""
-        del hosts
+    async def host_routes(self, namespaces: Collection[NsId], hosts: Collection[IPAddress]) -> HostRoutes:
+        """Return what ``outside`` says, whatever is asked for."""
+        del namespaces
         await anyio.lowlevel.checkpoint()
-        return self.outside.uplinks
+        return HostRoutes(self.outside.uplinks, frozenset(hosts), self.outside.routes)
 
     async def counters(self, namespaces: Collection[NsId]) -> dict[LinkId, LinkCounters]:
         """Return what the links have counted."""
@@ -325,6 +328,7 @@ class SimulatedKernel:
         namespace = self._world.find_namespace(name)
         if namespace.id != id:
             raise Refused(errno.ENOENT)
+        self._removed.add(id)
         self._let_go(id)
         self._world.remove_namespace(namespace)
 
@@ -337,11 +341,13 @@ class SimulatedKernel:
         self._world.bury(namespace)
 
     def _place(self, place: Place) -> WorldNamespace:
-        """Return an attached namespace; an operation of the same batch may have made it go."""
+        """Return an attached namespace; it may have been let go of since the batch began."""
         namespace = self._world.namespaces.get(place) if isinstance(place, int) else None
-        if namespace is None or not namespace.held:
-            raise AgentBug(f"operations of one batch depend on each other: {place} is no longer attached")
-        return namespace
+        if namespace is not None and namespace.held:
+            return namespace
+        if place in self._removed:
+            raise AgentBug(f"operations of one batch depend on each other: {place} was removed by another one")
+        raise Refused(errno.ENODEV, f"the namespace {place} is not open")
 
     def _end(self, end: VethEnd) -> End:
         return self._place(end.namespace), end.host_name, end.mac, end.mtu

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 from typing import TypeVar
 
+from ifagent.core.host_routes import Route
 from ifagent.core.interface import DEFAULT_MTU, IPInterface
 from ifagent.core.link import Address, Checksums, LinkId, NsId
 from ifagent.errors import KernelRefused
@@ -19,12 +20,14 @@ class Outside:
     """The world as others change it. Links are named by namespace and host name, as people do.
 
     Every method raises :class:`KernelRefused` where Linux would refuse, and the agent's kernel hears of what
-    has changed as it hears of its own changes. ``uplinks`` are the links that connect the host, to be set by tests.
+    has changed as it hears of its own changes. ``uplinks`` are the links that connect the host, and ``routes`` its
+    routes, to be set by tests.
     """
 
     def __init__(self, world: World) -> None:
         self._world = world
         self.uplinks: frozenset[LinkId] = frozenset()
+        self.routes: tuple[Route, ...] = ()
 
     def add_namespace(self, name: str) -> NsId:
         """Make a named namespace."""

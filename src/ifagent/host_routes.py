@@ -1,16 +1,19 @@
-"""Finding out which links keep the host connected, beside the rounds."""
+"""Finding out by which routes the host is connected, beside the rounds."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from ipaddress import ip_address
 from typing import Final
 
 import anyio
 import anyio.to_thread
 
-from ifagent.core.events import UplinksSeen
+from ifagent.core.events import HostRoutesSeen
+from ifagent.core.host_routes import IPAddress
+from ifagent.core.link import NsId
 from ifagent.inbox import Inbox
 from ifagent.kernel.contract import Kernel
 from ifagent.log import log
@@ -22,17 +25,21 @@ LASTS: Final = 60.0
 """Seconds after which names are looked up again."""
 
 
-class Uplinks:
-    """Says :class:`UplinksSeen` whenever it is asked to; ``hosts`` are names or addresses that have to stay reachable.
+class HostRoutesWatch:
+    """Says :class:`HostRoutesSeen` whenever it is asked to.
 
+    ``hosts`` are names or addresses that have to stay reachable, ``namespaces`` returns the namespaces of the host.
     Names are looked up at an interval, in a thread that nobody waits for longer than :data:`PATIENCE`.
     """
 
-    def __init__(self, kernel: Kernel, inbox: Inbox, hosts: Sequence[str]) -> None:
+    def __init__(
+        self, kernel: Kernel, inbox: Inbox, hosts: Sequence[str], namespaces: Callable[[], frozenset[NsId]]
+    ) -> None:
         self._kernel = kernel
+        self._namespaces = namespaces
         self._inbox = inbox
         self._hosts = hosts
-        self._addresses: frozenset[str] = frozenset()
+        self._addresses: frozenset[IPAddress] = frozenset()
         self._looked_up: float | None = None
         self._asked = anyio.Event()
         self._busy = False
@@ -54,7 +61,8 @@ class Uplinks:
             self._asked = anyio.Event()
             self._busy = True
             await self._look_up()
-            self._inbox.put(UplinksSeen(await self._kernel.uplinks(sorted(self._addresses))))
+            routes = await self._kernel.host_routes(self._namespaces(), self._addresses)
+            self._inbox.put(HostRoutesSeen(routes))
             self._busy = False
 
     async def _look_up(self) -> None:
@@ -70,11 +78,11 @@ class Uplinks:
             log.warning("looking up hosts takes too long", hosts=", ".join(self._hosts), seconds=PATIENCE)
 
 
-def addresses_of(hosts: Iterable[str]) -> frozenset[str]:
+def addresses_of(hosts: Iterable[str]) -> frozenset[IPAddress]:
     """Return the addresses of hosts, as far as they have any; may take as long as the resolver likes."""
-    found: set[str] = set()
+    found: set[IPAddress] = set()
     for host in hosts:
         with suppress(OSError):
             for *_, (address, *_) in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM):
-                found.add(str(address))
+                found.add(ip_address(str(address).partition("%")[0]))
     return frozenset(found)

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface, ip_network
+
+import pytest
+from world import NS, OWN, OWNER, observed, operations, pair, veth
+
+from ifagent.core.host_routes import HostRoutes, Route, why_taken
+from ifagent.core.interface import HostName, named
+from ifagent.core.link import Address, Link, LinkId
+from ifagent.core.planner import plan
+from ifagent.core.policy import Policy
+from ifagent.core.state import ConfigState
+from ifagent.core.views import Desired, Observed
+
+ETH0 = LinkId(OWN, 2)
+VPN = LinkId(OWN, 3)
+HOST = HostRoutes(
+    hosts=frozenset({ip_address("198.18.0.9"), ip_address("127.0.0.1")}),
+    routes=(
+        Route(ip_network("0.0.0.0/0"), (ip_address("10.77.0.2"),), (ETH0,)),
+        Route(ip_network("10.8.0.0/16"), (), (VPN,)),
+        Route(ip_network("2001:db8:77::/48"), (), (VPN,)),
+    ),
+).with_addresses(
+    [
+        Link(
+            id=ETH0,
+            host_name=HostName("eth0"),
+            addresses=(
+                Address(ip_interface("10.77.0.1/24")),
+                Address(ip_interface("fe80::1/64"), made_by_kernel=True),
+                Address(ip_interface("203.0.113.7/32")),
+            ),
+        ),
+        Link(id=LinkId(OWN, 1), host_name=HostName("lo"), addresses=(Address(ip_interface("127.0.0.1/8")),)),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("address", "taken"),
+    [
+        ("10.77.0.2/32", "the gateway 10.77.0.2"),
+        ("10.77.0.9/25", "the gateway 10.77.0.2"),
+        ("10.77.0.200/25", "10.77.0.1/24 of eth0"),
+        ("10.77.0.1/24", "the gateway 10.77.0.2"),
+        ("203.0.113.1/28", "203.0.113.7/32 of eth0"),
+        ("192.0.2.1/1", "a part of what the default route leads to"),
+        ("0.0.0.1/1", "the gateway 10.77.0.2"),
+        ("8.8.8.8/32", "a part of what the default route leads to"),
+        ("10.8.3.1/24", "the route to 10.8.0.0/16"),
+        ("10.0.0.1/8", "the gateway 10.77.0.2"),
+        ("198.18.0.8/24", "the way to 198.18.0.9, which the agent needs"),
+        ("2001:db8:77:1::1/64", "the route to 2001:db8:77::/48"),
+        ("10.1.0.1/24", ""),
+        ("192.168.7.1/24", ""),
+        ("fe80::2/64", ""),
+        ("2001:db8::1/64", ""),
+        ("2a00::1/64", ""),
+    ],
+)
+def test_what_an_address_takes_from_the_host(address: str, taken: str) -> None:
+    assert why_taken(ip_interface(address), None, HOST, OWN) == taken
+
+
+def test_what_is_its_own_it_does_not_take() -> None:
+    assert not why_taken(ip_interface("10.8.3.1/24"), VPN, HOST, OWN)
+    assert not why_taken(ip_interface("10.77.0.9/25"), None, HostRoutes(routes=HOST.routes), NS[named("ns1")])
+
+
+def host_world(*links: Link) -> Observed:
+    return replace(observed(links), host=frozenset({OWN}), host_routes=HOST)
+
+
+def test_an_address_that_takes_the_hosts_traffic_is_invalid_and_nothing_is_touched() -> None:
+    taking = veth("a", "b", ip_addresses=("10.1.0.1/24", "10.77.0.9/25"))
+    other = veth("b", "a", "ns1")
+    for world in (
+        host_world(),
+        host_world(*pair(replace(taking, ip_addresses=taking.ip_addresses[:1]), other, first=8)),
+    ):
+        result = plan(Desired({"a": taking, "b": other}), world, OWNER)
+        assert not result.steps
+        obstacle = result.verdicts["a"].obstacle
+        assert obstacle is not None
+        assert (obstacle.config_state, obstacle.field) == (ConfigState.INVALID, "ip_addresses[1]")
+        assert obstacle.reason == (
+            "10.77.0.9/25 would take the gateway 10.77.0.2 from the host; the agent's operator can allow it, "
+            "with --allow-host-network 10.77.0.0/25"
+        )
+
+
+def test_what_was_there_first_stays() -> None:
+    ends = veth("a", "b", ip_addresses=("10.77.0.9/25",)), veth("b", "a", "ns1")
+    result = plan(Desired({end.name: end for end in ends}), host_world(*pair(*ends, first=8)), OWNER)
+    assert not result.steps
+    assert all(verdict.fulfilled for verdict in result.verdicts.values())
+
+
+@pytest.mark.parametrize(("allowed", "made"), [("10.77.0.0/24", True), ("10.77.0.0/26", False), ("::/0", False)])
+def test_the_settings_may_allow_it(allowed: str, made: bool) -> None:
+    ends = veth("a", "b", ip_addresses=("10.77.0.9/25",)), veth("b", "a", "ns1")
+    policy = Policy(host_networks=(ip_network(allowed),))
+    result = plan(Desired({end.name: end for end in ends}), host_world(), OWNER, policy)
+    assert ("CreateVeth" in operations(result)) is made
+
+
+def test_elsewhere_it_does_not_matter() -> None:
+    ends = veth("a", "b", "ns2", ip_addresses=("10.77.0.9/25",)), veth("b", "a", "ns1")
+    assert "CreateVeth" in operations(plan(Desired({end.name: end for end in ends}), host_world(), OWNER))
