@@ -28,7 +28,7 @@ def connected(lab: Lab) -> Lab:
 
 def routes_of_the_host() -> set[tuple[str, ...]]:
     """Return the routes that do not belong to the one pair that takes nothing."""
-    listed = [line.split() for line in ip("route", "show", "table", "all").splitlines()]
+    listed = [line.split() for line in ip("-4", "route", "show", "table", "all").splitlines()]
     return {tuple(word for word in line if word != "linkdown") for line in listed if "c" not in line}
 
 
