@@ -54,6 +54,9 @@ class Claims:
         self.at: dict[tuple[NsId, HostName], Link] = {
             (namespace, link.host_name): link for namespace, links in observed.links.items() for link in links.values()
         }
+        self.altnamed: dict[tuple[NsId, HostName], Link] = {
+            (link.id.namespace, altname): link for link in self.at.values() for altname in link.altnames
+        }
         self.of: dict[Name, Link] = {}
         self.uppers: dict[LinkId, list[Link]] = {}
         self._places: dict[Name, Place] = {}
@@ -168,11 +171,17 @@ class Claims:
             if (borrowing := self.owner.borrowing(link)) is not None:
                 self.borrowed[link.id] = borrowing
         taken = {link.id for link in self.of.values()}
-        for interface in self.desired.interfaces.values():
-            if is_existing(interface):
-                there = self.at_target(Target(self.place(interface), interface.host_name))
+        existing = [interface for interface in self.desired.interfaces.values() if is_existing(interface)]
+        # Whoever calls a link by its host name comes before whoever calls it by another one.
+        for called in (self.at, self.altnamed):
+            found = {}
+            for interface in existing:
+                place = self.place(interface)
+                there = None if isinstance(place, NamespaceRef) else called.get((place, interface.host_name))
                 if there is not None and there.id not in taken and self.owner.may_borrow(there):
-                    self.of[interface.name] = there
+                    found[interface.name] = there
+            self.of |= found
+            taken |= {link.id for link in found.values()}
 
     def is_tap(self, name: Name) -> bool:
         """Tell whether an AUTO_TAP of this name is declared."""
@@ -198,8 +207,10 @@ class Claims:
         return place
 
     def is_at_place(self, interface: Interface) -> bool:
-        """Tell whether the interface's link is where it is wanted."""
+        """Tell whether the interface's link is where it is wanted; one of somebody else's is not wanted elsewhere."""
         link = self.of.get(interface.name)
+        if is_existing(interface):
+            return link is not None
         return link is not None and self._is_place_of((link.id.namespace, link.host_name), interface.name)
 
     def is_in_namespace(self, interface: Interface) -> bool:
@@ -212,8 +223,11 @@ class Claims:
         return None if link is None or self.by.get(link.id) == interface.name else link
 
     def at_target(self, target: Target) -> Link | None:
-        """Return the link that has this host name in this namespace."""
-        return None if isinstance(target.namespace, NamespaceRef) else self.at.get((target.namespace, target.host_name))
+        """Return the link that is called so in this namespace: has this host name, or this altname."""
+        if isinstance(target.namespace, NamespaceRef):
+            return None
+        place = target.namespace, target.host_name
+        return self.at.get(place) or self.altnamed.get(place)
 
     def names_of(self, link: Link) -> set[Name]:
         """Return the interface whose state tells of what is done to a link: none for one that is not believed."""

@@ -42,6 +42,12 @@ class Conflicts:
         for link in in_the_way:
             if link.id in self._doomed or (link is own and link.id in self._kept):
                 continue
+            if link is not own and link.host_name != interface.host_name:
+                return Obstacle(
+                    ConfigState.FAILED,
+                    f"conflict: {interface.host_name} is another name of {link.host_name}, ifindex {link.id.ifindex}, "
+                    f"in namespace {interface.namespace}; take that name off it, or choose another host_if_name",
+                )
             if (leaver := self._leaver(link)) is not None and link is not own:
                 reason = f"interface {leaver.name} still has the host name {interface.host_name}"
                 return Obstacle(ConfigState.PENDING, reason, (f"host name {interface.host_name}",))
@@ -88,7 +94,7 @@ class Conflicts:
                 continue
             for end in pair:
                 occupant = self._claims.occupant(end)
-                leaver = self._leaver(occupant) if occupant else None
+                leaver = self._leaver(occupant) if occupant and occupant.host_name == end.host_name else None
                 if leaver is not None and leaver.name in pair_of:
                     waits[end.name] = leaver.name
         caught: list[Pair] = []

@@ -32,7 +32,7 @@ def existing_attributes(claims: Claims, interface: Interface, link: Link) -> Att
         return Attributes(mtu=mtu, up=interface.enabled, alias=alias, addresses=addresses)
     if not changes_link(interface):
         alias = borrowing.alias if borrowing else None
-    return Attributes(alias=alias, addresses=addresses)
+    return Attributes(alias=alias, keeps_name=True, addresses=addresses)
 
 
 def existing_obstacle(claims: Claims, policy: Policy, interface: Interface) -> Obstacle | None:

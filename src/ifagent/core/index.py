@@ -181,7 +181,7 @@ class Index:
         self._touch(*relations.waiting_for_tap(tap_name(interface)))
         if not isinstance(place, NamespaceRef):
             self.agenda.touch(place, place)
-            if (link := relations.link_at(place, interface.host_name)) is not None:
+            if (link := relations.link_called(place, interface.host_name)) is not None:
                 self._touch_link(link.id)
         if (tap := relations.link_at(self.own, tap_name(interface))) is not None:
             self._touch_link(tap.id)
@@ -265,7 +265,7 @@ class Index:
         concerned = before is not None and relations.concerns(before)
         if before is not None and concerned:
             self._touch(*relations.names_on(before))
-            self._touch(*relations.wanting(before.id.namespace, before.host_name))
+            self._touch(*relations.wanting_a_name_of(before))
             if before.id.namespace == self.own:
                 self._touch(*relations.waiting_for_tap(before.host_name))
             for other in (before.peer, before.lower):

@@ -123,7 +123,9 @@ class Islands:
             yield peer
         place = self._place(interface)
         yield from self._relations.wanting(place, interface.host_name)
-        yield from _id(None if isinstance(place, NamespaceRef) else self._relations.link_at(place, interface.host_name))
+        yield from _id(
+            None if isinstance(place, NamespaceRef) else self._relations.link_called(place, interface.host_name)
+        )
         if tap := tap_name(interface):
             yield from self._relations.waiting_for_tap(tap)
             yield from _id(self._relations.link_at(self._observed.own, tap))
@@ -133,7 +135,7 @@ class Islands:
         if link is None:
             return
         yield from self._relations.names_on(link)
-        yield from self._relations.wanting(id.namespace, link.host_name)
+        yield from self._relations.wanting_a_name_of(link)
         if id.namespace == self._observed.own:
             yield from self._relations.waiting_for_tap(link.host_name)
         yield from self._relations.uppers_of(id)

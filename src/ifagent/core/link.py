@@ -117,7 +117,8 @@ class Link:
 
     ``kind`` is ``IFLA_INFO_KIND``, empty for links without one (lo, hardware). ``peer`` is the other end
     of a veth where its namespace is known to the agent; ``lower`` is the link that this one sits on (``IFLA_LINK``),
-    such as a vlan's or a macvlan's, on the same condition. ``addresses`` are in the kernel's order, IPv4
+    such as a vlan's or a macvlan's, on the same condition. ``altnames`` are other names that it can be called by, only
+    those that a host name can be, and only some where it has very many. ``addresses`` are in the kernel's order, IPv4
     first. MTUs are in bytes, ``mac`` is lower case with colons; ``min_mtu`` and ``max_mtu`` are what its driver takes,
     0 where that has no limit. ``checksums`` are told of links that the agent asked about, ``speed`` of every link as
     far as its driver says.
@@ -140,7 +141,13 @@ class Link:
     max_mtu: int = 0
     speed: Speed = UNKNOWN_SPEED
     checksums: Checksums | None = None
+    altnames: tuple[HostName, ...] = ()
     addresses: tuple[Address, ...] = ()
+
+    @property
+    def names(self) -> tuple[HostName, ...]:
+        """Everything that it is called in its namespace, and that nothing else there can be called."""
+        return (self.host_name, *self.altnames)
 
     def with_contested(self, before: Link | None) -> Link:
         """Return this link with the duplicates of ``before`` as contested as long as they are looked for again."""

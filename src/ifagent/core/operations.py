@@ -107,6 +107,18 @@ class SetLink:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoveAltname:
+    """Take an alternative name off a link, which nothing in its namespace can have as host name meanwhile."""
+
+    target: Target
+    altname: HostName
+
+    def __str__(self) -> str:
+        """Say what it does."""
+        return f"remove the altname {self.altname} of {self.target}"
+
+
+@dataclass(frozen=True, slots=True)
 class SetChecksums:
     """Switch checksum offloading of a link on or off."""
 
@@ -218,7 +230,7 @@ class DeleteLink:
 
 
 AddressOperation = AddAddress | ReplaceAddress | DeleteAddress | RenewAddress | PromoteSecondaries
-LinkOperation = SetLink | SetChecksums | MoveLink | AddressOperation | DeleteLink
+LinkOperation = SetLink | RemoveAltname | SetChecksums | MoveLink | AddressOperation | DeleteLink
 Operation = CreateNamespace | RemoveNamespace | CreateVeth | LinkOperation
 
 

@@ -23,7 +23,7 @@ The rules, in words:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ifagent.core.claims import Claims, is_existing
@@ -39,6 +39,7 @@ from ifagent.core.operations import (
     LinkOperation,
     MoveLink,
     Operation,
+    RemoveAltname,
     RemoveNamespace,
     SetLink,
     Target,
@@ -228,7 +229,7 @@ class _Planner:
         link = self.claims.of[interface.name]
         place = self.claims.place(interface)
         target, seen = _target(link), link
-        after: Collection[Operation] = ()
+        after: list[Operation] = []
         differences: tuple[str, ...] = ()
         obstacle = self.conflicts.in_the_way(interface)
         if obstacle is None and place != link.id.namespace and (uppers := self.claims.uppers.get(link.id)):
@@ -248,15 +249,24 @@ class _Planner:
                 mark = SetLink(target=target, alias=alias)
                 self._step(mark, [interface.name])
                 before.append(mark)
-            self._step(move, [interface.name], before)
+            self._step(move, [interface.name], [*before, *self._free_name(interface, link)])
             # It arrives down and without addresses.
             target = destination
             seen = replace(link, host_name=interface.host_name, alias=alias, up=False, addresses=())
             after, differences = [move], (f"it is not in namespace {interface.namespace}",)
         elif link.host_name != interface.host_name:
             after = self._prepare(Target(place, interface.host_name), [interface.name])
+            after += self._free_name(interface, link)
         differences += self._configure(interface, attributes, target, seen, after)
         self.verdicts[interface.name] = Verdict(link.id, obstacle or duplicates(interface, seen), differences)
+
+    def _free_name(self, interface: Interface, link: Link) -> list[Operation]:
+        """Return what has to go before an interface's link can be renamed to what it is called already besides."""
+        if interface.host_name not in link.altnames:
+            return []
+        operation = RemoveAltname(_target(link), interface.host_name)
+        self._step(operation, [interface.name])
+        return [operation]
 
     def _adopt(self, interface: Interface) -> None:
         link = self.claims.of.get(interface.name)

@@ -40,6 +40,7 @@ class Relations:
         self._waiting_for_tap: dict[HostName, set[Name]] = {}
         self._links_of: dict[Name, set[LinkId]] = {}
         self._at: dict[tuple[NsId, HostName], Link] = {}
+        self._altnamed: dict[tuple[NsId, HostName], Link] = {}
         self._marks_in: dict[NsId, set[LinkId]] = {}
         self._leading_to: dict[NsId, set[NamespaceRef]] = {}
         self._uppers: dict[LinkId, set[LinkId]] = {}
@@ -75,6 +76,9 @@ class Relations:
                 _take(self._links_of, name, before.id)
             if (at := self._at.get((before.id.namespace, before.host_name))) is not None and at.id == before.id:
                 del self._at[before.id.namespace, before.host_name]
+            for altname in before.altnames:
+                if (at := self._altnamed.get((before.id.namespace, altname))) is not None and at.id == before.id:
+                    del self._altnamed[before.id.namespace, altname]
             self.without_checksums.discard(before.id)
             if before.lower is not None:
                 _take(self._uppers, before.lower, before.id)
@@ -82,6 +86,7 @@ class Relations:
             for name in self.names_on(after):
                 _put(self._links_of, name, after.id)
             self._at[after.id.namespace, after.host_name] = after
+            self._altnamed.update(((after.id.namespace, altname), after) for altname in after.altnames)
             if after.lower is not None:
                 _put(self._uppers, after.lower, after.id)
             if self._owner.without_checksums(after):
@@ -131,7 +136,7 @@ class Relations:
             self._is_known_as_ours(id)
             or (link.peer is not None and self._is_known_as_ours(link.peer))
             or (link.lower is not None and self._is_known_as_ours(link.lower))
-            or bool(self.wanting(id.namespace, link.host_name))
+            or bool(self.wanting_a_name_of(link))
             or (id.namespace == self._own and link.host_name in self._waiting_for_tap)
         )
 
@@ -187,6 +192,10 @@ class Relations:
         refs = (place,) if isinstance(place, NamespaceRef) else self.leading_to(place)
         return {name for ref in refs for name in self._wanting.get((ref, host_name), ())}
 
+    def wanting_a_name_of(self, link: Link) -> set[Name]:
+        """Return the interfaces that want a place which a link has, under whichever name."""
+        return {name for host_name in link.names for name in self.wanting(link.id.namespace, host_name)}
+
     def waiting_for_tap(self, host_name: HostName) -> frozenset[Name]:
         """Return the interfaces that adopt a TAP of this name in the agent's own namespace."""
         return frozenset(self._waiting_for_tap.get(host_name, ()))
@@ -194,6 +203,10 @@ class Relations:
     def link_at(self, namespace: NsId, host_name: HostName) -> Link | None:
         """Return the link with this host name."""
         return self._at.get((namespace, host_name))
+
+    def link_called(self, namespace: NsId, name: HostName) -> Link | None:
+        """Return the link that has this host name or altname."""
+        return self._at.get((namespace, name)) or self._altnamed.get((namespace, name))
 
     def leading_to(self, namespace: NsId) -> frozenset[NamespaceRef]:
         """Return the references that lead to a namespace."""

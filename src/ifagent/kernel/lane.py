@@ -19,15 +19,24 @@ from typing import NamedTuple, TypeVar, cast
 
 from ifagent.core.counters import LinkCounters
 from ifagent.core.host_routes import Route
+from ifagent.core.interface import HostName
 from ifagent.core.link import Checksums, LinkId, NsId, Speed
 from ifagent.errors import NamespaceUnavailable
 from ifagent.kernel.attributes import UNREADABLE, MalformedMessage
 from ifagent.kernel.ethtool import get_checksums, get_speed, set_checksums
-from ifagent.kernel.messages import Ack, Message, parse_address, parse_counters, parse_link
+from ifagent.kernel.messages import Ack, LinkMessage, Message, parse_address, parse_counters, parse_link
 from ifagent.kernel.mirror import Listing
 from ifagent.kernel.namespaces import open_namespace
 from ifagent.kernel.renames import rename_while_down
-from ifagent.kernel.requests import delete_group, dump_addresses, dump_counters, dump_links, dump_routes, set_group
+from ifagent.kernel.requests import (
+    delete_group,
+    dump_addresses,
+    dump_counters,
+    dump_links,
+    dump_routes,
+    get_link_called,
+    set_group,
+)
 from ifagent.kernel.routes import parse_routes
 from ifagent.kernel.sockets import ListenSocket, RequestSocket
 from ifagent.kernel.syscalls import inside, open_thread_namespace
@@ -104,6 +113,12 @@ class Lane:
                 return rename_while_down(socket, ifindex, request, up=up)
         except OSError as error:
             return Ack(error.errno or errno.EIO, error.strerror or str(error))
+
+    def link_called(self, name: HostName) -> LinkMessage | None:
+        """Return the link that has this host name or altname, ``None`` if there is none or it cannot be asked."""
+        with suppress(OSError), self._any_socket() as socket:
+            return parse_link(*socket.ask(get_link_called(name)))
+        return None
 
     def sweep(self, ifindexes: Sequence[int], group: int) -> list[Ack]:
         """Delete links at once by way of a group that no other link is in; return the answer for each."""

@@ -168,10 +168,10 @@ class LinuxKernel:
             for place, operation in requests
             if not isinstance(operation, SetChecksums)
         }
-        jobs: list[Callable[[], dict[int, Outcome]]] = []
-        for steps in plan_jobs(requests, width=THREADS, sweeps=find_sweeps(running.monitor, requests)):
-            lanes = [self._lanes[step.namespace] for step in steps]
-            jobs.append(partial(send, operations, encoded, steps, lanes))
+        jobs: list[Callable[[], dict[int, Outcome]]] = [
+            partial(send, operations, encoded, steps, self._lanes.copy())
+            for steps in plan_jobs(requests, width=THREADS, sweeps=find_sweeps(running.monitor, requests))
+        ]
         jobs += [partial(change_name, self._directory, running.home, place, operations[place]) for place in names]
         with self._files.using():
             async with anyio.create_task_group() as tasks:

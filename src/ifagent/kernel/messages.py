@@ -12,12 +12,13 @@ from typing import Final, NamedTuple
 
 from ifagent.core.address_values import interned
 from ifagent.core.counters import LinkCounters
-from ifagent.core.interface import HostName, IPInterface
+from ifagent.core.interface import MAX_HOST_NAME_BYTES, HostName, IPInterface
 from ifagent.core.link import LOOPBACK_ADDRESSES, LOOPBACK_IFINDEX, Address, OperState, usual_scope
 from ifagent.kernel.attributes import MalformedMessage, Reader
 from ifagent.kernel.rtnetlink import (
     AF_INET,
     AF_INET6,
+    ATTRIBUTE,
     HEADER,
     IFA_ADDRESS,
     IFA_BROADCAST,
@@ -34,6 +35,7 @@ from ifagent.kernel.rtnetlink import (
     IFF_UP,
     IFINFO,
     IFLA_ADDRESS,
+    IFLA_ALT_IFNAME,
     IFLA_CARRIER,
     IFLA_GROUP,
     IFLA_IFALIAS,
@@ -47,6 +49,7 @@ from ifagent.kernel.rtnetlink import (
     IFLA_MIN_MTU,
     IFLA_MTU,
     IFLA_OPERSTATE,
+    IFLA_PROP_LIST,
     IFLA_STATS_LINK_64,
     IFLA_WIRELESS,
     IFSTATS,
@@ -55,6 +58,7 @@ from ifagent.kernel.rtnetlink import (
     NETNSA_CURRENT_NSID,
     NETNSA_NSID,
     NETNSA_NSID_NOT_ASSIGNED,
+    NLA_TYPE_MASK,
     NLM_F_ACK_TLVS,
     NLM_F_CAPPED,
     NLMSG_ERROR,
@@ -87,11 +91,15 @@ _LINK: Final = Reader(
         IFLA_MIN_MTU,
         IFLA_MTU,
         IFLA_OPERSTATE,
+        IFLA_PROP_LIST,
         IFLA_WIRELESS,
     }
 )
 _INFO: Final = Reader({IFLA_INFO_KIND})
 _ANY: Final = Reader()
+
+MAX_ALTNAMES: Final = 32
+"""Most altnames of one link that are known."""
 
 MAX_ERRNO: Final = 4095
 """The kernel's own limit; what is above can have no text either."""
@@ -136,6 +144,7 @@ class LinkMessage(NamedTuple):
     link_nsid: int | None
     min_mtu: int = 0
     max_mtu: int = 0
+    altnames: tuple[HostName, ...] = ()
 
 
 class AddressMessage(NamedTuple):
@@ -225,7 +234,22 @@ def parse_link(data: bytes, message: Message) -> LinkMessage | None:
         link_nsid=_id(found[IFLA_LINK_NETNSID]) if kind and IFLA_LINK_NETNSID in found else None,
         min_mtu=_number(found.get(IFLA_MIN_MTU)),
         max_mtu=_number(found.get(IFLA_MAX_MTU)),
+        altnames=_altnames(found[IFLA_PROP_LIST]) if IFLA_PROP_LIST in found else (),
     )
+
+
+def _altnames(payload: bytes) -> tuple[HostName, ...]:
+    """Return the first altnames that can be host names too; nobody refers to others, and there may be hundreds."""
+    names: list[HostName] = []
+    offset = 0
+    while len(payload) - offset >= ATTRIBUTE.size and len(names) < MAX_ALTNAMES:
+        length, kind = ATTRIBUTE.unpack_from(payload, offset)
+        if length < ATTRIBUTE.size or offset + length > len(payload):
+            raise MalformedMessage(f"attribute {kind} of {length} bytes")
+        if kind & NLA_TYPE_MASK == IFLA_ALT_IFNAME and length - ATTRIBUTE.size <= MAX_HOST_NAME_BYTES + 1:
+            names.append(HostName(_text(payload[offset + ATTRIBUTE.size : offset + length])))
+        offset += length + 3 & ~3
+    return tuple(names)
 
 
 def parse_counters(data: bytes, message: Message) -> tuple[int, LinkCounters]:

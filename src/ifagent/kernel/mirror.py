@@ -275,6 +275,7 @@ class Mirror:
             master=said.master,
             min_mtu=said.min_mtu,
             max_mtu=said.max_mtu,
+            altnames=said.altnames,
             speed=VETH_SPEED if said.kind == "veth" else self._speeds.get(id_, UNKNOWN_SPEED),
             checksums=self._checksums.get(id_),
             addresses=tuple(message.address for messages in families for message in messages),

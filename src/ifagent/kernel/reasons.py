@@ -1,10 +1,17 @@
-"""Why the kernel refused an address, where it does not say so itself: before Linux 6.3 it gives a number only."""
+"""Why the kernel refused something, where it does not say so itself.
+
+Of a name that is taken it never says by whom, and of addresses before Linux 6.3 it gives a number only.
+"""
 
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
 
-from ifagent.core.operations import AddAddress, DeleteAddress, Operation
+from ifagent.core.interface import HostName
+from ifagent.core.link import NsId
+from ifagent.core.operations import AddAddress, CreateVeth, DeleteAddress, MoveLink, Operation, Place, SetLink
+from ifagent.kernel.messages import LinkMessage
 
 _REASONS: dict[tuple[type[Operation], int, int], str] = {
     (AddAddress, 6, errno.EACCES): "ipv6: IPv6 is disabled on this device",
@@ -24,3 +31,25 @@ def reason(operation: Operation, number: int) -> str:
             return _REASONS.get((type(operation), address.version, number), "")
         case _:
             return ""
+
+
+def names_asked_for(operation: Operation) -> Iterator[tuple[NsId, HostName]]:
+    """Yield the host names that an operation gives to links, and in which namespaces."""
+    asked: list[tuple[Place, HostName | None]] = []
+    match operation:
+        case CreateVeth(near=near, far=far):
+            asked = [(end.namespace, end.host_name) for end in (near, far)]
+        case SetLink(target=target, host_name=host_name):
+            asked = [(target.namespace, host_name)]
+        case MoveLink(to=to, host_name=host_name):
+            asked = [(to, host_name)]
+        case _:
+            pass
+    return ((NsId(place), name) for place, name in asked if name is not None and isinstance(place, int))
+
+
+def name_taken(name: HostName, link: LinkMessage) -> str:
+    """Say which link has a name."""
+    if link.host_name == name:
+        return f"{name}, ifindex {link.ifindex}, is there"
+    return f"{name} is another name of {link.host_name}, ifindex {link.ifindex}"

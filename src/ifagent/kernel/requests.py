@@ -16,6 +16,7 @@ from ifagent.core.operations import (
     MoveLink,
     Place,
     PromoteSecondaries,
+    RemoveAltname,
     RenewAddress,
     ReplaceAddress,
     SetLink,
@@ -35,6 +36,7 @@ from ifagent.kernel.rtnetlink import (
     IFINFO,
     IFLA_ADDRESS,
     IFLA_AF_SPEC,
+    IFLA_ALT_IFNAME,
     IFLA_EXT_MASK,
     IFLA_GROUP,
     IFLA_IFALIAS,
@@ -46,6 +48,7 @@ from ifagent.kernel.rtnetlink import (
     IFLA_MASTER,
     IFLA_MTU,
     IFLA_NET_NS_FD,
+    IFLA_PROP_LIST,
     IFLA_STATS_LINK_64,
     IFSTATS,
     IPV4_DEVCONF_PROMOTE_SECONDARIES,
@@ -66,6 +69,7 @@ from ifagent.kernel.rtnetlink import (
     RTGEN,
     RTM_DELADDR,
     RTM_DELLINK,
+    RTM_DELLINKPROP,
     RTM_GETADDR,
     RTM_GETLINK,
     RTM_GETNSID,
@@ -83,7 +87,15 @@ from ifagent.kernel.rtnetlink import (
 _SEQUENCE_OFFSET: Final = 8
 
 OneRequest = (
-    CreateVeth | SetLink | MoveLink | AddAddress | ReplaceAddress | DeleteAddress | PromoteSecondaries | DeleteLink
+    CreateVeth
+    | SetLink
+    | RemoveAltname
+    | MoveLink
+    | AddAddress
+    | ReplaceAddress
+    | DeleteAddress
+    | PromoteSecondaries
+    | DeleteLink
 )
 RtnetlinkOperation = OneRequest | RenewAddress
 """The operations on links that are asked for over rtnetlink."""
@@ -123,6 +135,9 @@ def encode(  # noqa: PLR0911 one for each operation
             return _request(RTM_NEWADDR, _address(target, address), flags=NLM_F_REPLACE)
         case DeleteAddress(target=target, address=address, peer=peer):
             return _request(RTM_DELADDR, _address(target, address, peer))
+        case RemoveAltname(target=target, altname=altname):
+            properties = _nested(IFLA_PROP_LIST, _string(IFLA_ALT_IFNAME, altname))
+            return _request(RTM_DELLINKPROP, IFINFO.pack(0, 0, _ifindex(target), 0, 0) + properties)
         case PromoteSecondaries(target=target):
             setting = _attribute(IPV4_DEVCONF_PROMOTE_SECONDARIES, U32.pack(1))
             family = _nested(AF_INET, _nested(IFLA_INET_CONF, setting))
@@ -167,6 +182,12 @@ def get_link(ifindex: int) -> bytes:
     """Return a request for one link, without counters."""
     body = IFINFO.pack(0, 0, ifindex, 0, 0) + _attribute(IFLA_EXT_MASK, U32.pack(RTEXT_FILTER_SKIP_STATS))
     return _request(RTM_GETLINK, body)
+
+
+def get_link_called(name: HostName) -> bytes:
+    """Return a request for the link that has this host name or altname, without counters."""
+    body = IFINFO.pack(0, 0, 0, 0, 0) + _string(IFLA_IFNAME, name)
+    return _request(RTM_GETLINK, body + _attribute(IFLA_EXT_MASK, U32.pack(RTEXT_FILTER_SKIP_STATS)))
 
 
 def dump_links() -> bytes:

@@ -28,7 +28,7 @@ from ifagent.kernel.lane import Lane
 from ifagent.kernel.messages import Ack
 from ifagent.kernel.monitor import Monitor
 from ifagent.kernel.namespaces import create_namespace, remove_namespace
-from ifagent.kernel.reasons import reason
+from ifagent.kernel.reasons import name_taken, names_asked_for, reason
 from ifagent.kernel.renames import needs_link_down
 
 THREADS: Final = 16
@@ -92,11 +92,15 @@ def send(
     operations: Sequence[Operation],
     encoded: Mapping[int, Sequence[bytes]],
     steps: Sequence[Step],
-    lanes: Sequence[Lane],
+    lanes: Mapping[NsId, Lane],
 ) -> dict[int, Outcome]:
-    """Have the requests of one job carried out, in a worker thread; what is no message comes after the messages."""
+    """Have the requests of one job carried out, in a worker thread; what is no message comes after the messages.
+
+    ``lanes`` are those of all namespaces that the operations name.
+    """
     outcomes: dict[int, Outcome] = {}
-    for step, lane in zip(steps, lanes, strict=True):
+    for step in steps:
+        lane = lanes[step.namespace]
         deletions = [op for op in map(operations.__getitem__, step.places) if isinstance(op, DeleteLink)]
         if len(deletions) == len(step.places) > 1:
             acks = lane.sweep([op.target.ifindex or 0 for op in deletions], deletions[0].group)
@@ -106,7 +110,7 @@ def send(
         acks = lane.request([message for _, message in messages])
         for (place, message), ack in zip(messages, acks, strict=True):
             if place not in outcomes or not outcomes[place].errno:
-                outcomes[place] = _outcome(operations[place], message, ack, lane)
+                outcomes[place] = _outcome(operations[place], message, ack, lanes)
         for place in step.places:
             operation = operations[place]
             if isinstance(operation, SetChecksums):
@@ -115,12 +119,17 @@ def send(
     return outcomes
 
 
-def _outcome(operation: Operation, request: bytes, ack: Ack, lane: Lane) -> Outcome:
+def _outcome(operation: Operation, request: bytes, ack: Ack, lanes: Mapping[NsId, Lane]) -> Outcome:
     """Return what became of an operation, after what an older kernel needs in addition."""
     if isinstance(operation, SetLink | MoveLink) and needs_link_down(operation, ack):
         up = operation.up if isinstance(operation, SetLink) else None
+        lane = lanes[namespaces_of(operation)[0]]
         ack = lane.rename_while_down(operation.target.ifindex or 0, request, up=up)
-    return Outcome(operation, ack.errno, ack.text or reason(operation, ack.errno))
+    text = ack.text or reason(operation, ack.errno)
+    if ack.errno == errno.EEXIST and not text:
+        holders = ((name, lanes[place].link_called(name)) for place, name in names_asked_for(operation))
+        text = "; ".join(name_taken(name, link) for name, link in holders if link is not None)
+    return Outcome(operation, ack.errno, text)
 
 
 def change_name(directory: str, home: int, place: int, operation: Operation) -> dict[int, Outcome]:

@@ -19,6 +19,7 @@ from ifagent.core.operations import (
     Operation,
     Place,
     PromoteSecondaries,
+    RemoveAltname,
     RemoveNamespace,
     RenewAddress,
     ReplaceAddress,
@@ -66,6 +67,9 @@ class OperationCheck:
                 # The interface has the scope, its ``ip`` has lost it.
                 scoped = isinstance(operation.address, IPv6Interface) and operation.address.scope_id is not None
                 self._require(not scoped, "address")
+            case RemoveAltname():
+                self._check_target(operation.target)
+                self._check_text("altname", operation.altname)
             case SetChecksums():
                 self._check_target(operation.target)
                 self._require(isinstance(operation.checksums, Checksums), "checksums")

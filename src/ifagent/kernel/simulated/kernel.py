@@ -31,6 +31,7 @@ from ifagent.core.operations import (
     Outcome,
     Place,
     PromoteSecondaries,
+    RemoveAltname,
     RemoveNamespace,
     RenewAddress,
     ReplaceAddress,
@@ -300,6 +301,8 @@ class SimulatedKernel:
                 world.move(self._find(target), self._place(to), host_name)
             case AddAddress() | ReplaceAddress() | RenewAddress() | DeleteAddress():
                 self._change_address(operation)
+            case RemoveAltname(target, altname):
+                world.remove_altname(self._find(target), altname)
             case SetChecksums(target, checksums):
                 world.set_checksums(self._find(target), checksums)
             case PromoteSecondaries(target):

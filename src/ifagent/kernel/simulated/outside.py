@@ -109,6 +109,14 @@ class Outside:
             ),
         )
 
+    def add_altname(self, where: Where, host_name: str, altname: str) -> None:
+        """Give a link one more name."""
+        self._do("add altname", lambda: self._world.add_altname(self._find(where, host_name), altname))
+
+    def remove_altname(self, where: Where, host_name: str, altname: str) -> None:
+        """Take an altname off a link."""
+        self._do("remove altname", lambda: self._world.remove_altname(self._find(where, host_name), altname))
+
     def set_checksums(self, where: Where, host_name: str, *, rx: bool, tx: bool) -> None:
         """Switch checksum offloading of a link on or off."""
         checksums = Checksums(rx=rx, tx=tx)

@@ -42,6 +42,7 @@ class WorldLink:
     peer: WorldLink | None = None
     lower: WorldLink | None = None
     master: int = 0
+    altnames: list[HostName] = field(default_factory=list)
     ipv4: list[Address] = field(default_factory=list)
     ipv6: list[Address] = field(default_factory=list)
 
@@ -99,6 +100,7 @@ class WorldLink:
             max_mtu=ETHERNET_MTU.stop - 1 if limited else 0,
             speed=self.speed,
             checksums=checksums,
+            altnames=tuple(self.altnames),
             addresses=(*self.ipv4, *self.ipv6),
         )
 
@@ -119,6 +121,10 @@ class WorldNamespace:
         """Return the link of this host name."""
         return next((link for link in self.links.values() if link.host_name == host_name), None)
 
+    def called(self, name: str) -> WorldLink | None:
+        """Return the link that has this host name or altname."""
+        return next((link for link in self.links.values() if name in {link.host_name, *link.altnames}), None)
+
     def free_ifindex(self, wanted: int = 0) -> int:
         """Return ``wanted`` if it is free, else the next one never used."""
         if wanted and wanted not in self.links:
@@ -127,3 +133,18 @@ class WorldNamespace:
         while self.last_ifindex in self.links:
             self.last_ifindex += 1
         return self.last_ifindex
+
+
+def lose_carrier(*ends: WorldLink) -> None:
+    """Take the carrier of a veth, and note the operstate that Linux derives then.
+
+    ``default_operstate`` in ``net/core/link_watch.c`` looks the peer's ifindex up in the link's *own* namespace,
+    so for a peer elsewhere the answer hangs on an unrelated link, and is down where there is none.
+    """
+    for end in ends:
+        end.carrier = False
+    for end in ends:
+        lower = end.peer.ifindex if end.peer else 0
+        other = end.namespace.links.get(lower) if lower != end.ifindex else None
+        blocked = other is not None and not other.carrier
+        end.lost_carrier_as = OperState.LOWERLAYERDOWN if blocked else OperState.DOWN

@@ -19,7 +19,6 @@ from ifagent.core.link import (
     Checksums,
     LinkId,
     NsId,
-    OperState,
 )
 from ifagent.kernel.simulated.addresses import (
     MIN_IPV6_MTU,
@@ -31,14 +30,12 @@ from ifagent.kernel.simulated.addresses import (
     make_router_ipv6,
     replace_address,
 )
-from ifagent.kernel.simulated.records import Refused, WorldLink, WorldNamespace
+from ifagent.kernel.simulated.names import POLICY, check_altname, check_free, check_length, check_mac, check_name
+from ifagent.kernel.simulated.records import Refused, WorldLink, WorldNamespace, lose_carrier
 
 MAX_ALIAS_BYTES = 255
-MAX_HOST_NAME_BYTES = 15
 _LOOPBACK_MTU = 65536
 _NO_MAC = "00:00:00:00:00:00"
-_POLICY = "Attribute failed policy validation"
-_SPACES = b" \t\n\v\f\r\xa0"  # what isspace() of the kernel says of single bytes
 
 Where = NsId | str
 """A namespace: its id, or its name; the empty name is the agent's own namespace."""
@@ -113,9 +110,9 @@ class World:
         self, namespace: WorldNamespace, host_name: str, kind: str, mac: str = "", lower: WorldLink | None = None
     ) -> WorldLink:
         """Make a link that has no other end; with ``lower``, one that sits on that and goes with it."""
-        _check_name(namespace, host_name)
+        check_name(namespace, host_name)
         if mac:
-            _check_mac(mac)
+            check_mac(mac)
         link = WorldLink(namespace, namespace.free_ifindex(), HostName(host_name), kind, mac or self._random_mac())
         link.lower = lower
         namespace.links[link.ifindex] = link
@@ -125,17 +122,17 @@ class World:
     def add_veth(self, near: End, far: End, group: int = 0) -> None:
         """Make a pair."""
         for _, host_name, mac, mtu in (near, far):
-            _check_length(host_name)
+            check_length(host_name)
             if mac:
-                _check_mac(mac)
+                check_mac(mac)
             if mtu and mtu not in ETHERNET_MTU:
                 raise Refused(errno.EINVAL)
         if near[0] is far[0]:
             # Otherwise the agent's kernel side names ifindexes, and Linux looks for those first, not for the name.
-            _check_free(near[0], near[1])
+            check_free(near[0], near[1])
         ends = (far, near)  # the kernel registers the far end first, so it has the lower ifindex
         for namespace, host_name, _, _ in ends:
-            _check_name(namespace, host_name)
+            check_name(namespace, host_name)
         if near[:2] == far[:2]:
             raise Refused(errno.EEXIST)
         links = [
@@ -153,7 +150,7 @@ class World:
         links[0].peer, links[1].peer = links[1], links[0]
         for link in links:
             link.namespace.links[link.ifindex] = link
-        _lose_carrier(*links)
+        lose_carrier(*links)
         for link in links:
             self._changed(link.id)
 
@@ -182,7 +179,7 @@ class World:
         """Rename a link, up or down."""
         if host_name == link.host_name:
             return
-        _check_name(link.namespace, host_name)
+        check_name(link.namespace, host_name)
         link.host_name = HostName(host_name)
 
     def move(self, link: WorldLink, to: WorldNamespace, host_name: str) -> None:
@@ -191,18 +188,43 @@ class World:
         The new name is looked at first only if the old one is taken where the link goes. Else the link moves
         as it is and is renamed then: a name that is refused leaves it moved under its old one.
         """
-        _check_length(host_name)
+        check_length(host_name)
         if to is not link.namespace:
             if link.ifindex == LOOPBACK_IFINDEX:
                 raise Refused(errno.EINVAL, "The interface netns is immutable")
-            if to.named(link.host_name):
-                _check_name(to, host_name)
+            if to.called(link.host_name):
+                check_name(to, host_name)
+                self._check_altnames(link, to)
                 self._transfer(link, to)
                 link.host_name = HostName(host_name)
                 return
+            self._check_altnames(link, to)
             self._transfer(link, to)
         self._rename(link, host_name)
         self._touched(link)
+
+    def _check_altnames(self, link: WorldLink, to: WorldNamespace) -> None:
+        """Refuse to move a link whose altnames are taken where it goes; that is looked at after its host name."""
+        if any(to.called(altname) for altname in link.altnames):
+            raise Refused(errno.EEXIST)
+
+    def add_altname(self, link: WorldLink, altname: str) -> None:
+        """Give a link one more name."""
+        check_altname(link.namespace, altname)
+        link.altnames.append(HostName(altname))
+        self._altnames_changed(link)
+
+    def remove_altname(self, link: WorldLink, altname: str) -> None:
+        """Take an altname off a link."""
+        if altname not in link.altnames:
+            raise Refused(errno.ENOENT)
+        link.altnames.remove(HostName(altname))
+        self._altnames_changed(link)
+
+    def _altnames_changed(self, link: WorldLink) -> None:
+        """Linux tells nobody of the altnames of a link that is down (``netdev_state_change``)."""
+        if link.up:
+            self._touched(link)
 
     def _transfer(self, link: WorldLink, to: WorldNamespace) -> None:
         had_carrier = link.carrier
@@ -218,7 +240,7 @@ class World:
         for upper in [x for n in self.namespaces.values() for x in n.links.values() if x.lower is link]:
             self._changed(upper.id)
         if link.peer is not None and had_carrier:
-            _lose_carrier(link, link.peer)
+            lose_carrier(link, link.peer)
         self._touched(link)
 
     def set_attributes(
@@ -237,9 +259,9 @@ class World:
 
         Linux tells nobody of a new group or alias alone while the link is down (``netdev_state_change``).
         """
-        _check_length(host_name or "")
+        check_length(host_name or "")
         if len((alias or "").encode()) > MAX_ALIAS_BYTES:
-            raise Refused(errno.ERANGE, _POLICY)
+            raise Refused(errno.ERANGE, POLICY)
         try:
             if mac is not None:
                 self._set_mac(link, mac)
@@ -281,7 +303,7 @@ class World:
 
     def _set_mac(self, link: WorldLink, mac: str) -> None:
         """Change the MAC; the automatic fe80 address keeps the old one until the link has been down."""
-        _check_mac(mac)
+        check_mac(mac)
         link.mac = mac.lower()
 
     def _set_up(self, link: WorldLink) -> None:
@@ -306,7 +328,7 @@ class World:
         link.up = False
         flush_ipv6(link)
         if link.peer is not None and link.carrier:
-            _lose_carrier(link, link.peer)
+            lose_carrier(link, link.peer)
 
     # Addresses
 
@@ -365,43 +387,3 @@ class World:
     def _random_mac(self) -> str:
         self._last_mac += 1
         return self._last_mac.to_bytes(6).hex(":")
-
-
-def _lose_carrier(*ends: WorldLink) -> None:
-    """Take the carrier of a veth, and note the operstate that Linux derives then.
-
-    ``default_operstate`` in ``net/core/link_watch.c`` looks the peer's ifindex up in the link's *own* namespace,
-    so for a peer elsewhere the answer hangs on an unrelated link, and is down where there is none.
-    """
-    for end in ends:
-        end.carrier = False
-    for end in ends:
-        lower = end.peer.ifindex if end.peer else 0
-        other = end.namespace.links.get(lower) if lower != end.ifindex else None
-        blocked = other is not None and not other.carrier
-        end.lost_carrier_as = OperState.LOWERLAYERDOWN if blocked else OperState.DOWN
-
-
-def _check_name(namespace: WorldNamespace, host_name: str) -> None:
-    """Refuse what ``dev_valid_name`` and the sysctl tree refuse, and a name that is taken."""
-    _check_length(host_name)
-    bad = any(byte in b"/:" + _SPACES for byte in host_name.encode())
-    if bad or host_name in {".", "..", "all", "default"}:
-        raise Refused(errno.EINVAL)
-    _check_free(namespace, host_name)
-
-
-def _check_length(host_name: str) -> None:
-    if len(host_name.encode()) > MAX_HOST_NAME_BYTES:
-        raise Refused(errno.ERANGE, _POLICY)
-
-
-def _check_free(namespace: WorldNamespace, host_name: str) -> None:
-    if namespace.named(host_name):
-        raise Refused(errno.EEXIST)
-
-
-def _check_mac(mac: str) -> None:
-    octets = bytes.fromhex(mac.replace(":", ""))
-    if octets[0] & 1 or not any(octets):
-        raise Refused(errno.EADDRNOTAVAIL)
