@@ -59,6 +59,7 @@ class Outside(Protocol):
     def add_veth(self, name: str, host_name: str, peer_name: str, peer_host_name: str) -> None: ...
     def delete_link(self, name: str, host_name: str) -> None: ...
     def move_link(self, name: str, host_name: str, to: str) -> None: ...
+    def add_altname(self, name: str, host_name: str, altname: str) -> None: ...
     def set_checksums(self, name: str, host_name: str, *, rx: bool, tx: bool) -> None: ...
     def send(self, name: str, host_name: str, *, packets: int, size: int = 100) -> None: ...
     def add_address(self, name: str, host_name: str, address: str | Address) -> None: ...
@@ -234,6 +235,7 @@ class SimulatedOutside:
         self.delete_link = kernel.outside.delete_link
         self.move_link = kernel.outside.move_link
         self.set_link = kernel.outside.set_link
+        self.add_altname = kernel.outside.add_altname
         self.set_checksums = kernel.outside.set_checksums
         self.send = kernel.outside.send
 
@@ -325,6 +327,9 @@ class LinuxOutside:
         ]
         state = [] if up is None else ["up" if up else "down"]
         self._inside(name, "ip", "link", "set", "dev", host_name, *(part for word in words for part in word), *state)
+
+    def add_altname(self, name: str, host_name: str, altname: str) -> None:
+        self._inside(name, "ip", "link", "property", "add", "dev", host_name, "altname", altname)
 
     def set_checksums(self, name: str, host_name: str, *, rx: bool, tx: bool) -> None:
         words = ["rx", "on" if rx else "off", "tx", "on" if tx else "off"]

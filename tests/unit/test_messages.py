@@ -31,6 +31,7 @@ from ifagent.core.operations import (
 from ifagent.errors import AgentBug
 from ifagent.kernel.attributes import MalformedMessage
 from ifagent.kernel.messages import (
+    MAX_ALTNAMES,
     Ack,
     Message,
     NsIdMessage,
@@ -240,7 +241,31 @@ def test_a_link_is_read() -> None:
         "link_nsid": 0,
         "min_mtu": 68,
         "max_mtu": 65535,
+        "altnames": (),
     }
+
+
+def test_only_altnames_that_can_be_host_names_are_told_and_not_too_many() -> None:
+    def properties(*names: str) -> list[Any]:
+        return [["IFLA_PROP_LIST", {"attrs": [["IFLA_ALT_IFNAME", name] for name in names]}]]
+
+    fifteen, longer = "n" * 15, "n" * 16
+    data = link_bytes(attrs=properties(longer, "one", fifteen, "two"))
+    link = parse_link(data, only(data))
+    assert link is not None
+    assert link.altnames == ("one", fifteen, "two")
+    data = link_bytes(attrs=properties(*(f"n{number}" for number in range(2 * MAX_ALTNAMES))))
+    link = parse_link(data, only(data))
+    assert link is not None
+    assert link.altnames == tuple(f"n{number}" for number in range(MAX_ALTNAMES))
+
+
+@pytest.mark.parametrize("broken", [b"\3\0\x35\0", b"\x09\0\x35\0abcd", b"\x35\0\0\0"])
+def test_altnames_that_are_cut_off(broken: bytes) -> None:
+    data = link_bytes(attrs=[["IFLA_PROP_LIST", {"attrs": [["IFLA_ALT_IFNAME", "abc"]]}]])
+    data = data.replace(b"\x08\0\x35\0abc\0", (broken + bytes(8))[:8])
+    with pytest.raises(MalformedMessage):
+        parse_link(data, only(data))
 
 
 def test_the_lower_link_of_a_vlan_is_told_as_a_peer_is() -> None:
