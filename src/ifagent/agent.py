@@ -153,11 +153,11 @@ class Agent:
             async with anyio.create_task_group() as group:
                 await group.start(lambda *, task_status: self._kernel.run(self._inbox.put, task_status=task_status))
                 self._index.ipv6_newest_first = self._kernel.ipv6_newest_first
+                await group.start(self._reconciler.run)
                 for source in self._sources:
                     group.start_soon(self._hear, f"source {source.name}", source)
                 for watcher in self._watchers:
                     group.start_soon(self._hear, type(watcher).__name__, watcher)
-                group.start_soon(self._reconciler.run)
                 group.start_soon(self._look_regularly)
                 group.start_soon(self._feeds.run)
                 await self._loop(group, task_status)

@@ -1,14 +1,23 @@
-"""Carrying out a plan: wave by wave, namespaces in parallel, and of one link only so much in one go."""
+"""Carrying out plans, beside the rounds: wave by wave, and of one link only so much in one go.
+
+A plan falls apart into pieces of work that have nothing to do with each other: what needs the kernel to wait, and what
+does not. Each is carried out by a task of its own. Nothing that has to do with it is planned meanwhile; everything else
+is.
+"""
 
 from __future__ import annotations
 
 import errno
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from anyio.abc import TaskGroup
 
 from ifagent.attention import Attention
+from ifagent.core.agenda import Node
 from ifagent.core.index import Index
 from ifagent.core.interface import Name, NamespaceRef
 from ifagent.core.islands import Scope
@@ -17,6 +26,7 @@ from ifagent.core.operations import (
     AddAddress,
     CreateNamespace,
     CreateVeth,
+    DeleteLink,
     MoveLink,
     Operation,
     Outcome,
@@ -28,21 +38,46 @@ from ifagent.core.operations import (
 )
 from ifagent.core.plan import Plan, Step, Waves
 from ifagent.core.retry import Fate, RetryBook, fate
-from ifagent.errors import KernelRefused
+from ifagent.errors import AgentBug, KernelRefused
 from ifagent.kernel.contract import Kernel
 from ifagent.log import log
-from ifagent.statistics import LoopCounters
+from ifagent.statistics import LoopCounters, Progress
 
-PORTION = 256
+PORTION: Final = 256
 """Most operations on one link that are carried out in one go."""
 
+MOST: Final = 8
+"""Most pieces of work under way at a time."""
+
+_SLOW: Final = (CreateNamespace, RemoveNamespace, CreateVeth, DeleteLink, MoveLink)
+"""What makes the kernel wait, mostly for every processor to have noticed."""
+
 _NAMESPACE = re.compile(r"\[(\d+)\]")
+
+
+@dataclass(slots=True, eq=False)
+class _Work:
+    """One piece: ``steps`` of a plan, for ``names``, with whatever ``others`` they have to do with.
+
+    What becomes of interfaces afterwards: ``cut`` have more to be done, ``stale`` are not as they were observed in a
+    namespace, ``held`` are in one of which too little is known.
+    """
+
+    steps: dict[Operation, Step]
+    names: frozenset[Name]
+    others: frozenset[Node | NamespaceRef]
+    held_namespaces: frozenset[NsId]
+    progress: Progress
+    cut: set[Name] = field(default_factory=set)
+    stale: dict[Name, NsId] = field(default_factory=dict)
+    held: dict[Name, NsId] = field(default_factory=dict)
 
 
 class Execution:
     """Has the kernel carry out plans, and notes what comes of it. Used by rounds only.
 
-    ``fold`` takes in what has been said until now; ``clock`` returns the monotonic time in seconds.
+    ``fold`` takes in what has been said until now, ``wake`` has the next round begin; ``clock`` returns the monotonic
+    time in seconds.
     """
 
     def __init__(
@@ -54,61 +89,100 @@ class Execution:
         counters: LoopCounters,
         *,
         fold: Callable[[], Awaitable[None]],
+        wake: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
+        self.group: TaskGroup | None = None
         self._kernel = kernel
         self._index = index
         self._attention = attention
         self._retry = retry
         self._counters = counters
         self._fold = fold
+        self._wake = wake
         self._clock = clock
+        self._under_way: set[_Work] = set()
 
-    async def carry_out(self, scope: Scope, planned: Plan) -> None:
-        """Carry out what may be tried now; whatever was tried is planned anew."""
-        waves = Waves(planned.steps)
+    @property
+    def idle(self) -> bool:
+        """True while nothing is under way."""
+        return not self._under_way
+
+    @property
+    def busy(self) -> bool:
+        """True while so much is under way that more has to wait."""
+        return len(self._under_way) >= MOST
+
+    def start(self, scope: Scope, planned: Plan, since: float | None) -> None:
+        """Begin with what may be tried now; whatever is tried is planned anew afterwards."""
+        if self.group is None:
+            raise AgentBug("nobody carries out what is planned")
+        now = self._clock()
+        for steps in _pieces(planned.steps):
+            if not any(not step.after and self._retry.may_try(step.operation, step.names, now) for step in steps):
+                continue
+            names = frozenset(name for step in steps for name in step.names)
+            others = frozenset(other for step in steps for other in _others(step.operation))
+            progress = self._counters.begin(since)
+            work = _Work({step.operation: step for step in steps}, names, others, scope.held, progress)
+            self._under_way.add(work)
+            self._index.begin(work, names, others)
+            self.group.start_soon(self._carry_out, work)
+
+    async def _carry_out(self, work: _Work) -> None:
+        waves = Waves(work.steps)
+        await self._fold()
         while wave := waves.next():
-            steps = self._due(wave, scope)
+            steps = self._due(wave, work)
             if not steps:
                 break
             due = [step.operation for step in steps]
             outcomes = await self._execute(due)
-            self._counters.wave(due, outcomes)
-            stale: dict[Step, set[NsId]] = {}
+            self._counters.wave(work.progress, due, outcomes)
             for step, outcome in zip(steps, outcomes, strict=True):
                 if outcome.errno == 0:
                     self._note_acceptance(step)
                     waves.done(step)
                     log.debug("done", operation=step.operation)
-                    continue
-                self._note_refusal(replace(outcome, operation=step.operation), step.names)
-                if fate(outcome.errno) is Fate.STALE:
-                    stale[step] = _namespaces_of(outcome.operation)
+                else:
+                    self._note_refusal(replace(outcome, operation=step.operation), step.names, work)
             await self._fold()
             await self._open_new(due)
-            self._look_at_stale(stale)
+        self._finish(work)
 
-    def _due(self, wave: Sequence[Step], scope: Scope) -> list[Step]:
-        """Return what of a wave may be tried now, and have planned anew whatever it is for."""
+    def _finish(self, work: _Work) -> None:
+        self._under_way.discard(work)
+        self._counters.end(work.progress)
+        self._index.end(work, work.names, work.others)
+        self._index.slow_down(work.cut)
+        for name, namespace in work.stale.items():
+            if self._index.is_attached(namespace):
+                self._attention.look({namespace})
+                self._index.await_listing((name,), namespace)
+        for name, namespace in work.held.items():
+            if namespace in self._index.behind:
+                self._index.await_listing((name,), namespace)
+        removed = (operation.id for operation in work.steps if isinstance(operation, RemoveNamespace))
+        self._index.touch(namespaces=removed)
+        self._wake()
+
+    def _due(self, wave: Sequence[Step], work: _Work) -> list[Step]:
+        """Return what of a wave may be tried now."""
         now, due = self._clock(), list[Step]()
         of_link: Counter[Target] = Counter()
-        cut: set[Name] = set()
         for step in wave:
             operation = step.operation
             if not self._retry.may_try(operation, step.names, now):
                 continue
-            if scope.held and (held := _namespaces_of(operation) & scope.held):
-                self._index.await_listing(step.names, min(held))
+            if work.held_namespaces and (held := _namespaces_of(operation) & work.held_namespaces):
+                work.held.update(dict.fromkeys(step.names, min(held)))
                 continue
             if not isinstance(operation, CreateNamespace | RemoveNamespace | CreateVeth):
                 of_link[operation.target] += 1
                 if of_link[operation.target] > PORTION:
-                    cut |= step.names
+                    work.cut |= step.names
                     continue
             due.append(step)
-        self._index.touch_again({name for step in due for name in step.names} - cut)
-        self._index.touch(cut)
-        self._index.touch(namespaces=(s.operation.id for s in due if isinstance(s.operation, RemoveNamespace)))
         return due
 
     async def _open_new(self, operations: Sequence[Operation]) -> None:
@@ -120,13 +194,6 @@ class Execution:
             await self._attention.open(new)
             await self._fold()
 
-    def _look_at_stale(self, stale: dict[Step, set[NsId]]) -> None:
-        """Have looked at anew what is not as it was observed, before anything more is done about it."""
-        for step, namespaces in stale.items():
-            if known := {namespace for namespace in namespaces if self._index.is_attached(namespace)}:
-                self._attention.look(known)
-                self._index.await_listing(step.names, min(known))
-
     def _note_acceptance(self, step: Step) -> None:
         operation = step.operation
         if isinstance(operation, RenewAddress):
@@ -134,10 +201,13 @@ class Execution:
         else:
             self._retry.accepted(operation, step.names)
 
-    def _note_refusal(self, outcome: Outcome, names: frozenset[Name]) -> None:
+    def _note_refusal(self, outcome: Outcome, names: frozenset[Name], work: _Work) -> None:
         text = self._with_references(str(KernelRefused(outcome.operation, outcome.errno, outcome.text)))
         self._retry.refused(outcome, names, text, self._clock(), self.link_of(outcome.operation))
         log.info("refused", operation=str(outcome.operation), errno=outcome.errno, text=outcome.text)
+        if fate(outcome.errno) is Fate.STALE:
+            known = [id for id in _namespaces_of(outcome.operation) if self._index.is_attached(id)]
+            work.stale.update(dict.fromkeys(names, min(known)) if known else {})
 
     def note_ineffective(self, planned: Plan) -> None:
         """Space out what the kernel accepted without effect, as if it had been refused."""
@@ -159,7 +229,7 @@ class Execution:
 
     async def _execute(self, operations: Sequence[Operation]) -> list[Outcome]:
         """Have the kernel carry out one wave; what names a link that does not exist fails here."""
-        concrete = [self._concrete(operation) for operation in operations]
+        concrete = [self._in_reach(self._concrete(operation)) for operation in operations]
         possible = [operation for operation in concrete if operation is not None]
         outcomes = iter(await self._kernel.execute(possible))
         return [
@@ -187,6 +257,12 @@ class Execution:
                 if isinstance(operation, AddAddress):  # there are many, and replace() is slow
                     return AddAddress(target, operation.address)
                 return replace(operation, target=target)
+
+    def _in_reach(self, operation: Operation | None) -> Operation | None:
+        """Return an operation unless a namespace that it is about is not listened to any more."""
+        if operation is None or isinstance(operation, CreateNamespace | RemoveNamespace):
+            return operation
+        return operation if all(map(self._index.is_attached, _namespaces_of(operation))) else None
 
     def _end(self, end: VethEnd) -> VethEnd | None:
         if not isinstance(end.namespace, NamespaceRef):
@@ -233,3 +309,40 @@ def _namespaces_of(operation: Operation) -> set[NsId]:
         case _:
             places = (operation.target.namespace,)
     return {place for place in places if not isinstance(place, NamespaceRef)}
+
+
+def _others(operation: Operation) -> Iterable[Node | NamespaceRef]:
+    """Return the links and namespaces that an operation changes, beside the interfaces that it is for."""
+    match operation:
+        case CreateNamespace(namespace=ref):
+            return (ref,)
+        case RemoveNamespace(id=id):
+            return (id,)
+        case CreateVeth():
+            return ()
+        case _:
+            target = operation.target
+            if target.ifindex is None or isinstance(target.namespace, NamespaceRef):
+                return ()
+            return (LinkId(target.namespace, target.ifindex),)
+
+
+def _pieces(steps: Mapping[Operation, Step]) -> list[list[Step]]:
+    """Return what has nothing to do with each other: what the kernel is slow at, and the rest.
+
+    With what it is slow at goes all that hangs together with it, by interfaces or by order.
+    """
+    slow: set[Name | Operation] = set()
+    left, found = list(steps.values()), True
+    while found:
+        found, rest = False, list[Step]()
+        for step in left:
+            keys = (step.operation, *step.names, *step.after)
+            if isinstance(step.operation, _SLOW) or not slow.isdisjoint(keys):
+                slow.update(keys)
+                found = True
+            else:
+                rest.append(step)
+        left = rest
+    quick = set(map(id, left))
+    return [piece for piece in (left, [s for s in steps.values() if id(s) not in quick]) if piece]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import anyio
+from anyio.abc import TaskStatus
 
 from ifagent.attention import Attention
 from ifagent.core.budget import AIM, Budget
@@ -78,6 +79,7 @@ class Reconciler:
         self._repairs_drift = repairs_drift
         self._clock = clock
         self._folded = 0
+        self._folding = anyio.Lock()
         self._exempt: set[Name] = set()
         self._inspected: frozenset[LinkId] = frozenset()
         self._budget = Budget()
@@ -85,19 +87,30 @@ class Reconciler:
         self._host_routes = HostRoutesWatch(kernel, inbox, hosts, lambda: index.host)
         self._publishing = Publishing(hub, index, self.retry, self._drift, clock=clock)
         self._execution = Execution(
-            kernel, index, self.attention, self.retry, self.counters, fold=self._fold, clock=clock
+            kernel,
+            index,
+            self.attention,
+            self.retry,
+            self.counters,
+            fold=self._fold,
+            wake=inbox.wake,
+            clock=clock,
         )
 
-    async def run(self) -> None:
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Do what rounds do not wait for, until cancelled."""
         async with anyio.create_task_group() as group:
+            self._execution.group = group
             group.start_soon(self.attention.run)
             group.start_soon(self._host_routes.run)
+            task_status.started()
 
     @property
     def idle(self) -> bool:
-        """True while nothing is being found out beside the rounds that the next ones wait for."""
-        return self.attention.idle and self._host_routes.idle
+        """True while nothing is being done or found out beside the rounds that the next ones wait for."""
+        now = self._clock()
+        rests = self.index.agenda.next_time(now) != now
+        return rests and self._execution.idle and self.attention.idle and self._host_routes.idle
 
     def look_at_everything(self, *, repair: bool = False) -> anyio.Event:
         """Look at every namespace anew and plan everything; with ``repair``, put right what was left as drifted.
@@ -115,10 +128,8 @@ class Reconciler:
         """Carry out one round; afterwards ``next_time`` says when the next is due without news."""
         began, planned = self._clock(), dict[Name, int]()
         for _ in range(MAX_PASSES):
-            scope = await self._pass(planned)
-            now = self._clock()
-            next_time = self.index.agenda.next_time(now)
-            if not scope or now - began >= AIM or not (self.inbox or (next_time is not None and next_time <= now)):
+            more, now = await self._pass(planned), self._clock()
+            if not more or now - began >= AIM or not (self.inbox or self._next_time(now) == now):
                 break
         # What was declared anew, or had something done for it since the plan was made, is told after the next one.
         agenda, changed = self.index.agenda, self.index.changed
@@ -126,42 +137,43 @@ class Reconciler:
         self._publishing.publish(told)
         self.settling.look(self._folded, told)
         self.counters.rounds += 1
-        times = [t for t in (self.retry.next_time(now), self.index.agenda.next_time(now)) if t is not None]
+        times = [time for time in (self.retry.next_time(now), self._next_time(now)) if time is not None]
         self.next_time = min(times, default=None)
         self._publishing.tell(rests=self.next_time is None or self.next_time > now)
 
-    async def _pass(self, decided: dict[Name, int]) -> Scope:
-        """Take in what was said, plan some of what was touched, and carry it out; return what was planned."""
+    async def _pass(self, decided: dict[Name, int]) -> bool:
+        """Take in what was said, plan some of what was touched and begin with it; return whether there was anything."""
         await self._fold()
         self._forget_changed()
         self.attention.attend()
         await self._inspect()
         folded, now = self._folded, self._clock()
-        self.counters.since = self.inbox.take_oldest()
+        since = self.inbox.take_oldest()
         scope = self._scope(now)
-        if not scope:
-            return scope
+        if scope is None:
+            return False
         planned = self._plan(scope)
         decided.update(dict.fromkeys(scope.names, folded))
         await self._runtime_file.save(self.index.remembered)
         self._note_drift(scope, planned)
         self._execution.note_ineffective(planned)
-        await self._execution.carry_out(scope, planned)
+        self._execution.start(scope, planned, since)
         self._budget.spent(len(scope.nodes), self._clock() - now)
-        return scope
+        return True
 
     async def _fold(self) -> None:
         """Take in everything that has been said until now."""
         self.kernel.drain()
-        events, sequence = self.inbox.drain(), self.inbox.sequence
-        pauses = Pauses()
-        for event in events:
-            self.index.take(event)
-            await pauses.now_and_then()
-        while self.index.unsettled:
-            self.index.settle()
-            await pauses.now_and_then()
-        self._folded = sequence
+        async with self._folding:  # one after the other: what was said later counts
+            events, sequence = self.inbox.drain(), self.inbox.sequence
+            pauses = Pauses()
+            for event in events:
+                self.index.take(event)
+                await pauses.now_and_then()
+            while self.index.unsettled:
+                self.index.settle()
+                await pauses.now_and_then()
+            self._folded = sequence
 
     async def _inspect(self) -> None:
         """Find out what the plan has to know of some links and the kernel does not tell by itself."""
@@ -189,13 +201,19 @@ class Reconciler:
 
     # Planning
 
-    def _scope(self, now: float) -> Scope:
-        """Return what is to be planned now."""
+    def _next_time(self, now: float) -> float | None:
+        """Return when something may be planned next; while too much is under way, its end is waited for."""
+        return None if self._execution.busy else self.index.agenda.next_time(now)
+
+    def _scope(self, now: float) -> Scope | None:
+        """Return what is to be planned now, ``None`` if there is nothing."""
         self.index.touch_nodes(self.retry.due(now))
+        if self._next_time(now) != now:
+            return None
         scope = self.index.take_scope(now, self._budget.size)
         if self.index.agenda.awaits(HOST_ROUTES):
             self._host_routes.ask()
-        return scope
+        return scope or None
 
     def _plan(self, scope: Scope) -> Plan:
         self.retry.reconsider(scope.names, self._execution.link_of, self._execution.surroundings_of)

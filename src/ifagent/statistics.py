@@ -111,20 +111,31 @@ class Statistics(Health):
         return sum(count for (_kind, result), count in self.operations.items() if result != OK)
 
 
+@dataclass(slots=True, eq=False)
+class Progress:
+    """How some work that was planned goes on, in monotonic time.
+
+    ``since`` is when the oldest event behind the plan was said, if any was, ``moved`` when something was last done.
+    """
+
+    since: float | None
+    moved: float = field(default_factory=time.monotonic)
+
+
 @dataclass(slots=True)
 class LoopCounters:
     """What the loop adds to.
 
-    ``since`` is when the oldest event behind the present plan was said, ``moved`` when the round in progress last
-    moved, both monotonic; ``None`` while there is no such event, or nothing to do.
+    ``moved`` is when the round in progress began, monotonic; ``None`` while there is none. ``under_way`` is all that is
+    being carried out.
     """
 
     rounds: int = 0
     operations: dict[tuple[str, str], int] = field(default_factory=dict)
     reaction: list[int] = field(default_factory=lambda: [0] * (len(REACTION_BOUNDS) + 1))
     reaction_sum: float = 0.0
-    since: float | None = None
     moved: float | None = None
+    under_way: set[Progress] = field(default_factory=set)
 
     def moves(self) -> None:
         """Note that something is being done."""
@@ -134,22 +145,32 @@ class LoopCounters:
         """Note that there is nothing to do any more."""
         self.moved = None
 
-    def wave(self, operations: Sequence[Operation], outcomes: Sequence[Outcome]) -> None:
+    def begin(self, since: float | None) -> Progress:
+        """Note that some work begins; ``since`` as in :class:`Progress`."""
+        progress = Progress(since)
+        self.under_way.add(progress)
+        return progress
+
+    def end(self, progress: Progress) -> None:
+        """Note that some work is done."""
+        self.under_way.discard(progress)
+
+    def wave(self, progress: Progress, operations: Sequence[Operation], outcomes: Sequence[Outcome]) -> None:
         """Count one wave that is done."""
-        now = time.monotonic()
-        self.moved = now
+        progress.moved = now = time.monotonic()
         for operation, outcome in zip(operations, outcomes, strict=True):
             key = (kind_of(operation), errorcode.get(outcome.errno, str(outcome.errno)) if outcome.errno else OK)
             self.operations[key] = self.operations.get(key, 0) + 1
-        if self.since is not None:
-            seconds = now - self.since
+        if progress.since is not None:
+            seconds = now - progress.since
             self.reaction[bisect_left(REACTION_BOUNDS, seconds)] += len(operations)
             self.reaction_sum += seconds * len(operations)
 
     @property
     def stalled_for(self) -> float:
-        """For how many seconds the round in progress has not moved, 0 between rounds."""
-        return 0.0 if self.moved is None else time.monotonic() - self.moved
+        """For how many seconds the round in progress, or some work under way, has not moved, 0 if there is none."""
+        moved = [*(() if self.moved is None else (self.moved,)), *(progress.moved for progress in self.under_way)]
+        return time.monotonic() - min(moved) if moved else 0.0
 
     def histogram(self) -> Histogram:
         """Return the reaction times as they are now."""

@@ -305,7 +305,7 @@ async def run(script: list[tuple[Action, bool]]) -> None:
         async with anyio.create_task_group() as group:
             world.start()
             await group.start(world.listen)
-            group.start_soon(world.reconciler.run)
+            await group.start(world.reconciler.run)
             # Some lives end before their source was ever heard; the last one hears it.
             if number % 2 == 0 or life is lives[-1]:
                 world.sync()

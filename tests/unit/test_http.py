@@ -220,8 +220,9 @@ async def test_the_reaction_is_counted_for_each_operation_that_news_led_to() -> 
         before = asked.agent.statistics().reaction
         assert before.count == kernel.operations_executed > 0
         async with hanging(asked.agent, kernel, replace(A, mtu=1400)) as counters:
-            assert counters.since is not None
-            counters.since -= 3
+            (work,) = counters.under_way
+            assert work.since is not None
+            work.since -= 3
         after = asked.agent.statistics().reaction
         new = [now - then for then, now in zip(before.counts, after.counts, strict=True)]
         assert [bound for bound, count in zip((*after.bounds, 99.0), new, strict=True) if count] == [5.0]
@@ -248,8 +249,8 @@ async def test_a_round_that_hangs_ends_the_liveness() -> None:
     async with served(A, kernel=kernel) as asked:
         async with hanging(asked.agent, kernel, B) as counters:
             assert (await asked.get("/livez"))[0] == 200, "a round may take its time"
-            assert counters.moved is not None
-            counters.moved -= STALL
+            (work,) = counters.under_way
+            work.moved -= STALL
             assert await asked.get("/livez") == (503, f"a round has not moved for {STALL:.0f} s\n")
             assert (await asked.get("/readyz"))[0] == 200
             assert values((await asked.metrics())["ifagent_round_stalled_seconds"])[()] >= STALL

@@ -68,10 +68,13 @@ class Agenda:
             del self._parked[what][node]
             self._enqueue(node, place)
 
-    def touch_again(self, name: Name) -> None:
-        """Have an interface planned next, because something has just been done for it."""
-        self._waiting.add(name)
-        self.again[name] = None
+    def put_off(self, name: Name) -> bool:
+        """Have an interface not planned next; return whether it would have been."""
+        if name not in self.again:
+            return False
+        del self.again[name]
+        self._waiting.discard(name)
+        return True
 
     def park(self, node: Node, what: Hashable) -> None:
         """Have something that was taken wait for ``what``, such as a namespace's listing."""
@@ -80,11 +83,16 @@ class Agenda:
             self._parked.setdefault(what, {})[node] = None
             self._parked_under[node] = what
 
-    def release(self, what: Hashable) -> None:
-        """Have planned what was parked until this is known."""
-        for node in self._parked.pop(what, ()):
+    def release(self, what: Hashable, *, next: Iterable[Name] = ()) -> None:  # noqa: A002 as in English
+        """Have planned what was parked until this is known, ``next`` before everything else."""
+        parked = self._parked.pop(what, {})
+        for node in parked:
             del self._parked_under[node]
-            self._waiting.add(node)  # it may have been planned meanwhile, and was not told then
+        for name in next:
+            if name in parked:
+                del parked[name]
+                self.again[name] = None
+        for node in parked:
             self._enqueue(node, what)
 
     def awaits(self, what: Hashable) -> bool:
@@ -108,7 +116,7 @@ class Agenda:
         try:
             while again:
                 name, _ = again.popitem()
-                if name in self._waiting:
+                if name in self._waiting and name not in self._parked_under:
                     self._waiting.discard(name)
                     yield name
             yield from self._take_turns(now)
@@ -161,7 +169,7 @@ class Agenda:
         """Return when something may be taken: ``now`` for at once, ``None`` if nothing waits for a time."""
         if self.again or self._new or self._turns:
             return now
-        return self._paced[0][0] if self._paced else None
+        return max(now, self._paced[0][0]) if self._paced else None
 
 
 class _Pace:

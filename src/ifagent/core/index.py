@@ -80,6 +80,7 @@ class Index:
         self._lingering: dict[NsId, str] = {}
         self._host_routes = HostRoutes()
         self._knows_host_routes = False
+        self._under_way: dict[Node | NamespaceRef, Hashable] = {}
         self.remembered: Remembered = Remembered()
         self._known: set[LinkId] = set()
         self._moved: dict[Name, LinkId] = {}
@@ -332,11 +333,6 @@ class Index:
             else:
                 self.agenda.touch(node, node)
 
-    def touch_again(self, names: Iterable[Name]) -> None:
-        """Have interfaces planned next, because something is being done for them."""
-        for name in names:
-            self.agenda.touch_again(name)
-
     def touch_everything(self) -> None:
         """Have everything planned anew."""
         self._touch(*self.declarations.declared)
@@ -345,11 +341,31 @@ class Index:
         for namespace in self._links:
             self.agenda.touch(namespace, namespace)
 
-    def await_listing(self, names: Iterable[Name], namespace: NsId) -> None:
-        """Have interfaces planned as soon as a namespace has been listed, and not before."""
+    def begin(self, work: Hashable, names: Iterable[Name], others: Iterable[Node | NamespaceRef]) -> None:
+        """Have nothing planned that has to do with these until :meth:`end`: something is being done for them."""
+        for node in (*names, *others):
+            self._under_way[node] = work
         for name in names:
-            self.agenda.again.pop(name, None)
-            self.agenda.park(name, namespace)
+            self.agenda.park(name, work)
+
+    def end(self, work: Hashable, names: Iterable[Name], others: Iterable[Node | NamespaceRef]) -> None:
+        """Have interfaces planned next for which something has been done."""
+        for node in (*names, *others):
+            if self._under_way.get(node) is work:
+                del self._under_way[node]
+        self.agenda.release(work, next=names)
+
+    def await_listing(self, names: Iterable[Name], namespace: NsId) -> None:
+        """Have interfaces planned as soon as a namespace has been listed again, and not before."""
+        for name in names:
+            if self.agenda.put_off(name):
+                self.agenda.park(name, namespace)
+
+    def slow_down(self, names: Iterable[Name]) -> None:
+        """Have interfaces planned as their turn comes that would be next."""
+        for name in names:
+            if self.agenda.put_off(name):
+                self._touch(name)
 
     def remember(self, remembered: Remembered) -> None:
         """Note what the agent remembers from now on."""
@@ -398,13 +414,17 @@ class Index:
         self._knows_host_routes = False
         return islands.scope(held)
 
-    def _waits(self, name: Name) -> Hashable | None:
-        """Return what has to be known before anything can be decided about an interface."""
-        interface = self.relations.interfaces.get(name)
+    def _waits(self, node: Node) -> Hashable | None:
+        """Return what has to be known, or to be done, before anything can be decided about something."""
+        if (work := self._under_way.get(node)) is not None:
+            return work
+        interface = self.relations.interfaces.get(node) if isinstance(node, str) else None
         if interface is None:
             return None
         place = self._place(interface)
-        if not isinstance(place, NamespaceRef) and place not in self._links and place not in self.unreachable:
+        if isinstance(place, NamespaceRef):
+            return self._under_way.get(place)
+        if place not in self._links and place not in self.unreachable:
             return place
         if not self._knows_host_routes and self._may_take_from_the_host(interface, place):
             return HOST_ROUTES

@@ -51,9 +51,9 @@ class Islands:
         observed: Observed,
         relations: Relations,
         owner: Owner,
-        waits: Callable[[Name], Hashable | None],
+        waits: Callable[[Node], Hashable | None],
     ) -> None:
-        """Begin with none; ``waits`` tells what has to be known before anything can be decided about an interface."""
+        """Begin with none; ``waits`` tells what has to be known, or to be done, before anything can be decided."""
         self._waits = waits
         self._desired = desired
         self._observed = observed
@@ -80,6 +80,8 @@ class Islands:
         names, links = set[Name](), set[LinkId]()
         waiting: list[Name | LinkId] = [start] if isinstance(start, LinkId | str) else []
         place = None if isinstance(start, str) else start.namespace if isinstance(start, LinkId) else start
+        if not isinstance(start, str | LinkId) and (what := self._waits(start)) is not None:
+            return what
         emptied = place is not None and self._may_go(place)
         if place is not None and emptied:
             waiting += [LinkId(place, ifindex) for ifindex in self._observed.links[place]]
@@ -88,6 +90,8 @@ class Islands:
             if isinstance(node, LinkId):
                 if node not in self._links and node not in links:
                     links.add(node)
+                    if (what := self._waits(node)) is not None:
+                        return what
                     waiting += self._around_link(node)
             elif node not in self._names and node not in names:
                 names.add(node)
