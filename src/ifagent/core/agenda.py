@@ -21,7 +21,7 @@ from ifagent.core.link import LinkId, NsId
 BURST = 20
 """How often in a row something is planned at once, before it is paced."""
 
-INTERVAL = 0.1
+INTERVAL = 0.05
 """Seconds between two plannings of what is paced."""
 
 _TIDY = 1024
