@@ -406,9 +406,10 @@ def check_tap(world: World, interface: Interface) -> None:
     adoption = OWNER.adoption(link)
     assert adoption is not None
     assert adoption.name == interface.name
-    assert (link.up, link.mtu) == (interface.enabled, interface.mtu or adoption.mtu)
+    # What is left open is as the TAP's creator has it, or whoever has set it since.
+    assert (link.up, link.mtu) == (interface.enabled, interface.mtu or link.mtu)
     if not interface.link_only:
-        assert link.mac == (interface.phys_address or adoption.mac)
+        assert link.mac == (interface.phys_address or link.mac)
         assert managed(link.addresses, interface.ip_addresses) == in_kernel_order(interface.ip_addresses)
 
 
