@@ -155,16 +155,6 @@ class Agenda:
                 self._waiting.discard(node)
         self._pace.tidy(now)
 
-    def clear(self) -> None:
-        """Note that everything is planned."""
-        self._waiting.clear()
-        self.again.clear()
-        self._new.clear()
-        self._turns.clear()
-        self._parked.clear()
-        self._parked_under.clear()
-        self._paced.clear()
-
     def next_time(self, now: float) -> float | None:
         """Return when something may be taken: ``now`` for at once, ``None`` if nothing waits for a time."""
         if self.again or self._new or self._turns:
