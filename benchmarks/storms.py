@@ -3,7 +3,8 @@
 Another process storms (:mod:`benchmarks.storm`) as fast as one processor lets it. Meanwhile the MTU of a link in the
 agent's own namespace, whose other end is in a third one, is changed again and again in etcd, and timed until a netlink
 listener hears the kernel tell of it; ``/livez`` and ``/readyz`` are asked in turn. Once the namespace has an end of
-the agent's pairs in it, and once it has none.
+the agent's pairs in it, and once it has none. The kernel does one thing to links at a time, whoever wants it: what a
+request of the same kind takes without the agent is measured in turn.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -22,7 +23,7 @@ from etcd_server import free_port
 from benchmarks.agent_process import AgentProcess
 from benchmarks.bench import Bench
 from benchmarks.fixture import key
-from benchmarks.netlink import Listener
+from benchmarks.netlink import Listener, Sender, packed, set_mtu
 from benchmarks.results import Figure, percentile, say
 from benchmarks.spaces import Spaces
 from benchmarks.storm import KINDS, command
@@ -37,21 +38,25 @@ QUICK = ("1,000 links flap", "an address comes and goes among 8,000")
 
 @dataclass
 class Noticed:
-    """What was noticed in one stretch of time: ms of each change and of each probe, and what the agent took."""
+    """What was noticed in one stretch of time: ms of each change, with the agent and without, and of each probe."""
 
     changes: list[float] = field(default_factory=list)
+    bare: list[float] = field(default_factory=list)
     probes: list[float] = field(default_factory=list)
     processor: float = 0.0
     megabytes: float = 0.0
 
     def __str__(self) -> str:
         """Say it in a line."""
-        changes, probes = self.changes, self.probes
         return (
-            f"change p50 {percentile(changes, 50):.1f} p99 {percentile(changes, 99):.1f} max {max(changes):.1f} ms of "
-            f"{len(changes)}, probes p50 {percentile(probes, 50):.1f} p99 {percentile(probes, 99):.1f} ms of "
-            f"{len(probes)}, agent {self.processor:.2f} of a processor, {self.megabytes:.0f} MiB"
+            f"change {_told(self.changes)}, without the agent {_told(self.bare)}, probes {_told(self.probes)}, "
+            f"agent {self.processor:.2f} of a processor, {self.megabytes:.0f} MiB"
         )
+
+
+def _told(times: Sequence[float]) -> str:
+    p50, p99 = (percentile(times, percent) for percent in (50, 99))
+    return f"p50 {p50:.1f} p99 {p99:.1f} max {max(times):.1f} ms of {len(times)}"
 
 
 class Onlooker:
@@ -77,6 +82,7 @@ class Onlooker:
         try:
             while time.perf_counter() - began < seconds:
                 noticed.changes.append(self._change())
+                noticed.bare.append(self._change_barely())
                 noticed.megabytes = max(noticed.megabytes, self._agent.resident / (1 << 20))
                 time.sleep(EVERY)
         finally:
@@ -94,6 +100,16 @@ class Onlooker:
         seconds = time.perf_counter() - began
         put.result()
         listener.close()
+        return seconds * 1000
+
+    def _change_barely(self) -> float:
+        """Return the ms that another MTU of the loopback link takes, without the agent."""
+        self._mtu = 1300 + (self._mtu + 1) % 100
+        sender = Sender()
+        began = time.perf_counter()
+        sender.send(packed([set_mtu(1, 64000 + self._mtu)])[0])
+        seconds = time.perf_counter() - began
+        sender.close()
         return seconds * 1000
 
     def _probe(self, probes: list[float], ended: threading.Event) -> None:
@@ -157,8 +173,10 @@ def _under(kind: str, spaces: Spaces, space: str, onlooker: Onlooker, seconds: f
 
 def _figures(name: str, noticed: Noticed) -> Iterator[Figure]:
     p50, p99 = (percentile(noticed.changes, percent) for percent in (50, 99))
+    without = percentile(noticed.bare, 99)
     yield Figure(row="T1", measure=f"a change elsewhere, p50: {name}", values=[p50], unit="ms", most=20.0)
     yield Figure(row="T1", measure=f"a change elsewhere, p99: {name}", values=[p99], unit="ms", most=100.0)
+    yield Figure(row="T1", measure=f"the same without the agent, p99: {name}", values=[without], unit="ms")
     probes = percentile(noticed.probes, 99)
     yield Figure(row="T1", measure=f"/livez and /readyz, p99: {name}", values=[probes], unit="ms", most=100.0)
     yield Figure(row="T1", measure=f"the agent's processor time: {name}", values=[noticed.processor], unit="s/s")

@@ -44,8 +44,8 @@ ALL_BURST, ALL_RATE = 0.2, 0.3
 COMPLETE: Final = 512
 """Bytes that a message about all of a link has at least; one about a part, such as a wireless event, is shorter."""
 
-_AT_A_TIME: Final = 32
-"""Datagrams that are read between two looks at what they have taken."""
+AT_A_TIME: Final = 32
+"""Messages that are read between two looks at what they have taken."""
 
 
 class Listener:
@@ -74,7 +74,7 @@ class Listener:
         """
         began = time.thread_time()
         while time.thread_time() - began < most:
-            for _ in range(_AT_A_TIME):
+            for _ in range(AT_A_TIME):
                 try:
                     data = self.socket.receive(buffer)
                 except BlockingIOError:
@@ -192,15 +192,17 @@ class Listeners:
 
     def gather(self, listener: Listener) -> bool:
         """Gather what a namespace has said; False if that takes more than it may. See :meth:`Listener.gather`."""
-        now = time.monotonic()
-        most = listener.allowance.left(now)
-        if listener.allowance.is_touched(now):
-            most = min(most, self._allowance.left(now))
         began = time.thread_time()
         try:
-            return listener.gather(self._buffer, most)
+            return listener.gather(self._buffer, self.left(listener))
         finally:
             self.spend(listener, began)
+
+    def left(self, listener: Listener) -> float:
+        """Return how many seconds may be spent on a namespace now."""
+        now = time.monotonic()
+        left = listener.allowance.left(now)
+        return min(left, self._allowance.left(now)) if listener.allowance.is_touched(now) else left
 
     def spend(self, listener: Listener, began: float) -> None:
         """Charge a namespace with the time of this thread since ``began``."""

@@ -19,7 +19,7 @@ from ifagent.core.events import LinkSeen, LinksListed
 from ifagent.core.link import Checksums, LinkId, NsId, Speed
 from ifagent.kernel.attributes import UNREADABLE
 from ifagent.kernel.facts import KernelFacts
-from ifagent.kernel.listeners import Listener, Listeners
+from ifagent.kernel.listeners import AT_A_TIME, Listener, Listeners
 from ifagent.kernel.messages import AddressMessage, LinkMessage, Message, parse_address, parse_link, parse_nsid
 from ifagent.kernel.mirror import Change, Listing, Mirror
 from ifagent.kernel.requests import assign_nsid, dump_nsids, get_nsid
@@ -247,11 +247,15 @@ class Monitor:
                 self._unread[listener.namespace] = listener
 
     def _understand(self, listener: Listener, count: int) -> None:
-        """Take in so many of the messages that were gathered, the oldest first."""
+        """Take in so many of the messages that were gathered, the oldest first, unless that takes too long."""
         began = time.thread_time()
+        ends = began + self._listeners.left(listener)
         try:
-            for data, message in listener.take(count):
+            for place, (data, message) in enumerate(listener.take(count), start=1):
                 self._take(listener, data, message)
+                if place % AT_A_TIME == 0 and time.thread_time() > ends:
+                    self._fall_behind(listener)
+                    break
         except UNREADABLE as error:
             self._fall_behind(listener, error)
         if not len(listener):

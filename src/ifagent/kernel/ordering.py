@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ifagent.core.address_lists import MAX_IPV6_SCOPE, ipv6_scope
+from ifagent.core.address_lists import ipv6_scope
 from ifagent.core.link import IFA_F_TENTATIVE
 from ifagent.kernel.messages import AddressMessage
 from ifagent.kernel.rtnetlink import AF_INET, IFA_F_SECONDARY
@@ -18,28 +18,58 @@ from ifagent.kernel.rtnetlink import AF_INET, IFA_F_SECONDARY
 _IPV4_BITS = 32
 
 
+class _Run:
+    """Addresses of one scope, next to each other. New ones come to be the first, or the last."""
+
+    __slots__ = ("first", "last", "scope")
+
+    def __init__(self, scope: int) -> None:
+        self.scope = scope
+        self.first: dict[int, AddressMessage] = {}
+        self.last: dict[int, AddressMessage] = {}
+
+    def __iter__(self) -> Iterator[AddressMessage]:
+        yield from reversed(self.first.values())
+        yield from self.last.values()
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.last)
+
+
 class AddressList:
     """One link's addresses of one family in the kernel's order.
 
-    Anybody may give a link in his namespace tens of thousands, so none of them is looked at for nothing.
+    Anybody may give a link in his namespace tens of thousands, and take them off again, so none is looked for.
     """
 
-    __slots__ = ("_in_scope", "_messages", "_order")
+    __slots__ = ("_held_by", "_in_subnet", "_runs", "_secondary")
 
     def __init__(self, messages: Iterable[AddressMessage] = ()) -> None:
         """Start with what a listing says, in its order."""
-        self._messages: dict[int, AddressMessage] = {}
-        self._order: list[int] = []
-        self._in_scope = [0] * (MAX_IPV6_SCOPE + 1)
+        self._runs: list[_Run] = []
+        self._secondary: dict[int, AddressMessage] = {}
+        self._held_by: dict[int, dict[int, AddressMessage]] = {}
+        self._in_subnet: dict[int, dict[int, None]] = {}
         for message in messages:
             self.append(message)
 
     def __iter__(self) -> Iterator[AddressMessage]:
-        return map(self._messages.__getitem__, self._order)
+        for run in self._runs:
+            yield from run
+        yield from self._secondary.values()
 
     def append(self, message: AddressMessage) -> None:
-        """Put an address behind all others."""
-        self._put(len(self._order), message)
+        """Put an address behind all others of its sort, as a listing has them."""
+        key = _key(message)
+        if key in self._held_by:
+            self._held_by[key][key] = message
+        elif _is_secondary(message):
+            self._add_secondary(key, message)
+        else:
+            scope = _scope(message)
+            if not self._runs or self._runs[-1].scope != scope:
+                self._runs.append(_Run(scope))
+            self._put(self._runs[-1].last, key, message)
 
     def insert(self, new: AddressMessage, *, newest_first: bool) -> bool:
         """Put an address where the kernel has it; one that is there already is replaced in its place.
@@ -47,62 +77,72 @@ class AddressList:
         False if the place is a guess: the kernel tells of an IPv6 address only when it is usable if it made it, or if
         it need not look for duplicates, and others of its scope may have come meanwhile.
         """
-        if _key(new) in self._messages:
-            self._messages[_key(new)] = new
+        key = _key(new)
+        if key in self._held_by:
+            self._held_by[key][key] = new
             return True
-        if new.family == AF_INET:
-            self._put(self._ipv4_place(new), new)
+        if _is_secondary(new):
+            self._add_secondary(key, new)
             return True
         scope = _scope(new)
-        sure = bool(new.address.flags & IFA_F_TENTATIVE) or not self._in_scope[scope]
-        before = (n for s, n in enumerate(self._in_scope) if s > scope or (s == scope and not newest_first))
-        self._put(sum(before), new)
-        return sure
+        if new.family == AF_INET:
+            self._put_behind(scope, key, new)
+            return True
+        alone = all(run.scope != scope for run in self._runs)
+        if newest_first:
+            self._put_before(scope, key, new)
+        else:
+            self._put_behind(scope, key, new)
+        return alone or bool(new.address.flags & IFA_F_TENTATIVE)
 
     def remove(self, gone: AddressMessage) -> None:
-        """Take an address away, and move the one that takes its place, if any; no matter if it is not there."""
-        key = _key(gone)
-        have = self._messages.get(key)
-        if have is None:
-            return
-        at = self._order.index(key)
-        if gone.family == AF_INET and not have.address.flags & IFA_F_SECONDARY:
-            self._promote(at)
-        del self._order[at], self._messages[key]
-        self._in_scope[_scope(have)] -= 1
+        """Take an address away, and move the one that takes its place, if any; no matter if it is not there.
 
-    def _put(self, place: int, message: AddressMessage) -> None:
-        key = _key(message)
-        if key not in self._messages:
-            self._order.insert(place, key)
-            self._in_scope[_scope(message)] += 1
-        self._messages[key] = message
-
-    def _promote(self, at: int) -> None:
-        """Move the first secondary address of the subnet whose primary address, at ``at``, goes.
-
-        Without promotion the kernel has told of the secondaries' end before, so none is left here.
+        When a primary address goes, the first secondary one of its subnet becomes primary. Without promotion the
+        kernel has told of the secondaries' end before, so none is left.
         """
-        subnet = self._order[at] >> _IPV4_BITS
-        primary = self._messages[self._order[at]]
-        behind = at
-        for place in range(at + 1, len(self._order)):
-            have = self._messages[self._order[place]]
-            if have.address.flags & IFA_F_SECONDARY:
-                if self._order[place] >> _IPV4_BITS == subnet:
-                    self._order.insert(behind + 1, self._order.pop(place))
-                    return
-            elif primary.scope <= have.scope:
-                behind = place
+        key = _key(gone)
+        holder = self._held_by.pop(key, None)
+        if holder is None:
+            return
+        have = holder.pop(key)
+        if holder is self._secondary:
+            self._leave_subnet(key)
+            return
+        if gone.family == AF_INET and (heirs := self._in_subnet.get(key >> _IPV4_BITS)):
+            heir = next(iter(heirs))
+            self._leave_subnet(heir)
+            self._put_behind(have.scope, heir, self._secondary.pop(heir))
+        self._runs = [run for run in self._runs if len(run)]
 
-    def _ipv4_place(self, new: AddressMessage) -> int:
-        if new.address.flags & IFA_F_SECONDARY:
-            return len(self._order)
-        for at in range(len(self._order) - 1, -1, -1):
-            have = self._messages[self._order[at]]
-            if not have.address.flags & IFA_F_SECONDARY and new.scope <= have.scope:
-                return at + 1
-        return 0
+    def _put(self, holder: dict[int, AddressMessage], key: int, message: AddressMessage) -> None:
+        holder[key] = message
+        self._held_by[key] = holder
+
+    def _add_secondary(self, key: int, message: AddressMessage) -> None:
+        self._put(self._secondary, key, message)
+        self._in_subnet.setdefault(key >> _IPV4_BITS, {})[key] = None
+
+    def _leave_subnet(self, key: int) -> None:
+        subnet = key >> _IPV4_BITS
+        del self._in_subnet[subnet][key]
+        if not self._in_subnet[subnet]:
+            del self._in_subnet[subnet]
+
+    def _put_behind(self, scope: int, key: int, message: AddressMessage) -> None:
+        """Put an address behind all others of this scope, or of higher ones."""
+        place = next((at for at in range(len(self._runs), 0, -1) if self._runs[at - 1].scope >= scope), 0)
+        if not place or self._runs[place - 1].scope != _scope(message):
+            self._runs.insert(place, _Run(_scope(message)))
+            place += 1
+        self._put(self._runs[place - 1].last, key, message)
+
+    def _put_before(self, scope: int, key: int, message: AddressMessage) -> None:
+        """Put an address before all others of its scope, or of lower ones."""
+        place = next((at for at, run in enumerate(self._runs) if run.scope <= scope), len(self._runs))
+        if place == len(self._runs) or self._runs[place].scope != scope:
+            self._runs.insert(place, _Run(scope))
+        self._put(self._runs[place].first, key, message)
 
 
 def _key(message: AddressMessage) -> int:
@@ -115,6 +155,10 @@ def _key(message: AddressMessage) -> int:
     return subnet << _IPV4_BITS | int(interface)
 
 
+def _is_secondary(message: AddressMessage) -> bool:
+    return message.family == AF_INET and bool(message.address.flags & IFA_F_SECONDARY)
+
+
 def _scope(message: AddressMessage) -> int:
-    """Return the scope by which the kernel sorts; the same for all of IPv4."""
-    return 0 if message.family == AF_INET else ipv6_scope(int(message.address.interface))
+    """Return the scope by which the kernel sorts: the higher comes first."""
+    return message.scope if message.family == AF_INET else ipv6_scope(int(message.address.interface))

@@ -90,14 +90,15 @@ class RequestSocket:
             acks += self._request(batch)
         return acks
 
-    def dump(self, message: bytes) -> list[tuple[bytes, Message]]:
+    def dump(self, message: bytes, *, most: int = MAX_LISTED) -> list[tuple[bytes, Message]]:
         """Return all that the kernel lists in answer to a dump request, as datagrams and messages in them.
 
         Where the kernel says that something changed meanwhile it is asked again, a few times; whoever listens
-        to notifications too hears of every change and can do with the last answer. Raises ``OSError``.
+        to notifications too hears of every change and can do with the last answer. Raises ``OSError``, also where it
+        is more than ``most`` messages.
         """
         for _ in range(DUMP_TRIES):
-            found, interrupted = self._dump(message)
+            found, interrupted = self._dump(message, most)
             if not interrupted:
                 break
         return found
@@ -126,7 +127,7 @@ class RequestSocket:
             lost = Ack(error.errno or errno.EIO, error.strerror or str(error))
         return [found.get(first + i, lost) for i in range(len(batch))]
 
-    def _dump(self, message: bytes) -> tuple[list[tuple[bytes, Message]], bool]:
+    def _dump(self, message: bytes, most: int) -> tuple[list[tuple[bytes, Message]], bool]:
         self._send([message])
         found: list[tuple[bytes, Message]] = []
         interrupted = False
@@ -136,8 +137,8 @@ class RequestSocket:
                 ack = parse_ack(data, answer)
                 if ack.errno:
                     raise _refusal(ack)
-                if len(found) > MAX_LISTED:
-                    raise OSError(errno.E2BIG, f"a listing has more than {MAX_LISTED} entries")
+                if len(found) > most:
+                    raise OSError(errno.E2BIG, f"a listing has more than {most} entries")
                 return found, interrupted
             if (
                 len(found) <= MAX_LISTED
