@@ -71,10 +71,10 @@ async def test_500_flapping_links_and_a_tiny_buffer(directory: Path, monkeypatch
     overruns = 0
     gather = Listener.gather
 
-    def counted(listener: Listener, buffer: Sequence[memoryview], most: float) -> bool:
+    def counted(listener: Listener, buffer: Sequence[memoryview], seconds: float, most: float) -> bool:
         nonlocal overruns
         try:
-            return gather(listener, buffer, most)
+            return gather(listener, buffer, seconds, most)
         except OSError as error:
             overruns += error.errno == errno.ENOBUFS
             raise

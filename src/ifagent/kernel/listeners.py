@@ -7,6 +7,7 @@ and is *behind*: nothing is kept of what he says, until his namespace has been l
 
 from __future__ import annotations
 
+import math
 import select
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -67,13 +68,14 @@ class Listener:
         """Return how many messages were gathered and are not understood yet."""
         return len(self._unread)
 
-    def gather(self, buffer: Sequence[memoryview], most: float) -> bool:
-        """Take what there is out of the socket, in ``most`` seconds; tell whether it was everything.
+    def gather(self, buffer: Sequence[memoryview], seconds: float, most: float = math.inf) -> bool:
+        """Take what there is out of the socket; tell whether it was everything.
 
-        Raises ``OSError`` where something was lost, or cannot be read.
+        It is not if that takes longer than ``seconds``, or ``most`` datagrams are too few. Raises ``OSError`` where
+        something was lost, or cannot be read.
         """
-        began = time.thread_time()
-        while time.thread_time() - began < most:
+        began, most = time.thread_time(), self.received + most
+        while self.received <= most and time.thread_time() - began < seconds:
             for _ in range(AT_A_TIME):
                 try:
                     data = self.socket.receive(buffer)
@@ -166,9 +168,8 @@ class Listeners:
 
         False where it has said more than ``most`` things meanwhile, or something of it was lost.
         """
-        before = listener.received
         try:
-            followed = self.gather(listener) and listener.received - before <= most
+            followed = self.gather(listener, most)
         except (OSError, ValueError):
             followed = False
         if not followed:
@@ -190,11 +191,11 @@ class Listeners:
             found.sort(key=lambda listener: listener.allowance.left(now), reverse=True)
         return found
 
-    def gather(self, listener: Listener) -> bool:
+    def gather(self, listener: Listener, most: float = math.inf) -> bool:
         """Gather what a namespace has said; False if that takes more than it may. See :meth:`Listener.gather`."""
         began = time.thread_time()
         try:
-            return listener.gather(self._buffer, self.left(listener))
+            return listener.gather(self._buffer, self.left(listener), most)
         finally:
             self.spend(listener, began)
 

@@ -17,7 +17,7 @@ import anyio
 from ifagent.core.link import NsId
 from ifagent.errors import NamespaceUnavailable
 from ifagent.kernel.files import Files
-from ifagent.kernel.lane import Lane, Look, list_lanes
+from ifagent.kernel.lane import Lane, list_lanes
 from ifagent.kernel.mirror import Listing
 from ifagent.kernel.running import LOOK_TRIES, PAUSE, Running
 from ifagent.kernel.threads import off_loop
@@ -197,6 +197,7 @@ class Looks:
                 continue
             if lane in silent:
                 self._catch_up(lane.namespace, time.monotonic() - began)
+            told_at = time.thread_time()
             if isinstance(look.found, OSError):
                 self._fail(lane, look.found, problems)
             elif not last and look.cost < CHEAP and monitor.heard(lane.namespace):
@@ -206,7 +207,8 @@ class Looks:
                 continue
             else:
                 self._tell(lane, look.found)
-            self._note(lane.namespace, look)
+            # Whoever takes in what is told has about as much to do.
+            self._note(lane.namespace, look.cost + 2 * (time.thread_time() - told_at))
         return again
 
     def _catch_up(self, namespace: NsId, taken: float) -> None:
@@ -228,9 +230,9 @@ class Looks:
         for each in seen:
             running.emit(each)
 
-    def _note(self, namespace: NsId, look: Look) -> None:
+    def _note(self, namespace: NsId, cost: float) -> None:
         pace = self._pace(namespace)
-        pace.look(look.cost, time.monotonic())
+        pace.look(cost, time.monotonic())
         if pace.due < math.inf:
             self._due.add(namespace)
             self._news.set()
