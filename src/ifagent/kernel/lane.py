@@ -43,6 +43,9 @@ from ifagent.kernel.syscalls import inside, open_thread_namespace
 
 T = TypeVar("T")
 
+MAX_ROUTES = 1_000_000
+"""Most routes that a namespace may have for them to be listed: all networks of the Internet."""
+
 _AT_A_TIME = 64
 """Messages that are understood, in less than a millisecond, between two pauses."""
 
@@ -163,7 +166,7 @@ class Lane:
     def routes(self) -> tuple[Route, ...]:
         """Return the namespace's routes; nothing where they cannot be read."""
         with suppress(*UNREADABLE), self._any_socket() as socket:
-            return tuple(parse_routes(self.namespace, socket.dump(dump_routes())))
+            return tuple(parse_routes(self.namespace, socket.dump(dump_routes(), most=MAX_ROUTES)))
         return ()
 
     def look(self, *, tells_maker: bool) -> Listing:

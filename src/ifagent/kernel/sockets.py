@@ -90,15 +90,15 @@ class RequestSocket:
             acks += self._request(batch)
         return acks
 
-    def dump(self, message: bytes, *, most: int = MAX_LISTED) -> list[tuple[bytes, Message]]:
+    def dump(self, message: bytes, *, most: int = 0) -> list[tuple[bytes, Message]]:
         """Return all that the kernel lists in answer to a dump request, as datagrams and messages in them.
 
         Where the kernel says that something changed meanwhile it is asked again, a few times; whoever listens
         to notifications too hears of every change and can do with the last answer. Raises ``OSError``, also where it
-        is more than ``most`` messages.
+        is more than ``most`` messages, :data:`MAX_LISTED` unless given.
         """
         for _ in range(DUMP_TRIES):
-            found, interrupted = self._dump(message, most)
+            found, interrupted = self._dump(message, most or MAX_LISTED)
             if not interrupted:
                 break
         return found
