@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from lab import Lab, addresses, ip, pair, until, veth
+from sysctl import sysctl
 
 from ifagent.core.retry import FREE_REPAIRS
 
@@ -37,7 +38,7 @@ def space(lab: Lab) -> str:
     """Return a namespace where IPv6 addresses are usable at once."""
     name = lab.space("s")
     ip("netns", "add", name)
-    inside(name, "sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0")
+    inside(name, *sysctl("net.ipv6.conf.default.accept_dad=0"))
     return name
 
 
@@ -229,7 +230,7 @@ def advertise(space: str, host_name: str, prefix: str, *, lifetime: int = 3600) 
 def test_what_the_kernel_makes_of_a_routers_word_is_left_alone(lab: Lab, space: str) -> None:
     """SLAAC addresses with the temporary ones beside them, which come, are renewed and go by themselves."""
     router = lab.space("r")
-    inside(space, "sysctl", "-qw", "net.ipv6.conf.default.use_tempaddr=2")
+    inside(space, *sysctl("net.ipv6.conf.default.use_tempaddr=2"))
     lab.start_agent()
     lab.put(veth("a", "b", space, ip_addresses=WANTED), veth("b", "a", router))
     lab.until_applied("a", "b")

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -161,10 +161,13 @@ async def test_200_paths_on_it_take_a_few_helpers(tmp_path: Path) -> None:
 
 def helpers_running() -> list[int]:
     """Return the helper processes of this process."""
-    listed = subprocess.run(
-        ["ps", "-ww", "--ppid", str(os.getpid()), "-o", "pid=,args="], check=True, capture_output=True, text=True
-    )
-    return [int(line.split()[0]) for line in listed.stdout.splitlines() if "helper_process.py" in line]
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended meanwhile
+            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == os.getpid() and b"helper_process.py" in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+    return found
 
 
 def test_a_walk_is_done_in_time_even_if_every_step_is_slow(walker: Walker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,13 @@ def project(tmp_path: Path) -> Path:
     for name in ("Makefile", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
     return tmp_path
+
+
+def test_the_tests_start_no_program_of_procps() -> None:
+    """It is not among what the Makefile asks for, and everything that it tells is in /proc."""
+    start = re.compile(r"""[\[(, ]"(sysctl|ps|pgrep|pkill|free|top|uptime)", """)
+    found = [path for path in ROOT.glob("tests/**/*.py") if start.search(path.read_text())]
+    assert not found
 
 
 def make(project: Path, *words: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
