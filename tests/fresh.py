@@ -45,7 +45,7 @@ pivot_root . .before
 cd /
 umount --lazy .before
 rmdir .before
-su --login --whitelist-environment="$PASSED" "$WHO" -c "cd ifagent && $COMMAND"
+su --login --whitelist-environment="$PASSED" "$WHO" -c "cd ~$OWNER/ifagent && $COMMAND"
 """
 """No chroot, in which nobody may make user namespaces. The shell stays, to take care of what others leave behind."""
 
@@ -82,6 +82,7 @@ class Machine:
             "FOLDER": str(self._folder),
             "KEPT": " ".join(_local_archives()),
             "WHO": who or self._who,
+            "OWNER": self._who,
             "COMMAND": command,
         }
         apart = ["unshare", "--mount", "--pid", "--ipc", "--fork", "--kill-child", "sh", "-ec", _ENTER]
