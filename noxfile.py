@@ -142,7 +142,7 @@ def systemd(session: nox.Session) -> None:
 def kernels(session: nox.Session) -> None:
     """Test on the kernels of three Debian releases, by user-mode Linux; an hour, or ``nox -s kernels -- TEST...``."""
     folder = Path(session.cache_dir, "kernels").resolve()
-    run_tests(session, "python", "tests/kernels.py", str(folder), *session.posargs)
+    run_tests(session, "python", "tests/kernels.py", str(folder), *session.posargs, IFAGENT_CRASH_RUNS="1")
 
 
 @nox.session(venv_backend="none")

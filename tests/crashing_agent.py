@@ -85,7 +85,8 @@ def run_agent(*, label: str, store: str, socket: str, log: str, kill_at: int) ->
     for name in ("_claim", "_mark", "unmount"):
         setattr(namespaces, name, fuse.after(getattr(namespaces, name)))
     kernel = SteppingKernel(mark=Owner(label).namespace_mark, fuse=fuse)
-    anyio.run(partial(serve_until_told, Settings(label=label), [store], Path(socket), kernel), backend="asyncio")
+    settings = Settings(label=label, runtime_dir=Path(socket).parent)
+    anyio.run(partial(serve_until_told, settings, [store], Path(socket), kernel), backend="asyncio")
 
 
 def main() -> None:

@@ -100,8 +100,8 @@ def main() -> int:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         asked = [
             pool.submit(test, release, suite, tests, folder)
-            for release in options.release or RELEASES
             for suite, tests in suites.items()
+            for release in options.release or RELEASES
         ]
         print("| kernel | tests | passed | skipped | failed |\n|---|---|---|---|---|")
         for future in asked:

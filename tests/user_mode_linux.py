@@ -89,7 +89,8 @@ def start(kernel: Path, command: Sequence[str], out: Path) -> subprocess.Popen[b
         "command": list(command),
         "folder": str(Path.cwd()),
         "kernel": str(kernel),
-        "environment": {
+        "environment": {name: value for name, value in os.environ.items() if name.startswith("IFAGENT_")}
+        | {
             "PATH": f"{os.environ['PATH']}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "LANG": "C.UTF-8",
             "PYTHONDONTWRITEBYTECODE": "1",

@@ -75,7 +75,7 @@ class Agents:
         return self._agent >= 0 and not select.select([self._agent], [], [], 0)[0]
 
     def said(self, event: str) -> bool:
-        return self.log.exists() and f'"event": "{event}"' in self.log.read_text()
+        return self.log.exists() and bool(re.search(rf'"event": ?"{event}"', self.log.read_text()))
 
     def killed_itself(self) -> bool:
         """Wait until it has, or has done everything; tell which."""
