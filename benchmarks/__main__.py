@@ -17,7 +17,20 @@ from pathlib import Path
 import private
 from etcd_server import running
 
-from benchmarks import change, cold_start, deletion, events, memory, others, readers, resync, scaling, starts, storms
+from benchmarks import (
+    change,
+    cold_start,
+    deletion,
+    events,
+    floods,
+    memory,
+    others,
+    readers,
+    resync,
+    scaling,
+    starts,
+    storms,
+)
 from benchmarks.bench import Bench
 from benchmarks.results import Figure, machine, say, table, write_into
 from benchmarks.store import Store
@@ -40,6 +53,7 @@ ROWS: dict[str, Measure] = {
     "S2": scaling.run_namespaces,
     "S3": scaling.run_events,
     "T1": storms.run,
+    "T11": floods.run,
 }
 """What measures each row; a function may measure several."""
 

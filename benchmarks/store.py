@@ -41,7 +41,9 @@ class Store:
 
     def delete(self, prefix: bytes) -> None:
         """Delete all keys with a prefix, in one request."""
-        self._kv.DeleteRange(rpc.DeleteRangeRequest(key=prefix, range_end=prefix[:-1] + b"0"), timeout=10)
+        self._kv.DeleteRange(
+            rpc.DeleteRangeRequest(key=prefix, range_end=prefix[:-1] + bytes([prefix[-1] + 1])), timeout=10
+        )
 
 
 def _put(key: bytes, value: bytes) -> Any:
