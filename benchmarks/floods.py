@@ -19,6 +19,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from etcd_server import free_port
 
@@ -123,9 +124,9 @@ def run(bench: Bench) -> Iterator[Figure]:
                 ("values of 1 MiB", HUGE // share, lambda number: _large(number, _MIB)),
             ]
             for what, count, make in floods:
-                put = _flood(bench, agent, port, lambda n=count, m=make: _put(bench, n, m), count + 2)
+                put = _flood(bench, agent, port, partial(_put, bench, count, make), count + 2)
                 yield from _figures(f"{count} {what} put", put, before)
-                gone = _flood(bench, agent, port, lambda: bench.store.delete(key(LABEL, "j")), 2)
+                gone = _flood(bench, agent, port, partial(bench.store.delete, key(LABEL, "j")), 2)
                 yield from _figures(f"{count} {what} deleted at once", gone, before, memory=True)
 
 

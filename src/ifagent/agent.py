@@ -33,6 +33,7 @@ from ifagent.core.ownership import Owner
 from ifagent.core.state import DECLARED_STATES, ConfigState, InterfaceState
 from ifagent.errors import AgentBug, AgentEnded, InvalidSettings, NotApplied, RevisionNotApplied, UnknownInterface
 from ifagent.feeds import Feeds
+from ifagent.host_lock import HostLock
 from ifagent.inbox import Inbox
 from ifagent.kernel.contract import Kernel
 from ifagent.log import log
@@ -67,6 +68,7 @@ class Agent:
     ) -> None:
         self.settings: Settings = settings or Settings()
         first_process: NsId | None = None
+        self._host_lock: HostLock | None = None
         if watchers is None:
             watchers = _watchers(self.settings) if kernel is None else ()
         if kernel is None:
@@ -74,6 +76,7 @@ class Agent:
 
             mark = Owner(self.settings.label).namespace_mark
             kernel = LinuxKernel(netns_dir=str(self.settings.netns_dir), mark=mark)
+            self._host_lock = HostLock(self.settings.label)
             first_process = identify(str(self.settings.proc_root / "1/ns/net"))
         self._kernel = kernel
         self._declared_here = Memory(name="api")
@@ -123,6 +126,7 @@ class Agent:
         something else meanwhile, both are in one group.
         """
         agent = cls(settings, sources=sources, kernel=kernel)
+        agent.take_label()
         raised: list[BaseException] = []
         try:
             async with anyio.create_task_group() as group:
@@ -140,13 +144,25 @@ class Agent:
         if raised:
             raise raised[0]
 
+    def take_label(self) -> None:
+        """Be the agent of this label from now on, as far as this host goes; :meth:`run` does it unless it was done.
+
+        For those who do something in the label's name before they run the agent. An agent on a kernel that was given
+        locks nothing. Raises :class:`LabelTaken`, which names the process, if there is another agent of this label in
+        the same network namespace; nothing has been touched then.
+        """
+        if self._host_lock is not None:
+            self._host_lock.take()
+
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled; ``task_status.started()`` is called when the agent is ready.
 
-        Raises whatever goes wrong inside: a bug ends the agent rather than let it guess.
+        Raises :class:`LabelTaken` as :meth:`take_label` does, and whatever goes wrong inside: a bug ends the agent
+        rather than let it guess.
         """
         if self._running:
             raise RuntimeError("an agent runs once; make another one")
+        self.take_label()
         self._running = True
         self._reconciler.counters.moves()
         try:
@@ -159,6 +175,8 @@ class Agent:
                 for watcher in self._watchers:
                     group.start_soon(self._hear, type(watcher).__name__, watcher)
                 group.start_soon(self._look_regularly)
+                if self._host_lock is not None:
+                    group.start_soon(self._host_lock.run)
                 group.start_soon(self._feeds.run)
                 await self._loop(group, task_status)
         finally:
@@ -167,6 +185,8 @@ class Agent:
             self._reconciler.settling.close()
             self._settled.set()
             self._ready.set()
+            if self._host_lock is not None:
+                self._host_lock.release()
 
     async def _hear(self, what: str, speaker: Source | NamespaceWatcher) -> None:
         await speaker.run(self._inbox.put)

@@ -240,6 +240,7 @@ async def serve_until_told(
     server = _http_server(agent, http, public=http_public) if http else None
     statuses = _etcd_statuses(agent, stores, access)
     ready_to_start()
+    agent.take_label()
     told_to_end = anyio.CancelScope()
     with told_to_end, cancelled_on_signal(told_to_end, end_within=end_within):
         await _serve(agent, statuses, server, socket, stores=stores, socket_group=socket_group)

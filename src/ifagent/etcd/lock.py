@@ -248,15 +248,15 @@ class LabelLock:
         if there and there.lease == self.lease and there.data == self._holder.encode():
             self._held_under = self.lease
             return None
-        if not self._may_take(there, health, signs):
+        if self.lease == self._held_under:
+            self._say_overwritten(there)
+        elif not self._may_take(there, health, signs):
             return Holder.decode(there.data if there else b"")
         found = await self._put(there)
         return None if found is None else Holder.decode(found.data)
 
     def _may_take(self, there: Value | None, health: Value | None, signs: _Signs) -> bool:
         """Tell whether the lock is nobody's, or forged."""
-        if self.lease == self._held_under:
-            return True  # it has been ours all the time
         if there is None and not (health and health.lease not in {0, self.lease}):
             return True
         if there and Holder.decode(there.data).is_dead(self._holder):
@@ -282,6 +282,7 @@ class LabelLock:
         self._keep_at = time.monotonic() + self.ttl / 3
 
     def _say_overwritten(self, found: Value | None) -> None:
+        """Tell that the lock, which has been ours all the time, is not ours any more in the store."""
         self._taken_back += 1
         if time.monotonic() < self._remind_at:
             return

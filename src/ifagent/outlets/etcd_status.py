@@ -184,20 +184,22 @@ class EtcdStatus:
 
     async def _check(self) -> None:
         """Put right what somebody else has written, or deleted, since the last time."""
-        changed, checked = 0, self._checked
+        changed, checked, expected = 0, self._checked, len(self._published)
         async with aclosing(self._client.pages(self._prefix, keys_only=True, changed_after=self._checked)) as pages:
             async for page in pages:
                 checked = page.position.revision
                 ours = self._ours(page.values)
                 foreign = [key for key, _ in page.values if key not in ours]
                 for key in foreign:
-                    if self._published.pop(key, None) and (name := self._name(key)) is not None:
+                    known = self._published.pop(key, None)
+                    if (name := self._name(key)) is not None:
                         self._wanted.touch(name)
+                        expected += known is None
                 await self._delete([key for key in foreign if self._name(key) is None])
                 changed += len(foreign)
                 await self._keep_up()
         self._checked = checked
-        if await self._client.count(self._prefix) < len(self._published):
+        if await self._client.count(self._prefix) < expected:
             self._compared = False  # some were deleted
         if changed or not self._compared:
             log.warning("somebody else has changed published states, they are written again", keys=changed)

@@ -1,0 +1,122 @@
+"""One agent per label and network namespace on a host, whatever its stores are.
+
+Two agents of one label take each other's links for their own. So an agent on the real kernel binds a name in the
+table of abstract unix sockets, ``@ifagent/<label>``, before it touches anything. Each network namespace has a table of
+its own; the name is there for agents that share nothing else, such as those in two containers with the host's network;
+and it is gone with its process, however that ends.
+
+Every process in the namespace may bind such a name, one without rights too. That is no agent, and so does not keep one
+from running: it is told, and the agent goes on without the lock.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import socket
+import struct
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import anyio
+
+from ifagent.errors import LabelTaken
+from ifagent.log import log
+
+_PEER: Final = struct.Struct("=iII")
+"""``struct ucred``: process, user, group."""
+
+_CAP_NET_ADMIN: Final = 12
+_BACKLOG: Final = 128
+_PAUSE: Final = 0.01
+
+
+class HostLock:
+    """The right to be the agent called ``label`` in the network namespace of the process."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._name = f"\0ifagent/{label}"
+        self._bound: socket.socket | None = None
+
+    def take(self) -> None:
+        """Have the lock, unless it is ours already. Never waits.
+
+        Raises :class:`LabelTaken`, with the process id, if another agent has it.
+        """
+        if self._bound is not None:
+            return
+        bound = socket.socket(socket.AF_UNIX)
+        try:
+            bound.bind(self._name)
+            bound.listen(_BACKLOG)  # whoever connects is told our process id by the kernel
+            bound.settimeout(0)
+        except OSError as error:
+            bound.close()
+            if error.errno != errno.EADDRINUSE:
+                raise
+            self._refused()
+            return
+        self._bound = bound
+
+    async def run(self) -> None:
+        """Let go of whoever has looked who has the lock, until cancelled; at most a hundred a second."""
+        while self._bound is not None:
+            await anyio.wait_readable(self._bound)
+            with suppress(OSError):
+                self._bound.accept()[0].close()
+            await anyio.sleep(_PAUSE)
+        await anyio.sleep_forever()
+
+    def release(self) -> None:
+        """Let go of the lock."""
+        if self._bound is not None:
+            self._bound.close()
+            self._bound = None
+
+    def _refused(self) -> None:
+        """Raise :class:`LabelTaken` if an agent has the name; else somebody else has, which is only told."""
+        holder = _holder(self._name)
+        if holder is None:
+            log.warning(
+                "the label cannot be locked on this host, another agent would not be noticed",
+                label=self._label,
+                problem="somebody has bound its name and does not answer",
+            )
+            return
+        pid, user = holder
+        if user in {0, os.geteuid()} or _may_be_an_agent(pid):
+            # The process id is 0 for a process of a pid namespace that cannot be seen from here.
+            raise LabelTaken(
+                self._label, f"process {pid} on this host" if pid else "a process in another pid namespace"
+            )
+        log.warning(
+            "the label cannot be locked on this host, another agent would not be noticed",
+            label=self._label,
+            problem=f"process {pid} of user {user} has bound its name",
+        )
+
+
+def _holder(name: str) -> tuple[int, int] | None:
+    """Return the process and the user that listen under a name; ``None`` if that cannot be found out."""
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.settimeout(0)
+        try:
+            asking.connect(name)
+        except OSError:
+            return None
+        pid, user, _ = _PEER.unpack(asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+    return pid, user
+
+
+def _may_be_an_agent(pid: int) -> bool:
+    """Tell whether a process of another user has the rights that an agent needs, in our user namespace."""
+    try:
+        if Path(f"/proc/{pid}/ns/user").stat().st_ino != Path("/proc/self/ns/user").stat().st_ino:
+            return False
+        permitted = re.search(r"^CapPrm:\s*([0-9a-f]+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    except OSError:
+        return False
+    return bool(permitted and int(permitted[1], 16) >> _CAP_NET_ADMIN & 1)
