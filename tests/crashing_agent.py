@@ -45,7 +45,7 @@ class Fuse:
     def step(self, what: object) -> None:
         self._left -= 1
         if self._left == 0:
-            os.write(2, json.dumps({"event": "killed", "before": str(what)}).encode() + b"\n")
+            os.write(2, json.dumps({"event": "killed", "before": str(what)}, separators=(",", ":")).encode() + b"\n")
             os.kill(os.getpid(), signal.SIGKILL)
 
     def after(self, work: Callable[..., Any]) -> Callable[..., Any]:
