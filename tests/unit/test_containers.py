@@ -244,7 +244,7 @@ async def test_where_the_label_is_found(engine: FakeEngine, config: dict[str, An
 
 
 async def test_an_answer_without_end_is_cut_off(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(container_engine, "MAX_ANSWER", 100_000)
+    monkeypatch.setattr(container_engine, "MAX_ONE", 100_000)
     engine.containers |= {"a": described() | {"Padding": "x" * 200_000}, "b": described(label="db")}
     async with following(engine) as watched:
         watched.want("web", "db")

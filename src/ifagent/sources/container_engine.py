@@ -13,8 +13,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
@@ -32,11 +33,35 @@ if TYPE_CHECKING:
     # At run time only where there is an engine to talk to: it takes a fifth of all memory, and as long to import.
     import aiohttp
 
-MAX_ANSWER: Final = 64 * 2**20
-"""Most bytes of one answer; ten thousand containers are listed in 20 MiB."""
+MAX_LIST: Final = 64 * 2**20
+"""Most bytes of the list of containers; ten thousand are listed in 20 MiB."""
 
-MAX_EVENT: Final = 4 * 2**20
-"""Most bytes of one event: it carries all labels of its container."""
+MAX_ONE: Final = 8 * 2**20
+"""Most bytes of what is said of one container: its environment may have 6 MiB."""
+
+MAX_VALUES: Final = 100_000
+"""Most values in it: to read so many takes some 10 ms, in which nothing else is done."""
+
+MAX_LISTED: Final = 2**18
+"""Most characters of one container in the list."""
+
+MAX_EVENT: Final = 2**18
+"""Most bytes of one event, which carries all labels of its container; a longer one may have been about any."""
+
+MAX_CONTAINERS: Final = 20_000
+"""Most containers of one engine."""
+
+MAX_LABEL: Final = 256
+"""Longest label of a microservice, in characters; a longer one is none."""
+
+LIMIT: Final = 60.0
+"""Seconds that a whole answer may take."""
+
+SHARE: Final = 4
+"""Reading of events is followed by a pause so many times as long: an engine may tell of them without end."""
+
+_IN_THREAD: Final = 2**14
+"""Bytes of an answer from which on it is not read on the event loop."""
 
 _CONNECT: Final = 5.0
 """Seconds within which a socket must take a connection."""
@@ -44,7 +69,10 @@ _CONNECT: Final = 5.0
 _OVERLAP: Final = 1_000_000_000
 """Nanoseconds that events are asked for again: the clock may have been set back by that much."""
 
-_ID: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]*")
+_ID: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]{0,127}")
+_DECODER: Final = json.JSONDecoder()
+_SPACE: Final = re.compile(r"\s*")
+_BETWEEN: Final = re.compile(r"\s*,\s*|\s*(?=\]\Z)")
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
@@ -112,6 +140,9 @@ class Engine:
             # Without a limit: a question that is never answered must not keep others from being asked.
             connector=aiohttp.UnixConnector(path=self._socket, limit=0),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,  # a few bytes may stand for gigabytes
+            headers={"Accept-Encoding": "identity"},
         )
         return self
 
@@ -130,7 +161,8 @@ class Engine:
     async def running(self) -> list[str]:
         """Return the ids of all containers that run."""
         try:
-            return read_ids(await self._ask("/containers/json"))
+            body = await self._ask("/containers/json", most=MAX_LIST)
+            return await anyio.to_thread.run_sync(read_ids, body)
         except BadAnswer as error:
             raise SourceLost(self._socket, f"the list of containers: {error}") from error
 
@@ -140,10 +172,12 @@ class Engine:
         Takes as long as the engine does: docker answers once nothing else is being done to the container.
         """
         try:
-            answer = await self._ask(f"/containers/{id}/json")
+            answer = await self._ask(f"/containers/{id}/json", most=MAX_ONE)
         except _NotThere:
             return None
-        return self.read_container(id, answer)
+        if len(answer) < _IN_THREAD:
+            return self.read_container(id, answer)
+        return await anyio.to_thread.run_sync(self.read_container, id, answer)
 
     @asynccontextmanager
     async def events(self, *, after: int) -> AsyncGenerator[EventStream, None]:
@@ -163,26 +197,32 @@ class Engine:
     async def _get(self, path: str, **query: str) -> AsyncGenerator[aiohttp.ClientResponse, None]:
         """Ask, and have the answer's head; its body is there to be read inside."""
         with _breaking_off(self._socket):
-            response = await self._session.get(path, params=query)
+            response = await self._session.get(path, params=query, allow_redirects=False)
         try:
             yield response
         finally:
             response.close()
 
-    async def _ask(self, path: str) -> bytes:
-        """Return the answer's body."""
+    async def _ask(self, path: str, *, most: int) -> bytes:
+        """Return the answer's body, of ``most`` bytes at most."""
         body = bytearray()
-        async with self._get(path) as response:
-            while chunk := await _read(response, self._socket):
-                body += chunk
-                if len(body) > MAX_ANSWER:
-                    raise BadAnswer(f"more than {MAX_ANSWER} bytes")
+        try:
+            with anyio.fail_after(LIMIT):
+                async with self._get(path) as response:
+                    while chunk := await _read(response, self._socket):
+                        body += chunk
+                        if len(body) > most:
+                            raise BadAnswer(f"more than {most} bytes")
+        except TimeoutError:
+            raise BadAnswer(f"no whole answer within {LIMIT:g} s") from None
         if response.status != 200:
             raise (_NotThere if response.status == 404 else BadAnswer)(_status(response))
         return bytes(body)
 
     def read_container(self, id: str, body: bytes) -> Container:
         """Read an answer to ``inspect``. Raises :class:`BadAnswer`, and nothing else."""
+        if body.count(b",") > MAX_VALUES:
+            raise BadAnswer(f"more than {MAX_VALUES} values")
         match _parsed(body):
             case {"State": {"Pid": int(pid), **state}, "Config": {**config}} if not isinstance(pid, bool):
                 started = _time(state.get("StartedAt"))
@@ -198,7 +238,7 @@ class Engine:
                 found = entry.partition("=")[2]
         if not found and isinstance(labels, dict):
             found = str(labels.get(self._container_label, ""))
-        return found
+        return found if len(found) <= MAX_LABEL else ""
 
 
 class EventStream:
@@ -208,17 +248,25 @@ class EventStream:
         self._response = response
         self._socket = socket
         self._rest = b""
+        self._pause = 0.0
 
     async def next(self) -> list[Happened]:
-        """Wait for more to happen, and return it oldest first. Raises :class:`SourceLost` when the stream ends."""
+        """Wait for more to happen, and return it oldest first. Raises :class:`SourceLost` when the stream ends.
+
+        The engine is read of no faster than leaves time for everything else.
+        """
+        await anyio.sleep(self._pause)
         while chunk := await _read(self._response, self._socket):
+            began = time.monotonic()
             *lines, self._rest = (self._rest + chunk).split(b"\n")
             if len(self._rest) > MAX_EVENT:
                 # What follows of this event cannot be read, and says so then.
                 self._rest = b""
             happened = [event for line in lines if line.strip() and (event := read_event(line))]
+            self._pause = SHARE * (time.monotonic() - began)
             if happened:
                 return happened
+            await anyio.sleep(self._pause)
         raise SourceLost(self._socket, "the engine ended the events")
 
 
@@ -241,6 +289,8 @@ def _breaking_off(socket: str) -> Generator[None, None, None]:
 
 def read_event(line: bytes) -> Happened | None:
     """Read an event; ``None`` if nothing of interest happened. Never raises."""
+    if len(line) > MAX_EVENT:
+        return Happened()
     try:
         event = read_json(line)
     except BrokenJson:
@@ -258,18 +308,40 @@ def read_event(line: bytes) -> Happened | None:
 
 
 def read_ids(body: bytes) -> list[str]:
-    """Read an answer to the question which containers there are. Raises :class:`BadAnswer`, and nothing else."""
-    answer = _parsed(body)
-    if not isinstance(answer, list):
+    """Read an answer to the question which containers there are. Raises :class:`BadAnswer`, and nothing else.
+
+    One container after the other, in a worker thread: what the parser reads at once is read while all else waits.
+    """
+    try:
+        text = body.decode().strip()
+    except UnicodeDecodeError:
+        raise BadAnswer("not UTF-8") from None
+    if not text.startswith("[") or not text.endswith("]"):
         raise BadAnswer("not a list")
-    ids = []
-    for entry in answer:
+    ids: list[str] = []
+    at = begin.end() if (begin := _SPACE.match(text, 1)) else 1
+    while at < len(text) - 1:
+        entry, length = _first_value(text, at)
         match entry:
             case {"Id": str(id)} if _ID.fullmatch(id):
                 ids.append(id)
             case _:
                 raise BadAnswer("an entry without an id")
+        if len(ids) > MAX_CONTAINERS:
+            raise BadAnswer(f"more than {MAX_CONTAINERS} containers")
+        between = _BETWEEN.match(text, at + length)
+        if between is None or ("," in between[0] and between.end() == len(text) - 1):
+            raise BadAnswer("not a list of containers")
+        at = between.end()
     return ids
+
+
+def _first_value(text: str, at: int) -> tuple[Any, int]:
+    """Return the value that begins at a place, and its length."""
+    for size in (MAX_LISTED >> 5, MAX_LISTED):
+        with suppress(ValueError, RecursionError):  # of a value that is cut off no end is found
+            return _DECODER.raw_decode(text[at : at + size])
+    raise BadAnswer(f"not a list of containers with at most {MAX_LISTED} characters each")
 
 
 def _parsed(body: bytes) -> Any:

@@ -26,15 +26,22 @@ from anyio.abc import TaskGroup
 
 from ifagent.core.link import NsId
 from ifagent.errors import SourceLost
+from ifagent.limits import in_words
 from ifagent.log import log
 from ifagent.nsfs import namespace_at
-from ifagent.sources.container_engine import BadAnswer, Container, Engine, EventStream
+from ifagent.sources.container_engine import MAX_CONTAINERS, SHARE, BadAnswer, Container, Engine, EventStream
 
 FIRST_WAIT: Final = 0.05
 """Seconds before an engine that was lost is tried again; doubles up to :data:`LONGEST_WAIT`."""
 
 LONGEST_WAIT: Final = 1.0
 """Most seconds between two attempts to reach an engine."""
+
+LASTING: Final = 10.0
+"""Seconds that a connection has to last; an engine that ends each sooner is tried less and less often."""
+
+LONGEST_REST: Final = 30.0
+"""Most seconds between two connections to such an engine: each means to look at all of its containers."""
 
 QUIET: Final = 5.0
 """Seconds after which an engine is asked for a sign of life."""
@@ -46,6 +53,15 @@ PATIENCE: Final = 1.0
 """Seconds that an engine is given to answer for a container, or to notice that one has ended."""
 
 OWN_PROC: Final = Path("/proc")
+
+BURST: Final = 1000.0
+"""Most looks that events may lead to at once."""
+
+RATE: Final = 100.0
+"""Looks a second that they may lead to for as long as they come; each takes a millisecond."""
+
+MOST_WAITING: Final = 200
+"""Most looks at single containers that wait; where there are more, all containers are listed and looked at."""
 
 _MOST_LOOKS: Final = 32
 
@@ -111,7 +127,7 @@ class Follower:
         self._look_done = anyio.Event()
         self._limit = anyio.CapacityLimiter(_MOST_LOOKS)
         self._undecided: set[str] = set()
-        self._listing = self._list_again = False
+        self._lists = self._listing = self._list_again = False
         self._listed = False
         self._last = 0
 
@@ -158,6 +174,8 @@ class Follower:
         return [id for label in labels for id in self._by_label.get(label, ())]
 
     def _know(self, container: Container) -> None:
+        if len(self._containers) >= MAX_CONTAINERS and container.id not in self._containers:
+            raise BadAnswer(f"there are more than {MAX_CONTAINERS} containers")
         self._containers[container.id] = container
         if container.label:
             self._by_label[container.label].add(container.id)
@@ -185,10 +203,12 @@ class Follower:
                 await self._connect()
             except* SourceLost as errors:
                 self._lost(_first(errors))
-            if self._listed and time.monotonic() - began > LONGEST_WAIT:
+            if self._listed and time.monotonic() - began > LASTING:
                 wait = FIRST_WAIT
+            elif not self._listed:
+                wait = min(wait, LONGEST_WAIT)
             await anyio.sleep(wait)
-            wait = min(2 * wait, LONGEST_WAIT)
+            wait = min(2 * wait, LONGEST_REST if self._listed else LONGEST_WAIT)
 
     def _lost(self, error: SourceLost) -> None:
         """Note that a connection ended, or that none could be made: only that is told, as most are back at once."""
@@ -219,19 +239,25 @@ class Follower:
                     # A group that is being left takes no more tasks.
                     self._looking = None
         finally:
-            self._listing = False
+            self._lists = self._listing = False
             self._looks.clear()
             self._undecided.clear()
 
     async def _hear(self, events: EventStream) -> None:
-        """Look wherever something happens."""
+        """Look wherever something happens, but not so often that nothing else is done."""
+        budget, before = BURST, time.monotonic()
         while True:
             for happened in await events.next():
                 self._last = max(self._last, happened.time)
-                if happened.id:
-                    self._look_at(happened.id)
-                else:
+                if not happened.id:
                     self._look_around()
+                else:
+                    budget -= happened.id not in self._looks
+                    self._look_at(happened.id)
+            now = time.monotonic()
+            budget, before = min(BURST, budget + RATE * (now - before)), now
+            if budget < 0:
+                await anyio.sleep(-budget / RATE)
 
     async def _check_alive(self, engine: Engine) -> None:
         """Raise :class:`SourceLost` when the engine keeps its connections and does nothing any more."""
@@ -242,31 +268,41 @@ class Follower:
                     await engine.ping()
             except TimeoutError:
                 raise SourceLost(str(self.socket), f"no sign of life for {SIGN_OF_LIFE:g} s") from None
+            # What could not be looked into, for want of open files perhaps, nobody else tells of.
+            for id in [id for id, process in self._processes.items() if process.namespace is None]:
+                self._look_at(id)
 
     # Looks
 
     def _look_around(self) -> None:
         """Look at every container there is, now or again when that is done."""
-        if self._listing:
-            self._list_again = True
-        elif self._looking:
+        self._list_again = True
+        if self._looking and not self._lists:
             engine, group = self._looking
-            self._listing = True
+            self._lists = True
             group.start_soon(self._list, engine)
 
     async def _list(self, engine: Engine) -> None:
-        self._list_again = True
         while self._list_again:
-            self._list_again = False
+            self._list_again, self._listing, began = False, True, time.monotonic()
             running = await engine.running()
             await self._look_at_all({*self._containers, *running})
-        if self.problem:
-            log.info("the container engine can be reached", socket=str(self.socket))
-        self._listing, self._listed, self.problem = False, True, ""
-        self._tell("")
+            if self.problem:
+                log.info("the container engine can be reached", socket=str(self.socket))
+            self._listing, self._listed, self.problem = False, True, ""
+            self._tell("")
+            if self._list_again:
+                await anyio.sleep(SHARE * (time.monotonic() - began))
+        self._lists = False
 
     def _look_at(self, id: str) -> None:
         """Look at a container now, or again when the look that is under way is done."""
+        if id not in self._looks and len(self._looks) >= MOST_WAITING:
+            self._look_around()
+        else:
+            self._begin_look(id)
+
+    def _begin_look(self, id: str) -> None:
         if id in self._looks:
             self._looks[id].set()
         elif self._looking:
@@ -277,10 +313,13 @@ class Follower:
     async def _look_at_all(self, ids: Collection[str]) -> None:
         """Look at containers, and wait until that is done, or takes too long."""
         for id in ids:
-            self._look_at(id)
-        with anyio.move_on_after(PATIENCE):
-            while not self._looks.keys().isdisjoint(ids):
+            self._begin_look(id)
+        until = time.monotonic() + 10 * PATIENCE
+        while not self._looks.keys().isdisjoint(ids) and time.monotonic() < until:
+            with anyio.move_on_after(PATIENCE) as waiting:
                 await self._look_done.wait()
+            if waiting.cancelled_caught:  # those that are left take too long
+                return
 
     async def _look(self, engine: Engine, id: str) -> None:
         known = self._containers.get(id)
@@ -350,7 +389,7 @@ def _hold(pid: int) -> int | None:
     except ProcessLookupError:
         return None
     except OSError as error:
-        log.warning("the end of a container is learnt from its engine only", pid=pid, problem=str(error))
+        log.warning("the end of a container is learnt from its engine only", pid=pid, problem=in_words(error))
         return None
 
 
@@ -359,7 +398,7 @@ def _identify(path: str) -> tuple[NsId | None, str]:
     try:
         id = namespace_at(path)
     except OSError as error:
-        return None, f"{path}: {error.strerror}"
+        return None, f"{path}: {in_words(error)}"
     return id, "" if id else f"{path}: not a network namespace"
 
 

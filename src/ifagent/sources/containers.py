@@ -6,6 +6,7 @@ that was started last counts, whichever engine it is in; another takes over when
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 from collections.abc import Callable, Sequence
@@ -51,6 +52,9 @@ class ContainerWatcher:
             )
             for socket in (default_sockets() if sockets is None else sockets)
         ]
+        self._refs: frozenset[NamespaceRef] = frozenset()
+        self._again: set[NamespaceRef] = set()
+        self._applying = False
         self._wanted: dict[str, NamespaceRef] = {}
         self._said: dict[NamespaceRef, NamespaceSeen] = {}
         self._emit: Callable[[Event], None] | None = None
@@ -63,15 +67,27 @@ class ContainerWatcher:
         return frozenset({NamespaceType.MICROSERVICE})
 
     def want(self, refs: frozenset[NamespaceRef]) -> None:
-        """Follow exactly these from now on."""
-        self._wanted = {ref.reference: ref for ref in refs}
-        for ref in self._said.keys() - refs:
+        """Follow exactly these from now on.
+
+        What is known of a reference that is left out and wanted again at once is said again.
+        """
+        self._again |= refs - self._refs
+        self._refs = refs
+        if not self._applying:
+            self._applying = True
+            asyncio.get_running_loop().call_soon(self._apply)
+
+    def _apply(self) -> None:
+        self._applying = False
+        again, self._again = self._again, set()
+        self._wanted = {ref.reference: ref for ref in self._refs}
+        for ref in (self._said.keys() - self._refs) | (self._said.keys() & again):
             del self._said[ref]
         for follower in self._followers:
             follower.want(frozenset(self._wanted))
         self._news.set()
         self._tell()
-        if self._scope and not refs:
+        if self._scope and not self._refs:
             self._scope.cancel()
 
     async def run(self, emit: Callable[[Event], None]) -> None:
