@@ -37,6 +37,7 @@ from ifagent.host_lock import HostLock
 from ifagent.inbox import Inbox
 from ifagent.kernel.contract import Kernel
 from ifagent.log import log
+from ifagent.mounts import seclusion
 from ifagent.nsfs import identify
 from ifagent.reconciler import Reconciler
 from ifagent.runtime_file import RuntimeFile
@@ -69,6 +70,7 @@ class Agent:
         self.settings: Settings = settings or Settings()
         first_process: NsId | None = None
         self._host_lock: HostLock | None = None
+        secluded = ""
         if watchers is None:
             watchers = _watchers(self.settings) if kernel is None else ()
         if kernel is None:
@@ -78,6 +80,8 @@ class Agent:
             kernel = LinuxKernel(netns_dir=str(self.settings.netns_dir), mark=mark)
             self._host_lock = HostLock(self.settings.label)
             first_process = identify(str(self.settings.proc_root / "1/ns/net"))
+            if not self.settings.private_mounts:
+                secluded = seclusion(str(self.settings.netns_dir), str(self.settings.proc_root))
         self._kernel = kernel
         self._declared_here = Memory(name="api")
         self._sources: tuple[Source, ...] = (self._declared_here, *sources)
@@ -90,6 +94,7 @@ class Agent:
         self._index = Index(kernel.own, names, owner, self.settings.policy)
         if first_process is not None:
             self._index.host |= {first_process}
+        self._index.secluded = secluded
         self._feeds = Feeds(self._hub, self._index, kernel)
         # Where states are told to whoever does not ask for anything else.
         self._told = self._feeds.hub(counters=self.settings.counters, keep=True)
@@ -165,6 +170,8 @@ class Agent:
         self.take_label()
         self._running = True
         self._reconciler.counters.moves()
+        if self._index.secluded:
+            log.warning("named namespaces are seen by this agent only", problem=self._index.secluded)
         try:
             async with anyio.create_task_group() as group:
                 await group.start(lambda *, task_status: self._kernel.run(self._inbox.put, task_status=task_status))

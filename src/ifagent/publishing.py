@@ -99,6 +99,7 @@ class Publishing:
             refusals=self._retry.refusals_of(name),
             unrest=self._retry.unrest_of(name),
             last_drift=self._drift.last(name),
+            remark=self._index.remark(interface.namespace) if interface else "",
         )
 
 

@@ -42,6 +42,9 @@ class Settings(BaseModel):
     does a namespace that it has made.
     """
 
+    private_mounts: bool = False
+    """Whether it is meant that nobody else sees the named namespaces the agent makes; else it is told."""
+
     proc_root: Path = Path("/proc")
     """Where the host's processes are, for an agent in a pid namespace of its own."""
 

@@ -80,7 +80,7 @@ async def _show(folder: Path) -> None:
     example = folder / "lab.yaml"
     example.write_bytes((files("ifagent.cli") / "demo.yaml").read_bytes())
     console.print(f"[bold]ifagent demo[/]: three namespaces joined by veth pairs, declared in {example}\n")
-    agent = Agent(Settings(label="demo"), sources=[FileSource(example)])
+    agent = Agent(Settings(label="demo", private_mounts=True), sources=[FileSource(example)])
     async with anyio.create_task_group() as group:
         group.start_soon(agent.run)
         await _Demo(agent, example, console).play()

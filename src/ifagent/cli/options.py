@@ -40,6 +40,7 @@ SETTINGS = (
     "max_namespaces",
     "http",
     "http_public",
+    "private_mounts",
     "state_dir",
     "socket_group",
     *ETCD_SETTINGS,
@@ -56,7 +57,7 @@ SEVERAL = {
 }
 """What may be a list there, and the parameter that takes it."""
 
-FLAGS = ("http_public",)
+FLAGS = ("http_public", "private_mounts")
 """What is true or false there."""
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -49,6 +49,13 @@ if TYPE_CHECKING:
     help="Where named network namespaces are.",
 )
 @click.option(
+    "--private-mounts",
+    is_flag=True,
+    envvar="IFAGENT_PRIVATE_MOUNTS",
+    show_envvar=True,
+    help="It is meant that nobody else sees the named namespaces that the agent makes; do not warn of it.",
+)
+@click.option(
     "--proc-root",
     type=click.Path(path_type=Path),
     default="/proc",
@@ -136,6 +143,7 @@ def command(
     log_level: str,
     log_format: str,
     netns_dir: Path,
+    private_mounts: bool,
     proc_root: Path,
     container_sockets: tuple[Path, ...],
     microservice_variable: str,
@@ -165,6 +173,7 @@ def command(
         netns_dir=netns_dir,
         full_look_interval=full_look_interval,
         counters=counters,
+        private_mounts=private_mounts,
         proc_root=proc_root,
         container_sockets=container_sockets or None,
         microservice_variable=microservice_variable,

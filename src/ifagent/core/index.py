@@ -29,7 +29,7 @@ from ifagent.core.events import (
 from ifagent.core.host_routes import HostRoutes
 from ifagent.core.interface import HostName, Interface, Name, NamespaceRef, NamespaceType, named
 from ifagent.core.islands import Islands, Scope
-from ifagent.core.link import Link, LinkId, NsId
+from ifagent.core.link import LOOPBACK_IFINDEX, Link, LinkId, NsId
 from ifagent.core.ownership import Owner
 from ifagent.core.plan import Plan
 from ifagent.core.policy import Policy
@@ -52,7 +52,8 @@ class Index:
     ``behind`` are the namespaces of which what is known is old, ``unreachable`` those that cannot be entered, and why;
     ``doubtful`` are those that may deserve attention now, or no more. Nothing is decided about an interface
     that may take links or traffic of the host's before :class:`HostRoutesSeen` says how that is connected. ``policy``
-    says how many interfaces there may be.
+    says how many interfaces there may be. ``secluded`` says why nobody else sees the named namespaces that the agent
+    makes, empty if they are seen.
     """
 
     def __init__(self, own: NsId, sources: Sequence[str], owner: Owner, policy: Policy | None = None) -> None:
@@ -63,6 +64,7 @@ class Index:
         self.changed: set[Name] = set()
         self.ipv6_newest_first: bool = True
         self.host: frozenset[NsId] = frozenset({own})
+        self.secluded: str = ""
         self.behind: set[NsId] = set()
         self.unreachable: dict[NsId, str] = {}
         self.doubtful: set[NsId] = set()
@@ -483,6 +485,13 @@ class Index:
             known=self._known,
             moved=self._moved,
         )
+
+    def remark(self, ref: NamespaceRef) -> str:
+        """Return what is to be said of a namespace that others do not see, though it is made to be seen."""
+        if not self.secluded or ref.type is not NamespaceType.NAMED or (id := self.namespace(ref)) is None:
+            return ""
+        made = self._owner.made_namespace(self._links.get(id, {}).get(LOOPBACK_IFINDEX))
+        return f"it is in a namespace that only the agent sees: {self.secluded}" if made else ""
 
     def namespace(self, ref: NamespaceRef) -> NsId | None:
         """Return the namespace that a reference leads to."""

@@ -19,7 +19,7 @@ from ifagent.errors import FieldError
 class Findings(NamedTuple):
     """Everything that is known of one interface at the end of a round.
 
-    ``interface`` is the valid value in force, if any.
+    ``interface`` is the valid value in force, if any. ``remark`` is what there is to say of it if all is as declared.
     """
 
     name: Name
@@ -32,6 +32,7 @@ class Findings(NamedTuple):
     refusals: Sequence[Refusal]
     unrest: Unrest
     last_drift: str
+    remark: str = ""
 
     @property
     def hold(self) -> bool:
@@ -109,7 +110,7 @@ def _config_state(f: Findings, now: float, clock: float) -> dict[str, Any]:
     if f.refusals:
         return _refused(f, now, clock)
     if f.verdict.fulfilled and f.declaration is not None:
-        return {"config_state": ConfigState.APPLIED}
+        return {"config_state": ConfigState.APPLIED, "reason": f.remark}
     reason = "; ".join(f.verdict.differences) or "it is being removed"
     if f.unrest.left:
         reason = f"somebody else has changed it, and the settings have drift reported, not repaired: {reason}"
