@@ -37,7 +37,7 @@ from ifagent.host_lock import HostLock
 from ifagent.inbox import Inbox
 from ifagent.kernel.contract import Kernel
 from ifagent.log import log
-from ifagent.mounts import seclusion
+from ifagent.mounts import WHY_SECLUDED, seclusion
 from ifagent.nsfs import identify
 from ifagent.reconciler import Reconciler
 from ifagent.runtime_file import RuntimeFile
@@ -171,7 +171,8 @@ class Agent:
         self._running = True
         self._reconciler.counters.moves()
         if self._index.secluded:
-            log.warning("named namespaces are seen by this agent only", problem=self._index.secluded)
+            problem = f"{self._index.secluded}: {WHY_SECLUDED}"
+            log.warning("named namespaces are seen by this agent only", problem=problem)
         try:
             async with anyio.create_task_group() as group:
                 await group.start(lambda *, task_status: self._kernel.run(self._inbox.put, task_status=task_status))

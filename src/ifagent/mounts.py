@@ -11,6 +11,12 @@ from typing import Final, NamedTuple
 
 _TABLE: Final = "mountinfo"
 _MOUNTS: Final = f"/proc/self/{_TABLE}"
+WHY_SECLUDED: Final = (
+    "the agent has a mount namespace of its own, as under ip netns exec, unshare -m or with PrivateMounts=, "
+    "which is not shared with that of process 1"
+)
+"""How it comes that mounts do not reach the host."""
+
 _ESCAPE: Final = re.compile(rb"\\([0-7]{3})")
 
 
@@ -60,10 +66,7 @@ def seclusion(directory: str, proc_root: str = "/proc") -> str:
     # A mount has one number in all of the mount namespaces, so it is that of the same or of another one.
     if any(mount.id == id or mount.groups & shared for mount in others):
         return ""
-    return (
-        f"mounts under {directory} do not reach the host: the agent has a mount namespace of its own, as under ip "
-        f"netns exec, unshare -m or with PrivateMounts=, and the mount there is not shared with that of process 1"
-    )
+    return f"mounts under {directory} do not reach the host"
 
 
 class _Mount(NamedTuple):

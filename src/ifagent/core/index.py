@@ -491,7 +491,7 @@ class Index:
         if not self.secluded or ref.type is not NamespaceType.NAMED or (id := self.namespace(ref)) is None:
             return ""
         made = self._owner.made_namespace(self._links.get(id, {}).get(LOOPBACK_IFINDEX))
-        return f"it is in a namespace that only the agent sees: {self.secluded}" if made else ""
+        return f"only the agent sees its namespace: {self.secluded}" if made else ""
 
     def namespace(self, ref: NamespaceRef) -> NsId | None:
         """Return the namespace that a reference leads to."""

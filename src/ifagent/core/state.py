@@ -47,12 +47,12 @@ class Status(IntEnum):
 class InterfaceState:
     """One interface: what became of the declaration, and what the kernel has.
 
-    The fields from ``internal_name`` to ``ip_addresses`` are as observed, zero or empty while there is no
-    link. ``reason`` is one sentence whenever ``config_state`` is not ``APPLIED``, and where nobody else sees what is
-    applied. Times are Unix seconds; ``mtu`` is in bytes, ``speed`` in bits a second. ``observed_revision`` is the store's revision of the
-    value last seen, ``applied_revision`` of the one last fully applied. ``repairs`` counts how often drift
-    was repaired, ``last_drift`` says what was different the last time. ``statistics`` is there for readers who ask for
-    counters, once they were read; ``last_change`` is not about them.
+    The fields from ``internal_name`` to ``ip_addresses`` are as observed, zero or empty while there is no link.
+    ``reason`` is one sentence whenever ``config_state`` is not ``APPLIED``, and where nobody else sees what is
+    applied. Times are Unix seconds; ``mtu`` is in bytes, ``speed`` in bits a second. ``observed_revision`` is the
+    store's revision of the value last seen, ``applied_revision`` of the one last fully applied. ``repairs`` counts
+    how often drift was repaired, ``last_drift`` says what was different the last time. ``statistics`` is there for
+    readers who ask for counters, once they were read; ``last_change`` is not about them.
     """
 
     name: Name
