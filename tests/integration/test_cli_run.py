@@ -61,9 +61,9 @@ class FileLab:
         self._processes.append(process)
         return process
 
-    def start_agent(self) -> subprocess.Popen[bytes]:
+    def start_agent(self, *, said: str = '"ready"') -> subprocess.Popen[bytes]:
         agent = self.start(["run", "--log-format", "json"], self.log)
-        until(lambda: agent.poll() is not None or '"ready"' in self.log.read_text(), what=self.log.read_text)
+        until(lambda: agent.poll() is not None or said in self.log.read_text(), what=self.log.read_text)
         assert agent.poll() is None, self.log.read_text()
         return agent
 
@@ -165,9 +165,10 @@ def test_the_links_stay_when_it_ends_and_are_pruned_after_a_restart(lab: FileLab
 
     # A file that cannot be read may declare anything, so nothing is taken away.
     file.write_text("{")
-    agent = lab.start_agent()
+    agent = lab.start_agent(said='"cannot be read')
     assert lab.link("veth1Name", lab.one)["ifindex"] == before["ifindex"]
     assert "lab.yaml: line 1" in lab.log.read_text()
+    assert '"ready"' not in lab.log.read_text()
     agent.kill()
     agent.wait(10)
 
