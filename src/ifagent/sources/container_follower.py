@@ -95,6 +95,11 @@ class Process:
         """Whether it is gone without having been seen to end."""
         return self._fd is None and _identify(self.path)[0] != self.namespace
 
+    @property
+    def can_be_looked_into_now(self) -> bool:
+        """Whether it has a namespace, though it had none that could be found before."""
+        return self.namespace is None and _identify(self.path)[0] is not None
+
     def close(self) -> None:
         """Let go of it."""
         if self._fd is not None:
@@ -269,7 +274,7 @@ class Follower:
             except TimeoutError:
                 raise SourceLost(str(self.socket), f"no sign of life for {SIGN_OF_LIFE:g} s") from None
             # What could not be looked into, for want of open files perhaps, nobody else tells of.
-            for id in [id for id, process in self._processes.items() if process.namespace is None]:
+            for id in [id for id, process in self._processes.items() if process.can_be_looked_into_now]:
                 self._look_at(id)
 
     # Looks
