@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Interface
+from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from ifagent.core.address_lists import AddressStep, Blocked, Ipv4List, Key, ipv4_key, ipv6_scope
@@ -31,6 +32,12 @@ _NOPREFIXROUTE = 0x200
 
 _ONE_ORDER: tuple[list[int], ...] = ([], [4], [6], [4, 6])
 """The versions of IP of addresses that can be in one order only."""
+
+CROWD = 1024
+"""Addresses of one link from which on the first thing is to have fewer: how to get to what is wanted takes too long."""
+
+PORTION = 250
+"""Most addresses that are taken off a link in one go where it has a crowd of them."""
 
 T = TypeVar("T")
 
@@ -81,6 +88,8 @@ def address_steps(have: Iterable[Address], wanted: Sequence[IPInterface], *, new
     ``newest_first`` says how this kernel lists IPv6 addresses of one scope.
     """
     have = tuple(have)
+    if len(have) > CROWD and any(fewer := _thin_out(have, frozenset(wanted))):
+        return fewer
     fixed, ours = _sort_out(have, wanted)
     if _is_as_wanted(ours, wanted) and not fixed:
         return AddressSteps()
@@ -97,6 +106,14 @@ def address_steps(have: Iterable[Address], wanted: Sequence[IPInterface], *, new
     odd = [a.interface for a in ours if a.interface in listed and a.interface not in anew and _is_odd(a)]
     replaced = tuple(AddressStep("replace", interface) for interface in odd)
     return AddressSteps(ipv4, ipv6, replaced, tuple(a for a in wanted if a in contested))
+
+
+def _thin_out(have: Sequence[Address], wanted: frozenset[IPInterface]) -> AddressSteps:
+    """Return the deletion of some that are not wanted, from the end, so that secondaries go before primaries."""
+    going = (a for a in reversed(have) if not a.made_by_kernel and (a.interface not in wanted or a.peer is not None))
+    steps = [AddressStep("delete", a.interface, a.peer) for a in islice(going, PORTION)]
+    ipv4, ipv6 = ([s for s in steps if s.address and s.address.version == version] for version in (4, 6))
+    return AddressSteps((AddressStep("promote"), *ipv4) if ipv4 else (), tuple(ipv6))
 
 
 def _is_as_wanted(have: Sequence[Address], wanted: Sequence[IPInterface]) -> bool:
