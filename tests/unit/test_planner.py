@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import pytest
 from world import NS, OWN, OWNER, lo, observed, operations, pair, planned, veth
 
+from ifagent.core.addresses import PORTION
 from ifagent.core.host_routes import HostRoutes, Route
 from ifagent.core.interface import (
     AutoTap,
@@ -211,9 +212,10 @@ def test_of_thousands_of_differences_some_are_told() -> None:
     near, far = pair(A, B)
     many = tuple(Address(ip_interface(f"10.9.{n // 256}.{n % 256}/32")) for n in range(3000))
     result = planned([A, B], observed([replace(near, addresses=(*near.addresses, *many)), far]))
-    assert len(result.steps) == 3000
+    assert len(result.steps) == PORTION + 1
     assert len(result.verdicts["a"].differences) == 21
-    assert result.verdicts["a"].differences[-1] == "and 2980 more"
+    assert result.verdicts["a"].differences[0] == f"it has {len(near.addresses) + 3000} addresses"
+    assert result.verdicts["a"].differences[-1] == f"and {PORTION - 19} more"
 
 
 def test_a_live_interface_keeps_its_place_against_a_rival() -> None:

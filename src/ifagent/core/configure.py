@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from ifagent.core.address_lists import AddressStep
-from ifagent.core.addresses import AddressSteps, address_steps, oddities
+from ifagent.core.addresses import CROWD, AddressSteps, address_steps, oddities
 from ifagent.core.interface import HostName, Interface, IPInterface
 from ifagent.core.link import Checksums, Link
 from ifagent.core.operations import (
@@ -116,6 +116,8 @@ def _checksum_differences(link: Link, attributes: Attributes) -> list[str]:
 
 def _address_differences(link: Link, wanted: Sequence[IPInterface], steps: AddressSteps) -> Iterator[str]:
     """Yield in words what is to be changed; an address that somebody else has is told of where it is tried again."""
+    if len(link.addresses) > CROWD:
+        yield f"it has {len(link.addresses)} addresses"
     there = {address.interface: address for address in link.addresses if address.peer is None}
     for step in (*steps.ipv4, *steps.ipv6):
         if step.action == "add" and step.address not in there:
