@@ -30,9 +30,9 @@ from benchmarks.results import Figure, percentile, say
 from benchmarks.spaces import Spaces
 
 LABEL = "floods"
-JUNK = int(os.environ.get("FLOOD", "100000"))
-LARGE = JUNK // 20
-HUGE = JUNK // 333
+JUNK = 100_000
+LARGE = 5_000
+HUGE = 300
 EVERY = 0.1
 """Seconds between two changes."""
 

@@ -95,6 +95,8 @@ class _Log:
         self._records: list[_Record] = []
         self._newest: dict[Name, _Record] = {}
         self._compact_at = _SPARE
+        self._deletions = 0
+        self._forget_at = _SPARE
         self._waiting: dict[asyncio.Future[None], None] = {}
         self._waker = waker
         for state in states:
@@ -107,7 +109,8 @@ class _Log:
         record = _Record(self.position, name, state, deleted, before.since if before else self.position)
         self._newest[name] = record
         self._records.append(record)
-        if len(self._records) >= self._compact_at:
+        self._deletions += deleted
+        if len(self._records) >= self._compact_at or self._deletions >= self._forget_at:
             self._compact()
 
     def after(self, position: int) -> Iterator[_Record]:
@@ -145,6 +148,7 @@ class _Log:
         self._records = sorted(self._newest.values(), key=_position)
         # As much work as there is now is spread over as many publications to come.
         self._compact_at = 2 * len(self._records) + len(self.readers) // 8 + _SPARE
+        self._deletions, self._forget_at = 0, len(self._records) // 2 + len(self.readers) // 8 + _SPARE
 
 
 def _position(record: _Record) -> int:
