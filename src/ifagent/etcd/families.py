@@ -140,6 +140,12 @@ class Families:
             names[name] = None
         return names
 
+    def is_declared_well(self, key: bytes) -> bool:
+        """Tell whether a key is that of an interface which is declared, and not wrong."""
+        family = next((family for family in self._families if key.startswith(family.prefix)), None)
+        said = self._said.get(name_of(family.prefix, key), {}) if family else {}
+        return any(value.declaration.interface is not None for value in said.values())
+
     def counting(self, name: Name) -> Declaration | None:
         """Return the declaration that counts, with a warning if there is another one."""
         said = self._said.get(name, {})

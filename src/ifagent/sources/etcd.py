@@ -10,12 +10,14 @@ from contextlib import aclosing
 from itertools import islice
 from typing import Final, assert_never
 
+import anyio
 from anyio.lowlevel import checkpoint
 
 from ifagent.core.events import Declared, Event, SourceHealth, SourceRevision, SourceSnapshot
 from ifagent.core.interface import Name
 from ifagent.etcd.address import EtcdAddress
 from ifagent.etcd.answers import Changes, Position, Value
+from ifagent.etcd.backlog import AT_ONCE, Backlog
 from ifagent.etcd.client import EtcdClient, Page
 from ifagent.etcd.families import Families
 from ifagent.etcd.watcher import Back, Listed, Lost, PagedEvent, watch_pages
@@ -23,9 +25,6 @@ from ifagent.log import log
 
 SOME: Final = 50
 """Most values that are read in one turn of the loop."""
-
-AT_ONCE: Final = 1000
-"""Most interfaces of one revision that are told as one change; of more, so many at a time."""
 
 _NAMED: Final = 5
 """Most names in a sentence."""
@@ -43,6 +42,10 @@ class EtcdSource:
         self._families = Families(label)
         self._emit: Callable[[Event], None]
         self._position: Position | None = None
+        self._backlog = Backlog(self._families.is_declared_well)
+        self._moved = anyio.Event()
+        self._turn = anyio.Lock()
+        self._heard = 0
         self._read = 0
         self._lost = ""
         self._emptied = ""
@@ -64,7 +67,8 @@ class EtcdSource:
         trouble with the store.
         """
         self._emit = emit
-        async with EtcdClient(self._address) as client:
+        async with EtcdClient(self._address) as client, anyio.create_task_group() as group:
+            group.start_soon(self._work_off)
             while True:
                 async with aclosing(watch_pages(client, *self._families.prefixes)) as events:
                     async for event in events:
@@ -73,16 +77,38 @@ class EtcdSource:
                         if self._told_left_out and self._families.has_room:
                             break  # what was left out has to be listed
 
+    async def _work_off(self) -> None:
+        """Read and tell what has changed, the most urgent first, until cancelled."""
+        while True:
+            while not len(self._backlog):
+                await self._moved.wait()
+            async with self._turn:
+                if len(self._backlog):
+                    changes = self._backlog.take()
+                    await self._tell(await self._understand(changes.changes))
+                    if not len(self._backlog):
+                        self._tell_revision(self._heard)
+            self._moved.set()
+            self._moved = anyio.Event()
+
     async def _take(self, event: PagedEvent) -> None:
         match event:
             case Page(_, values, is_first):
-                if is_first:
-                    self._families.begin_listing()
-                await self._understand(values)
+                async with self._turn:
+                    if is_first:
+                        self._backlog.clear()
+                        self._families.begin_listing()
+                    await self._understand(values)
             case Listed(position):
-                await self._compare(position)
-            case Changes(revision, changes):
-                await self._tell(await self._understand(changes), revision)
+                async with self._turn:
+                    await self._compare(position)
+            case Changes(revision):
+                self._heard = revision
+                self._backlog.add(event)
+                self._moved.set()
+                self._moved = anyio.Event()
+                while self._backlog.is_full:
+                    await self._moved.wait()
             case Lost(problem):
                 self._lost = problem
                 log.warning("the store cannot be heard", source=self.name, problem=problem)
@@ -122,9 +148,10 @@ class EtcdSource:
         gone = [name for name, declaration in different.items() if declaration is None]
         if gone and not len(self._families):
             self._say_empty(gone, before, position)
-        await self._tell(different, position.revision)
+        await self._tell(different)
+        self._tell_revision(position.revision)
 
-    async def _tell(self, names: Iterable[Name], revision: int) -> None:
+    async def _tell(self, names: Iterable[Name]) -> None:
         left = iter(names)
         while some := list(islice(left, AT_ONCE)):
             for name in some:
@@ -135,7 +162,6 @@ class EtcdSource:
             self._emptied = ""
             log.info("the store declares interfaces again", source=self.name)
             self._tell_health()
-        self._tell_revision(revision)
         self._tell_left_out()
 
     def _tell_revision(self, revision: int) -> None:

@@ -1,0 +1,58 @@
+"""Whoever writes very many keys holds up nobody who changes an interface that is there."""
+
+from __future__ import annotations
+
+from ifagent.etcd.answers import Changes, Value
+from ifagent.etcd.backlog import AT_ONCE, MAX_BYTES, Backlog
+
+
+def put(key: bytes, revision: int, data: bytes = b"") -> Changes:
+    return Changes(revision, ((key, Value(data, revision)),))
+
+
+def taken(backlog: Backlog) -> list[tuple[int, list[bytes]]]:
+    found = []
+    while len(backlog):
+        changes = backlog.take()
+        found.append((changes.revision, [key for key, _ in changes.changes]))
+    return found
+
+
+def test_what_is_declared_well_comes_before_what_is_not() -> None:
+    backlog = Backlog(lambda key: key == b"well")
+    for revision, key in enumerate([b"j1", b"j2", b"well", b"j3", b"well"], start=1):
+        backlog.add(put(key, revision))
+    assert [revision for revision, _ in taken(backlog)] == [3, 5, 1, 2, 4]
+
+
+def test_an_older_change_of_a_key_does_not_come_after_a_newer_one() -> None:
+    well: set[bytes] = set()
+    backlog = Backlog(lambda key: key in well)
+    backlog.add(put(b"j1", 1))
+    backlog.add(Changes(2, ((b"a", None), (b"b", Value(b"", 2)))))
+    well.add(b"a")
+    backlog.add(put(b"a", 3))
+    assert taken(backlog) == [(3, [b"a"]), (1, [b"j1"]), (2, [b"b"])]
+    well.clear()
+    backlog.add(put(b"a", 4))
+    assert taken(backlog) == [(4, [b"a"])]
+
+
+def test_a_revision_with_very_many_keys_is_taken_in_parts() -> None:
+    backlog = Backlog(lambda key: key == b"well")
+    backlog.add(Changes(1, tuple((b"%d" % number, None) for number in range(2 * AT_ONCE + 1))))
+    backlog.take()
+    backlog.add(put(b"well", 2))
+    assert [len(keys) for _, keys in taken(backlog)] == [1, AT_ONCE, 1]
+
+
+def test_it_is_full_by_its_bytes_and_has_room_again() -> None:
+    backlog = Backlog(lambda _: False)
+    backlog.add(put(b"a", 1, bytes(MAX_BYTES)))
+    assert backlog.is_full
+    backlog.take()
+    assert not backlog.is_full
+    backlog.add(put(b"a", 2, bytes(MAX_BYTES)))
+    backlog.clear()
+    assert not backlog.is_full
+    assert not len(backlog)
