@@ -153,6 +153,8 @@ class Agenda:
         for node in nodes:
             if node not in self._parked_under:
                 self._waiting.discard(node)
+                if isinstance(node, str):
+                    self.again.pop(node, None)
         self._pace.tidy(now)
 
     def next_time(self, now: float) -> float | None:
