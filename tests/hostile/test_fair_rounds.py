@@ -17,7 +17,7 @@ from anyio.lowlevel import checkpoint
 from ifagent import Agent, ConfigState, Existing, Interface, Memory, NamespaceRef, Settings, Veth, named
 from ifagent.core.events import Event, LinksListed, NamespaceBehind
 from ifagent.core.link import NsId
-from ifagent.core.operations import AddAddress, DeleteAddress, Operation, Outcome, SetLink
+from ifagent.core.operations import DeleteAddress, Operation, Outcome, SetLink
 from ifagent.core.planner import plan
 from ifagent.errors import NamespaceUnavailable
 from ifagent.host_routes import PATIENCE
@@ -171,7 +171,7 @@ async def test_a_change_does_not_wait_for_thousands_of_new_interfaces() -> None:
 
 
 async def test_planning_and_telling_of_thousands_does_not_hold_the_loop() -> None:
-    many = [veth(f"m{n}{a}", f"m{n}{b}") for n in range(300) for a, b in ("ab", "ba")]
+    many = [veth(f"m{n}{a}", f"m{n}{b}") for n in range(1_500) for a, b in ("ab", "ba")]
     source = Memory()
     async with Agent.open(kernel=Kernel(), sources=[source]) as agent, Held() as held:
         source.replace(many)
@@ -368,15 +368,3 @@ async def test_what_has_no_effect_is_tried_more_and_more_rarely() -> None:
         assert state.next_retry is not None
         assert state.next_retry - time.time() > 0.3
         assert kernel.tries <= 5
-
-
-async def test_refusals_of_thousands_are_looked_up_one_by_one() -> None:
-    kernel = Kernel()
-    many = [veth(f"m{n}{a}", f"m{n}{b}", mtu=1300) for n in range(150) for a, b in ("ab", "ba")]
-    kernel.fail_next(lambda op: isinstance(op, AddAddress | SetLink), 22, times=100_000)
-    async with running(kernel, *many) as agent, Held() as held:
-        with anyio.fail_after(6 * SOON):
-            while sum(state.config_state is ConfigState.FAILED for state in agent.current_states().values()) < 300:
-                await anyio.sleep(0.01)
-        await agent.configure(veth("v0", "v1"))
-    assert held.worst < 0.15

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from ipaddress import ip_interface
 
 import anyio
@@ -21,10 +22,11 @@ from ifagent import (
     Settings,
     UnknownInterface,
 )
-from ifagent.core.events import Declaration, Declared, Event, SourceRevision, SourceSnapshot
+from ifagent.core.events import Declaration, Declared, Event, NamespaceSeen, SourceRevision, SourceSnapshot
+from ifagent.core.interface import NamespaceRef, NamespaceType
 from ifagent.core.link import NsId
 from ifagent.core.operations import CreateVeth
-from ifagent.errors import AgentEnded, FieldError, InvalidSettings, NamespaceUnavailable, RevisionNotApplied
+from ifagent.errors import AgentBug, AgentEnded, FieldError, InvalidSettings, NamespaceUnavailable, RevisionNotApplied
 from ifagent.kernel.simulated import SimulatedKernel
 
 pytestmark = pytest.mark.anyio
@@ -356,3 +358,133 @@ async def test_a_pattern_does_not_reach_what_connects_the_host() -> None:
         assert state is not None
         assert state.config_state is ConfigState.INVALID
         assert not kernel.snapshot().link("", "eth0").addresses
+
+
+# What ends an agent, and what an agent ends
+
+
+class Oops(Exception):
+    """What a test raises."""
+
+
+async def test_what_the_block_raises_is_handed_on_as_it_is() -> None:
+    cause = KeyError("why")
+
+    async def body() -> None:
+        async with Agent.open(kernel=SimulatedKernel()):
+            raise Oops("mine") from cause
+
+    with pytest.raises(Oops, match="mine") as raised:
+        await body()
+    assert raised.value.__cause__ is cause
+    group = ExceptionGroup("mine as well", [ValueError()])
+
+    async def grouped() -> None:
+        async with Agent.open(kernel=SimulatedKernel()):
+            raise group
+
+    with pytest.raises(ExceptionGroup) as whole:
+        await grouped()
+    assert whole.value is group
+
+
+async def test_a_block_that_is_cancelled_is_cancelled() -> None:
+    with anyio.CancelScope() as scope:
+        async with Agent.open(kernel=SimulatedKernel()):
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert scope.cancelled_caught
+
+
+class Ending:
+    """A source that ends when it is told to."""
+
+    name = "ending"
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.end = anyio.Event()
+        self._error = error
+
+    async def run(self, emit: Callable[[Event], None]) -> None:
+        emit(SourceSnapshot(self.name, {}))
+        await self.end.wait()
+        if self._error is not None:
+            raise self._error
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("a bug")])
+async def test_a_source_that_ends_or_fails_ends_the_agent_and_the_block(error: Exception | None) -> None:
+    source = Ending(error)
+
+    async def body() -> None:
+        async with Agent.open(kernel=SimulatedKernel(), sources=[source]):
+            source.end.set()
+            await anyio.sleep_forever()
+
+    with pytest.raises(ExceptionGroup) as raised:
+        await body()
+    errors = raised.value.subgroup(lambda each: isinstance(each, AgentBug if error is None else RuntimeError))
+    assert errors is not None
+    if error is None:
+        assert "source ending has ended" in str(errors.exceptions[0].args) + repr(errors)
+
+
+async def test_what_the_block_and_the_agent_raise_at_once_is_both_told() -> None:
+    source = Ending(RuntimeError("a bug"))
+
+    async def body() -> None:
+        async with Agent.open(kernel=SimulatedKernel(), sources=[source]):
+            source.end.set()
+            try:
+                await anyio.sleep_forever()
+            finally:
+                raise Oops("mine")
+
+    with pytest.raises(ExceptionGroup) as raised:
+        await body()
+    assert raised.value.subgroup(Oops) is not None
+    assert raised.value.subgroup(RuntimeError) is not None
+
+
+class Where:
+    """A watcher that knows where one process is."""
+
+    types = frozenset({NamespaceType.PID})
+
+    def __init__(self, namespace: NsId, path: str) -> None:
+        self._place = namespace, path
+        self._said: frozenset[NamespaceRef] = frozenset()
+        self._emit: Callable[[Event], None] = lambda _: None
+
+    def want(self, refs: frozenset[NamespaceRef]) -> None:
+        for ref in refs - self._said:
+            self._emit(NamespaceSeen(ref, *self._place))
+        self._said = refs
+
+    async def run(self, emit: Callable[[Event], None]) -> None:
+        self._emit = emit
+        for ref in self._said:
+            emit(NamespaceSeen(ref, *self._place))
+        await anyio.sleep_forever()
+
+
+async def test_an_interface_of_a_process_that_is_changed_is_not_pending_in_between() -> None:
+    kernel = SimulatedKernel()
+    kernel.outside.add_namespace("its")
+    watcher = Where(kernel.snapshot().namespaces["its"], "/run/netns/its")
+    there = NamespaceRef(type=NamespaceType.PID, reference="4711")
+    agent = Agent(kernel=kernel, watchers=[watcher])
+    async with anyio.create_task_group() as group:
+        await group.start(agent.run)
+        await agent.configure(replace(A, namespace=there))
+        assert (await agent.configure(B)).config_state is ConfigState.APPLIED
+        states = agent.states(name="a")
+        for mtu in (1400, 1300):
+            assert (await agent.modify("a", mtu=mtu)).config_state is ConfigState.APPLIED
+        told: list[InterfaceState] = []
+        while not told or told[-1].mtu != 1300:
+            event = await anext(states)
+            if event.state is not None:
+                told.append(event.state)
+        assert {state.config_state for state in told} == {ConfigState.APPLIED}
+        group.cancel_scope.cancel()

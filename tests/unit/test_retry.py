@@ -161,3 +161,27 @@ def test_repairs_in_a_row_are_spaced_out_until_it_is_quiet() -> None:
     book.drifted("a", until + QUIET + 1)
     assert book.may_try(OP, A, until + QUIET + 1)
     assert book.unrest_of("a").repairs == FREE_REPAIRS + 2
+
+
+class Counted(frozenset[str]):
+    """Counts how often anybody looks into it."""
+
+    looks = 0
+
+    def __contains__(self, name: object) -> bool:
+        Counted.looks += 1
+        return super().__contains__(name)
+
+
+def test_what_was_refused_for_one_interface_is_found_without_looking_through_all() -> None:
+    book, many = RetryBook(), 1_000
+    for number in range(many):
+        operation = DeleteLink(Target(NsId(1), HostName(f"x{number}"), number))
+        book.refused(Outcome(operation, errno.EBUSY), Counted({f"n{number}"}), "no", 0.0)
+    for number in range(many):
+        assert [refusal.names for refusal in book.refusals_of(f"n{number}")] == [{f"n{number}"}]
+    for number in range(0, many, 2):
+        book.changed(f"n{number}")
+        book.keep_only([], {f"n{number + 1}"})
+        assert not book.refusals_of(f"n{number + 1}")
+    assert Counted.looks < 10 * many

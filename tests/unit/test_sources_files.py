@@ -10,13 +10,14 @@ from pathlib import Path
 
 import anyio
 import pytest
+from patience import PATIENCE
 
 from ifagent.core.events import Declaration, Declared, Event, SourceHealth, SourceSnapshot
 from ifagent.sources.files import INTERVAL, FileSource
 
 pytestmark = pytest.mark.anyio
 
-AT_ONCE = 2.0
+AT_ONCE = 2.0 * PATIENCE
 assert AT_ONCE < INTERVAL, "what is found within this time was told by inotify"
 
 
