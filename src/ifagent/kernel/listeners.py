@@ -29,8 +29,8 @@ SMALLEST_BUFFER: Final = 64 << 10
 LARGEST_BUFFER: Final = 4 << 20
 """What the agent's own namespace has, and others as long as they are few: for 3,600 notifications of links."""
 
-BURST: Final = 0.05
-"""Seconds of the loop's time that a namespace may take at once: some thousand notifications."""
+BURST: Final = 0.02
+"""Seconds of the loop's time that a namespace may take at once: for some hundred notifications."""
 
 RATE: Final = 0.1
 """How much of the loop's time a namespace may take for ever. A link that flaps as fast as it can takes half of that in
@@ -39,7 +39,7 @@ the namespace of its other end, which is not to suffer."""
 OWN_SHARE: Final = 4
 """How many times as much the agent's own namespace may take: the other ends of all containers' links may be there."""
 
-ALL_BURST, ALL_RATE = 0.2, 0.3
+ALL_BURST, ALL_RATE = 0.1, 0.3
 """The same for all namespaces together: where it is used up, those that have taken much of theirs lately wait."""
 
 COMPLETE: Final = 512

@@ -168,7 +168,8 @@ class Looks:
             await lock.acquire()
         try:
             for last in range(LOOK_TRIES - 1, -1, -1):
-                left = await self._list(left, problems, last=not last)
+                if left:
+                    left = await self._list(left, problems, last=not last)
         finally:
             for lock in locks:
                 lock.release()
