@@ -426,6 +426,15 @@ def test_a_tap_of_which_only_the_alias_tells_stays_where_it_is(alias: str) -> No
             assert encode(operation, fds={OWN: 1})
 
 
+def test_a_namespace_with_the_same_number_is_not_that_of_an_adopted_tap() -> None:
+    adoption = Adoption(name="t", host_name=HostName("tap0"), link=AWAY)
+    seen = Remembered({"t": adoption}).with_cookies({AWAY.namespace: 7, OWN: 1})
+    assert seen.adoptions == {"t": replace(adoption, cookie=7)}
+    assert seen.with_cookies({AWAY.namespace: 7}) is seen
+    assert seen.with_cookies({NS[named("ns2")]: 9}) is seen
+    assert not seen.with_cookies({AWAY.namespace: 8}).adoptions
+
+
 def test_a_remembered_tap_is_known_whatever_its_alias_says() -> None:
     away = made_tap("eth7", id=AWAY, alias="scribbled over")
     result = planned([tap(namespace=named("ns1"), host_if_name="eth7")], remembering(away))

@@ -130,10 +130,14 @@ class NamespacesListed:
 
 @dataclass(frozen=True, slots=True)
 class LinksListed:
-    """Every link of one namespace, from a dump; ``None``: the namespace is no longer listened to."""
+    """Every link of one namespace, from a dump; ``None``: the namespace is no longer listened to.
+
+    ``cookie`` tells the namespace from all others of this boot (``SO_NETNS_COOKIE``), 0 where that is not known.
+    """
 
     namespace: NsId
     links: Mapping[int, Link] | None
+    cookie: int = 0
 
     @property
     def key(self) -> Hashable:

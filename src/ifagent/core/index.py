@@ -85,6 +85,7 @@ class Index:
         self._under_way: dict[Node | NamespaceRef, Hashable] = {}
         self.remembered: Remembered = Remembered()
         self._known: set[LinkId] = set()
+        self._cookies: dict[NsId, int] = {}
         self._moved: dict[Name, LinkId] = {}
 
     # What is said
@@ -109,6 +110,9 @@ class Index:
             case NamespacesListed():
                 self._list_namespaces(event.paths)
             case LinksListed():
+                if event.cookie:
+                    self._cookies[event.namespace] = event.cookie
+                    self.remember(self.remembered.with_cookies({event.namespace: event.cookie}))
                 self._list_links(event.namespace, event.links)
             case LinkSeen():
                 self._see_link(event.id, event.link)
@@ -242,6 +246,7 @@ class Index:
         self.agenda.release(namespace)
         if links is None:
             self._links.pop(namespace, None)
+            self._cookies.pop(namespace, None)
             self._catch_up(namespace)
             return
         self._links[namespace] = after
@@ -377,7 +382,7 @@ class Index:
 
     def note(self, scope: Scope, planned: Plan) -> None:
         """Note what a plan has found out that later ones build upon."""
-        self.remember(self.remembered.with_learnt(planned.learnt))
+        self.remember(self.remembered.with_learnt(planned.learnt).with_cookies(self._cookies))
         self._known |= planned.known
         still = {name: id for name, id in self._moved.items() if name not in scope.names}
         self._moved = {**still, **planned.moved}

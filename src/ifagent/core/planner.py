@@ -330,7 +330,9 @@ class _Planner:
         if name in self.adoptions or adoption.link is None:  # the interface has another TAP by now, or it is not known
             return
         going = own if link.id.namespace != own else None
-        self.adoptions[name] = replace(adoption, link=link.id, moving_to=going) if operations else None
+        stays = adoption.link.namespace == link.id.namespace
+        adoption = replace(adoption, link=link.id, cookie=adoption.cookie if stays else 0, moving_to=going)
+        self.adoptions[name] = adoption if operations else None
 
     def _configure(
         self, interface: Interface, attributes: Attributes, target: Target, link: Link, after: Iterable[Operation]

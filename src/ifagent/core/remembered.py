@@ -10,7 +10,7 @@ nothing across a namespace's border for what was there before it started.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ifagent.core.interface import HostName, IPInterface, Name
 from ifagent.core.link import LinkId, NsId
@@ -24,8 +24,9 @@ class Adoption:
     ``mac`` and ``mtu`` are as its creator had them when it was adopted or, while the interface has others put in
     their place (``keeps_mac``, ``keeps_mtu``), when that began; empty and 0 where that is not known. ``up``, ``alias``,
     ``master`` (an ifindex, 0 for none) and ``addresses`` are as they were when it was adopted, as far as that is known.
-    ``link`` is where the TAP is, ``None`` where only its alias speaks of the adoption; ``moving_to`` is where it may be
-    by now, as a move was about to be asked for.
+    ``link`` is where the TAP is, ``None`` where only its alias speaks of the adoption, and ``cookie`` that of its
+    namespace, whose id may be another one's by now, 0 where it is not known; ``moving_to`` is where it may be by now,
+    as a move was about to be asked for.
     """
 
     name: Name
@@ -39,6 +40,7 @@ class Adoption:
     master: int = 0
     addresses: tuple[IPInterface, ...] = ()
     link: LinkId | None = None
+    cookie: int = 0
     moving_to: Place | None = None
 
 
@@ -73,6 +75,15 @@ class Remembered:
         """Return this without the adoption of a link that is no more, unless it may just have been moved."""
         gone = [a.name for a in self.adoptions.values() if a.link == link and a.moving_to is None]
         return self.with_learnt(Learnt(dict.fromkeys(gone))) if gone else self
+
+    def with_cookies(self, cookies: Mapping[NsId, int]) -> Remembered:
+        """Return this with what adopted TAPs' namespaces are; without a TAP whose namespace is another one by now."""
+        learnt: dict[Name, Adoption | None] = {}
+        for adoption in self.adoptions.values():
+            cookie = cookies.get(adoption.link.namespace, 0) if adoption.link is not None else 0
+            if cookie and adoption.cookie != cookie:
+                learnt[adoption.name] = None if adoption.cookie else replace(adoption, cookie=cookie)
+        return self.with_learnt(Learnt(learnt)) if learnt else self
 
     def with_names(self, named: Mapping[str, NsId], is_wanted: Callable[[str], bool]) -> Remembered:
         """Return this with what a look at all namespaces that have a name tells of those that the agent has made.

@@ -43,7 +43,9 @@ def adoption_of(claims: Claims, interface: Interface, link: Link, place: Place) 
         before = before if before.keeps_mtu else replace(before, mtu=link.mtu, keeps_mtu=True)
     elif before.keeps_mtu and link.mtu == before.mtu:
         before = replace(before, keeps_mtu=False)
-    return replace(before, link=link.id, moving_to=None if place == link.id.namespace else place)
+    stays = before.link is not None and before.link.namespace == link.id.namespace
+    moving_to = None if place == link.id.namespace else place
+    return replace(before, link=link.id, cookie=before.cookie if stays else 0, moving_to=moving_to)
 
 
 def tap_attributes(claims: Claims, interface: Interface, adoption: Adoption) -> Attributes:

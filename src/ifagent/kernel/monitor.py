@@ -14,6 +14,7 @@ import errno
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 from ifagent.core.events import LinkSeen, LinksListed
 from ifagent.core.link import Checksums, LinkId, NsId, Speed
@@ -152,7 +153,7 @@ class Monitor:
         listener = self._listeners[namespace]
         changes, listener.recorded = listener.recorded or (), None
         listed = self._mirror.replace(namespace, listing, changes)
-        return listed, self._changed()
+        return replace(listed, cookie=listener.socket.cookie), self._changed()
 
     def lose(self, namespace: NsId, problem: Exception) -> None:
         """Do not follow a namespace that cannot be listed or understood."""

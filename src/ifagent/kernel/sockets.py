@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
@@ -25,6 +26,7 @@ NETLINK_CAP_ACK: Final = 10
 NETLINK_EXT_ACK: Final = 11
 NETLINK_GET_STRICT_CHK: Final = 12
 SO_RCVBUFFORCE: Final = 33
+SO_NETNS_COOKIE: Final = 71
 
 RTNLGRP_LINK: Final = 1
 RTNLGRP_IPV4_IFADDR: Final = 5
@@ -196,6 +198,14 @@ class ListenSocket:
     def close(self) -> None:
         """Close the socket. Idempotent."""
         self._socket.close()
+
+    @property
+    def cookie(self) -> int:
+        """What tells the socket's namespace from all others of this boot, unlike its inode number; 0: not told."""
+        try:
+            return int.from_bytes(self._socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), sys.byteorder)
+        except OSError:  # before Linux 5.14
+            return 0
 
     def resize(self, buffer: int) -> None:
         """Have so many bytes for what is not yet read; the kernel takes that twice, and less from who is not root."""
