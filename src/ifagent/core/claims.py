@@ -217,6 +217,20 @@ class Claims:
         """Tell whether the interface's link is in the namespace that it is to be in."""
         return self.of[interface.name].id.namespace == self.place(interface)
 
+    def is_intact(self, one: Interface, other: Interface) -> bool:
+        """Tell whether the links of two interfaces are the two ends of a pair, and nobody has come along with them."""
+        near, far = self.of.get(one.name), self.of.get(other.name)
+        if near is None or far is None or near.kind != "veth" or near.peer != far.id:
+            return False
+        return not (self._took_along(one, near) or self._took_along(other, far))
+
+    def _took_along(self, interface: Interface, link: Link) -> bool:
+        """Tell whether a link of somebody else's has come onto a link while that was moved away from him."""
+        before = self.observed.moved.get(interface.name)
+        if before is None or before == link.id:
+            return False
+        return any(self.uppers.get(id) for id in (before, link.id))
+
     def occupant(self, interface: Interface) -> Link | None:
         """Return the link at the interface's place, unless it is its own."""
         link = self.at_target(Target(self.place(interface), interface.host_name))

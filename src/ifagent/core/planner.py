@@ -51,7 +51,7 @@ from ifagent.core.policy import Policy
 from ifagent.core.remembered import Adoption, Learnt
 from ifagent.core.screen import Screen
 from ifagent.core.state import ConfigState
-from ifagent.core.taps import adoption_of, give_back, let_lie, tap_attributes, tap_missing
+from ifagent.core.taps import adoption_of, found_at, give_back, let_lie, tap_attributes, tap_missing
 from ifagent.core.veths import peer_name_of, veth_attributes
 from ifagent.core.views import Desired, Observed
 
@@ -101,7 +101,7 @@ class _Planner:
         taps = [interface for interface in passed.values() if isinstance(interface.kind, AutoTap)]
         existing = [interface for interface in passed.values() if is_existing(interface)]
         pairs = self._pair({name: i for name, i in passed.items() if isinstance(i.kind, Veth)})
-        intact = [pair for pair in pairs if self._is_intact(pair)]
+        intact = [pair for pair in pairs if self.claims.is_intact(*pair)]
         for pair in self.conflicts.caught_in_circles(intact):
             intact.remove(pair)
         self._keep_and_doom(intact)
@@ -150,19 +150,6 @@ class _Planner:
                 self.sheltered.add(name)
             self._put_aside(name, Obstacle(ConfigState.PENDING, reason, (f"interface {peer_name}",)))
         return pairs
-
-    def _is_intact(self, pair: Pair) -> bool:
-        near, far = (self.claims.of.get(end.name) for end in pair)
-        if near is None or far is None or near.kind != "veth" or near.peer != far.id:
-            return False
-        return not (self._took_along(pair[0], near) or self._took_along(pair[1], far))
-
-    def _took_along(self, interface: Interface, link: Link) -> bool:
-        """Tell whether a link of somebody else's has come onto a link while that was moved away from him."""
-        before = self.observed.moved.get(interface.name)
-        if before is None or before == link.id:
-            return False
-        return any(self.claims.uppers.get(id) for id in (before, link.id))
 
     # Rule 4
 
@@ -327,12 +314,8 @@ class _Planner:
             return
         operations = give_back(self.claims, link, adoption)
         self._chain(operations, [name])
-        if name in self.adoptions or adoption.link is None:  # the interface has another TAP by now, or it is not known
-            return
-        going = own if link.id.namespace != own else None
-        stays = adoption.link.namespace == link.id.namespace
-        adoption = replace(adoption, link=link.id, cookie=adoption.cookie if stays else 0, moving_to=going)
-        self.adoptions[name] = adoption if operations else None
+        if adoption.link is not None:  # unless it is not known, or the interface has another TAP by now
+            self.adoptions.setdefault(name, found_at(adoption, link, own) if operations else None)
 
     def _configure(
         self, interface: Interface, attributes: Attributes, target: Target, link: Link, after: Iterable[Operation]

@@ -43,9 +43,14 @@ def adoption_of(claims: Claims, interface: Interface, link: Link, place: Place) 
         before = before if before.keeps_mtu else replace(before, mtu=link.mtu, keeps_mtu=True)
     elif before.keeps_mtu and link.mtu == before.mtu:
         before = replace(before, keeps_mtu=False)
-    stays = before.link is not None and before.link.namespace == link.id.namespace
+    return found_at(before, link, place)
+
+
+def found_at(adoption: Adoption, link: Link, place: Place) -> Adoption:
+    """Return what is to be remembered of a TAP that was found to be ``link``, and is to go to ``place``."""
+    stays = adoption.link is not None and adoption.link.namespace == link.id.namespace
     moving_to = None if place == link.id.namespace else place
-    return replace(before, link=link.id, cookie=before.cookie if stays else 0, moving_to=moving_to)
+    return replace(adoption, link=link.id, cookie=adoption.cookie if stays else 0, moving_to=moving_to)
 
 
 def tap_attributes(claims: Claims, interface: Interface, adoption: Adoption) -> Attributes:
