@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from ipaddress import ip_interface
 from pathlib import Path
@@ -15,7 +16,7 @@ from ifagent.client.files import FileStore
 from ifagent.client.stores import file_path, open_store
 from ifagent.core.interface import AutoTap, Interface, NamespaceRef, NamespaceType, Veth, named
 from ifagent.errors import BrokenFile, InvalidSettings, SourceLost
-from ifagent.formats.files import read_interfaces
+from ifagent.formats.files import read_interfaces, read_stored_text
 from ifagent.formats.ligato_v1 import FIELDS, encode
 
 pytestmark = pytest.mark.anyio
@@ -273,3 +274,24 @@ def test_what_is_no_store(url: str) -> None:
 def test_stores() -> None:
     assert isinstance(open_store("file:/x", label="l", socket="/s"), FileStore)
     assert type(open_store("etcd://127.0.0.1", label="l", socket="/s")).__name__ == "EtcdStore"
+
+
+def test_a_pipe_or_a_device_in_its_place_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.yaml")
+    (tmp_path / "b.yaml").symlink_to("/dev/zero")
+    for name in ("a.yaml", "b.yaml"):
+        with pytest.raises(BrokenFile, match="is not a regular file"):
+            read_stored_text(tmp_path / name)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user is needed")
+def test_a_strangers_link_to_a_file_of_somebody_elses_is_not_read(tmp_path: Path) -> None:
+    secret, link = tmp_path / "secret", tmp_path / "a.yaml"
+    secret.write_text("password: hunter2\n")
+    link.symlink_to(secret)
+    assert read_stored_text(link)[0]
+    os.lchown(link, 4242, 4242)
+    with pytest.raises(BrokenFile, match="a symbolic link of user 4242's to something that is not his"):
+        read_stored_text(link)
+    os.chown(secret, 4242, 4242)
+    assert read_stored_text(link)[0]

@@ -29,7 +29,7 @@ from ifagent.formats.files import (
     merge,
     parse_interfaces,
     read_interfaces,
-    read_text,
+    read_stored_text,
 )
 from ifagent.log import log
 
@@ -91,7 +91,7 @@ class FileStore:
         with self._told():
             for path in list_files(self._path) if self._path.exists() else []:
                 try:
-                    files.append(read_interfaces(path))
+                    files.append(read_interfaces(path, read=read_stored_text))
                 except BrokenFile as error:
                     log.warning("cannot be read", problem=str(error))
         merged = merge(files)
@@ -145,7 +145,7 @@ class FileStore:
     def _read_all(self) -> dict[Path, tuple[InterfaceFile, str]]:
         found = {}
         for path in list_files(self._path) if self._path.exists() else []:
-            text, signature = read_text(path)
+            text, signature = read_stored_text(path)
             entries = parse_interfaces(path, text, revision=signature.mtime_ns)
             found[path] = InterfaceFile(path, entries, signature), text
         return found

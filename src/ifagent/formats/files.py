@@ -8,7 +8,8 @@ An interface has the fields of the ligato v1.4.1 message, in any spelling that
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import stat
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -93,24 +94,52 @@ def is_file_name(name: str) -> bool:
     return not name.startswith(".") and name.endswith(SUFFIXES)
 
 
-def read_interfaces(path: Path) -> InterfaceFile:
-    """Read one file; JSON if its name ends so, else YAML. Interfaces with errors do not stop the others.
-
-    Raises :class:`BrokenFile`, and nothing else, when the file as a whole cannot be used.
-    """
-    text, signature = read_text(path)
-    return InterfaceFile(path, parse_interfaces(path, text, revision=signature.mtime_ns), signature)
-
-
 def read_text(path: Path) -> tuple[str, Signature]:
-    """Read a file as UTF-8, with the state it was in before. Raises :class:`BrokenFile`, and nothing else."""
+    """Read a file as UTF-8, with the state it was in before. Raises :class:`BrokenFile`, and nothing else.
+
+    It may be a pipe, for which it waits: it is what somebody has named, see :func:`read_stored_text` for others.
+    """
+    return _read_text(path, lambda _: None)
+
+
+def read_stored_text(path: Path) -> tuple[str, Signature]:
+    """Read a file that somebody else may have put there: as :func:`read_text`, but no pipe and no device.
+
+    Nor a symbolic link that is neither root's nor the reader's, unless to a file of the same owner's.
+    """
+
+    def check(status: os.stat_result) -> None:
+        if not stat.S_ISREG(status.st_mode):
+            raise BrokenFile(path, "is not a regular file")
+        here = path.lstat()
+        if not stat.S_ISLNK(here.st_mode):
+            if (here.st_dev, here.st_ino) != (status.st_dev, status.st_ino):
+                raise BrokenFile(path, "has just been replaced")
+        elif here.st_uid not in {0, os.geteuid(), status.st_uid}:
+            raise BrokenFile(path, f"is a symbolic link of user {here.st_uid}'s to something that is not his")
+
+    return _read_text(path, check, flags=os.O_NONBLOCK | os.O_NOCTTY)
+
+
+def _read_text(path: Path, check: Callable[[os.stat_result], None], *, flags: int = 0) -> tuple[str, Signature]:
     try:
-        with path.open("rb") as file:
-            signature = Signature.of(os.fstat(file.fileno()))
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags), "rb") as file:
+            status = os.fstat(file.fileno())
+            check(status)
+            signature = Signature.of(status)
             data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise BrokenFile(path, error.strerror or str(error)) from None
     return decode_text(path, data), signature
+
+
+def read_interfaces(path: Path, *, read: Callable[[Path], tuple[str, Signature]] = read_text) -> InterfaceFile:
+    """Read one file; JSON if its name ends so, else YAML. Interfaces with errors do not stop the others.
+
+    Raises :class:`BrokenFile`, and nothing else, when the file as a whole cannot be used.
+    """
+    text, signature = read(path)
+    return InterfaceFile(path, parse_interfaces(path, text, revision=signature.mtime_ns), signature)
 
 
 def decode_text(path: Path, data: bytes) -> str:
