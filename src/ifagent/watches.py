@@ -19,7 +19,9 @@ from ifagent.log import log
 RETRY: Final = 5.0
 """Seconds between two attempts to have inotify where its limits are reached."""
 
-_BATCH: Final = 1000
+_BATCH: Final = 200
+_LONG: Final = 0.002
+_SHARE: Final = 10
 
 Hear = Callable[[int | None, str | None], None]
 """Called with a watch and a name in what it watches, ``None`` if that is not known: anything may have happened."""
@@ -106,8 +108,9 @@ class Watches:
             log.info("changes are heard of again", **self._about)
 
     def _on_news(self, hear: Hear) -> None:
-        if self._inotify is None:
+        if self._inotify is None or self._loop is None:
             return
+        began = time.monotonic()
         with suppress(BlockingIOError):
             for _ in range(_BATCH):
                 event = self._inotify.sync_get()
@@ -115,3 +118,11 @@ class Watches:
                     hear(None, None)
                 else:
                     hear(event.watch.wd if event.watch else None, str(event.name) if event.name is not None else None)
+        took = time.monotonic() - began
+        if took > _LONG:  # others may make events without end; what the kernel cannot keep it says
+            self._loop.remove_reader(self._inotify.fd)
+            self._loop.call_later(_SHARE * took, self._listen_again, self._inotify, hear)
+
+    def _listen_again(self, inotify: Inotify, hear: Hear) -> None:
+        if inotify is self._inotify and self._loop is not None:
+            self._loop.add_reader(inotify.fd, self._on_news, hear)

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import anyio
 import pytest
 from hanging_mount import HangingMount
 from spawned import OWN_SPACE, SLEEP, Spawned, open_files
@@ -73,7 +74,7 @@ async def test_a_link_that_is_swapped_with_a_fifo_all_the_time_hangs_nothing(tmp
                 found += namespace_at_quietly(str(link)) == process.space
             async with running() as watched:
                 watched.want(link)
-                await watched.until(lambda: len(watched.said) > 20)
+                await watched.until(lambda: len(watched.said) > 10)
                 assert not threads_that_wait_for_a_fifo()
                 assert found, "it was a namespace sometimes"
         finally:
@@ -281,3 +282,22 @@ async def test_a_path_below_proc_is_found_once_its_process_is_there(tmp_path: Pa
             process.tell()
             await until_true(lambda: process.space != own_namespace())
             await watched.until_at(link, process.space)
+
+
+async def test_a_path_that_changes_all_the_time_is_told_of_a_few_times_a_second(tmp_path: Path) -> None:
+    link, fresh = tmp_path / "link", tmp_path / "fresh"
+    link.symlink_to(OWN)
+    async with running() as watched:
+        watched.want(link)
+        await watched.until_at(link, own_namespace())
+        end = anyio.current_time() + 3.0
+        number = 0
+        while anyio.current_time() < end:
+            number += 1
+            fresh.symlink_to(OWN if number % 2 else "nowhere")
+            fresh.rename(link)
+            await anyio.sleep(0.015)
+        assert len(watched.said) <= paths.FLAPS + 6
+        fresh.symlink_to(OWN)
+        fresh.rename(link)
+        await watched.until_at(link, own_namespace())

@@ -19,7 +19,7 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -46,6 +46,12 @@ INTERVAL: Final = 0.5
 
 LONGEST_PAUSE: Final = 30.0
 """Most seconds between two looks at a path whose file system does not answer."""
+
+FLAPS: Final = 20
+"""Changes of one path after which it is looked at no more than once in :data:`FLAP_PAUSE` seconds."""
+
+FLAP_PAUSE: Final = 1.0
+"""Seconds; until it was not looked at for twice as long."""
 
 AT_A_TIME: Final = 4
 """Most paths that are walked at one time on file systems that may hang."""
@@ -84,7 +90,8 @@ class _Known:
     """What is known of one wanted path: what was ``seen``, and whether that was ``told``.
 
     ``file`` keeps the namespace open. ``process`` is the one that it is seen through, with its pidfd. ``unheard``: not
-    every change is told. ``walking``: it is being walked by itself. ``pause`` is how long to wait until it is again.
+    every change is told. ``walking``: it is being walked by itself. ``pause`` is how long to wait until it is again,
+    which is not before ``not_before``. ``flaps`` counts looks in a row that found something else.
     """
 
     ref: NamespaceRef
@@ -96,7 +103,23 @@ class _Known:
     unheard: bool = False
     walking: bool = False
     pause: float = 0.0
-    not_before: float = field(default=0.0)
+    not_before: float = 0.0
+    flaps: int = 0
+    looked: float = 0.0
+
+    def may_look(self, now: float) -> bool:
+        """Tell whether it is time to look; if not, it is looked at again later."""
+        if self.flaps < FLAPS or now >= self.looked + FLAP_PAUSE:
+            return True
+        self.unheard = True
+        return False
+
+    def note_change(self, now: float, *, different: bool) -> None:
+        """Count looks at the path that found something else soon after the one before."""
+        if now >= self.looked + 2 * FLAP_PAUSE:
+            self.flaps = 0
+        self.flaps += different
+        self.looked = now
 
 
 class PathWatcher:
@@ -191,7 +214,8 @@ class PathWatcher:
     async def _look(
         self, walker: Walker, directories: Directories, emit: Callable[[Event], None], group: TaskGroup
     ) -> None:
-        due = {path for path in self._due if not self._known[path].walking}
+        now = anyio.current_time()
+        due = {path for path in self._due if not self._known[path].walking and self._known[path].may_look(now)}
         self._due.clear()
         if not due:
             return
@@ -230,6 +254,7 @@ class PathWatcher:
             event = self._event(known, look)
             if not self._hold_process(known, look.pid):
                 known.unheard = True
+            known.note_change(anyio.current_time(), different=known.seen is not None and event != known.seen)
             if event != known.seen or not known.told:
                 known.seen, known.told = event, True
                 emit(event)
