@@ -74,7 +74,7 @@ async def test_a_link_that_is_swapped_with_a_fifo_all_the_time_hangs_nothing(tmp
                 found += namespace_at_quietly(str(link)) == process.space
             async with running() as watched:
                 watched.want(link)
-                await watched.until(lambda: len(watched.said) > 10)
+                await watched.until(lambda: len(watched.said) > 2)
                 assert not threads_that_wait_for_a_fifo()
                 assert found, "it was a namespace sometimes"
         finally:
