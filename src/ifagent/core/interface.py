@@ -226,7 +226,7 @@ class Loopback:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Existing:
-    """A link that somebody else makes: waited for under its host name, never made, renamed, moved or deleted.
+    """A link of somebody else's: waited for under its host name or an altname, never made, renamed, moved or deleted.
 
     What is done with it depends on the interface's ``link_only`` and ``ip_addresses``, as ligato v3 has it:
 
