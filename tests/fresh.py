@@ -106,8 +106,8 @@ class Machine:
 
 
 def _is_passed(variable: str) -> bool:
-    """Tell whether a variable says how packages are fetched."""
-    return variable.startswith(("PIP_", "SSL_", "REQUESTS_")) or variable.lower().endswith("_proxy")
+    """Tell whether a variable says how packages are fetched, or how tests are done."""
+    return variable.startswith(("PIP_", "SSL_", "REQUESTS_", "IFAGENT_")) or variable.lower().endswith("_proxy")
 
 
 def _local_archives() -> list[str]:
