@@ -6,12 +6,12 @@ import subprocess
 from pathlib import Path
 
 
-def mirror() -> str:
-    """Return the address of the archive that this machine's packages come from, of Debian itself."""
+def mirror(label: str = "Debian") -> str:
+    """Return the address of the archive of that label which this machine's packages come from."""
     listed = run("apt-get", "indextargets", "--format", "$(SITE) $(LABEL)", "Created-By: Packages").splitlines()
-    sites = [site for site, _, label in (line.partition(" ") for line in listed) if label in {"Debian", ""}]
+    sites = [site for site, _, name in (line.partition(" ") for line in listed) if name in {label, ""}]
     if not sites:
-        raise SystemExit("apt knows no archive of Debian; please run: sudo apt-get update")
+        raise SystemExit(f"apt knows no archive of {label}; please run: sudo apt-get update")
     return sites[0]
 
 

@@ -48,7 +48,7 @@ def _bootstrap(root: Path) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.parent.mkdir(parents=True, exist_ok=True)
     command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}"]
-    command += [release["VERSION_CODENAME"].strip('"'), str(partial), mirror()]
+    command += [release["VERSION_CODENAME"].strip('"'), str(partial), mirror(release["ID"].capitalize())]
     run(*command)
     partial.rename(root)
 
