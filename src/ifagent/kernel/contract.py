@@ -39,14 +39,17 @@ class Kernel(Protocol):
         :class:`NamespaceSeen` of the own namespace. Afterwards it emits a :class:`NamespacesListed` whenever
         named namespaces come or go, and a :class:`LinkSeen` for every change of a link or its addresses in
         the namespaces that are attached, as far as the kernel tells: Linux is silent about alias and group of
-        a link that is down. After lost notifications it emits :class:`LinksListed` anew.
+        a link that is down. A namespace in which too much happens, or of which something was lost, is not followed
+        for a while: a :class:`NamespaceBehind` says so, and when it is over, and a :class:`LinksListed` now and
+        then what there is.
         """
 
     async def attach(self, paths: Mapping[NsId, str]) -> dict[NsId, NamespaceUnavailable]:
         """Open namespaces, listen to them and emit a :class:`LinksListed` of each; once attached, look again.
 
-        No change after the emitted listing is missed. Returns those that could not be opened or listed, because the
-        path no longer leads there or may not be entered, and why.
+        No change after the emitted listing is missed. One that is behind, or takes long to list, is listed later.
+        Returns those that could not be opened or listed, because the path no longer leads there or may not be
+        entered, and why.
         """
 
     async def relist(self) -> None:
@@ -60,9 +63,9 @@ class Kernel(Protocol):
 
         Every operation names namespaces by id (but for :class:`CreateNamespace`) and links by ifindex; the
         namespaces are attached. The outcomes are in the order of the operations. No exception tells of a
-        refusal. When this returns, :meth:`drain` hands on everything the operations have changed, except
-        what the kernel does later by itself (operstate, duplicate address detection, the dying of a
-        namespace). Operations on one link are carried out in the order given.
+        refusal. When this returns, :meth:`drain` hands on everything the operations have changed, except in
+        namespaces that are behind, and except what the kernel does later by itself (operstate, duplicate address
+        detection, the dying of a namespace). Operations on one link are carried out in the order given.
         """
 
     async def inspect(self, links: Collection[LinkId]) -> None:
