@@ -280,6 +280,24 @@ def test_apply_checks_all_before_it_declares_any(tmp_path: Path, invoke: Invoke)
     assert not store.exists()
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- {name: a, host_if_name: x, veth: {peer_if_name: b}}\n- {name: b, host_if_name: x, veth: {peer_if_name: a}}",
+        "- {name: a, veth: {peer_if_name: a}}",
+        "- {name: a, veth: {peer_if_name: b}}\n- {name: a, veth: {peer_if_name: c}}",
+    ],
+)
+def test_what_validate_refuses_apply_does_too(tmp_path: Path, invoke: Invoke, text: str) -> None:
+    (tmp_path / "in.yaml").write_text(text)
+    store = tmp_path / "store"
+    told = invoke("validate", tmp_path / "in.yaml")
+    result = invoke("apply", tmp_path / "in.yaml", "--store", f"file:{store}")
+    assert (told.exit_code, result.exit_code) == (1, 1)
+    assert result.stderr == told.stdout + "ifagent: nothing was declared, the files have errors\n"
+    assert not store.exists()
+
+
 def test_apply_get_delete_with_files_and_no_agent(tmp_path: Path, invoke: Invoke) -> None:
     (tmp_path / "in.yaml").write_text(
         "- {name: a, enabled: true, namespace: {type: 2, name: ns1}, ip_addresses: [10.0.0.1/24],"

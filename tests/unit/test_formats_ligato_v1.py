@@ -263,14 +263,20 @@ def test_repeated_objects_are_refused() -> None:
         (b"", "the value is empty"),
         (b" \n\t ", "the value is empty"),
         (b"\n", "the value is empty"),
-        (b"null", "neither a JSON object nor"),
+        (b"null", "an interface is an object, not null"),
+        (b"7", "an interface is an object, not a number"),
+        (rb'"{\"name\":\"a\"}"', "not a string with JSON in it: take away the quotes"),
+        (b'// mine\n{"name":"a"}', "it is text that begins with '/', not '{'; JSON has no comments"),
+        (b"# mine", "it is text that begins with '#', not '{'; JSON has no comments"),
+        ("größe: 7\n".encode(), "it is text that begins with 'g', not '{'"),
         (b" null", "an interface is an object, not null"),
         (b" 7", "not a number"),
         (b'\r"x"', "not a string"),
         (b" true", "not a boolean"),
         (b"[]", "not a list"),
-        (b"hello", "neither a JSON object nor"),
-        (b"\xef\xbb\xbf{}", "neither a JSON object nor"),
+        (b"hello", "neither a JSON object nor a protobuf message: it is text that begins with 'h', not '{'"),
+        (b"\xef\xbb\xbfhello", "begins with 'h', not '{'"),
+        (b"hel\x00lo", "neither a JSON object nor a protobuf message: "),
         (b'{"name":', "not JSON"),
         (b"{'name':'a'}", "not JSON"),
         (b'{"name":"a"} x', "not JSON: Extra data"),
@@ -288,6 +294,19 @@ def test_whole_values_that_cannot_be_read(text: bytes, message: str) -> None:
     told = errors(text)
     assert list(told) == [""]
     assert message in told[""]
+
+
+def test_a_byte_order_mark_is_skipped() -> None:
+    text = b'{"name":"a","veth":{"peer_if_name":"b"}}'
+    assert ligato_v1.decode(b"\xef\xbb\xbf" + text, name="a") == ligato_v1.decode(text, name="a")
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "-1" + "0" * 400, '"1' + "0" * 400 + '"'])
+def test_a_huge_number_is_out_of_range(number: str) -> None:
+    text = f'{{"name":"a","veth":{{"peer_if_name":"b"}},"mtu":{number}}}'
+    message = "must be a number of bytes, such as 1500; a number of 401 digits is out of range"
+    assert errors(text.encode()) == {"mtu": message}
+    assert "digits is out of range" in errors(text.replace(number, "1e30").encode())["mtu"]
 
 
 def test_empty_object_lacks_name_and_peer() -> None:

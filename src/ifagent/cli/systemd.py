@@ -10,6 +10,10 @@ from contextlib import suppress
 import anyio
 
 from ifagent.statistics import Statistics
+from ifagent.visible import visible
+
+MOST_WAIT = 0.5
+"""Seconds that a manager which is too busy is waited for, since nothing else is done meanwhile."""
 
 STATUS_INTERVAL = 5.0
 """Seconds between two looks at whether there is something new to say."""
@@ -24,6 +28,7 @@ def notify(message: str, *, wait: bool = True) -> None:
     if not address.startswith(("/", "@")):
         return
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as manager:
+        manager.settimeout(MOST_WAIT)
         # An address that begins with @ is in the abstract namespace.
         manager.connect("\0" + address[1:] if address.startswith("@") else address)
         manager.send(message.encode(errors="backslashreplace"), 0 if wait else socket.MSG_DONTWAIT)
@@ -74,7 +79,7 @@ async def _tell_status(statistics: Callable[[], Statistics]) -> None:
     while True:
         status = summary(statistics())
         if status != told:
-            notify(f"STATUS={status}", wait=False)
+            notify(f"STATUS={visible(status)}", wait=False)
             told = status
         await anyio.sleep(STATUS_INTERVAL)
 

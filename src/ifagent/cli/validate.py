@@ -39,19 +39,21 @@ def command(files: tuple[Path, ...]) -> None:
     place as another one is an error too.
     """
     checked = check_files(files)
-    errors = checked.errors + list(contradictions(checked.interfaces.values()))
     for warning in checked.warnings:
         complain(f"warning: {warning}")
-    for error in errors:
+    for error in checked.errors:
         say(error)
-    if errors:
-        raise Failure(f"{len(errors)} {'error' if len(errors) == 1 else 'errors'}")
+    if checked.errors:
+        raise Failure(f"{len(checked.errors)} {'error' if len(checked.errors) == 1 else 'errors'}")
     for path, count in checked.counts.items():
         say(f"{path}: ok, {count} {'interface' if count == 1 else 'interfaces'}")
 
 
 def check_files(paths: Sequence[Path]) -> Checked:
-    """Read files and directories. Raises :class:`InvalidSettings` for one that does not exist."""
+    """Read files and directories, which are taken together.
+
+    Raises :class:`InvalidSettings` for one that does not exist.
+    """
     checked = Checked({}, [], [], {})
     first: dict[Name, str] = {}
     for path in _files(paths):
@@ -68,6 +70,7 @@ def check_files(paths: Sequence[Path]) -> Checked:
             if name in first:
                 checked.errors.append(f"{where}: {name}: name: is taken, see {first[name]}")
             first.setdefault(name, where)
+    checked.errors.extend(_contradictions(checked.interfaces.values()))
     return checked
 
 
@@ -89,7 +92,7 @@ def _check(entry: Entry, where: str, checked: Checked) -> None:
         checked.interfaces.setdefault(declaration.name, declaration.interface)
 
 
-def contradictions(interfaces: Iterable[Interface]) -> Iterator[str]:
+def _contradictions(interfaces: Iterable[Interface]) -> Iterator[str]:
     """Tell which interfaces the planner would call invalid beside each other, on a machine without links."""
     nowhere = NsId(1)
     observed = Observed(own=nowhere, namespaces={}, links={nowhere: {}})

@@ -6,6 +6,7 @@ A value is a JSON object, or the binary form of a protobuf message. Which of the
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ from ifagent.errors import InvalidInterface
 from ifagent.formats import wire
 from ifagent.formats.fields import Decoded, JsonObject, Reader
 from ifagent.formats.strict_json import BrokenJson, read_json
+from ifagent.visible import visible
 
 MAX_VALUE_BYTES = 64 * 1024
 """Longest value that is looked at; the longest valid interface needs less."""
@@ -80,13 +82,19 @@ def _load(value: bytes, message: Message, nested: Mapping[str, Message]) -> tupl
     """Parse either form into plain fields and warnings; raises :class:`wire.BrokenMessage`."""
     if len(value) > MAX_VALUE_BYTES:
         raise wire.BrokenMessage("", f"the value has {len(value)} bytes, at most {MAX_VALUE_BYTES} are read")
+    value = value.removeprefix(BOM_UTF8)
     stripped = value.strip(_WHITE_SPACE)
     if not stripped:
         raise wire.BrokenMessage("", "the value is empty, it must be a JSON object or a protobuf message")
     # A line feed may begin both: it is white space, and the tag of a message's first field, the name.
     may_be_message = value[:1] not in _ONLY_JSON
     if may_be_message and not stripped.startswith(_JSON_START):
-        return _load_message(value, message, nested)
+        try:
+            return _load_message(value, message, nested)
+        except wire.BrokenMessage:
+            if not _is_text(value):
+                raise
+            return _load_text(stripped.decode()), []
     try:
         return _load_json(stripped), []
     except wire.BrokenMessage as broken_json:
@@ -103,6 +111,23 @@ def _load_json(text: bytes) -> object:
         return read_json(text, pairs=JsonObject)
     except BrokenJson as error:
         raise wire.BrokenMessage("", f"the value {error}") from None
+
+
+def _load_text(text: str) -> object:
+    """Parse JSON that is no object, or say that it is none."""
+    try:
+        return read_json(text, pairs=JsonObject)
+    except BrokenJson:
+        hint = "; JSON has no comments" if text.startswith(("//", "/*", "#")) else ""
+        problem = f"it is text that begins with {text[0]!r}, not '{{'{hint}"
+        raise wire.BrokenMessage("", f"the value is neither a JSON object nor a protobuf message: {problem}") from None
+
+
+def _is_text(value: bytes) -> bool:
+    try:
+        return visible(value.decode(), keep="\t\r\n") == value.decode()
+    except UnicodeDecodeError:
+        return False
 
 
 def _load_message(value: bytes, message: Message, nested: Mapping[str, Message]) -> tuple[object, list[str]]:

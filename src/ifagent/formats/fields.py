@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from math import log10
 from typing import Any, ClassVar, TypeVar
 
 from ifagent.core.interface import MAX_ADDRESSES, Interface, parse_interface
@@ -25,6 +26,7 @@ MAX_MESSAGE = 400
 
 _MAX_SHOWN = 60
 _MAX_DIGITS = 20
+_MAX_BITS = 10_000
 
 E = TypeVar("E", bound=IntEnum)
 
@@ -98,7 +100,10 @@ class Reader(ABC):
         :class:`InvalidInterface`, and nothing else, with every error that could be found.
         """
         if not isinstance(fields, _OBJECTS):
-            raise InvalidInterface(name or "", [FieldError("", f"an interface is an object, not {_type_of(fields)}")])
+            again = isinstance(fields, str) and fields.lstrip().startswith("{")
+            hint = " with JSON in it: take away the quotes around it, and the backslashes" if again else ""
+            problem = f"an interface is an object, not {_type_of(fields)}{hint}"
+            raise InvalidInterface(name or "", [FieldError("", problem)])
         reader = cls(warnings)
         found = reader.members(fields, "", cls.known) or {}
         plain = reader.interface(found, name)
@@ -217,7 +222,9 @@ class Reader(ABC):
     def number(self, value: object, path: str, meaning: str) -> int | None:
         """Read a whole number; ``meaning`` completes the sentence of what it must be."""
         number = _whole(value)
-        if number is None:
+        if number is None and (digits := _digits(value)):
+            self.wrong(path, f"must be {meaning}; a number of {digits} digits is out of range")
+        elif number is None:
             self.wrong(path, f"must be {meaning}, not {_show(value)}")
         return number
 
@@ -258,6 +265,23 @@ def _whole(value: object) -> int | None:
             return int(value)
         case _:
             return None
+
+
+def _digits(value: object) -> int:
+    """Return how many digits a whole number has that is larger than any that means something; 0 if it is none."""
+    match value:
+        case bool():
+            return 0
+        case int() if value.bit_length() > _MAX_BITS:  # Python does not write it
+            return int(value.bit_length() * log10(2)) + 1
+        case int():
+            return len(str(abs(value)))
+        case float() if value.is_integer():
+            return len(str(abs(int(value))))
+        case str() if value.isascii() and value.isdecimal():
+            return len(value)
+        case _:
+            return 0
 
 
 def _in_wire_words(error: FieldError, namespace_field: str) -> FieldError:

@@ -120,6 +120,7 @@ class Client:
         """Send, waiting for the client to read; raises ``TimeoutError`` if it does not in :data:`SEND_TIME`."""
         with anyio.fail_after(SEND_TIME if within is None else within):
             await asyncio.get_running_loop().sock_sendall(self.socket, data)
+            await anyio.lowlevel.checkpoint()  # a client that reads quickly would have all the turns
 
     def close(self) -> None:
         """Close the connection."""
