@@ -148,6 +148,9 @@ async def test_a_manager_that_does_not_read_blocks_nothing(tmp_path: Path, monke
         monkeypatch.setenv("NOTIFY_SOCKET", str(path))
         for _ in range(2000):  # its queue holds some hundred at most
             notify("WATCHDOG=1", wait=False)
+        started = time.monotonic()
+        notify("STOPPING=1")
+        assert time.monotonic() - started < 10, "the end waits for nobody for good"
 
 
 async def test_without_a_manager_nothing_is_said(monkeypatch: pytest.MonkeyPatch, agent: Agent) -> None:

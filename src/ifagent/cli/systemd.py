@@ -28,10 +28,10 @@ def notify(message: str, *, wait: bool = True) -> None:
     if not address.startswith(("/", "@")):
         return
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as manager:
-        manager.settimeout(MOST_WAIT)
+        manager.settimeout(MOST_WAIT if wait else 0)
         # An address that begins with @ is in the abstract namespace.
         manager.connect("\0" + address[1:] if address.startswith("@") else address)
-        manager.send(message.encode(errors="backslashreplace"), 0 if wait else socket.MSG_DONTWAIT)
+        manager.send(message.encode(errors="backslashreplace"))
 
 
 async def keep_informed(statistics: Callable[[], Statistics]) -> None:
