@@ -161,7 +161,8 @@ async def test_apply_and_wait_says_what_is_not_applied(served: Lab) -> None:
 
 
 async def test_apply_does_not_wait_for_what_is_hopeless(served: Lab) -> None:
-    text = PAIR + "- {name: x, host_if_name: a, namespace: {type: 2, name: ns1}, veth: {peer_if_name: y}}\n"
+    text = "- {name: x, host_if_name: a, namespace: {type: 2, name: ns1}, veth: {peer_if_name: y}}\n"
+    await served.ifagent("apply", served.file(PAIR), "--wait", "30")
     started = anyio.current_time()
     done = await served.ifagent("apply", served.file(text), "--wait", "300")
     assert anyio.current_time() - started < 30
