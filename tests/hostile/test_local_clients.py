@@ -7,11 +7,14 @@ import socket
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
+from dataclasses import replace
+from ipaddress import ip_interface
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 import pytest
+from anyio.lowlevel import checkpoint
 
 from ifagent.client.local import fetch_states
 from ifagent.core.events import Declaration
@@ -125,6 +128,28 @@ async def test_the_loop_has_its_turns_while_many_ask_for_everything(tmp_path: Pa
                     await anyio.sleep(0.001)
                     longest = max(longest, time.thread_time() - worked)
     assert longest < 0.1, "all states were made at once"
+
+
+async def test_long_states_are_made_a_few_at_a_time(tmp_path: Path) -> None:
+    path, longest, done = tmp_path / "agent.sock", 0.0, False
+    many = tuple(ip_interface(f"10.{n >> 8}.{n & 255}.1/24") for n in range(1000))
+    reporter = Reporter(0)
+    reporter.hub.publish({f"v{n}": replace(state(f"v{n}"), ip_addresses=many) for n in range(200)}, {})
+    async with serving(reporter, path), anyio.create_task_group() as group:
+
+        async def ask() -> None:
+            nonlocal done
+            with connected(path, 1, b'{"do":"states"}\n') as [client]:
+                received = await anyio.to_thread.run_sync(lambda: b"".join(iter(lambda: client.recv(1 << 20), b"")))
+            assert received.count(b"\n") == 201
+            done = True
+
+        group.start_soon(ask)
+        while not done:
+            worked = time.thread_time()
+            await checkpoint()
+            longest = max(longest, time.thread_time() - worked)
+    assert longest < 0.1, "some of them were made in one turn of the loop"
 
 
 async def test_a_listing_has_all_there_is_while_everything_changes(tmp_path: Path) -> None:

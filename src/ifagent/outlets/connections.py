@@ -13,8 +13,9 @@ import errno
 import socket
 import struct
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator
 from contextlib import asynccontextmanager, suppress
+from itertools import islice
 from typing import Final, Generic, TypeVar
 
 import anyio
@@ -36,9 +37,13 @@ LINGER_TIME: Final = 1.0
 MAX_REFUSED: Final = 16
 """Most clients that are told at one time that there is no room for them."""
 
+MAX_IN_PIECE: Final = 16
+"""Most states, or the like, in a piece of an answer."""
+
 RETRY: Final = 0.1
 """Seconds until the next try where the kernel has no room for a connection."""
 
+_LONG_PIECE: Final = 16 * 1024
 _SEND_BUFFER: Final = 128 * 1024
 _AT_ONCE: Final = struct.pack("ii", 1, 0)
 _NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -72,17 +77,36 @@ class Shared(Generic[T]):
         return made[0]
 
 
-async def with_more(first: StateEvent, events: AsyncIterator[StateEvent], *, most: int) -> list[StateEvent]:
-    """Return an event and those after it that are there without a wait, ``most`` together."""
-    some = [first]
-    while len(some) < most:
+def piece(things: Iterator[T], encode: Callable[[T], bytes]) -> list[bytes]:
+    """Return what some of the things are encoded as: so many that it takes a millisecond or less, none if none is left.
+
+    One alone may be long, such as the state of a link with a thousand addresses.
+    """
+    made: list[bytes] = []
+    size = 0
+    for thing in islice(things, MAX_IN_PIECE):
+        made.append(encode(thing))
+        size += len(made[-1])
+        if size >= _LONG_PIECE:
+            break
+    return made
+
+
+async def piece_of_events(
+    first: StateEvent, events: AsyncIterator[StateEvent], encode: Callable[[StateEvent], bytes]
+) -> list[bytes]:
+    """Return the same of an event and of those after it that are there without a wait."""
+    made = [encode(first)]
+    size = len(made[0])
+    while len(made) < MAX_IN_PIECE and size < _LONG_PIECE:
         event = None
         with anyio.move_on_after(0):
             event = await anext(events, None)
         if event is None:
             break
-        some.append(event)
-    return some
+        made.append(encode(event))
+        size += len(made[-1])
+    return made
 
 
 class Client:

@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
-from itertools import islice
 from typing import Final, Protocol
 
 import anyio
@@ -26,7 +25,7 @@ from ifagent.core.state import InterfaceState, StateEvent
 from ifagent.errors import InvalidSettings
 from ifagent.formats.state import encode_event_json, encode_state_json
 from ifagent.log import log
-from ifagent.outlets.connections import Client, Connections, Shared, Turns, with_more
+from ifagent.outlets.connections import Client, Connections, Shared, Turns, piece, piece_of_events
 from ifagent.outlets.http_messages import (
     END_OF_HEAD,
     LAST_CHUNK,
@@ -40,7 +39,7 @@ from ifagent.outlets.http_messages import (
 from ifagent.outlets.metrics import Metrics
 from ifagent.statistics import Health, Statistics
 from ifagent.stream import Subscription
-from ifagent.visible import visible
+from ifagent.visible import cut, visible
 
 MAX_CONNECTIONS: Final = 256
 """Most connections at one time, fewer where few files may be open: an eighth of those."""
@@ -71,8 +70,8 @@ ANSWER_TIME: Final = 60.0
 
 WATCH_TIME: Final = 30.0
 
-_CHUNK: Final = 16
 _BACKLOG: Final = 1024
+_MAX_LINE: Final = 1000
 _PLAIN: Final = "text/plain; charset=utf-8"
 
 
@@ -235,10 +234,12 @@ class HttpServer:
             body = _Body(client, request, "application/json")
             await body.begin()
             before = b"["
-            while some := list(islice(wanted, _CHUNK)):
+            while True:
                 async with self._turns:
-                    lines = b",\n".join(map(encode_state_json, some))
-                await body.send(before + lines)
+                    lines = piece(wanted, encode_state_json)
+                if not lines:
+                    break
+                await body.send(before + b",\n".join(lines))
                 before = b",\n"
             await body.end(b"[]\n" if before == b"[" else b"]\n")
 
@@ -283,10 +284,12 @@ class HttpServer:
         await body.begin()
         async with self._turns:
             listing = events.listing()
-        while some := list(islice(listing, _CHUNK)):
+        while True:
             async with self._turns:
-                lines = b"".join(map(_sent_event, some))
-            await body.send(lines)
+                lines = piece(listing, _sent_event)
+            if not lines:
+                break
+            await body.send(b"".join(lines))
         while True:
             event = None
             with anyio.move_on_after(KEEP_ALIVE) as silence:
@@ -298,8 +301,8 @@ class HttpServer:
                 await body.end()
                 return
             async with self._turns:
-                lines = b"".join(map(_sent_event, await with_more(event, events, most=_CHUNK)))
-            await body.send(lines)
+                lines = await piece_of_events(event, events, _sent_event)
+            await body.send(b"".join(lines))
 
 
 class _Body:
@@ -345,7 +348,7 @@ def _readiness(now: Health) -> list[str]:
     lines += [f"{source.name}: {source.problem}" for source in now.sources if source.problem]
     if not now.ready and len(lines) == 1:
         lines.append(now.trouble or "the first round is not done")
-    return [visible(line) for line in lines]
+    return [visible(cut(line, _MAX_LINE)) for line in lines]
 
 
 async def _send_text(client: Client, text: str, request: Request | None = None, *, status: int = 200) -> None:

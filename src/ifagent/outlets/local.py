@@ -13,7 +13,6 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Mapping
 from contextlib import closing
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
@@ -26,7 +25,7 @@ from ifagent.core.state import InterfaceState, StateEvent
 from ifagent.errors import IfagentError
 from ifagent.formats.local import DONE, MAX_REQUEST_BYTES, decode_line, encode_declaration, encode_line
 from ifagent.formats.state import encode_event_json, encode_state_json
-from ifagent.outlets.connections import Client, Connections, Turns, with_more
+from ifagent.outlets.connections import Client, Connections, Turns, piece, piece_of_events
 from ifagent.outlets.unix_socket import listen, remove
 from ifagent.stream import Subscription
 
@@ -47,7 +46,6 @@ WATCH_TIME: Final = 60.0
 
 T = TypeVar("T")
 
-_CHUNK: Final = 16
 _SO_PEERGROUPS = 59
 _PEER = struct.Struct("=iII")
 """``struct ucred``: process, user, group."""
@@ -164,12 +162,11 @@ class LocalSocket:
         left, count = iter(things), 0
         while True:
             async with self._turns:
-                some = list(islice(left, _CHUNK))
-                lines = b"".join(map(encode, some))
-            if not some:
+                lines = piece(left, encode)
+            if not lines:
                 return count
-            await client.send(lines, within=within)
-            count += len(some)
+            await client.send(b"".join(lines), within=within)
+            count += len(lines)
 
     async def _watch(self, events: Subscription, client: Client) -> None:
         """Send events until they end."""
@@ -182,8 +179,8 @@ class LocalSocket:
     async def _follow(self, events: AsyncIterator[StateEvent], client: Client) -> None:
         async for event in events:
             async with self._turns:
-                lines = b"".join(map(_event_line, await with_more(event, events, most=_CHUNK)))
-            await client.send(lines, within=WATCH_TIME)
+                lines = await piece_of_events(event, events, _event_line)
+            await client.send(b"".join(lines), within=WATCH_TIME)
 
 
 def _event_line(event: StateEvent) -> bytes:
