@@ -11,11 +11,12 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, replace
 
 from ifagent.core.agenda import Node
-from ifagent.core.interface import Interface, Name, NamespaceRef, NamespaceType
+from ifagent.core.interface import HostName, Interface, Name, NamespaceRef, NamespaceType
 from ifagent.core.link import LOOPBACK_IFINDEX, Link, LinkId, NsId
 from ifagent.core.operations import Place
 from ifagent.core.ownership import Owner
 from ifagent.core.relations import Relations, tap_name
+from ifagent.core.remembered import Adoption
 from ifagent.core.veths import peer_name_of
 from ifagent.core.views import Desired, Observed
 
@@ -113,13 +114,21 @@ class Islands:
             return False
         return not self._relations.is_wanted(namespace) and self._owner.made_namespace(links.get(LOOPBACK_IFINDEX))
 
+    def _around_home(self, adoption: Adoption) -> Iterator[LinkId]:
+        """Yield what it depends on in the own namespace how a TAP is given back."""
+        own, link = self._observed.own, self._observed.link(adoption.link)
+        if adoption.master:
+            yield LinkId(own, adoption.master)
+        for host_name in (adoption.host_name, link.host_name if link else ""):
+            yield from _id(self._relations.link_at(own, HostName(host_name)))
+
     def _around_name(self, name: Name) -> Iterator[Name | LinkId]:
         yield from self._relations.links_of(name)
         yield from self._relations.naming_as_peer(name)
         if (before := self._observed.moved.get(name)) is not None:
             yield from self._relations.uppers_of(before)
-        if (adoption := self._observed.remembered.adoptions.get(name)) is not None and adoption.master:
-            yield LinkId(self._observed.own, adoption.master)
+        if (adoption := self._observed.remembered.adoptions.get(name)) is not None:
+            yield from self._around_home(adoption)
         interface = self._desired.interfaces.get(name)
         if interface is None:
             return
