@@ -17,6 +17,13 @@ PATIENCE = 300.0
 """Seconds after which a wait is given up."""
 
 
+_UNBOUNDED = (
+    "from ifagent import log_limit; log_limit.IN_A_ROW = log_limit.ABOUT_ONE = 1 << 60; "
+    "from ifagent.cli import main; main()"
+)
+"""The command ``ifagent`` without a bound on log lines: they tell when each interface was applied."""
+
+
 class AgentProcess:
     """``ifagent run`` for one label, from the block's beginning to its end.
 
@@ -44,7 +51,7 @@ class AgentProcess:
         self._last = 0.0
         self._others: list[bytes] = []
         self._command = [
-            *(*under, sys.executable, "-m", "ifagent", "run", "--label", label, "--store", store),
+            *(*under, sys.executable, "-c", _UNBOUNDED, "run", "--label", label, "--store", store),
             *("--socket", str(folder / f"{label}.sock"), "--netns-dir", str(netns_dir), "--log-format", "json"),
             *options,
         ]

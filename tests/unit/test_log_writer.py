@@ -36,6 +36,21 @@ def test_lines_come_out_in_order(pipe: tuple[int, int]) -> None:
     assert os.read(reader, 65536) == b"".join(b"%d\n" % number for number in range(100))
 
 
+def test_while_it_is_held_there_is_no_thread(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    log = LogWriter(writer)
+    log.hold()
+    before = threading.active_count()
+    log.put(b"one\n")
+    assert threading.active_count() == before
+    log.release()
+    assert log.flush(5)
+    log.hold()
+    log.put(b"two\n")
+    assert log.flush(5), "what was held comes out at the end all the same"
+    assert os.read(reader, 65536) == b"one\ntwo\n"
+
+
 def test_nobody_waits_for_a_reader_and_what_was_dropped_is_counted(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     log, line = LogWriter(writer), b"x" * 999 + b"\n"

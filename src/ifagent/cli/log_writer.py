@@ -42,6 +42,17 @@ class LogWriter:
         self._writing = False
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._held = False
+
+    def hold(self) -> None:
+        """Begin no thread until :meth:`release`, or :meth:`flush`: rights are given up for each thread by itself."""
+        self._held = True
+
+    def release(self) -> None:
+        """Have written what has waited."""
+        with self._changed:
+            self._held = False
+            self._begin()
 
     def put(self, line: bytes) -> None:
         """Have a line, or several, written; never waits."""
@@ -52,15 +63,19 @@ class LogWriter:
             self._lines.append(line)
             self._waiting += len(line)
             self._changed.notify_all()
-            if self._thread is None:
-                # A daemon, since it may hang for good in what it writes to.
-                self._thread = threading.Thread(target=self._run, name="log writer", daemon=True)
-                self._thread.start()
+            self._begin()
 
     def flush(self, within: float) -> bool:
         """Wait until everything is written, ``within`` seconds at most; tell whether it is."""
+        self.release()
         with self._changed:
             return self._changed.wait_for(lambda: not (self._lines or self._writing), within)
+
+    def _begin(self) -> None:
+        if self._thread is None and self._lines and not self._held:
+            # A daemon, since it may hang for good in what it writes to.
+            self._thread = threading.Thread(target=self._run, name="log writer", daemon=True)
+            self._thread.start()
 
     def _run(self) -> None:
         wanted = True

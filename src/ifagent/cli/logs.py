@@ -53,6 +53,20 @@ def configure(*, level: str, format: str) -> None:  # noqa: A002 the option is c
     )
 
 
+def hold() -> None:
+    """Write nothing until :func:`release`, as that takes another thread."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, LineStream):
+            stream.writer.hold()
+
+
+def release() -> None:
+    """Write from now on, and what has waited."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, LineStream):
+            stream.writer.release()
+
+
 class Handler(logging.Handler):
     """Hands lines in an encoding to ``put``."""
 

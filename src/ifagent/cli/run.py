@@ -168,6 +168,7 @@ def command(
     with an etcd store, to etcd.
     """
     logs.configure(level=log_level, format=log_format)
+    logs.hold()
     settings = make_settings(
         label=label,
         netns_dir=netns_dir,
@@ -202,10 +203,16 @@ def command(
         http_public=http_public,
         state_dir=state_dir,
         socket_group=group,
-        ready_to_start=partial(reduce_to_needs, settings, port=port),
+        ready_to_start=partial(_give_up_rights, settings, port=port),
         end_within=END_TIME,
     )
     anyio.run(serve, backend="asyncio")
+
+
+def _give_up_rights(settings: Settings, *, port: int) -> None:
+    """Give up what is not needed while there is one thread, then let there be others."""
+    reduce_to_needs(settings, port=port)
+    logs.release()
 
 
 def _raise_file_limit() -> None:
