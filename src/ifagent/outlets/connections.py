@@ -115,7 +115,7 @@ class Client:
     def __init__(self, connection: socket.socket, who: Hashable) -> None:
         self.who = who
         self.socket = connection
-        self.scope = anyio.CancelScope()
+        self.scope: anyio.CancelScope = anyio.CancelScope()
         self.waits = True
         """Nothing was asked that is not answered, so it may be closed to make room."""
         self.resets = False
