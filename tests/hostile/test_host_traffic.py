@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
+
 import pytest
-from lab import Lab, addresses, ip, pair, until
+from lab import Lab, addresses, ip, pair, until, veth
 
 pytest_plugins = ["etcd_fixtures", "lab_fixtures"]
 pytestmark = [pytest.mark.kernel, pytest.mark.etcd, pytest.mark.timeout(120)]
+
+
+needs_tun = pytest.mark.skipif(not os.access("/dev/net/tun", os.R_OK | os.W_OK), reason="/dev/net/tun cannot be opened")
 
 
 @pytest.fixture
@@ -22,6 +28,10 @@ def connected(lab: Lab) -> Lab:
     ip("-n", gateway, "address", "add", "10.77.0.2/24", "dev", "up0")
     ip("route", "add", "default", "via", "10.77.0.2")
     ip("route", "add", "10.8.0.0/16", "via", "10.66.0.2")
+    ip("route", "add", "169.254.169.254", "via", "10.66.0.2")
+    ip("link", "add", "name", "ptp0", "type", "bridge")
+    ip("address", "add", "10.9.0.2", "peer", "10.9.0.1/32", "dev", "ptp0")
+    ip("link", "set", "dev", "ptp0", "up")
     ip("route", "add", "172.20.0.0/16", "nexthop", "via", "10.66.0.2", "nexthop", "via", "10.77.0.2")
     return lab
 
@@ -32,7 +42,10 @@ def routes_of_the_host() -> set[tuple[str, ...]]:
     return {tuple(word for word in line if word != "linkdown") for line in listed if "c" not in line}
 
 
-TAKING = ["10.77.0.9/25", "10.77.0.2/32", "0.0.0.1/1", "192.0.2.1/1", "9.9.9.9/32", "10.8.7.1/24", "172.20.3.1/30"]
+TAKING = [
+    *("10.77.0.9/25", "10.77.0.2/32", "1.0.0.1/1", "192.0.2.1/1", "9.9.9.9/32", "10.8.7.1/24", "172.20.3.1/30"),
+    *("169.254.169.254/32", "10.9.0.1/32"),
+]
 
 
 def test_no_address_takes_a_route_of_the_host(connected: Lab) -> None:
@@ -67,3 +80,44 @@ def test_the_operator_may_allow_it_and_what_was_first_stays(connected: Lab) -> N
     connected.put(*(end | ({"ip_addresses": ["10.77.0.99/28"]} if "namespace" not in end else {}) for end in ends))
     connected.until_state("a", "INVALID")
     until(lambda: addresses(connected.link("a")) == ["10.77.0.9/28"])
+
+
+def test_nor_does_one_that_its_link_has_already_elsewhere(connected: Lab) -> None:
+    space, before = connected.space("writer"), routes_of_the_host()
+    there, peer = connected.space("elsewhere"), veth("b", "a", space)
+    connected.start_agent()
+    for address in ("10.77.0.2/32", "9.9.9.9/32"):
+        connected.put(veth("a", "b", there, ip_addresses=[address]), peer)
+        connected.until_applied("a", "b")
+        connected.put(veth("a", "b", ip_addresses=[address]))
+        assert f"{address} would take " in connected.until_state("a", "INVALID")["reason"]
+        assert "a" in connected.links(there)
+    assert routes_of_the_host() == before
+
+
+@needs_tun
+def test_nor_does_one_of_a_tap_that_was_adopted_long_ago(connected: Lab) -> None:
+    ip("tuntap", "add", "dev", "vm-1", "mode", "tap")
+    value = {"name": "t", "type": 1, "enabled": True, "tap": {"temp_if_name": "vm-1"}}
+    connected.put(value)
+    connected.start_agent()
+    connected.until_applied("t")
+    connected.kill_agent()
+    connected.start_agent()
+    connected.put(value | {"ip_addresses": ["10.77.0.2/32"]})
+    assert "the gateway 10.77.0.2" in connected.until_state("t", "INVALID")["reason"]
+    assert " dev up0" in ip("route", "get", "10.77.0.2")
+
+
+def test_a_pattern_reaches_none_of_several_uplinks(connected: Lab) -> None:
+    ip("route", "replace", "default", "nexthop", "via", "10.77.0.2", "nexthop", "via", "10.66.0.2")
+    ip("route", "add", "default", "dev", "ptp0", "metric", "500")
+    names, before = ("up0", "vpn0", "ptp0"), routes_of_the_host()
+    connected.start_agent("--allow-existing", "*")
+    for name in names:
+        value = {"name": name, "type": "EXISTING", "enabled": True, "ip_addresses": ["10.200.0.1/24"]}
+        key = f"/vnf-agent/{connected.label}/config/linux/interfaces/v2/interface/{name}"
+        connected.etcd.ctl("put", key, json.dumps(value))
+    for name in names:
+        assert "keeps the host connected" in connected.until_state(name, "INVALID")["reason"]
+    assert routes_of_the_host() == before

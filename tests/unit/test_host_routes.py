@@ -21,6 +21,7 @@ HOST = HostRoutes(
     routes=(
         Route(ip_network("0.0.0.0/0"), (ip_address("10.77.0.2"),), (ETH0,)),
         Route(ip_network("10.8.0.0/16"), (), (VPN,)),
+        Route(ip_network("169.254.169.254/32"), (ip_address("10.8.0.1"),), (VPN,)),
         Route(ip_network("2001:db8:77::/48"), (), (VPN,)),
     ),
 ).with_addresses(
@@ -32,6 +33,8 @@ HOST = HostRoutes(
                 Address(ip_interface("10.77.0.1/24")),
                 Address(ip_interface("fe80::1/64"), made_by_kernel=True),
                 Address(ip_interface("203.0.113.7/32")),
+                Address(ip_interface("fd00:77::f4b2:a8ff:fee3:bd54/64"), made_by_kernel=True),
+                Address(ip_interface("10.9.0.2/32"), peer=ip_address("10.9.0.1")),
             ),
         ),
         Link(id=LinkId(OWN, 1), host_name=HostName("lo"), addresses=(Address(ip_interface("127.0.0.1/8")),)),
@@ -54,6 +57,9 @@ HOST = HostRoutes(
         ("10.0.0.1/8", "the gateway 10.77.0.2"),
         ("198.18.0.8/24", "the way to 198.18.0.9, which the agent needs"),
         ("2001:db8:77:1::1/64", "the route to 2001:db8:77::/48"),
+        ("fd00:77::1/120", "fd00:77::f4b2:a8ff:fee3:bd54/64 of eth0"),
+        ("10.9.0.1/32", "10.9.0.2/32 of eth0"),
+        ("169.254.169.254/32", "the route to 169.254.169.254/32"),
         ("10.1.0.1/24", ""),
         ("192.168.7.1/24", ""),
         ("fe80::2/64", ""),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from ifagent.core.interface import IPInterface
-from ifagent.core.link import Link, LinkId, NsId
+from ifagent.core.link import Address, Link, LinkId, NsId
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
@@ -71,10 +71,11 @@ class HostRoutes:
     def with_addresses(self, links: Iterable[Link]) -> HostRoutes:
         """Return this with what the addresses of links bring, which are not the agent's."""
         brought = [
-            Route(address.interface.network, links=(link.id,), address=f"{address.interface} of {link.host_name}")
+            Route(network, links=(link.id,), address=f"{address.interface} of {link.host_name}")
             for link in links
             for address in link.addresses
-            if not (address.made_by_kernel or address.interface.ip.is_loopback)
+            if not (address.interface.ip.is_loopback or (address.made_by_kernel and address.interface.ip.is_link_local))
+            for network in _networks_of(address)
         ]
         return replace(self, routes=(*self.routes, *brought))
 
@@ -89,7 +90,7 @@ def why_taken(address: IPInterface, own: LinkId | None, host: HostRoutes, place:
     ``own`` is the link that gets it, if it is there.
     """
     network = address.network
-    if network.is_link_local:  # it means something else on every link
+    if network.version == 6 and network.is_link_local:  # it means something else on every link
         return ""
     for route in host.routes_in(place):
         if (taken := _taken_from(route, network)) and set(route.links) != {own}:
@@ -98,6 +99,13 @@ def why_taken(address: IPInterface, own: LinkId | None, host: HostRoutes, place:
         if reached in network and not reached.is_loopback:
             return f"the way to {reached}, which the agent needs"
     return ""
+
+
+def _networks_of(address: Address) -> Iterator[IPNetwork]:
+    """Yield what an address is a way to: its network or, beyond a point-to-point link, that of the other end."""
+    yield address.interface.network
+    if address.peer is not None:
+        yield ip_network((address.peer, address.interface.network.prefixlen), strict=False)
 
 
 def _taken_from(route: Route, network: IPNetwork) -> str:

@@ -443,9 +443,9 @@ class Index:
         if relations.changes_links(name) and self._policy.asks_for_uplinks:
             return True
         links = [link for id in relations.links_of(name) if (link := self.observed().link(id)) is not None]
-        if tap := tap_name(interface):
-            return not links and relations.link_at(self.own, tap) is not None
-        has = {address.interface for link in links for address in link.addresses}
+        if (tap := tap_name(interface)) and not links and relations.link_at(self.own, tap) is not None:
+            return True
+        has = {address.interface for link in links if link.id.namespace == place for address in link.addresses}
         return place in self.host and not has.issuperset(interface.ip_addresses)
 
     # What is asked

@@ -75,7 +75,8 @@ class Screen:
             return None
         link = self._claims.of.get(interface.name)
         own = None if link is None else link.id
-        has = {address.interface for address in link.addresses} if link else set()
+        # What it has elsewhere it has yet to get here.
+        has = {address.interface for address in link.addresses} if link and link.id.namespace == place else set()
         for number, address in enumerate(interface.ip_addresses):
             if address in has or self._policy.allows_host_network(address):
                 continue

@@ -194,8 +194,10 @@ class LinuxKernel:
         lanes = [lane for namespace in namespaces if (lane := self._lanes.get(namespace)) is not None]
         with self._files.using():
             found, routes = await off_loop(lambda: (find_uplinks(hosts), read_routes(lanes)))
-        uplinks = frozenset(LinkId(self.own, ifindex) for ifindex in found)
-        return HostRoutes(uplinks, frozenset(hosts), routes)
+        uplinks = {LinkId(self.own, ifindex) for ifindex in found}
+        # The kernel answers with one of several next hops, and not with a default route that waits for the first to go.
+        uplinks.update(link for route in routes if not route.destination.prefixlen for link in route.links)
+        return HostRoutes(frozenset(uplinks), frozenset(hosts), routes)
 
     async def counters(self, namespaces: Collection[NsId]) -> dict[LinkId, LinkCounters]:
         """Read what links have counted, all in one thread: the kernel reads one namespace after the other anyway."""
