@@ -171,7 +171,7 @@ def test_a_thousand_namespaces_with_the_usual_limit_of_files(lab: Lab) -> None:
 def test_more_namespaces_than_the_process_may_open(lab: Lab) -> None:
     values = ring(lab, 100)
     lab.put(*values)
-    agent = lab.start_agent(under=["prlimit", "--nofile=120:120"])
+    agent = lab.start_agent(under=["prlimit", "--nofile=160:160"])
     names = [value["name"] for value in values]
     reasons = until(
         lambda: [s["reason"] for s in lab.states().values() if "open files" in s.get("reason", "")], what=lab.logs
