@@ -54,12 +54,17 @@ class Lab:
     # The agent
 
     def start_agent(
-        self, *options: str, label: str = "", ready: bool = True, under: Sequence[str] = ()
+        self,
+        *options: str,
+        label: str = "",
+        ready: bool = True,
+        under: Sequence[str] = (),
+        program: Sequence[str] = ("-m", "ifagent"),
     ) -> subprocess.Popen[bytes]:
         """Start an agent, by the command ``under`` if there is one, and wait until it says that it is ready."""
         log = self.folder / f"agent-{len(self._agents)}.log"
         command = [
-            *(*under, sys.executable, "-m", "ifagent", "run", "--label", label or self.label),
+            *(*under, sys.executable, *program, "run", "--label", label or self.label),
             *("--store", str(self.etcd.address), "--socket", str(self.folder / f"{len(self._agents)}.sock")),
             *("--log-format", "json", "--log-level", "debug", *options),
         ]

@@ -21,6 +21,13 @@ pytest_plugins = ["etcd_fixtures", "lab_fixtures"]
 pytestmark = [pytest.mark.kernel, pytest.mark.etcd, pytest.mark.timeout(180)]
 
 
+ON_ANOTHER_HOST = (
+    "-c",
+    "from ifagent import host_lock; host_lock.HostLock.take = lambda self: None; from ifagent.cli import main; main()",
+)
+"""The command ``ifagent`` as it is on another host, where nobody has bound the label's name."""
+
+
 def log_of(lab: Lab, number: int = 0) -> list[dict[str, Any]]:
     """Return what one agent of the lab has logged."""
     return [json.loads(line) for line in (lab.folder / f"agent-{number}.log").read_text().splitlines()]
@@ -144,7 +151,7 @@ def test_a_second_agent_waits_and_takes_over_from_one_that_was_killed(lab: Lab) 
     first = lab.start_agent()
     lab.put(*pair("a", "b", space, space))
     lab.until_applied("a", "b")
-    lab.start_agent(ready=False)
+    lab.start_agent(ready=False, program=ON_ANOTHER_HOST)
     until(lambda: count(lab, "another agent has the label, waiting for its end", 1), what=lab.logs)
     [said] = [line for line in log_of(lab, 1) if line["level"] == "warning"]
     assert said["holder"].startswith(f"process {first.pid} on ")
@@ -179,7 +186,7 @@ def test_an_agent_that_slept_through_its_lease_ends(lab: Lab) -> None:
     lab.until_applied("a", "b")
     first.send_signal(signal.SIGSTOP)
     try:
-        lab.start_agent(ready=False)
+        lab.start_agent(ready=False, program=ON_ANOTHER_HOST)
         until(lambda: count(lab, "ready", 1), within=30, what=lab.logs)
         lab.until_applied("a", "b")
     finally:
@@ -197,7 +204,7 @@ def test_an_agent_that_slept_through_its_lease_ends(lab: Lab) -> None:
 
 def test_a_waiting_agent_ends_when_it_is_told_to(lab: Lab) -> None:
     lab.start_agent()
-    second = lab.start_agent(ready=False)
+    second = lab.start_agent(ready=False, program=ON_ANOTHER_HOST)
     until(lambda: count(lab, "another agent has the label, waiting for its end", 1), what=lab.logs)
     second.send_signal(signal.SIGTERM)
     assert second.wait(10) == 0
