@@ -152,6 +152,8 @@ def _told(link: dict[str, Any]) -> dict[str, Any]:
     """Return what is the same whenever it is made anew."""
     kept = {key: link.get(key) for key in ("mtu", "address", "ifalias", "group", "operstate", "txqlen")}
     kind = link.get("linkinfo", {}).get("info_kind")
+    if kind == "tun":  # without carrier it is down or unknown, by which of two events the kernel looked at last
+        del kept["operstate"]
     return kept | {"kind": kind, "up": "UP" in link["flags"], "addresses": addresses(link)}
 
 
