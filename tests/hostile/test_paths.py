@@ -165,7 +165,7 @@ def helpers_running() -> list[int]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended meanwhile
-            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            parent = int((process / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
             if parent == os.getpid() and b"helper_process.py" in (process / "cmdline").read_bytes():
                 found.append(int(process.name))
     return found

@@ -420,7 +420,7 @@ async def test_nothing_stays_open_after_200_references() -> None:
 
 async def test_processes_of_another_pid_namespace() -> None:
     script = "sleep 600 & read line; exec unshare -n sleep 600"
-    with Spawned("unshare", "-pf", "--mount-proc", "sh", "-c", script) as outer:
+    with Spawned("unshare", "-pf", "--kill-child", "--mount-proc", "sh", "-c", script) as outer:
         proc = await proc_inside(outer.pid)
         async with running(ProcessWatcher(proc)) as watched:
             watched.want(1, 2, 77)
@@ -440,7 +440,7 @@ async def test_processes_of_another_pid_namespace() -> None:
 
 async def test_a_process_of_another_pid_namespace_may_have_any_name() -> None:
     script = r"printf '\377\376) Z' > /proc/$$/comm; sleep 600 & wait"
-    with Spawned("unshare", "-pf", "--mount-proc", "sh", "-c", script) as outer:
+    with Spawned("unshare", "-pf", "--kill-child", "--mount-proc", "sh", "-c", script) as outer:
         proc = await proc_inside(outer.pid)
         await until_true(lambda: (proc / "1" / "comm").read_bytes().startswith(b"\xff"))
         async with running(ProcessWatcher(proc)) as watched:
