@@ -127,7 +127,7 @@ async def test_the_loop_has_its_turns_while_many_ask_for_everything(tmp_path: Pa
                     worked = time.thread_time()
                     await anyio.sleep(0.001)
                     longest = max(longest, time.thread_time() - worked)
-    assert longest < 0.1, "all states were made at once"
+    assert longest < 0.18, "all states were made at once"
 
 
 async def test_long_states_are_made_a_few_at_a_time(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ HOST = HostRoutes(
         ("10.77.0.1/24", "the gateway 10.77.0.2"),
         ("203.0.113.1/28", "203.0.113.7/32 of eth0"),
         ("192.0.2.1/1", "a part of what the default route leads to"),
-        ("0.0.0.1/1", "the gateway 10.77.0.2"),
+        ("1.0.0.1/1", "the gateway 10.77.0.2"),
         ("8.8.8.8/32", "a part of what the default route leads to"),
         ("10.8.3.1/24", "the route to 10.8.0.0/16"),
         ("10.0.0.1/8", "the gateway 10.77.0.2"),
