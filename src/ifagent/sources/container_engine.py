@@ -51,7 +51,7 @@ MAX_EVENT: Final = 2**18
 MAX_CONTAINERS: Final = 20_000
 """Most containers of one engine."""
 
-MAX_LABEL: Final = 256
+MAX_LABEL: Final = 4096
 """Longest label of a microservice, in characters; a longer one is none."""
 
 LIMIT: Final = 60.0
