@@ -24,12 +24,16 @@ _UNBOUNDED = (
 """The command ``ifagent`` without a bound on log lines: they tell when each interface was applied."""
 
 
+_ORDINARY = "from ifagent.cli import main; main()"
+"""The command ``ifagent``."""
+
+
 class AgentProcess:
     """``ifagent run`` for one label, from the block's beginning to its end.
 
     ``born`` is when the process was made, ``started`` when the program was read and began, ``ready`` when its first
     round was done, in seconds of ``time.perf_counter``. ``applied`` and ``deleted`` are how often an interface was said
-    to be so.
+    to be so. With ``every_line`` false it runs as anybody runs it: of many lines with one cause most are left out.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class AgentProcess:
         folder: Path,
         under: Sequence[str] = (),
         options: Sequence[str] = (),
+        every_line: bool = True,
     ) -> None:
         self.born = 0.0
         self.started = 0.0
@@ -51,7 +56,17 @@ class AgentProcess:
         self._last = 0.0
         self._others: list[bytes] = []
         self._command = [
-            *(*under, sys.executable, "-c", _UNBOUNDED, "run", "--label", label, "--store", store),
+            *(
+                *under,
+                sys.executable,
+                "-c",
+                _UNBOUNDED if every_line else _ORDINARY,
+                "run",
+                "--label",
+                label,
+                "--store",
+                store,
+            ),
             *("--socket", str(folder / f"{label}.sock"), "--netns-dir", str(netns_dir), "--log-format", "json"),
             *options,
         ]

@@ -287,6 +287,11 @@ class Agent:
         if self._ended or not self._running:
             raise AgentEnded("the agent has ended" if self._ended else "the agent does not run yet")
 
+    def tidy(self) -> None:
+        """Forget at once what is kept until it is worth the work to forget it: the rest of what is no more."""
+        self._index.agenda.tidy(anyio.current_time())
+        self._feeds.tidy()
+
     # Watching
 
     def state(self, name: Name) -> InterfaceState | None:

@@ -60,10 +60,14 @@ class InvalidInterface(IfagentError):
     """
 
     def __init__(self, name: str, errors: Iterable[FieldError]) -> None:
-        """Keep the name and the field errors; the message joins them."""
+        """Keep the name and the field errors."""
         self.name = name
         self.errors: tuple[FieldError, ...] = tuple(errors)
-        super().__init__(f"interface {name!r}: " + "; ".join(map(str, self.errors)))
+        super().__init__(name, self.errors)
+
+    def __str__(self) -> str:
+        """Join the errors, only when somebody asks: there may be very many values with very many of them."""
+        return f"interface {self.name!r}: " + "; ".join(map(str, self.errors))
 
 
 class BrokenFile(IfagentError):

@@ -27,8 +27,7 @@ class Feeds:
     @property
     def readers(self) -> int:
         """How many subscriptions there are."""
-        hubs = [self._hub, *(counted.hub for counted in self._counted.values())]
-        return sum(hub.readers for hub in hubs) + (self._foreign.hub.readers if self._foreign else 0)
+        return sum(hub.readers for hub in self._hubs())
 
     def hub(self, *, foreign: bool = False, counters: float | None = None, keep: bool = False) -> StateHub:
         """Return where states are published, with ``foreign`` links and with ``counters`` read every so many seconds.
@@ -62,10 +61,17 @@ class Feeds:
     def close(self) -> None:
         """End every subscription after what is there already, and those to come after their snapshot."""
         self._closed = True
-        for hub in (self._hub, *(counted.hub for counted in self._counted.values())):
+        for hub in self._hubs():
             hub.close()
-        if self._foreign is not None:
-            self._foreign.hub.close()
+
+    def tidy(self) -> None:
+        """Drop at once what no reader has to hear any more."""
+        for hub in self._hubs():
+            hub.tidy()
+
+    def _hubs(self) -> list[StateHub]:
+        foreign = [] if self._foreign is None else [self._foreign.hub]
+        return [self._hub, *(counted.hub for counted in self._counted.values()), *foreign]
 
     def _with_foreign(self) -> StateHub:
         if self._foreign is None:

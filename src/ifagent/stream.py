@@ -111,7 +111,7 @@ class _Log:
         self._records.append(record)
         self._deletions += deleted
         if len(self._records) >= self._compact_at or self._deletions >= self._forget_at:
-            self._compact()
+            self.compact()
 
     def after(self, position: int) -> Iterator[_Record]:
         """Yield what was published after ``position`` and is still in force, oldest first."""
@@ -137,7 +137,7 @@ class _Log:
         finally:
             waiting.pop(future, None)
 
-    def _compact(self) -> None:
+    def compact(self) -> None:
         """Drop what is no longer in force, and deletions that nobody who knew the interface has still to hear."""
         if any(record.deleted for record in self._newest.values()):
             cursors = sorted({reader.cursor for reader in self.readers})
@@ -326,6 +326,11 @@ class StateHub:
     async def wait_changed(self) -> None:
         """Wait until something is published."""
         await self._everything.news()
+
+    def tidy(self) -> None:
+        """Drop at once what no reader has to hear any more."""
+        for log in (self._everything, *self._logs.values()):
+            log.compact()
 
     def close(self) -> None:
         """End every subscription after what is there already, and those to come after their snapshot."""

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from ifagent.etcd.address import EtcdAddress
 from ifagent.etcd.answers import Changes, Value
 from ifagent.etcd.backlog import AT_ONCE, MAX_BYTES, Backlog
+from ifagent.sources.etcd import MOST_TURNS, TURNS, EtcdSource
 
 
 def put(key: bytes, revision: int, data: bytes = b"") -> Changes:
@@ -56,3 +62,23 @@ def test_it_is_full_by_its_bytes_and_has_room_again() -> None:
     backlog.clear()
     assert not backlog.is_full
     assert not len(backlog)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("answers", [3, 1000])
+async def test_the_store_is_heard_before_more_is_read_but_not_without_end(answers: int) -> None:
+    source = EtcdSource(EtcdAddress.parse("etcd://127.0.0.1:1"), "label")
+    each = TURNS - 2
+
+    async def speak() -> None:
+        for _ in range(answers):
+            for _ in range(each):
+                await checkpoint()
+            source._heard += 1
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(speak)
+        with anyio.fail_after(10):
+            await source._hear_first()
+        assert source._heard == answers if answers * each < MOST_TURNS else 0 < source._heard <= MOST_TURNS
+        group.cancel_scope.cancel()

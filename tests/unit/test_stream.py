@@ -127,3 +127,18 @@ async def test_thousands_who_wait_are_woken_a_few_at_a_time() -> None:
         await anyio.lowlevel.checkpoint()
         assert 0 < len(got) <= 2 * WAKE_AT_ONCE
     assert len(got) == 1000
+
+
+async def test_tidied_up_it_keeps_no_deletion_that_nobody_has_to_hear() -> None:
+    hub = StateHub()
+    early = hub.subscribe()
+    hub.publish({f"j{number}": state(f"j{number}") for number in range(100)}, {})
+    assert len([await anext(early) for _ in range(100)]) == 100
+    for number in range(100):
+        hub.publish({}, {f"j{number}": state(f"j{number}")})
+    hub.tidy()
+    assert [(await anext(early)).event for _ in range(100)] == [Change.DELETED] * 100
+    assert len(hub._everything._newest) > 0
+    hub.tidy()
+    assert hub._everything._newest == {}
+    assert hub._everything._records == []

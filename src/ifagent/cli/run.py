@@ -17,6 +17,7 @@ from ifagent import capabilities
 from ifagent.agent import Agent
 from ifagent.cli import logs
 from ifagent.cli.etcd_options import etcd_access
+from ifagent.cli.memory import hand_back_memory
 from ifagent.cli.options import place_options
 from ifagent.cli.places import check_label, make_settings, socket_of
 from ifagent.cli.policy_options import policy_options
@@ -222,10 +223,13 @@ def _raise_file_limit() -> None:
 
 
 def _collect_garbage_rarely() -> None:
-    """Look for garbage after many new objects only: what an agent knows lives long, and every look goes through it."""
+    """Look for garbage after many new objects only: what an agent knows lives long, and every look goes through it.
+
+    A look at young objects holds up everything for some 30 ms at most.
+    """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 10, 20)
+    gc.set_threshold(10_000, 5, 80)
 
 
 async def serve_until_told(
@@ -276,6 +280,7 @@ async def _serve(
         if server is not None:
             await group.start(server.run)
         group.start_soon(keep_informed, agent.statistics)
+        group.start_soon(hand_back_memory, agent, *statuses)
         log.info("started", label=label, stores=" ".join(stores))
         for status in statuses:
             await group.start(status.run)

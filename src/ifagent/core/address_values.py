@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
 from socket import AF_INET, AF_INET6, inet_pton
@@ -47,11 +48,11 @@ def _parse_usual(text: str) -> IPInterface | None:
 
 def _parse_unusual(text: str) -> IPInterface:
     """Parse anything that stands for an address, without a prefix length or with a mask too."""
-    try:
-        # Not ip_interface(), which tries IPv4 first and so has an error made for every IPv6 address.
-        return _shared((IPv6Interface if ":" in text else IPv4Interface)(text))
-    except ValueError:
-        raise ValueError(f"{text!r} is not an address such as 192.168.22.1/24 or 2001:db8::1/64") from None
+    if "." in text or ":" in text:  # of what has neither, ipaddress takes long to find out that it is none
+        with suppress(ValueError):
+            # Not ip_interface(), which tries IPv4 first and so has an error made for every IPv6 address.
+            return _shared((IPv6Interface if ":" in text else IPv4Interface)(text))
+    raise ValueError(f"{text!r} is not an address such as 192.168.22.1/24 or 2001:db8::1/64")
 
 
 def _shared(value: IPInterface) -> IPInterface:

@@ -157,6 +157,10 @@ class Agenda:
                     self.again.pop(node, None)
         self._pace.tidy(now)
 
+    def tidy(self, now: float) -> None:
+        """Forget at once of what was planned what may be forgotten."""
+        self._pace.tidy(now, least=0)
+
     def next_time(self, now: float) -> float | None:
         """Return when something may be taken: ``now`` for at once, ``None`` if nothing waits for a time."""
         if self.again or self._new or self._turns:
@@ -180,8 +184,8 @@ class _Pace:
         self._due[node] = due + INTERVAL
         return now
 
-    def tidy(self, now: float) -> None:
-        """Forget what is as if it had never been planned."""
-        if len(self._due) >= self._tidy_at:
+    def tidy(self, now: float, *, least: int | None = None) -> None:
+        """Forget what is as if it had never been planned, once there is so much that it is worth the work."""
+        if len(self._due) >= (self._tidy_at if least is None else least):
             self._due = {node: due for node, due in self._due.items() if due > now}
             self._tidy_at = 2 * len(self._due) + _TIDY

@@ -16,7 +16,7 @@ from ifagent.etcd.answers import Changes
 AT_ONCE: Final = 1000
 """Most keys of one revision that are one change; of more, so many at a time."""
 
-MAX_BYTES: Final = 16 * 1024**2
+MAX_BYTES: Final = 32 * 1024**2
 """Bytes of values from which on there is too much to take in more."""
 
 

@@ -26,6 +26,12 @@ from ifagent.log import log
 SOME: Final = 50
 """Most values that are read in one turn of the loop."""
 
+TURNS: Final = 8
+"""Turns of the loop without news of the store after which the next are read: an answer takes several to be heard."""
+
+MOST_TURNS: Final = 64
+"""Most turns of the loop that the store is heard before the next values are read."""
+
 _NAMED: Final = 5
 """Most names in a sentence."""
 
@@ -128,9 +134,19 @@ class EtcdSource:
             self._read += len(some)
             if self._read > SOME:
                 self._read = len(some)
-                await checkpoint()
+                await self._hear_first()
             names |= self._families.change(some)
         return names
+
+    async def _hear_first(self) -> None:
+        """Let the store say what it has: what is urgent may be behind very much that is not."""
+        silent = 0
+        for _ in range(MOST_TURNS):
+            heard = self._heard
+            await checkpoint()
+            silent = silent + 1 if self._heard == heard else 0
+            if silent == TURNS:
+                break
 
     async def _compare(self, position: Position) -> None:
         """Tell what a listing has that is different from what was told."""

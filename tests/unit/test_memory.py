@@ -1,0 +1,101 @@
+"""Handing memory back once most of very many things are gone."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter, OrderedDict
+from weakref import WeakSet
+
+import pytest
+
+from ifagent.cli.memory import LARGE, Table, compact, nearly_empty
+from ifagent.core.agenda import Agenda
+from ifagent.core.events import Declaration, Declared
+from ifagent.core.index import Index
+from ifagent.core.interface import HostName, Interface, Name, Veth
+from ifagent.core.link import NsId
+from ifagent.core.ownership import Owner
+from ifagent.inbox import Inbox
+
+MANY = 20_000
+
+
+def _filled(kind: type[Table]) -> Table:
+    table = kind()
+    table.update(dict.fromkeys(range(MANY), 1))
+    return table
+
+
+def _emptied(table: Table) -> Table:
+    for key in list(table)[1:-1]:
+        table.pop(key) if isinstance(table, dict) else table.remove(key)
+    return table
+
+
+@pytest.mark.parametrize("kind", [dict, set, OrderedDict, Counter])
+def test_a_table_takes_as_much_as_its_entries_need_and_stays_the_same(kind: type[Table]) -> None:
+    table = _emptied(_filled(kind))
+    assert sys.getsizeof(table) > LARGE
+    before = table.copy()
+    compact(table)
+    assert sys.getsizeof(table) < 1024
+    assert table == before
+    assert list(table) == [0, MANY - 1]
+    assert type(table) is kind
+
+
+def test_only_what_is_large_and_nearly_empty_is_found() -> None:
+    inbox = Inbox()
+    full, small, empty = _filled(dict), {1: 1}, _emptied(_filled(set))
+    inbox.more = [full, small, {"deep": (empty,)}]  # type: ignore[attr-defined]
+    assert [id(table) for table in nearly_empty([inbox])] == [id(empty)]
+    compact(empty)
+    assert nearly_empty([inbox]) == []
+
+
+def test_parts_that_lead_to_each_other_are_looked_into_once() -> None:
+    one, other = Inbox(), Inbox()
+    one.other, other.others = WeakSet([other]), [one, one]  # type: ignore[attr-defined]
+    other.table = empty = _emptied(_filled(dict))  # type: ignore[attr-defined]
+    assert [id(table) for table in nearly_empty([one, other])] == [id(empty)]
+
+
+def test_what_others_have_is_not_looked_into() -> None:
+    class Foreign:
+        table = None
+
+    foreign = Foreign()
+    foreign.table = _emptied(_filled(dict))  # type: ignore[assignment]
+    inbox = Inbox()
+    inbox.more = foreign  # type: ignore[attr-defined]
+    assert nearly_empty([inbox]) == []
+
+
+def test_an_index_is_as_small_as_before_after_very_many_interfaces() -> None:
+    index = Index(NsId(1), ["store"], Owner("label"))
+    names = [Name(f"j{number}") for number in range(MANY)]
+    for name in names:
+        interface = Interface(name=name, kind=Veth(peer_if_name=Name(f"no-{name}")), host_if_name=HostName(name))
+        index.fold(Declared("store", name, Declaration(name=name, interface=interface, revision=1)))
+    index.take_changed()
+    assert nearly_empty([index]) == []
+    for name in names[1:]:
+        index.fold(Declared("store", name, None))
+    list(index.agenda.take(0.0))
+    found = nearly_empty([index])
+    assert len(found) >= 8
+    for table in found:
+        compact(table)
+    assert nearly_empty([index]) == []
+    assert list(index.declared) == names[:1]
+    assert list(index.relations.interfaces) == names[:1]
+
+
+def test_the_agenda_forgets_what_was_planned_long_ago() -> None:
+    agenda = Agenda()
+    for number in range(500):
+        agenda.touch(Name(f"j{number}"), "place")
+    assert len(list(agenda.take(0.0))) == 500
+    assert len(agenda._pace._due) == 500
+    agenda.tidy(1000.0)
+    assert agenda._pace._due == {}
