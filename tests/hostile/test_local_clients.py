@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import stat
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
@@ -20,7 +21,7 @@ from ifagent.client.local import fetch_states
 from ifagent.core.events import Declaration
 from ifagent.core.state import ConfigState, InterfaceState
 from ifagent.errors import InvalidSettings
-from ifagent.outlets import local
+from ifagent.outlets import local, unix_socket
 from ifagent.outlets.local import LocalSocket
 from ifagent.stream import StateHub, Subscription, Wanted
 
@@ -201,3 +202,21 @@ async def test_of_agents_that_start_together_one_gets_the_socket(tmp_path: Path)
             assert await fetch_states(path)
             group.cancel_scope.cancel()
         assert not path.exists()
+
+
+async def test_a_link_that_is_put_in_the_place_of_the_socket_changes_no_other_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret, path = tmp_path / "secret", tmp_path / "agent.sock"
+    secret.touch(mode=0o600)
+    bind = socket.socket.bind
+
+    def swapped(bound: socket.socket, address: str) -> None:
+        bind(bound, address)
+        path.unlink()
+        path.symlink_to(secret)
+
+    monkeypatch.setattr(socket.socket, "bind", swapped)
+    with pytest.raises(InvalidSettings, match="cannot make the socket"):
+        await unix_socket.listen(path, group=None)
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
@@ -84,14 +85,32 @@ def _bind(path: Path, group: int | None) -> tuple[socket.socket, os.stat_result]
     try:
         bound.bind(str(path))
         # Nobody can connect before it listens, so nobody finds it with another group or mode.
-        if group is not None:
-            os.chown(path, -1, group)
-        path.chmod(MODE)
+        status = _let_in(path, group)
         bound.listen(_BACKLOG)
-        return bound, path.stat()
     except OSError:
         bound.close()
         raise
+    return bound, status
+
+
+def _let_in(path: Path, group: int | None) -> os.stat_result:
+    """Give the file of a new socket its group and mode, and return what is known of it.
+
+    Whoever may write to the directory can put a link to something else in its place, so what is changed is what was
+    looked at. Raises ``OSError``, also where that is not a socket of our own.
+    """
+    fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISSOCK(status.st_mode) or status.st_uid != os.geteuid():
+            raise OSError(errno.EEXIST, "somebody else has put something in its place")
+        itself = Path(f"/proc/self/fd/{fd}")
+        if group is not None:
+            os.chown(itself, -1, group)
+        itself.chmod(MODE)
+        return os.fstat(fd)
+    finally:
+        os.close(fd)
 
 
 def _make_directory(directory: Path, group: int | None) -> None:
@@ -102,7 +121,11 @@ def _make_directory(directory: Path, group: int | None) -> None:
     except FileExistsError:
         return
     if group is not None:
-        os.chown(directory, -1, group)
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fchown(fd, -1, group)
+        finally:
+            os.close(fd)
 
 
 def _is_live(path: Path) -> bool:
