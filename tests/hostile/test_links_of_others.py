@@ -57,6 +57,23 @@ def test_a_tap_that_is_not_meant_for_adoption(lab: Lab) -> None:
     lab.until_applied("t")
 
 
+def test_a_vxlan_over_a_link_does_not_go_with_it(lab: Lab) -> None:
+    space = lab.space("s")
+    lab.put(*pair("a", "b", "", space))
+    lab.start_agent()
+    lab.until_applied("a", "b")
+    ip("link", "add", "name", "vx", "type", "vxlan", "id", "7", "dstport", "4789", "group", "239.1.1.1", "dev", "a")
+    before = lab.link("vx")["ifindex"]
+    lab.put(veth("a", "b", lab.space("t")))
+    assert "vx (vxlan" in lab.until_state("a", "FAILED")["reason"]
+    lab.delete("a")
+    lab.until_state("b", "PENDING")
+    assert "vx (vxlan" in lab.until_state("a", "FAILED")["reason"]
+    assert lab.link("vx")["ifindex"] == before
+    ip("link", "del", "dev", "vx")
+    until(lambda: "a" not in lab.links() and "a" not in lab.states(), what=lab.logs)
+
+
 def test_what_somebody_has_on_a_link_does_not_go_with_it(lab: Lab) -> None:
     space = lab.space("s")
     lab.put(*pair("a", "b", "", space, ip_addresses=[]))

@@ -26,7 +26,7 @@ _LOOPBACK_NET = 127
 LOOPBACK_ADDRESSES = frozenset({IPv4Interface("127.0.0.1/8"), IPv6Interface("::1/128")})
 """What the kernel gives the loopback link when it comes up."""
 
-GOES_WITH_ITS_LOWER = frozenset({"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec", "ipoib"})
+GOES_WITH_ITS_LOWER = frozenset({"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec", "ipoib", "vxlan"})
 """Kinds of links that the kernel deletes together with the link that they sit on."""
 
 LOOPBACK_IFINDEX = 1

@@ -40,6 +40,7 @@ from ifagent.kernel.rtnetlink import (
     IFLA_GROUP,
     IFLA_IFALIAS,
     IFLA_IFNAME,
+    IFLA_INFO_DATA,
     IFLA_INFO_KIND,
     IFLA_LINK,
     IFLA_LINK_NETNSID,
@@ -51,6 +52,7 @@ from ifagent.kernel.rtnetlink import (
     IFLA_OPERSTATE,
     IFLA_PROP_LIST,
     IFLA_STATS_LINK_64,
+    IFLA_VXLAN_LINK,
     IFLA_WIRELESS,
     IFSTATS,
     INFINITY_LIFE_TIME,
@@ -95,7 +97,7 @@ _LINK: Final = Reader(
         IFLA_WIRELESS,
     }
 )
-_INFO: Final = Reader({IFLA_INFO_KIND})
+_INFO: Final = Reader({IFLA_INFO_DATA, IFLA_INFO_KIND})
 _ANY: Final = Reader()
 
 MAX_ALTNAMES: Final = 32
@@ -217,7 +219,7 @@ def parse_link(data: bytes, message: Message) -> LinkMessage | None:
     name = _text(found.get(IFLA_IFNAME, b""))
     if not name:
         raise MalformedMessage(f"the link with ifindex {ifindex} has no name")
-    kind = _kind(found.get(IFLA_LINKINFO, b""))
+    kind, beneath = _info(found.get(IFLA_LINKINFO, b""))
     return LinkMessage(
         ifindex=ifindex,
         host_name=HostName(name),
@@ -230,7 +232,7 @@ def parse_link(data: bytes, message: Message) -> LinkMessage | None:
         group=_number(found.get(IFLA_GROUP)),
         alias=_text(found.get(IFLA_IFALIAS, b"")),
         master=_number(found.get(IFLA_MASTER)),
-        link_ifindex=_number(found.get(IFLA_LINK)) if kind else 0,
+        link_ifindex=_number(found.get(IFLA_LINK, beneath)) if kind else 0,
         link_nsid=_id(found[IFLA_LINK_NETNSID]) if kind and IFLA_LINK_NETNSID in found else None,
         min_mtu=_number(found.get(IFLA_MIN_MTU)),
         max_mtu=_number(found.get(IFLA_MAX_MTU)),
@@ -347,9 +349,14 @@ def parse_route(data: bytes, message: Message) -> int:
 
 
 @lru_cache(maxsize=256)
-def _kind(info: bytes) -> str:
-    """Return the kind of a link from its ``IFLA_LINKINFO``, of which most have the same."""
-    return _text(_INFO.read(info, 0, len(info)).get(IFLA_INFO_KIND, b""))
+def _info(info: bytes) -> tuple[str, bytes | None]:
+    """Return what ``IFLA_LINKINFO`` says, which most links have the same: the kind and, of a vxlan, the link below.
+
+    The kernel does not say the latter in ``IFLA_LINK``, though the vxlan goes with it.
+    """
+    found = _INFO.read(info, 0, len(info))
+    kind, data = _text(found.get(IFLA_INFO_KIND, b"")), found.get(IFLA_INFO_DATA, b"")
+    return kind, _ANY.read(data, 0, len(data)).get(IFLA_VXLAN_LINK) if kind == "vxlan" else None
 
 
 def _number(payload: bytes | None) -> int:
