@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 
 import pytest
 from lab import Lab, addresses, ip, pair, until, veth
@@ -16,7 +17,7 @@ needs_tun = pytest.mark.skipif(not os.access("/dev/net/tun", os.R_OK | os.W_OK),
 
 
 @pytest.fixture
-def connected(lab: Lab) -> Lab:
+def connected(lab: Lab) -> Iterator[Lab]:
     """Have a host with a gateway, a VPN and a default route."""
     gateway = lab.space("gateway")
     ip("netns", "add", gateway)
@@ -29,11 +30,16 @@ def connected(lab: Lab) -> Lab:
     ip("route", "add", "default", "via", "10.77.0.2")
     ip("route", "add", "10.8.0.0/16", "via", "10.66.0.2")
     ip("route", "add", "169.254.169.254", "via", "10.66.0.2")
+    ip("route", "add", "blackhole", "10.31.0.0/16")
+    ip("route", "add", "unreachable", "10.32.0.0/16", "table", "100")
     ip("link", "add", "name", "ptp0", "type", "bridge")
     ip("address", "add", "10.9.0.2", "peer", "10.9.0.1/32", "dev", "ptp0")
     ip("link", "set", "dev", "ptp0", "up")
     ip("route", "add", "172.20.0.0/16", "nexthop", "via", "10.66.0.2", "nexthop", "via", "10.77.0.2")
-    return lab
+    yield lab
+    ip("route", "flush", "table", "100")
+    ip("route", "flush", "type", "blackhole")
+    ip("link", "del", "dev", "ptp0")
 
 
 def routes_of_the_host() -> set[tuple[str, ...]]:
@@ -44,7 +50,7 @@ def routes_of_the_host() -> set[tuple[str, ...]]:
 
 TAKING = [
     *("10.77.0.9/25", "10.77.0.2/32", "1.0.0.1/1", "192.0.2.1/1", "9.9.9.9/32", "10.8.7.1/24", "172.20.3.1/30"),
-    *("169.254.169.254/32", "10.9.0.1/32"),
+    *("169.254.169.254/32", "10.9.0.1/32", "10.31.0.1/24", "10.32.0.1/24"),
 ]
 
 

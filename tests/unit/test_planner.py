@@ -462,6 +462,10 @@ def test_clearing_mtu_and_mac_of_a_tap_brings_its_creators_back() -> None:
     ("used", "why"),
     [
         ({"addresses": (Address(ip_interface("10.8.0.1/24")),)}, "it has the address 10.8.0.1/24"),
+        (
+            {"addresses": (Address(ip_interface("fd00:88::5/64"), made_by_kernel=True),)},
+            "it has the address fd00:88::5/64",
+        ),
         ({"master": 3}, "it is a port of another link"),
         ({}, "routes lead out of it"),
         (None, "mv (macvlan, ifindex 9) is on it"),

@@ -154,7 +154,11 @@ class Claims:
 
     def _use_of(self, link: Link) -> str:
         """Say what tells that a TAP is in use by the host, empty if nothing does."""
-        addresses = [str(address.interface) for address in link.addresses if not address.made_by_kernel]
+        addresses = [
+            str(address.interface)
+            for address in link.addresses
+            if not (address.made_by_kernel and address.interface.ip.is_link_local)
+        ]
         if addresses:
             return f"it has the address {addresses[0]}"
         if link.master:

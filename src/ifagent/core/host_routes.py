@@ -45,9 +45,9 @@ NOT_OF_THE_WORLD: tuple[IPNetwork, ...] = tuple(
 class Route:
     """One way of the host's in one of its namespaces.
 
-    Either a unicast route that somebody has made, with ``destination`` of prefix length 0 for the default one, or with
+    Either a route that somebody has made, with ``destination`` of prefix length 0 for the default one, or with
     ``address`` what an address of a link that is not the agent's brings by itself. ``links`` are those that it leads
-    out of.
+    out of, ``lo`` where it leads nowhere.
     """
 
     destination: IPNetwork

@@ -37,7 +37,7 @@ from ifagent.kernel.requests import (
     get_link_called,
     set_group,
 )
-from ifagent.kernel.routes import parse_routes
+from ifagent.kernel.routes import KINDS, parse_routes
 from ifagent.kernel.sockets import ListenSocket, RequestSocket
 from ifagent.kernel.syscalls import inside, open_thread_namespace
 
@@ -166,7 +166,11 @@ class Lane:
     def routes(self) -> tuple[Route, ...]:
         """Return the namespace's routes; nothing where they cannot be read."""
         with suppress(*UNREADABLE), self._any_socket() as socket:
-            return tuple(parse_routes(self.namespace, socket.dump(dump_routes(), most=MAX_ROUTES)))
+            return tuple(
+                route
+                for kind in KINDS
+                for route in parse_routes(self.namespace, socket.dump(dump_routes(kind), most=MAX_ROUTES))
+            )
         return ()
 
     def look(self, *, tells_maker: bool) -> Listing:

@@ -24,7 +24,7 @@ from ifagent.core.counters import LinkCounters
 from ifagent.core.events import LinksListed, NamespaceBehind, NamespaceSeen, NamespacesListed
 from ifagent.core.host_routes import HostRoutes, IPAddress
 from ifagent.core.interface import OWN_NAMESPACE
-from ifagent.core.link import LinkId, NsId
+from ifagent.core.link import LOOPBACK_IFINDEX, LinkId, NsId
 from ifagent.core.operations import (
     CreateNamespace,
     CreateVeth,
@@ -196,7 +196,13 @@ class LinuxKernel:
             found, routes = await off_loop(lambda: (find_uplinks(hosts), read_routes(lanes)))
         uplinks = {LinkId(self.own, ifindex) for ifindex in found}
         # The kernel answers with one of several next hops, and not with a default route that waits for the first to go.
-        uplinks.update(link for route in routes if not route.destination.prefixlen for link in route.links)
+        uplinks.update(
+            link
+            for route in routes
+            if not route.destination.prefixlen
+            for link in route.links
+            if link.ifindex != LOOPBACK_IFINDEX
+        )
         return HostRoutes(frozenset(uplinks), frozenset(hosts), routes)
 
     async def counters(self, namespaces: Collection[NsId]) -> dict[LinkId, LinkCounters]:

@@ -78,7 +78,6 @@ from ifagent.kernel.rtnetlink import (
     RTM_NEWADDR,
     RTM_NEWLINK,
     RTM_NEWNSID,
-    RTN_UNICAST,
     S32,
     U32,
     VETH_INFO_PEER,
@@ -238,9 +237,9 @@ def get_route(destination: IPv4Address | IPv6Address) -> bytes:
     return _request(RTM_GETROUTE, body + _attribute(RTA_DST, destination.packed))
 
 
-def dump_routes() -> bytes:
-    """Return a request for every unicast route of a namespace, IPv4 first."""
-    return _request(RTM_GETROUTE, ROUTE.pack(0, 0, 0, 0, 0, 0, 0, RTN_UNICAST, 0), flags=NLM_F_DUMP)
+def dump_routes(kind: int) -> bytes:
+    """Return a request for every route of a type (``RTN_*``) of a namespace, IPv4 first."""
+    return _request(RTM_GETROUTE, ROUTE.pack(0, 0, 0, 0, 0, 0, 0, kind, 0), flags=NLM_F_DUMP)
 
 
 def set_sequence(requests: bytearray, offset: int, sequence: int) -> None:

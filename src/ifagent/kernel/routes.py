@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 
 from ifagent.core.host_routes import IPAddress, Route
-from ifagent.core.link import LinkId, NsId
+from ifagent.core.link import LOOPBACK_IFINDEX, LinkId, NsId
 from ifagent.kernel.attributes import MalformedMessage, Reader
 from ifagent.kernel.messages import Message, parse_route
 from ifagent.kernel.requests import get_route
@@ -17,13 +17,15 @@ from ifagent.kernel.rtnetlink import (
     AF_INET6,
     NEXT_HOP,
     ROUTE,
-    RT_TABLE_LOCAL,
     RTA_DST,
     RTA_GATEWAY,
     RTA_MULTIPATH,
     RTA_OIF,
     RTA_VIA,
+    RTN_BLACKHOLE,
+    RTN_PROHIBIT,
     RTN_UNICAST,
+    RTN_UNREACHABLE,
     RTPROT_KERNEL,
     U32,
 )
@@ -36,6 +38,9 @@ _DISTANT: Final = (IPv4Address("192.0.2.1"), IPv6Address("2001:db8::1"))
 """Addresses of documentation (RFC 5737, RFC 3849), which only a default route leads to."""
 
 _WANTED: Final = Reader({RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_MULTIPATH, RTA_VIA})
+KINDS: Final = (RTN_UNICAST, RTN_BLACKHOLE, RTN_UNREACHABLE, RTN_PROHIBIT)
+"""Types of routes that say where traffic goes, or that it goes nowhere."""
+
 _SIZES: Final = {AF_INET: 4, AF_INET6: 16}
 
 
@@ -50,7 +55,7 @@ def find_uplinks(hosts: Iterable[IPAddress]) -> frozenset[int]:
 
 
 def parse_routes(namespace: NsId, messages: Iterable[tuple[bytes, Message]]) -> Iterator[Route]:
-    """Yield the unicast routes of a listing that somebody has made, at most :data:`MAX_ROUTES`.
+    """Yield the routes of a listing that somebody has made, those that lead nowhere too, at most :data:`MAX_ROUTES`.
 
     Raises :class:`MalformedMessage`.
     """
@@ -67,8 +72,8 @@ def parse_routes(namespace: NsId, messages: Iterable[tuple[bytes, Message]]) -> 
 def _parse(namespace: NsId, data: bytes, message: Message) -> Route | None:
     if message.end - message.start < ROUTE.size:
         raise MalformedMessage("a route without its header")
-    family, bits, _, _, table, protocol, _, kind, _ = ROUTE.unpack_from(data, message.start)
-    if kind != RTN_UNICAST or table == RT_TABLE_LOCAL or protocol == RTPROT_KERNEL or family not in _SIZES:
+    family, bits, _, _, _, protocol, _, kind, _ = ROUTE.unpack_from(data, message.start)
+    if kind not in KINDS or protocol == RTPROT_KERNEL or family not in _SIZES:
         return None
     found = _WANTED.read(data, message.start + ROUTE.size, message.end)
     size = _SIZES[family]
@@ -81,7 +86,8 @@ def _parse(namespace: NsId, data: bytes, message: Message) -> Route | None:
     return Route(
         ip_network((destination, bits), strict=False),
         tuple(gateway for _, hop in hops if (gateway := _gateway(hop)) is not None and not gateway.is_link_local),
-        tuple(LinkId(namespace, U32.unpack(link)[0]) for link, _ in hops if len(link) == U32.size),
+        tuple(LinkId(namespace, U32.unpack(link)[0]) for link, _ in hops if len(link) == U32.size)
+        or (LinkId(namespace, LOOPBACK_IFINDEX),),  # what leads nowhere does so by lo, as IPv6 says
     )
 
 
