@@ -87,7 +87,7 @@ class HostLock:
             )
             return
         pid, user = holder
-        if user in {0, os.geteuid()} or _may_be_an_agent(pid):
+        if user in {0, os.geteuid()} or _may_be_an_agent(pid, user):
             # The process id is 0 for a process of a pid namespace that cannot be seen from here.
             raise LabelTaken(
                 self._label, f"process {pid} on this host" if pid else "a process in another pid namespace"
@@ -111,12 +111,19 @@ def _holder(name: str) -> tuple[int, int] | None:
     return pid, user
 
 
-def _may_be_an_agent(pid: int) -> bool:
-    """Tell whether a process of another user has the rights that an agent needs, in our user namespace."""
+def _may_be_an_agent(pid: int, user: int) -> bool:
+    """Tell whether a process of another user has the rights that an agent needs, in our user namespace.
+
+    One that has bound the name and then executed a set-user-id program is not the user's any more.
+    """
     try:
         if Path(f"/proc/{pid}/ns/user").stat().st_ino != Path("/proc/self/ns/user").stat().st_ino:
             return False
-        permitted = re.search(r"^CapPrm:\s*([0-9a-f]+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+        status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return False
-    return bool(permitted and int(permitted[1], 16) >> _CAP_NET_ADMIN & 1)
+    users = re.search(r"^Uid:\s*(.*)$", status, re.MULTILINE)
+    permitted = re.search(r"^CapPrm:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    if users is None or permitted is None or set(map(int, users[1].split())) != {user}:
+        return False
+    return bool(int(permitted[1], 16) >> _CAP_NET_ADMIN & 1)

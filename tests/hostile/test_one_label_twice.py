@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from lab import ip, links_of, pair, until
@@ -156,3 +158,28 @@ time.sleep(60)
                 assert "cannot be locked on this host" in agent.log
         finally:
             squatter.kill()
+
+
+def test_nor_does_whoever_then_executes_a_set_user_id_program(tmp_path: Path) -> None:
+    with TemporaryDirectory() as open_to_all:
+        waits = Path(open_to_all, "waits")
+        shutil.copy(shutil.which("sleep") or "", waits)
+        waits.chmod(0o4755)
+        waits.parent.chmod(0o755)
+        program = f"""
+import os, socket
+bound = socket.socket(socket.AF_UNIX)
+bound.bind("\\0ifagent/{LABEL}")
+bound.listen(0)
+bound.set_inheritable(True)
+os.execv("{waits}", ["waits", "60"])
+"""
+        other = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps=-all"]
+        with subprocess.Popen([*other, "/usr/bin/env", "python3", "-c", program]) as squatter:
+            try:
+                until(lambda: Path(f"/proc/{squatter.pid}/comm").read_text() == "waits\n")
+                with running(agent := Run(tmp_path, 1, [])):
+                    agent.until_ready()
+                    assert f"process {squatter.pid} of user 65534 has bound its name" in agent.log
+            finally:
+                squatter.kill()
