@@ -17,18 +17,15 @@ How it works:
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from functools import partial
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar
 
 import anyio
 import grpc.aio
 from aetcd import rpc
-from anyio import to_thread
 
 from ifagent.errors import SourceLost
 from ifagent.etcd.answers import BrokenAnswer, Changes, Position, Value, read_changes
@@ -42,10 +39,6 @@ QUIET = 3.0
 
 MAX_IDLE: Final = 16
 """Most answers in a row that say nothing, since the last silence: whoever sends more sends them without end."""
-
-
-MANY: Final = 5000
-"""Events from which on an answer is read beside the event loop: 100,000 take some 100 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,20 +195,14 @@ class WatchStream:
     async def changes(self, *, within: float | None = None) -> list[Changes]:
         """Wait for the next complete revisions, one entry each, oldest first; for ``within`` seconds at most."""
         found: list[Changes] = []
-        deadline = math.inf if within is None else anyio.current_time() + within
-        while not found:
-            with anyio.CancelScope(deadline=deadline) as scope:
-                answer = await self._receive()
-            if scope.cancelled_caught:
-                break
-            found = await self._read(answer)
-            del answer  # it may be large, and the next one a long time away
+        with anyio.move_on_after(within):
+            while not found:
+                found = self._read(await self._receive())
         return found
 
-    async def _read(self, answer: Any) -> list[Changes]:
-        read = partial(read_changes, answer, self._start, self._end, after=self._revision)
+    def _read(self, answer: Any) -> list[Changes]:
         try:
-            found = await to_thread.run_sync(read) if len(answer.events) > MANY else read()
+            found = read_changes(answer, self._start, self._end, after=self._revision)
         except BrokenAnswer as error:
             raise self._cluster.broken(self._route.member, error) from error
         self._revision = found[-1].revision if found else self._revision
