@@ -23,6 +23,9 @@ from ifagent.errors import LabelTaken
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(60)]
 
 LABEL = "twice"
+needs_users = pytest.mark.skipif(
+    os.geteuid() != 0 or Path("/proc/self/uid_map").read_text().split()[2] == "1", reason="needs users"
+)
 
 
 class Run:
@@ -130,7 +133,7 @@ def test_an_embedded_agent_is_refused_too(tmp_path: Path) -> None:
             asyncio.run(embed())
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or Path("/proc/self/uid_map").read_text().split()[2] == "1", reason="needs users")
+@needs_users
 @pytest.mark.parametrize("full", [False, True])
 def test_somebody_without_rights_does_not_keep_an_agent_out(tmp_path: Path, *, full: bool) -> None:
     program = f"""
@@ -160,6 +163,7 @@ time.sleep(60)
             squatter.kill()
 
 
+@needs_users
 def test_nor_does_whoever_then_executes_a_set_user_id_program(tmp_path: Path) -> None:
     with TemporaryDirectory() as open_to_all:
         waits = Path(open_to_all, "waits")
