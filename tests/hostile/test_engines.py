@@ -22,7 +22,7 @@ from watched import Watched, until_true, watching
 
 from ifagent.core.interface import NamespaceType
 from ifagent.sources import container_engine, container_follower
-from ifagent.sources.container_engine import BadAnswer, read_ids
+from ifagent.sources.container_engine import MAX_LABEL, BadAnswer, read_ids
 from ifagent.sources.container_follower import Follower
 from ifagent.sources.containers import ContainerWatcher
 
@@ -302,11 +302,12 @@ async def test_more_containers_than_there_can_be_are_not_kept(
 
 
 async def test_a_long_label_is_none(engine: FakeEngine) -> None:
-    engine.containers |= {"a": described(label="x" * 1000), "b": described()}
+    longest = "x" * MAX_LABEL
+    engine.containers |= {"a": described(label=f"{longest}x"), "b": described()}
     async with following(engine.socket) as watched:
-        watched.want("web", "x" * 1000)
+        watched.want("web", longest)
         await until_own(watched)
-        await watched.until(lambda: watched.problem("x" * 1000))
+        await watched.until(lambda: watched.problem(longest))
 
 
 async def test_a_reference_that_is_wanted_again_at_once_is_never_said_to_be_nowhere(engine: FakeEngine) -> None:
