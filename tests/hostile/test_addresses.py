@@ -293,9 +293,9 @@ def test_a_duplicate_that_was_there_before_the_agent_is_tried_again(lab: Lab) ->
     lab.put(*pair("a", "b", left, right))
     lab.until_applied("a", "b")
     until(lambda: "tentative" not in ip("-n", right, "addr", "show", "dev", "b") and "fe80" in ip("-n", right, "addr"))
-    ip("-n", right, "addr", "add", "2001:db8::5/64", "dev", "b", "nodad")
-    agent.kill()
+    agent.kill()  # or it would take the next address off
     agent.wait(10)
+    ip("-n", right, "addr", "add", "2001:db8::5/64", "dev", "b", "nodad")
     ip("-n", left, "addr", "add", "2001:db8::5/64", "dev", "a")
     until(lambda: "dadfailed" in ip("-n", left, "addr", "show", "dev", "a"))
     ip("-n", right, "addr", "del", "2001:db8::5/64", "dev", "b")

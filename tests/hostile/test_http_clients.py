@@ -218,4 +218,4 @@ async def test_a_storm_of_scrapes_shares_what_is_made_and_the_loop_has_its_turns
             await anyio.sleep(0.001)
             longest = max(longest, time.thread_time() - worked)
     assert reporter.asked < scrapes
-    assert longest < 0.1, "one scrape held the loop for a second and more"
+    assert longest < 0.2, "one scrape held the loop for a second and more"

@@ -150,7 +150,7 @@ async def test_long_states_are_made_a_few_at_a_time(tmp_path: Path) -> None:
             worked = time.thread_time()
             await checkpoint()
             longest = max(longest, time.thread_time() - worked)
-    assert longest < 0.1, "some of them were made in one turn of the loop"
+    assert longest < 0.2, "some of them were made in one turn of the loop"
 
 
 async def test_a_listing_has_all_there_is_while_everything_changes(tmp_path: Path) -> None:
