@@ -64,6 +64,8 @@ class Remembered:
 
     def with_learnt(self, learnt: Learnt) -> Remembered:
         """Return this with what was learnt; the same object if that is nothing new."""
+        if not (learnt.adoptions or learnt.namespaces):  # as after most plannings, however much is remembered
+            return self
         adoptions = {**self.adoptions, **learnt.adoptions}
         known = {name: adoption for name, adoption in adoptions.items() if adoption is not None}
         namespaces = {**self.namespaces, **learnt.namespaces}

@@ -76,7 +76,6 @@ RTA_DST: Final = 1
 RTA_OIF: Final = 4
 RTA_GATEWAY: Final = 5
 RTA_MULTIPATH: Final = 9
-RTA_TABLE: Final = 15
 RTA_VIA: Final = 18
 RTPROT_KERNEL: Final = 2
 RTN_UNICAST: Final = 1
