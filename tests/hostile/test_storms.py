@@ -19,6 +19,7 @@ from kernel_rig import LinuxOutside, Rig
 from ifagent.core.events import LinksListed, NamespaceBehind
 from ifagent.core.link import Link
 from ifagent.core.operations import SetLink
+from ifagent.kernel.allowance import Allowance
 from ifagent.kernel.linux import LinuxKernel
 from ifagent.kernel.listeners import BUFFERS, LARGEST_BUFFER, SMALLEST_BUFFER, Listeners
 from ifagent.kernel.looks import IDLE, LONGEST_PAUSE, Pace
@@ -197,6 +198,19 @@ async def test_nothing_is_kept_of_what_nobody_reads(rig: Rig) -> None:
         time.sleep(0.02)  # nobody reads or lists meanwhile
         assert read_all(listening) == 0
     await assert_known(rig)
+
+
+def test_each_operation_of_a_round_is_allowed_for() -> None:
+    allowance = Allowance(burst=0.02, rate=0.1)
+    for _ in range(50):
+        allowance.grant(0.001, 10.0, most=0.1)
+    assert allowance.left(10.0) == pytest.approx(0.07)
+    for _ in range(1000):
+        allowance.grant(0.001, 10.0, most=0.1)
+    assert allowance.left(10.0) == pytest.approx(0.12)
+    assert allowance.left(1000.0) == pytest.approx(0.12), "it stays until it is spent"
+    allowance.spend(0.11, 1000.0)
+    assert allowance.left(1000.1) == pytest.approx(0.02)
 
 
 def test_the_more_namespaces_the_less_memory_each() -> None:

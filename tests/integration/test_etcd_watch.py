@@ -165,8 +165,8 @@ async def test_compaction_while_disconnected(etcd: EtcdServer, label: str) -> No
         revision = await client.put(prefix + b"d", b"new")
         await to_thread.run_sync(lambda: etcd.ctl("compact", str(revision)))
         await proxy.accept()
-        await until(lambda: len(seen.of(Snapshot)) == 2)
-        assert (len(seen.of(Lost)), len(seen.of(Back))) == (1, 1)
+        await until(lambda: isinstance(seen.events[-1], Back))
+        assert [len(seen.of(kind)) for kind in (Snapshot, Lost, Back)] == [2, 1, 1]
         expected = {b"b": b"new", b"c": b"old", b"d": b"new", b"x": b"settled"}
         assert seen.values == {prefix + key: value for key, value in expected.items()}
         await settled(seen, client, prefix + b"y")

@@ -24,9 +24,10 @@ class Allowance:
         """Take away what was spent."""
         self._left = self.left(now) - seconds
 
-    def grant(self, seconds: float, now: float) -> None:
-        """Add to it, for work that was asked for: it may be more than ``burst`` until it is spent."""
-        self._left = max(self.left(now), min(self._left + seconds, self._burst + seconds))
+    def grant(self, seconds: float, now: float, *, most: float) -> None:
+        """Add to it, for work that was asked for: it may be ``most`` seconds more than the burst until it is spent."""
+        left = self.left(now)
+        self._left = max(left, min(left + seconds, self._burst + most))
 
     def is_touched(self, now: float) -> bool:
         """Tell whether much of it was spent lately."""

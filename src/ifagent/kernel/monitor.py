@@ -45,6 +45,9 @@ SOME = 500
 EACH = 0.001
 """Seconds that a namespace may take more of the loop's time for each operation that the agent carries out there."""
 
+EXPECTED = 0.1
+"""Seconds that it may take more for all operations together whose notifications were not read yet."""
+
 
 class Monitor:
     """Listens from its making to :meth:`close`; used on the event loop, never waits."""
@@ -173,7 +176,7 @@ class Monitor:
     def expect(self, namespace: NsId) -> None:
         """Allow a namespace what is said because of one operation of the agent's."""
         if (listener := self._listeners.get(namespace)) is not None:
-            listener.allowance.grant(EACH, time.monotonic())
+            listener.allowance.grant(EACH, time.monotonic(), most=EXPECTED)
 
     def digest(self) -> None:
         """Gather what the kernel has said, and understand what had been gathered before: of that more rarely comes."""
