@@ -34,6 +34,10 @@ TEST_ENVIRONMENT = Path(".nox/test").resolve()
 """What the sessions with tests share: to make it for each takes as long as many of their tests."""
 
 
+ONCE_MORE = ("--reruns", "1")
+"""For tests of real processes that wait for each other: one that fails may do so once, and is listed as RERUN."""
+
+
 def install(session: nox.Session, *groups: str) -> None:
     """Install ifagent and dependency groups of pyproject.toml, unless an earlier run has."""
     with made_once(Path(session.virtualenv.location)) as missing:
@@ -63,9 +67,9 @@ def made_once(environment: Path) -> Iterator[bool]:
         stamp.write_text(wanted)
 
 
-def pytest(session: nox.Session, *folders: str, **env: str) -> None:
+def pytest(session: nox.Session, *arguments: str, **env: str) -> None:
     """Run tests."""
-    run_tests(session, "pytest", *(session.posargs or folders), **env)
+    run_tests(session, "pytest", *(session.posargs or arguments), **env)
 
 
 @nox.session
@@ -115,13 +119,13 @@ def conformance(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def integration(session: nox.Session) -> None:
     """Test the whole on the real kernel with a real etcd."""
-    pytest(session, "tests/integration", "tests/chaos")
+    pytest(session, *ONCE_MORE, "tests/integration", "tests/chaos")
 
 
 @nox.session(venv_backend="none")
 def hostile(session: nox.Session) -> None:
     """Attack a real agent from every side that docs/threat-model.md names."""
-    pytest(session, "tests/hostile")
+    pytest(session, *ONCE_MORE, "tests/hostile")
 
 
 @nox.session(venv_backend="none")
