@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from ipaddress import ip_address
 from typing import Final
@@ -13,13 +14,17 @@ import anyio.to_thread
 
 from ifagent.core.events import HostRoutesSeen
 from ifagent.core.host_routes import IPAddress
-from ifagent.core.link import NsId
+from ifagent.core.link import LinkId, NsId
 from ifagent.inbox import Inbox
 from ifagent.kernel.contract import Kernel
 from ifagent.log import log
 
 PATIENCE: Final = 2.0
 """Seconds that a look-up of names may take before the ways to addresses known by then have to do."""
+
+FIRST_PAUSE: Final = 0.5
+LONGEST_PAUSE: Final = 30.0
+"""Seconds after which routes that could not be listed are asked for again: at first, and at most."""
 
 LASTS: Final = 60.0
 """Seconds after which names are looked up again."""
@@ -28,15 +33,20 @@ LASTS: Final = 60.0
 class HostRoutesWatch:
     """Says :class:`HostRoutesSeen` whenever it is asked to.
 
-    ``hosts`` are names or addresses that have to stay reachable, ``namespaces`` returns the namespaces of the host.
-    Names are looked up at an interval, in a thread that nobody waits for longer than :data:`PATIENCE`.
+    ``hosts`` are names or addresses that have to stay reachable, ``host`` returns the namespaces of the host that are
+    listened to, and the links there that are the agent's. Names are looked up at an interval, in a thread that nobody
+    waits for longer than :data:`PATIENCE`. Routes that cannot be listed are asked for again, with growing pauses.
     """
 
     def __init__(
-        self, kernel: Kernel, inbox: Inbox, hosts: Sequence[str], namespaces: Callable[[], frozenset[NsId]]
+        self,
+        kernel: Kernel,
+        inbox: Inbox,
+        hosts: Sequence[str],
+        host: Callable[[], tuple[frozenset[NsId], AbstractSet[LinkId]]],
     ) -> None:
         self._kernel = kernel
-        self._namespaces = namespaces
+        self._host = host
         self._inbox = inbox
         self._hosts = hosts
         self._addresses: frozenset[IPAddress] = frozenset()
@@ -56,14 +66,20 @@ class HostRoutesWatch:
 
     async def run(self) -> None:
         """Look whenever asked, until cancelled."""
+        pause = 0.0
         while True:
-            await self._asked.wait()
+            with anyio.move_on_after(pause or None):
+                await self._asked.wait()
             self._asked = anyio.Event()
             self._busy = True
             await self._look_up()
-            routes = await self._kernel.host_routes(self._namespaces(), self._addresses)
-            self._inbox.put(HostRoutesSeen(routes))
+            namespaces, ours = self._host()
+            routes = await self._kernel.host_routes(namespaces, self._addresses, ours)
+            self._inbox.put(HostRoutesSeen(routes, namespaces))
             self._busy = False
+            for problem in sorted(set(routes.problems.values())):
+                log.warning("the routes of the host are not known", problem=problem)
+            pause = min(2 * pause or FIRST_PAUSE, LONGEST_PAUSE) if routes.problems else 0.0
 
     async def _look_up(self) -> None:
         now = anyio.current_time()

@@ -84,7 +84,7 @@ class Reconciler:
         self._inspected: frozenset[LinkId] = frozenset()
         self._budget = Budget()
         self._drift = Drift()
-        self._host_routes = HostRoutesWatch(kernel, inbox, hosts, lambda: index.host)
+        self._host_routes = HostRoutesWatch(kernel, inbox, hosts, index.attached_of_host)
         self._publishing = Publishing(hub, index, self.retry, self._drift, clock=clock)
         self._execution = Execution(
             kernel,

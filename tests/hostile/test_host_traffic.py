@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from lab import Lab, addresses, ip, pair, until, veth
@@ -32,6 +33,10 @@ def connected(lab: Lab) -> Iterator[Lab]:
     ip("route", "add", "169.254.169.254", "via", "10.66.0.2")
     ip("route", "add", "blackhole", "10.31.0.0/16")
     ip("route", "add", "unreachable", "10.32.0.0/16", "table", "100")
+    ip("route", "add", "local", "10.37.0.0/16", "dev", "lo")
+    ip("route", "add", "10.36.0.0/16", "dev", "up0", "proto", "kernel")
+    ip("-6", "address", "add", "fd55::123/128", "dev", "up0", "nodad")
+    ip("-6", "route", "add", "fd55::/64", "dev", "up0", "proto", "kernel")
     ip("link", "add", "name", "ptp0", "type", "bridge")
     ip("address", "add", "10.9.0.2", "peer", "10.9.0.1/32", "dev", "ptp0")
     ip("link", "set", "dev", "ptp0", "up")
@@ -39,6 +44,7 @@ def connected(lab: Lab) -> Iterator[Lab]:
     yield lab
     ip("route", "flush", "table", "100")
     ip("route", "flush", "type", "blackhole")
+    ip("route", "del", "local", "10.37.0.0/16", "dev", "lo")
     ip("link", "del", "dev", "ptp0")
 
 
@@ -51,7 +57,13 @@ def routes_of_the_host() -> set[tuple[str, ...]]:
 TAKING = [
     *("10.77.0.9/25", "10.77.0.2/32", "1.0.0.1/1", "192.0.2.1/1", "9.9.9.9/32", "10.8.7.1/24", "172.20.3.1/30"),
     *("169.254.169.254/32", "10.9.0.1/32", "10.31.0.1/24", "10.32.0.1/24"),
+    *("10.36.0.1/24", "10.37.0.1/24", "fd55::53/128"),  # routes of the kernel's own that no address covers, and AnyIP
 ]
+
+
+def put_existing(lab: Lab, name: str, **fields: object) -> None:
+    value = {"name": name, "type": "EXISTING", "enabled": True, **fields}
+    lab.etcd.ctl("put", f"/vnf-agent/{lab.label}/config/linux/interfaces/v2/interface/{name}", json.dumps(value))
 
 
 def test_no_address_takes_a_route_of_the_host(connected: Lab) -> None:
@@ -121,9 +133,38 @@ def test_a_pattern_reaches_none_of_several_uplinks(connected: Lab) -> None:
     names, before = ("up0", "vpn0", "ptp0"), routes_of_the_host()
     connected.start_agent("--allow-existing", "*")
     for name in names:
-        value = {"name": name, "type": "EXISTING", "enabled": True, "ip_addresses": ["10.200.0.1/24"]}
-        key = f"/vnf-agent/{connected.label}/config/linux/interfaces/v2/interface/{name}"
-        connected.etcd.ctl("put", key, json.dumps(value))
+        put_existing(connected, name, ip_addresses=["10.200.0.1/24"])
     for name in names:
         assert "keeps the host connected" in connected.until_state(name, "INVALID")["reason"]
     assert routes_of_the_host() == before
+
+
+def says_of(lab: Lab, name: str, reason: str) -> bool:
+    return reason in lab.state(name).get("reason", "")
+
+
+def test_nor_does_one_of_an_existing_link(connected: Lab) -> None:
+    ip("link", "add", "name", "free0", "type", "bridge")
+    try:
+        ip("link", "set", "dev", "free0", "up")
+        before = routes_of_the_host()
+        connected.start_agent("--allow-existing", "free0", "--allow-existing", "vpn0")
+        for name, address in (("free0", "10.77.0.2/32"), ("free0", "9.9.9.9/24"), ("vpn0", "10.77.0.2/32")):
+            put_existing(connected, name, ip_addresses=[address])
+            until(partial(says_of, connected, name, f"{address} would take "))
+        # Its own gateway, and what is behind that, is no less the host's.
+        for address in ("10.66.0.2/24", "10.8.7.1/24"):
+            put_existing(connected, "vpn0", ip_addresses=["10.66.0.1/24", address])
+            until(partial(says_of, connected, "vpn0", f"{address} would take "))
+        assert routes_of_the_host() == before
+        # What it leads to already it may have.
+        put_existing(connected, "vpn0", ip_addresses=["10.66.0.1/24", "10.66.0.9/24"])
+        connected.until_applied("vpn0")
+        put_existing(connected, "free0", ip_addresses=["10.201.0.1/24"])
+        connected.until_applied("free0")
+        # It stays a link of the host's, whoever gives it addresses.
+        connected.put(*pair("a", "b", "", connected.space("writer")))
+        connected.put(veth("a", "b", ip_addresses=["10.201.0.2/32"]))
+        assert "10.201.0.1/24 of free0" in connected.until_state("a", "INVALID")["reason"]
+    finally:
+        ip("link", "del", "dev", "free0")

@@ -17,6 +17,7 @@ from kernel_rig import LinuxOutside, Rig, address, linux_rig
 
 from ifagent.core.events import LinksListed
 from ifagent.core.interface import HostName, named
+from ifagent.core.link import NsId
 from ifagent.core.operations import AddAddress, DeleteAddress, SetLink
 from ifagent.errors import NamespaceUnavailable
 from ifagent.kernel.ifindexes import MAX_IFINDEX
@@ -226,6 +227,45 @@ async def test_whatever_is_wrong_with_a_socket_its_namespace_is_listed(
     ip(rig, "link set dev eth0 mtu 1444")
     await rig.until(lambda: rig.link("hostile", "eth0").mtu == 1444)
     assert {event.namespace for event in rig.events if isinstance(event, LinksListed)} == {rig.id("hostile")}
+    await assert_all_is_well(rig)
+
+
+async def test_routes_that_cannot_be_listed_are_a_problem_and_not_none(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **_more: object) -> None:
+        raise OSError(errno.EMFILE, "as the kernel says")
+
+    where, elsewhere = rig.id("hostile"), NsId(1)
+    ip(rig, "link set dev eth0 up", "route add 10.4.0.0/16 dev eth0", "route add 10.5.0.0/16 dev eth0 proto kernel")
+    ip(rig, "route add local 10.6.0.0/16 dev lo", "route add local default dev lo table 100")
+    found = await rig.kernel.host_routes({where}, (), ())
+    assert not found.problems
+    assert {str(route.destination) for route in found.routes} == {"10.4.0.0/16", "10.5.0.0/16", "10.6.0.0/16"}
+    found = await rig.kernel.host_routes({where}, (), {rig.link("hostile", "eth0").id})
+    assert {str(route.destination) for route in found.routes} == {"10.4.0.0/16", "10.6.0.0/16"}
+    found = await rig.kernel.host_routes({elsewhere}, (), ())
+    assert found.problems == {elsewhere: "its namespace is not listened to"}
+    with monkeypatch.context() as broken:
+        broken.setattr(RequestSocket, "pick", refuse)
+        found = await rig.kernel.host_routes({where}, (), ())
+        assert "its routes cannot be listed: too many open files" in found.problems[where]
+    with monkeypatch.context() as broken:
+        broken.setattr(RequestSocket, "ask", refuse)
+        assert not (await rig.kernel.host_routes({where}, (), ())).problems, "there is no way is no problem"
+        broken.setattr("ifagent.kernel.routes.RequestSocket", refuse)
+        found = await rig.kernel.host_routes({where}, (), ())
+        assert "its routes cannot be asked for: too many open files" in found.problems[rig.kernel.own]
+    await assert_all_is_well(rig)
+
+
+async def test_of_very_many_routes_some_are_looked_at(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ifagent.kernel.routes.MAX_ROUTES", 50)
+    monkeypatch.setattr("ifagent.kernel.sockets.MAX_LISTED", 60)
+    ip(rig, "link set dev eth0 up", *(f"route add 10.4.{number}.0/24 dev eth0" for number in range(100)))
+    found = await rig.kernel.host_routes({rig.id("hostile")}, (), ())
+    assert len(found.routes) == 50
+    assert not found.problems
     await assert_all_is_well(rig)
 
 

@@ -493,3 +493,17 @@ async def test_an_interface_of_a_process_that_is_changed_is_not_pending_in_betwe
                 told.append(event.state)
         assert {state.config_state for state in told} == {ConfigState.APPLIED}
         group.cancel_scope.cancel()
+
+
+async def test_routes_that_cannot_be_listed_are_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ifagent.host_routes.FIRST_PAUSE", 0.001)
+    kernel = SimulatedKernel()
+    kernel.outside.routes_problem = "its routes cannot be listed: no buffer space"
+    async with Agent.open(
+        kernel=kernel, sources=[Memory([replace(A, ip_addresses=(ip_interface("10.1.0.1/24"),)), B])]
+    ) as agent:
+        state = state_of(agent, "a")
+        assert state.config_state is ConfigState.PENDING
+        assert "no buffer space" in state.reason
+        kernel.outside.routes_problem = ""
+        await agent.wait_for("a", applied=True, timeout=5)

@@ -7,7 +7,7 @@ import pytest
 from world import NS, OWN, OWNER, observed, operations, pair, veth
 
 from ifagent.core.host_routes import HostRoutes, Route, why_taken
-from ifagent.core.interface import HostName, named
+from ifagent.core.interface import AutoTap, Existing, HostName, Interface, named
 from ifagent.core.link import Address, Link, LinkId
 from ifagent.core.planner import plan
 from ifagent.core.policy import Policy
@@ -16,6 +16,7 @@ from ifagent.core.views import Desired, Observed
 
 ETH0 = LinkId(OWN, 2)
 VPN = LinkId(OWN, 3)
+OURS = LinkId(OWN, 4)
 HOST = HostRoutes(
     hosts=frozenset({ip_address("198.18.0.9"), ip_address("127.0.0.1")}),
     routes=(
@@ -23,8 +24,11 @@ HOST = HostRoutes(
         Route(ip_network("10.8.0.0/16"), (), (VPN,)),
         Route(ip_network("169.254.169.254/32"), (ip_address("10.8.0.1"),), (VPN,)),
         Route(ip_network("2001:db8:77::/48"), (), (VPN,)),
+        Route(ip_network("10.77.0.0/24"), (), (ETH0,), made_by_kernel=True),
+        Route(ip_network("fd55::/64"), (), (ETH0,), made_by_kernel=True),
+        Route(ip_network("10.20.0.0/16"), (), (OURS,), made_by_kernel=True),
     ),
-).with_addresses(
+).with_links(
     [
         Link(
             id=ETH0,
@@ -38,7 +42,8 @@ HOST = HostRoutes(
             ),
         ),
         Link(id=LinkId(OWN, 1), host_name=HostName("lo"), addresses=(Address(ip_interface("127.0.0.1/8")),)),
-    ]
+    ],
+    ours={OURS},
 )
 
 
@@ -60,6 +65,8 @@ HOST = HostRoutes(
         ("fd00:77::1/120", "fd00:77::f4b2:a8ff:fee3:bd54/64 of eth0"),
         ("10.9.0.1/32", "10.9.0.2/32 of eth0"),
         ("169.254.169.254/32", "the route to 169.254.169.254/32"),
+        ("fd55::53/128", "the route to fd55::/64"),
+        ("10.20.0.1/24", ""),
         ("10.1.0.1/24", ""),
         ("192.168.7.1/24", ""),
         ("fe80::2/64", ""),
@@ -74,6 +81,28 @@ def test_what_an_address_takes_from_the_host(address: str, taken: str) -> None:
 def test_what_is_its_own_it_does_not_take() -> None:
     assert not why_taken(ip_interface("10.8.3.1/24"), VPN, HOST, OWN)
     assert not why_taken(ip_interface("10.77.0.9/25"), None, HostRoutes(routes=HOST.routes), NS[named("ns1")])
+    for address in ("10.77.0.200/25", "203.0.113.7/32"):
+        assert not why_taken(ip_interface(address), ETH0, HOST, OWN)
+
+
+@pytest.mark.parametrize(
+    ("address", "taken"),
+    [
+        ("10.77.0.2/24", "the gateway 10.77.0.2"),
+        ("8.8.8.8/32", "a part of what the default route leads to"),
+        ("10.30.0.1/24", "the route to 10.30.0.0/16"),
+    ],
+)
+def test_a_link_may_not_take_what_is_behind_its_gateway(address: str, taken: str) -> None:
+    behind = Route(ip_network("10.30.0.0/16"), (ip_address("10.77.0.2"),), (ETH0,))
+    world = replace(HOST, routes=(*HOST.routes, behind))
+    assert why_taken(ip_interface(address), ETH0, world, OWN) == taken
+
+
+def test_a_host_that_the_agent_needs_on_a_network_that_its_link_leads_to_already() -> None:
+    world = replace(HOST, hosts=frozenset({ip_address("10.77.0.50")}))
+    assert not why_taken(ip_interface("10.77.0.9/24"), ETH0, world, OWN)
+    assert why_taken(ip_interface("10.77.0.50/24"), ETH0, world, OWN) == "the way to 10.77.0.50, which the agent needs"
 
 
 def host_world(*links: Link) -> Observed:
@@ -116,3 +145,58 @@ def test_the_settings_may_allow_it(allowed: str, made: bool) -> None:
 def test_elsewhere_it_does_not_matter() -> None:
     ends = veth("a", "b", "ns2", ip_addresses=("10.77.0.9/25",)), veth("b", "a", "ns1")
     assert "CreateVeth" in operations(plan(Desired({end.name: end for end in ends}), host_world(), OWNER))
+
+
+TAKEN = ip_interface("10.77.0.2/32")
+EXISTING = Interface(name="e", kind=Existing(), host_if_name="free0", enabled=True, ip_addresses=(TAKEN,))
+FREE = Link(id=LinkId(OWN, 9), host_name=HostName("free0"), kind="dummy", up=True)
+
+
+def test_an_existing_link_takes_nothing_either() -> None:
+    allowed = Policy(existing=("free0",))
+    result = plan(Desired({"e": EXISTING}), host_world(FREE), OWNER, allowed)
+    assert not result.steps
+    obstacle = result.verdicts["e"].obstacle
+    assert obstacle is not None
+    assert (obstacle.config_state, obstacle.field) == (ConfigState.INVALID, "ip_addresses[0]")
+    given_by_others = replace(EXISTING, link_only=True)
+    waiting = plan(Desired({"e": given_by_others}), host_world(FREE), OWNER, allowed).verdicts["e"].obstacle
+    assert waiting is not None
+    assert waiting.config_state is ConfigState.PENDING
+
+
+def unknown(*links: Link) -> Observed:
+    return replace(host_world(*links), host_routes=HostRoutes(problems={OWN: "its routes cannot be listed: no"}))
+
+
+def test_nothing_is_given_while_the_routes_are_not_known() -> None:
+    one, other = veth("a", "b", ip_addresses=("10.1.0.1/24",)), veth("b", "a", "ns1")
+    reason = "what 10.1.0.1/24 would take from the host is not known: its routes cannot be listed: no"
+    there = pair(replace(one, ip_addresses=()), other, first=8)
+    for links in ((), there):
+        result = plan(Desired({"a": one, "b": other}), unknown(*links), OWNER)
+        assert not result.steps
+        obstacle = result.verdicts["a"].obstacle
+        assert obstacle is not None
+        assert (obstacle.config_state, obstacle.reason) == (ConfigState.PENDING, reason)
+    assert "CreateVeth" in operations(
+        plan(Desired({"a": one, "b": other}), unknown(), OWNER, Policy(host_networks=(ip_network("10.1.0.0/16"),)))
+    )
+    assert "CreateVeth" in operations(plan(Desired({"a": replace(one, ip_addresses=()), "b": other}), unknown(), OWNER))
+
+
+def test_nothing_of_the_hosts_is_taken_over_while_the_routes_are_not_known() -> None:
+    tap = Interface(name="t", kind=AutoTap(), host_if_name="vpn0", enabled=True)
+    link = Link(id=LinkId(OWN, 9), host_name=HostName("vpn0"), kind="tun", mac="06:00:00:00:00:01", up=True)
+    result = plan(Desired({"t": tap}), unknown(link), OWNER)
+    assert not result.steps
+    obstacle = result.verdicts["t"].obstacle
+    assert obstacle is not None
+    assert "whether it is in use is not known: its routes cannot be listed: no" in obstacle.reason
+    assert plan(Desired({"t": tap}), unknown(link), OWNER, Policy(taps=("vpn0",))).steps
+    link_change = replace(EXISTING, ip_addresses=())
+    result = plan(Desired({"e": link_change}), unknown(FREE), OWNER, Policy(existing=("*",)))
+    assert not result.steps
+    obstacle = result.verdicts["e"].obstacle
+    assert obstacle is not None
+    assert "whether free0 keeps the host connected is not known" in obstacle.reason

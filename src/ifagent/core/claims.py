@@ -145,11 +145,13 @@ class Claims:
         """Say why a link is none that an AUTO_TAP takes; the sentence begins with the link. ``None``: it may."""
         if not self.owner.may_adopt(link):
             return "it is not a TAP that can be adopted"
-        in_use = self._use_of(link)
-        if self.policy.allows_tap(link.host_name, in_use=bool(in_use)):
+        in_use, problem = self._use_of(link), self.observed.host_routes.problems.get(link.id.namespace)
+        if self.policy.allows_tap(link.host_name, in_use=bool(in_use or problem)):
             return None
         if in_use:
             return f"it is in use, {in_use}; the agent's operator can allow it, with --allow-tap {link.host_name}"
+        if problem and self.policy.allows_tap(link.host_name, in_use=False):
+            return f"whether it is in use is not known: {problem}"
         return f"the settings do not allow to adopt it; the agent's operator can, with --allow-tap {link.host_name}"
 
     def _use_of(self, link: Link) -> str:

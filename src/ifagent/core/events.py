@@ -190,9 +190,10 @@ class NamespaceUnreachable:
 
 @dataclass(frozen=True, slots=True)
 class HostRoutesSeen:
-    """By which routes the host is connected."""
+    """By which routes the host is connected, as far as ``namespaces`` of the host tell."""
 
     routes: HostRoutes
+    namespaces: frozenset[NsId]
 
     @property
     def key(self) -> Hashable:

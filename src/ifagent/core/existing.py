@@ -51,7 +51,11 @@ def existing_obstacle(claims: Claims, policy: Policy, interface: Interface) -> O
     observed = claims.observed
     if changes_link(interface) and link.id.namespace in observed.host:
         uplink = link.id in observed.host_routes.uplinks
-        if not policy.allows_existing(link.host_name, uplink=uplink):
+        problem = observed.host_routes.problems.get(observed.own)
+        if not policy.allows_existing(link.host_name, uplink=uplink or bool(problem)):
+            if problem and policy.allows_existing(link.host_name, uplink=uplink):
+                reason = f"whether {link.host_name} keeps the host connected is not known: {problem}"
+                return Obstacle(ConfigState.PENDING, reason, ("the host's routes",))
             connects = ", which keeps the host connected" if uplink else ""
             reason = (
                 f"{link.host_name} is a link of the host{connects}, and the settings do not allow to change it; "

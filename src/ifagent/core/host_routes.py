@@ -7,8 +7,8 @@ world. So whoever may write values would get that traffic, unless such addresses
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from ifagent.core.interface import IPInterface
@@ -45,15 +45,17 @@ NOT_OF_THE_WORLD: tuple[IPNetwork, ...] = tuple(
 class Route:
     """One way of the host's in one of its namespaces.
 
-    Either a route that somebody has made, with ``destination`` of prefix length 0 for the default one, or with
-    ``address`` what an address of a link that is not the agent's brings by itself. ``links`` are those that it leads
-    out of, ``lo`` where it leads nowhere.
+    Either a route of the kernel's, with ``destination`` of prefix length 0 for the default one, or with ``address``
+    what an address of a link that is not the agent's brings by itself. ``links`` are those that it leads out of, ``lo``
+    where it leads nowhere or to the host itself. ``made_by_kernel`` says that nobody has asked for it: it comes with an
+    address or from a router.
     """
 
     destination: IPNetwork
     gateways: tuple[IPAddress, ...] = ()
     links: tuple[LinkId, ...] = ()
     address: str = ""
+    made_by_kernel: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +63,20 @@ class HostRoutes:
     """What is known of the ways of the host.
 
     ``uplinks`` are the links that the ways to distant addresses and to ``hosts`` lead out of: ``hosts`` are addresses
-    that the agent has to reach, such as the store's. ``routes`` are those of the host's namespaces.
+    that the agent has to reach, such as the store's. ``routes`` are those of the host's namespaces. ``problems`` says
+    of which of these namespaces that is not known, and why.
     """
 
     uplinks: frozenset[LinkId] = frozenset()
     hosts: frozenset[IPAddress] = frozenset()
     routes: tuple[Route, ...] = ()
+    problems: Mapping[NsId, str] = field(default_factory=dict)
 
-    def with_addresses(self, links: Iterable[Link]) -> HostRoutes:
-        """Return this with what the addresses of links bring, which are not the agent's."""
+    def with_links(self, links: Iterable[Link], *, ours: Collection[LinkId] = ()) -> HostRoutes:
+        """Return this with what the addresses of links bring that are not the agent's.
+
+        What the kernel has made for ``ours``, those of the agent's making, is left out.
+        """
         brought = [
             Route(network, links=(link.id,), address=f"{address.interface} of {link.host_name}")
             for link in links
@@ -77,7 +84,16 @@ class HostRoutes:
             if not (address.interface.ip.is_loopback or (address.made_by_kernel and address.interface.ip.is_link_local))
             for network in _networks_of(address)
         ]
-        return replace(self, routes=(*self.routes, *brought))
+        covered = {(route.destination, *route.links) for route in brought}
+        routes = [
+            route
+            for route in self.routes
+            if not (
+                route.made_by_kernel
+                and ((route.destination, *route.links) in covered or all(link in ours for link in route.links))
+            )
+        ]
+        return replace(self, routes=(*routes, *brought))
 
     def routes_in(self, namespace: NsId) -> Iterator[Route]:
         """Yield the routes of one namespace."""
@@ -87,16 +103,20 @@ class HostRoutes:
 def why_taken(address: IPInterface, own: LinkId | None, host: HostRoutes, place: NsId) -> str:
     """Say what of the host's an address would take if it were given to a link at ``place``; empty if nothing.
 
-    ``own`` is the link that gets it, if it is there.
+    ``own`` is the link that gets it, if it is there. What that leads to directly already stays with it, but for the
+    address itself.
     """
     network = address.network
     if network.version == 6 and network.is_link_local:  # it means something else on every link
         return ""
-    for route in host.routes_in(place):
-        if (taken := _taken_from(route, network)) and set(route.links) != {own}:
+    routes = tuple(host.routes_in(place))
+    covering = [route.destination for route in routes if _leads_directly(route, own) and route.destination.prefixlen]
+    reach = max((known.prefixlen for known in covering if _is_within(network, known)), default=0)
+    for route in routes:
+        if taken := _taken_from(route, address, own, reach):
             return taken
     for reached in sorted(host.hosts, key=str):
-        if reached in network and not reached.is_loopback:
+        if (reached == address.ip or (reached in network and not reach)) and not reached.is_loopback:
             return f"the way to {reached}, which the agent needs"
     return ""
 
@@ -108,20 +128,30 @@ def _networks_of(address: Address) -> Iterator[IPNetwork]:
         yield ip_network((address.peer, address.interface.network.prefixlen), strict=False)
 
 
-def _taken_from(route: Route, network: IPNetwork) -> str:
-    gateway = next((gateway for gateway in route.gateways if gateway in network), None)
+def _taken_from(route: Route, address: IPInterface, own: LinkId | None, reach: int) -> str:
+    """Say what of one route is taken; ``reach`` is the prefix length of what ``own`` leads to directly already."""
+    network, destination = address.network, route.destination
+    spared = reach or set(route.links) == {own}
+    gateway = next((g for g in route.gateways if g == address.ip or (g in network and not spared)), None)
     if gateway is not None:
         return f"the gateway {gateway}"
-    if not route.destination.prefixlen:
-        elsewhere = route.destination.version != network.version or _is_nobodys(network)
-        return "" if elsewhere else "a part of what the default route leads to"
-    if route.destination.version != network.version or not network.overlaps(route.destination):
+    if not destination.prefixlen:
+        untouched = destination.version != network.version or reach or _is_nobodys(network)
+        return "" if untouched else "a part of what the default route leads to"
+    if destination.version != network.version or not network.overlaps(destination):
         return ""
-    return route.address or f"the route to {route.destination}"
+    if _leads_directly(route, own) or destination.prefixlen < reach:
+        return ""
+    return route.address or f"the route to {destination}"
+
+
+def _leads_directly(route: Route, own: LinkId | None) -> bool:
+    return set(route.links) == {own} and not route.gateways
+
+
+def _is_within(network: IPNetwork, other: IPNetwork) -> bool:
+    return network.version == other.version and network.subnet_of(other)  # type: ignore[arg-type]  # the same version
 
 
 def _is_nobodys(network: IPNetwork) -> bool:
-    return any(
-        network.version == known.version and network.subnet_of(known)  # type: ignore[arg-type]  # the same version
-        for known in NOT_OF_THE_WORLD
-    )
+    return any(_is_within(network, known) for known in NOT_OF_THE_WORLD)

@@ -6,6 +6,7 @@ Only the agent's loop writes here, by folding events. What an event has changed 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import assert_never
 
 from ifagent.core.admission import Admission
@@ -81,7 +82,7 @@ class Index:
         self._looked_at: set[NsId] = set()
         self._lingering: dict[NsId, str] = {}
         self._host_routes = HostRoutes()
-        self._knows_host_routes = False
+        self._routes_known_of: frozenset[NsId] = frozenset()
         self._under_way: dict[Node | NamespaceRef, Hashable] = {}
         self.remembered: Remembered = Remembered()
         self._known: set[LinkId] = set()
@@ -121,7 +122,7 @@ class Index:
             case NamespaceUnreachable():
                 self._give_up_on(event.namespace, event.problem)
             case HostRoutesSeen():
-                self._see_host_routes(event.routes)
+                self._see_host_routes(event.routes, event.namespaces)
             case _:
                 assert_never(event)
 
@@ -314,12 +315,18 @@ class Index:
             self.unreachable[namespace] = problem
             self._touch_namespace(namespace)
 
-    def _see_host_routes(self, routes: HostRoutes) -> None:
-        if routes.uplinks != self._host_routes.uplinks:
+    def _see_host_routes(self, routes: HostRoutes, namespaces: frozenset[NsId]) -> None:
+        before = self._host_routes
+        if routes.uplinks != before.uplinks or routes.problems.get(self.own) != before.problems.get(self.own):
             self._touch(*self.relations.changing_links())
-        theirs = (link for id in self.host for link in self._links.get(id, {}).values())
-        self._host_routes = routes.with_addresses(link for link in theirs if not self.relations.is_ours(link))
-        self._knows_host_routes = True
+        for namespace in self.host:
+            if routes.problems.get(namespace) != before.problems.get(namespace):
+                self._touch_namespace(namespace)
+                self._touch(*self.relations.adopting_from(namespace))
+        ours = self.relations.made_in(self.host)
+        links = (link for id in self.host for link in self._links.get(id, {}).values())
+        self._host_routes = routes.with_links((link for link in links if link.id not in ours), ours=ours)
+        self._routes_known_of = namespaces
         self.agenda.release(HOST_ROUTES)
 
     # What a round notes
@@ -418,7 +425,7 @@ class Index:
                 break
         agenda.planned((n for n in islands.nodes() if not held or self._place_of(n) not in held), now)
         self._current.clear()
-        self._knows_host_routes = False
+        self._routes_known_of = frozenset()
         return islands.scope(held)
 
     def _waits(self, node: Node) -> Hashable | None:
@@ -433,7 +440,8 @@ class Index:
             return self._under_way.get(place)
         if place not in self._links and place not in self.unreachable:
             return place
-        if not self._knows_host_routes and self._may_take_from_the_host(interface, place):
+        of = {self.own, place} & self.host & self._links.keys()
+        if not of <= self._routes_known_of and self._may_take_from_the_host(interface, place):
             return HOST_ROUTES
         return None
 
@@ -446,7 +454,7 @@ class Index:
         if (tap := tap_name(interface)) and not links and relations.link_at(self.own, tap) is not None:
             return True
         has = {address.interface for link in links if link.id.namespace == place for address in link.addresses}
-        return place in self.host and not has.issuperset(interface.ip_addresses)
+        return place in self.host and not interface.link_only and not has.issuperset(interface.ip_addresses)
 
     # What is asked
 
@@ -505,6 +513,11 @@ class Index:
     def link_named(self, namespace: NsId, host_name: HostName) -> Link | None:
         """Return the link with this host name."""
         return self.relations.link_at(namespace, host_name)
+
+    def attached_of_host(self) -> tuple[frozenset[NsId], AbstractSet[LinkId]]:
+        """Return the namespaces of the host that are listened to, and which links there the agent made or adopted."""
+        attached = self.host & self._links.keys()
+        return attached, self.relations.made_in(attached)
 
     def is_attached(self, namespace: NsId) -> bool:
         """Tell whether a namespace is listened to."""

@@ -5,7 +5,7 @@ Kept up to date with every change, so that a round can look at what a change con
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from ifagent.core.existing import changes_link
@@ -45,6 +45,7 @@ class Relations:
         self._leading_to: dict[NsId, set[NamespaceRef]] = {}
         self._uppers: dict[LinkId, set[LinkId]] = {}
         self._adopted: dict[LinkId, Name] = {}
+        self._borrowed: set[LinkId] = set()
 
     # What is told
 
@@ -80,6 +81,7 @@ class Relations:
                 if (at := self._altnamed.get((before.id.namespace, altname))) is not None and at.id == before.id:
                     del self._altnamed[before.id.namespace, altname]
             self.without_checksums.discard(before.id)
+            self._borrowed.discard(before.id)
             if before.lower is not None:
                 _take(self._uppers, before.lower, before.id)
         if after is not None:
@@ -89,6 +91,8 @@ class Relations:
             self._altnamed.update(((after.id.namespace, altname), after) for altname in after.altnames)
             if after.lower is not None:
                 _put(self._uppers, after.lower, after.id)
+            if self._owner.borrowing(after) is not None:
+                self._borrowed.add(after.id)
             if self._owner.without_checksums(after):
                 self.without_checksums.add(after.id)
         link = after or before
@@ -147,6 +151,11 @@ class Relations:
         """Return every link with a mark of ours."""
         return [*(id for ids in self._marks_in.values() for id in ids), *self._adopted]
 
+    def made_in(self, namespaces: Iterable[NsId]) -> set[LinkId]:
+        """Return the links in some namespaces that this agent has made or adopted; those of others it only borrows."""
+        marked = {id for namespace in namespaces for id in self._marks_in.get(namespace, ())}
+        return {id for id in marked.union(self._adopted) - self._borrowed if id.ifindex != LOOPBACK_IFINDEX}
+
     def marked_names(self) -> frozenset[Name]:
         """Return every name in the alias of a link."""
         return frozenset(self._links_of)
@@ -199,6 +208,10 @@ class Relations:
     def waiting_for_tap(self, host_name: HostName) -> frozenset[Name]:
         """Return the interfaces that adopt a TAP of this name in the agent's own namespace."""
         return frozenset(self._waiting_for_tap.get(host_name, ()))
+
+    def adopting_from(self, namespace: NsId) -> set[Name]:
+        """Return the interfaces that adopt a TAP of a namespace, which can only be the agent's own."""
+        return set().union(*self._waiting_for_tap.values()) if namespace == self._own else set()
 
     def link_at(self, namespace: NsId, host_name: HostName) -> Link | None:
         """Return the link with this host name."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ifagent.core.claims import Claims
 from ifagent.core.host_routes import why_taken
-from ifagent.core.interface import Existing, Interface, Name, NamespaceRef, NamespaceType
+from ifagent.core.interface import Interface, Name, NamespaceRef, NamespaceType
 from ifagent.core.operations import Place
 from ifagent.core.plan import Obstacle
 from ifagent.core.policy import Policy
@@ -71,16 +71,21 @@ class Screen:
     def _taking_from_the_host(self, interface: Interface) -> Obstacle | None:
         """Return why an address cannot be given to a link of the host's namespaces: it would take its traffic."""
         place = self._claims.place(interface)
-        if isinstance(place, NamespaceRef) or place not in self._observed.host or isinstance(interface.kind, Existing):
+        if isinstance(place, NamespaceRef) or place not in self._observed.host or interface.link_only:
             return None
         link = self._claims.of.get(interface.name)
         own = None if link is None else link.id
         # What it has elsewhere it has yet to get here.
         has = {address.interface for address in link.addresses} if link and link.id.namespace == place else set()
+        routes = self._observed.host_routes
         for number, address in enumerate(interface.ip_addresses):
             if address in has or self._policy.allows_host_network(address):
                 continue
-            if taken := why_taken(address, own, self._observed.host_routes, place):
+            if problem := routes.problems.get(place):
+                self.sheltered.add(interface.name)
+                reason = f"what {address} would take from the host is not known: {problem}"
+                return Obstacle(ConfigState.PENDING, reason, ("the host's routes",))
+            if taken := why_taken(address, own, routes, place):
                 reason = (
                     f"{address} would take {taken} from the host; the agent's operator can allow it, "
                     f"with --allow-host-network {address.network}"

@@ -5,7 +5,7 @@ Two kernels keep this contract, the real one and the simulated one, and one conf
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from typing import Protocol
 
 from anyio.abc import TaskStatus
@@ -71,8 +71,13 @@ class Kernel(Protocol):
     async def inspect(self, links: Collection[LinkId]) -> None:
         """Tell ``checksums`` of exactly these links from now on, in a :class:`LinkSeen` of each that is there."""
 
-    async def host_routes(self, namespaces: Collection[NsId], hosts: Collection[IPAddress]) -> HostRoutes:
-        """Return the routes of these namespaces, as far as they are attached, and which links lead to ``hosts``."""
+    async def host_routes(
+        self, namespaces: Collection[NsId], hosts: Collection[IPAddress], ours: Container[LinkId]
+    ) -> HostRoutes:
+        """Return the routes of these namespaces, and which links lead to ``hosts``; what is not known is a problem.
+
+        What the kernel itself has made for ``ours``, links of the agent's, may be left out.
+        """
 
     async def counters(self, namespaces: Collection[NsId]) -> Mapping[LinkId, LinkCounters]:
         """Return what every link of these namespaces has counted, as far as they are attached and can be read."""

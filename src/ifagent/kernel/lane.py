@@ -11,16 +11,16 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from hashlib import blake2b
 from typing import NamedTuple, TypeVar, cast
 
 from ifagent.core.counters import LinkCounters
-from ifagent.core.host_routes import Route
+from ifagent.core.host_routes import HostRoutes, IPAddress, Route
 from ifagent.core.interface import HostName
-from ifagent.core.link import Checksums, LinkId, NsId, Speed
+from ifagent.core.link import LOOPBACK_IFINDEX, Checksums, LinkId, NsId, Speed
 from ifagent.errors import NamespaceUnavailable
 from ifagent.kernel.attributes import UNREADABLE, MalformedMessage
 from ifagent.kernel.ethtool import get_checksums, get_speed, set_checksums
@@ -33,18 +33,15 @@ from ifagent.kernel.requests import (
     dump_addresses,
     dump_counters,
     dump_links,
-    dump_routes,
     get_link_called,
     set_group,
 )
-from ifagent.kernel.routes import KINDS, parse_routes
+from ifagent.kernel.routes import find_uplinks, list_routes
 from ifagent.kernel.sockets import ListenSocket, RequestSocket
 from ifagent.kernel.syscalls import inside, open_thread_namespace
+from ifagent.limits import in_words
 
 T = TypeVar("T")
-
-MAX_ROUTES = 1_000_000
-"""Most routes that a namespace may have for them to be listed: all networks of the Internet."""
 
 _AT_A_TIME = 64
 """Messages that are understood, in less than a millisecond, between two pauses."""
@@ -163,15 +160,10 @@ class Lane:
             return {LinkId(self.namespace, ifindex): counters for ifindex, counters in counted}
         return {}
 
-    def routes(self) -> tuple[Route, ...]:
-        """Return the namespace's routes; nothing where they cannot be read."""
-        with suppress(*UNREADABLE), self._any_socket() as socket:
-            return tuple(
-                route
-                for kind in KINDS
-                for route in parse_routes(self.namespace, socket.dump(dump_routes(kind), most=MAX_ROUTES))
-            )
-        return ()
+    def routes(self, ours: Container[LinkId]) -> list[Route]:
+        """Return the namespace's routes; see :func:`list_routes`."""
+        with self._any_socket() as socket:
+            return list_routes(socket, self.namespace, ours)
 
     def look(self, *, tells_maker: bool) -> Listing:
         """List all links and addresses; ``tells_maker`` as in :func:`parse_address`.
@@ -292,6 +284,34 @@ def read_counters(lanes: Sequence[Lane]) -> dict[LinkId, LinkCounters]:
     return {id_: counters for lane in lanes for id_, counters in lane.counters().items()}
 
 
-def read_routes(lanes: Sequence[Lane]) -> tuple[Route, ...]:
-    """Return the routes of some namespaces."""
-    return tuple(route for lane in lanes for route in lane.routes())
+def read_host_routes(
+    own: NsId,
+    lanes: Mapping[NsId, Lane | None],
+    hosts: Collection[IPAddress],
+    ours: Container[LinkId],
+) -> HostRoutes:
+    """Return how the host is connected by namespaces, and which links of ``own``, the calling thread's, lead out of it.
+
+    What cannot be told of a namespace, as when it has no lane, is a problem.
+    """
+    routes: list[Route] = []
+    problems: dict[NsId, str] = {}
+    uplinks: set[LinkId] = set()
+    for namespace, lane in lanes.items():
+        try:
+            if lane is None:
+                problems[namespace] = "its namespace is not listened to"
+                continue
+            routes += lane.routes(ours)
+        except OSError as error:
+            problems[namespace] = f"its routes cannot be listed: {in_words(error)}"
+        except UNREADABLE as error:
+            problems[namespace] = f"its routes cannot be understood: {error}"
+    try:
+        uplinks = {LinkId(own, ifindex) for ifindex in find_uplinks(hosts)}
+    except OSError as error:
+        problems.setdefault(own, f"its routes cannot be asked for: {in_words(error)}")
+    # The kernel answers with one of several next hops, and not with a default route that waits for the first to go.
+    outward = (link for route in routes if not route.destination.prefixlen for link in route.links)
+    uplinks.update(link for link in outward if link.ifindex != LOOPBACK_IFINDEX)
+    return HostRoutes(frozenset(uplinks), frozenset(hosts), tuple(routes), problems)

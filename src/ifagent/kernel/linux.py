@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeVar
 
@@ -24,7 +24,7 @@ from ifagent.core.counters import LinkCounters
 from ifagent.core.events import LinksListed, NamespaceBehind, NamespaceSeen, NamespacesListed
 from ifagent.core.host_routes import HostRoutes, IPAddress
 from ifagent.core.interface import OWN_NAMESPACE
-from ifagent.core.link import LOOPBACK_IFINDEX, LinkId, NsId
+from ifagent.core.link import LinkId, NsId
 from ifagent.core.operations import (
     CreateNamespace,
     CreateVeth,
@@ -40,13 +40,12 @@ from ifagent.kernel.facts import find_facts
 from ifagent.kernel.files import Files
 from ifagent.kernel.ifindexes import Ifindexes
 from ifagent.kernel.jobs import KernelRequest, namespaces_of, plan_jobs, require_named, unattached
-from ifagent.kernel.lane import Lane, ask_lanes, by_lane, close_lanes, open_lanes, read_counters, read_routes
+from ifagent.kernel.lane import Lane, ask_lanes, by_lane, close_lanes, open_lanes, read_counters, read_host_routes
 from ifagent.kernel.looks import Looks
 from ifagent.kernel.monitor import Monitor
 from ifagent.kernel.names import INTERVAL, NameWatch
 from ifagent.kernel.namespaces import list_namespaces, remove_left_overs
 from ifagent.kernel.requests import encode_all
-from ifagent.kernel.routes import find_uplinks
 from ifagent.kernel.running import GATHER, PAUSE, THREADS, Running, change_name, do, find_sweeps, send
 from ifagent.kernel.threads import off_loop
 from ifagent.limits import in_words
@@ -188,22 +187,14 @@ class LinuxKernel:
         await self._ask_checksums(running, running.monitor.inspect(links))
         self.drain()
 
-    async def host_routes(self, namespaces: Collection[NsId], hosts: Collection[IPAddress]) -> HostRoutes:
-        """Ask for the routes; a namespace whose routes cannot be read has none."""
+    async def host_routes(
+        self, namespaces: Collection[NsId], hosts: Collection[IPAddress], ours: Container[LinkId]
+    ) -> HostRoutes:
+        """Ask for the routes."""
         self._require_running()
-        lanes = [lane for namespace in namespaces if (lane := self._lanes.get(namespace)) is not None]
+        lanes = {namespace: self._lanes.get(namespace) for namespace in namespaces}
         with self._files.using():
-            found, routes = await off_loop(lambda: (find_uplinks(hosts), read_routes(lanes)))
-        uplinks = {LinkId(self.own, ifindex) for ifindex in found}
-        # The kernel answers with one of several next hops, and not with a default route that waits for the first to go.
-        uplinks.update(
-            link
-            for route in routes
-            if not route.destination.prefixlen
-            for link in route.links
-            if link.ifindex != LOOPBACK_IFINDEX
-        )
-        return HostRoutes(frozenset(uplinks), frozenset(hosts), routes)
+            return await off_loop(partial(read_host_routes, self.own, lanes, hosts, ours))
 
     async def counters(self, namespaces: Collection[NsId]) -> dict[LinkId, LinkCounters]:
         """Read what links have counted, all in one thread: the kernel reads one namespace after the other anyway."""

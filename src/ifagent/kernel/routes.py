@@ -1,9 +1,11 @@
-"""The routes of a namespace, as far as it matters what of the host's traffic they carry. Pure but for the listing."""
+"""The routes of a namespace, as far as it matters what of the host's traffic they carry."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import closing, suppress
+import errno
+from collections.abc import Container, Iterable, Iterator
+from contextlib import closing
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 
@@ -11,7 +13,7 @@ from ifagent.core.host_routes import IPAddress, Route
 from ifagent.core.link import LOOPBACK_IFINDEX, LinkId, NsId
 from ifagent.kernel.attributes import MalformedMessage, Reader
 from ifagent.kernel.messages import Message, parse_route
-from ifagent.kernel.requests import get_route
+from ifagent.kernel.requests import dump_routes, get_route
 from ifagent.kernel.rtnetlink import (
     AF_INET,
     AF_INET6,
@@ -22,7 +24,9 @@ from ifagent.kernel.rtnetlink import (
     RTA_MULTIPATH,
     RTA_OIF,
     RTA_VIA,
+    RTN_ANYCAST,
     RTN_BLACKHOLE,
+    RTN_LOCAL,
     RTN_PROHIBIT,
     RTN_UNICAST,
     RTN_UNREACHABLE,
@@ -32,63 +36,80 @@ from ifagent.kernel.rtnetlink import (
 from ifagent.kernel.sockets import RequestSocket
 
 MAX_ROUTES: Final = 10_000
-"""Most routes of one namespace that are looked at; a router with more has a default route's worth of them."""
+"""Most routes of one type and namespace that are looked at; a router has more, a default route's worth of them."""
+
+_TROUBLES: Final = frozenset({errno.ENOBUFS, errno.ENOMEM, errno.EBADMSG, errno.EPERM})
+"""What the kernel says where it cannot answer, and not that there is no way."""
 
 _DISTANT: Final = (IPv4Address("192.0.2.1"), IPv6Address("2001:db8::1"))
 """Addresses of documentation (RFC 5737, RFC 3849), which only a default route leads to."""
 
 _WANTED: Final = Reader({RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_MULTIPATH, RTA_VIA})
-KINDS: Final = (RTN_UNICAST, RTN_BLACKHOLE, RTN_UNREACHABLE, RTN_PROHIBIT)
-"""Types of routes that say where traffic goes, or that it goes nowhere."""
+_TYPES: Final = (RTN_UNICAST, RTN_BLACKHOLE, RTN_UNREACHABLE, RTN_PROHIBIT, RTN_LOCAL, RTN_ANYCAST)
+"""Types of routes that say where traffic goes, that it goes nowhere, or that it is for the host itself."""
 
 _SIZES: Final = {AF_INET: 4, AF_INET6: 16}
 
 
 def find_uplinks(hosts: Iterable[IPAddress]) -> frozenset[int]:
-    """Return the ifindexes, in the calling thread's namespace, that distant addresses and ``hosts`` are reached by."""
+    """Return the ifindexes, in the calling thread's namespace, that distant addresses and ``hosts`` are reached by.
+
+    Raises ``OSError`` where that cannot be asked.
+    """
     found = set()
     with closing(RequestSocket()) as route_socket:
         for address in (*_DISTANT, *hosts):
-            with suppress(OSError):
+            try:
                 found.add(parse_route(*route_socket.ask(get_route(address))))
+            except OSError as error:
+                if error.errno in _TROUBLES:  # else there is no way
+                    raise
     return frozenset(found - {0})
 
 
-def parse_routes(namespace: NsId, messages: Iterable[tuple[bytes, Message]]) -> Iterator[Route]:
-    """Yield the routes of a listing that somebody has made, those that lead nowhere too, at most :data:`MAX_ROUTES`.
+def list_routes(requests: RequestSocket, namespace: NsId, ours: Container[LinkId]) -> list[Route]:
+    """Return the routes of the namespace that a socket is in, those that lead nowhere too.
 
-    Raises :class:`MalformedMessage`.
+    Of each type they are at most :data:`MAX_ROUTES`. What the kernel has made by itself for links of ``ours`` is left
+    out, and so is what means something else on every link. Raises one of :data:`UNREADABLE`, or another ``OSError``.
     """
-    count = 0
-    for data, message in messages:
-        route = _parse(namespace, data, message)
-        if route is not None:
-            yield route
-            count += 1
-            if count == MAX_ROUTES:
-                return
+    take = partial(_parse, namespace, ours)
+    return [route for kind in _TYPES for route in requests.pick(dump_routes(kind), take, most=MAX_ROUTES)]
 
 
-def _parse(namespace: NsId, data: bytes, message: Message) -> Route | None:
+def _parse(namespace: NsId, ours: Container[LinkId], data: bytes, message: Message) -> Route | None:
     if message.end - message.start < ROUTE.size:
         raise MalformedMessage("a route without its header")
     family, bits, _, _, _, protocol, _, kind, _ = ROUTE.unpack_from(data, message.start)
-    if kind not in KINDS or protocol == RTPROT_KERNEL or family not in _SIZES:
+    made_by_kernel = protocol == RTPROT_KERNEL
+    if kind not in _TYPES or family not in _SIZES or (made_by_kernel and kind != RTN_UNICAST):
+        return None
+    if kind in {RTN_LOCAL, RTN_ANYCAST} and not bits:  # for packets with a mark, as a transparent proxy has them
         return None
     found = _WANTED.read(data, message.start + ROUTE.size, message.end)
+    if made_by_kernel and _link(namespace, found.get(RTA_OIF, b"")) in ours:
+        return None
     size = _SIZES[family]
     destination = found.get(RTA_DST, bytes(size))
     if len(destination) != size or bits > 8 * size:
         raise MalformedMessage(f"a route to {bits} bits of {len(destination)} bytes")
+    network = ip_network((destination, bits), strict=False)
+    if made_by_kernel and (network.is_loopback or (family == AF_INET6 and network.is_link_local)):
+        return None
     hops = [(found.get(RTA_OIF, b""), found)]
     if RTA_MULTIPATH in found:
         hops = list(_next_hops(found[RTA_MULTIPATH]))
     return Route(
-        ip_network((destination, bits), strict=False),
+        network,
         tuple(gateway for _, hop in hops if (gateway := _gateway(hop)) is not None and not gateway.is_link_local),
-        tuple(LinkId(namespace, U32.unpack(link)[0]) for link, _ in hops if len(link) == U32.size)
+        tuple(link for payload, _ in hops if (link := _link(namespace, payload)) is not None)
         or (LinkId(namespace, LOOPBACK_IFINDEX),),  # what leads nowhere does so by lo, as IPv6 says
+        made_by_kernel=made_by_kernel,
     )
+
+
+def _link(namespace: NsId, payload: bytes) -> LinkId | None:
+    return LinkId(namespace, U32.unpack(payload)[0]) if len(payload) == U32.size else None
 
 
 def _next_hops(data: bytes) -> Iterator[tuple[bytes, dict[int, bytes]]]:

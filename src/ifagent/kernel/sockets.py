@@ -12,12 +12,15 @@ import errno
 import os
 import socket
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, TypeVar
 
+from ifagent.kernel.attributes import UNREADABLE
 from ifagent.kernel.messages import Ack, Message, parse_ack, split
 from ifagent.kernel.requests import set_sequence
 from ifagent.kernel.rtnetlink import NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR
+
+T = TypeVar("T")
 
 SOL_NETLINK: Final = 270
 NETLINK_ADD_MEMBERSHIP: Final = 1
@@ -92,15 +95,26 @@ class RequestSocket:
             acks += self._request(batch)
         return acks
 
-    def dump(self, message: bytes, *, most: int = 0) -> list[tuple[bytes, Message]]:
+    def dump(self, message: bytes) -> list[tuple[bytes, Message]]:
         """Return all that the kernel lists in answer to a dump request, as datagrams and messages in them.
 
         Where the kernel says that something changed meanwhile it is asked again, a few times; whoever listens
         to notifications too hears of every change and can do with the last answer. Raises ``OSError``, also where it
-        is more than ``most`` messages, :data:`MAX_LISTED` unless given.
+        is more than :data:`MAX_LISTED` messages.
+        """
+        most = MAX_LISTED
+        found = self.pick(message, lambda data, answer: (data, answer), most=most + 1)
+        if len(found) > most:
+            raise OSError(errno.E2BIG, f"a listing has more than {most} entries")
+        return found
+
+    def pick(self, message: bytes, take: Callable[[bytes, Message], T | None], *, most: int) -> list[T]:
+        """Return what ``take`` makes of what the kernel lists: all but ``None``, and no more than ``most``.
+
+        Asked again as :meth:`dump` does, and raises what that and ``take`` raise.
         """
         for _ in range(DUMP_TRIES):
-            found, interrupted = self._dump(message, most or MAX_LISTED)
+            found, interrupted = self._dump(message, take, most)
             if not interrupted:
                 break
         return found
@@ -129,23 +143,29 @@ class RequestSocket:
             lost = Ack(error.errno or errno.EIO, error.strerror or str(error))
         return [found.get(first + i, lost) for i in range(len(batch))]
 
-    def _dump(self, message: bytes, most: int) -> tuple[list[tuple[bytes, Message]], bool]:
+    def _dump(self, message: bytes, take: Callable[[bytes, Message], T | None], most: int) -> tuple[list[T], bool]:
         self._send([message])
-        found: list[tuple[bytes, Message]] = []
+        found: list[T] = []
         interrupted = False
+        problem: Exception | None = None
         for data, answer in self._answers():
             interrupted = interrupted or bool(answer.flags & NLM_F_DUMP_INTR)
             if answer.type in {NLMSG_DONE, NLMSG_ERROR}:
                 ack = parse_ack(data, answer)
                 if ack.errno:
                     raise _refusal(ack)
-                if len(found) > most:
-                    raise OSError(errno.E2BIG, f"a listing has more than {most} entries")
+                if problem is not None:
+                    raise problem
                 return found, interrupted
-            if (
-                len(found) <= MAX_LISTED
-            ):  # the rest is read all the same, or it would come in answer to the next request
-                found.append((data, answer))
+            # The rest is read all the same, or the next request would get it, or be refused.
+            if len(found) == most or problem is not None:
+                continue
+            try:
+                taken = take(data, answer)
+            except UNREADABLE as error:
+                problem = error
+            else:
+                found += [] if taken is None else [taken]
         raise OSError(errno.ENOBUFS, "the end of a listing was lost")
 
     def _send(self, batch: Sequence[bytes]) -> None:

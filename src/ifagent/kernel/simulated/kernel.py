@@ -7,7 +7,7 @@ link without ifindex, with a value of the wrong type) raises :class:`AgentBug` i
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, assert_never
 
@@ -189,10 +189,14 @@ class SimulatedKernel:
         self._inspected = frozenset(links)
         self.drain()
 
-    async def host_routes(self, namespaces: Collection[NsId], hosts: Collection[IPAddress]) -> HostRoutes:
-        """Return what ``outside`` says, whatever is asked for."""
-        del namespaces
+    async def host_routes(
+        self, namespaces: Collection[NsId], hosts: Collection[IPAddress], ours: Container[LinkId]
+    ) -> HostRoutes:
+        """Return what ``outside`` says, whatever is asked for; with a problem, of every namespace."""
+        del ours
         await anyio.lowlevel.checkpoint()
+        if problem := self.outside.routes_problem:
+            return HostRoutes(hosts=frozenset(hosts), problems=dict.fromkeys(namespaces, problem))
         return HostRoutes(self.outside.uplinks, frozenset(hosts), self.outside.routes)
 
     async def counters(self, namespaces: Collection[NsId]) -> dict[LinkId, LinkCounters]:

@@ -20,14 +20,15 @@ class Outside:
     """The world as others change it. Links are named by namespace and host name, as people do.
 
     Every method raises :class:`KernelRefused` where Linux would refuse, and the agent's kernel hears of what
-    has changed as it hears of its own changes. ``uplinks`` are the links that connect the host, and ``routes`` its
-    routes, to be set by tests.
+    has changed as it hears of its own changes. ``uplinks`` are the links that connect the host, ``routes`` its routes,
+    and ``routes_problem`` says why they cannot be listed, to be set by tests.
     """
 
     def __init__(self, world: World) -> None:
         self._world = world
         self.uplinks: frozenset[LinkId] = frozenset()
         self.routes: tuple[Route, ...] = ()
+        self.routes_problem: str = ""
 
     def add_namespace(self, name: str) -> NsId:
         """Make a named namespace."""
