@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -21,20 +21,16 @@ from ifagent.core.agenda import Node
 from ifagent.core.index import Index
 from ifagent.core.interface import Name, NamespaceRef
 from ifagent.core.islands import Scope
-from ifagent.core.link import Link, LinkId, NsId
+from ifagent.core.link import Link, NsId
 from ifagent.core.operations import (
-    AddAddress,
     CreateNamespace,
-    CreateVeth,
-    DeleteLink,
-    MoveLink,
+    LinkOperation,
+    NamespaceOperation,
     Operation,
     Outcome,
-    Place,
     RemoveNamespace,
     RenewAddress,
     Target,
-    VethEnd,
 )
 from ifagent.core.plan import Plan, Step, Waves
 from ifagent.core.retry import Fate, RetryBook, fate
@@ -48,9 +44,6 @@ PORTION: Final = 256
 
 MOST: Final = 8
 """Most pieces of work under way at a time."""
-
-_SLOW: Final = (CreateNamespace, RemoveNamespace, CreateVeth, DeleteLink, MoveLink)
-"""What makes the kernel wait, mostly for every processor to have noticed."""
 
 _NAMESPACE = re.compile(r"\[(\d+)\]")
 
@@ -122,7 +115,7 @@ class Execution:
             if not any(not step.after and self._retry.may_try(step.operation, step.names, now) for step in steps):
                 continue
             names = frozenset(name for step in steps for name in step.names)
-            others = frozenset(other for step in steps for other in _others(step.operation))
+            others = frozenset(other for step in steps for other in step.operation.changes)
             progress = self._counters.begin(since)
             work = _Work({step.operation: step for step in steps}, names, others, scope.held, progress)
             self._under_way.add(work)
@@ -174,10 +167,10 @@ class Execution:
             operation = step.operation
             if not self._retry.may_try(operation, step.names, now):
                 continue
-            if work.held_namespaces and (held := _namespaces_of(operation) & work.held_namespaces):
+            if work.held_namespaces and (held := work.held_namespaces.intersection(operation.namespaces)):
                 work.held.update(dict.fromkeys(step.names, min(held)))
                 continue
-            if not isinstance(operation, CreateNamespace | RemoveNamespace | CreateVeth):
+            if isinstance(operation, LinkOperation):
                 of_link[operation.target] += 1
                 if of_link[operation.target] > PORTION:
                     work.cut |= step.names
@@ -206,7 +199,7 @@ class Execution:
         self._retry.refused(outcome, names, text, self._clock(), self.link_of(outcome.operation))
         log.info("refused", operation=str(outcome.operation), errno=outcome.errno, text=outcome.text)
         if fate(outcome.errno) is Fate.STALE:
-            known = [id for id in _namespaces_of(outcome.operation) if self._index.is_attached(id)]
+            known = [id for id in outcome.operation.namespaces if self._index.is_attached(id)]
             work.stale.update(dict.fromkeys(names, min(known)) if known else {})
 
     def note_ineffective(self, planned: Plan) -> None:
@@ -229,7 +222,7 @@ class Execution:
 
     async def _execute(self, operations: Sequence[Operation]) -> list[Outcome]:
         """Have the kernel carry out one wave; what names a link that does not exist fails here."""
-        concrete = [self._in_reach(self._concrete(operation)) for operation in operations]
+        concrete = [self._in_reach(operation.resolved(self._index)) for operation in operations]
         possible = [operation for operation in concrete if operation is not None]
         outcomes = iter(await self._kernel.execute(possible))
         return [
@@ -237,94 +230,21 @@ class Execution:
             for given, made in zip(operations, concrete, strict=True)
         ]
 
-    def _concrete(self, operation: Operation) -> Operation | None:  # noqa: PLR0911 one for each kind
-        """Fill in ids that were not known when the operation was planned; ``None`` if they still are not."""
-        match operation:
-            case CreateNamespace() | RemoveNamespace():
-                return operation
-            case CreateVeth():
-                near, far = self._end(operation.near), self._end(operation.far)
-                return CreateVeth(near, far, operation.group) if near and far else None
-            case _:
-                target = self._target(operation.target)
-                if target is None:
-                    return None
-                if isinstance(operation, MoveLink):
-                    to = self._namespace(operation.to)
-                    return None if to is None else replace(operation, target=target, to=to)
-                if target is operation.target:
-                    return operation
-                if isinstance(operation, AddAddress):  # there are many, and replace() is slow
-                    return AddAddress(target, operation.address)
-                return replace(operation, target=target)
-
     def _in_reach(self, operation: Operation | None) -> Operation | None:
         """Return an operation unless a namespace that it is about is not listened to any more."""
-        if operation is None or isinstance(operation, CreateNamespace | RemoveNamespace):
+        if operation is None or isinstance(operation, NamespaceOperation):
             return operation
-        return operation if all(map(self._index.is_attached, _namespaces_of(operation))) else None
-
-    def _end(self, end: VethEnd) -> VethEnd | None:
-        if not isinstance(end.namespace, NamespaceRef):
-            return end
-        namespace = self._namespace(end.namespace)
-        return None if namespace is None else VethEnd(namespace, end.host_name, end.mac, end.mtu)
-
-    def _target(self, target: Target) -> Target | None:
-        if target.ifindex is not None:
-            return target
-        namespace = self._namespace(target.namespace)
-        link = self._index.link_named(namespace, target.host_name) if namespace is not None else None
-        return Target(link.id.namespace, link.host_name, link.id.ifindex) if link else None
+        return operation if all(map(self._index.is_attached, operation.namespaces)) else None
 
     def link_of(self, operation: Operation) -> Link | None:
         """Return what is known of the link that an operation changes, ``None`` for one that does not change any."""
-        if isinstance(operation, CreateNamespace | RemoveNamespace | CreateVeth):
-            return None
-        target = self._target(operation.target)
-        if target is None or isinstance(target.namespace, NamespaceRef) or target.ifindex is None:
-            return None
-        return self._index.observed().link(LinkId(target.namespace, target.ifindex))
+        targets = (target.resolved(self._index) for target in operation.targets)
+        return next((self._index.observed().link(target.link) for target in targets if target), None)
 
     def surroundings_of(self, operation: Operation) -> object:
         """Return what it depends on whether an address of the link that an operation changes has duplicates."""
         link = self.link_of(operation)
         return link and link.surroundings(self._index.observed().peer(link))
-
-    def _namespace(self, place: Place) -> NsId | None:
-        return self._index.namespace(place) if isinstance(place, NamespaceRef) else place
-
-
-def _namespaces_of(operation: Operation) -> set[NsId]:
-    """Return the namespaces in which an operation does something, as far as they exist already."""
-    match operation:
-        case CreateVeth():
-            places: tuple[Place, ...] = (operation.near.namespace, operation.far.namespace)
-        case CreateNamespace():
-            places = ()
-        case RemoveNamespace():
-            places = (operation.id,)
-        case MoveLink():
-            places = (operation.target.namespace, operation.to)
-        case _:
-            places = (operation.target.namespace,)
-    return {place for place in places if not isinstance(place, NamespaceRef)}
-
-
-def _others(operation: Operation) -> Iterable[Node | NamespaceRef]:
-    """Return the links and namespaces that an operation changes, beside the interfaces that it is for."""
-    match operation:
-        case CreateNamespace(namespace=ref):
-            return (ref,)
-        case RemoveNamespace(id=id):
-            return (id,)
-        case CreateVeth():
-            return ()
-        case _:
-            target = operation.target
-            if target.ifindex is None or isinstance(target.namespace, NamespaceRef):
-                return ()
-            return (LinkId(target.namespace, target.ifindex),)
 
 
 def _pieces(steps: Mapping[Operation, Step]) -> list[list[Step]]:
@@ -337,8 +257,8 @@ def _pieces(steps: Mapping[Operation, Step]) -> list[list[Step]]:
     while found:
         found, rest = False, list[Step]()
         for step in left:
-            keys = (step.operation, *step.names, *step.after)
-            if isinstance(step.operation, _SLOW) or not slow.isdisjoint(keys):
+            keys: tuple[Name | Operation, ...] = (step.operation, *step.names, *step.after)
+            if step.operation.slow or not slow.isdisjoint(keys):
                 slow.update(keys)
                 found = True
             else:

@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from errno import errorcode
-from typing import get_args
+from functools import cache
 
 from ifagent.core.counters import Counters
 from ifagent.core.interface import Name
@@ -177,11 +177,11 @@ class LoopCounters:
         return Histogram(REACTION_BOUNDS, tuple(self.reaction), self.reaction_sum)
 
 
-_KINDS: dict[type[Operation], str] = {
-    kind: re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower() for kind in get_args(Operation)
-}
-
-
 def kind_of(operation: Operation) -> str:
     """Return an operation's kind in statistics, such as ``create_veth``."""
-    return _KINDS[type(operation)]
+    return _in_snake_case(type(operation).__name__)
+
+
+@cache
+def _in_snake_case(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()

@@ -14,12 +14,13 @@ from ifagent.core.operations import (
     DeleteAddress,
     DeleteLink,
     MoveLink,
+    Operation,
     SetLink,
     Target,
     VethEnd,
 )
 from ifagent.errors import AgentBug
-from ifagent.kernel.jobs import KernelRequest, Step, namespaces_of, plan_jobs
+from ifagent.kernel.jobs import Step, namespaces_of, plan_jobs
 
 A, B = NsId(1), NsId(2)
 ADDRESS = ip_interface("192.0.2.1/24")
@@ -30,7 +31,7 @@ def target(namespace: NsId, ifindex: int) -> Target:
 
 
 def test_short_requests_go_together_by_namespace_in_order() -> None:
-    operations: list[KernelRequest] = [
+    operations: list[Operation] = [
         SetLink(target=target(A, 2), up=True),
         SetLink(target=target(B, 2), up=True),
         DeleteAddress(target(A, 2), ADDRESS),
@@ -48,7 +49,7 @@ def test_deletions_are_spread_and_each_is_done_once() -> None:
 
 
 def test_all_of_a_link_that_is_deleted_stays_in_one_job_in_order() -> None:
-    operations: list[KernelRequest] = [
+    operations: list[Operation] = [
         SetLink(target=target(A, 2), group=7),
         DeleteLink(target(A, 3)),
         DeleteLink(target(A, 2)),

@@ -7,11 +7,12 @@ operation before it makes the link; the same holds for namespaces (see :class:`T
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
+from typing import ClassVar, Protocol, Self
 
 from ifagent.core.interface import HostName, IPInterface, NamespaceRef
-from ifagent.core.link import Checksums, NsId
+from ifagent.core.link import Checksums, Link, LinkId, NsId
 
 Place = NsId | NamespaceRef
 """A namespace: its id where it exists, its reference where an operation before this one makes it."""
@@ -30,13 +31,92 @@ class Target:
         place = self.namespace
         return f"{self.host_name} in {place}" if isinstance(place, NamespaceRef) else f"{self.host_name} in [{place}]"
 
+    @property
+    def link(self) -> LinkId | None:
+        """The link, if it exists."""
+        if self.ifindex is None or isinstance(self.namespace, NamespaceRef):
+            return None
+        return LinkId(self.namespace, self.ifindex)
+
+    def resolved(self, lookup: Lookup) -> Target | None:
+        """Fill in the ifindex of the link; ``None`` if it does not exist yet."""
+        if self.ifindex is not None:
+            return self
+        namespace = _namespace(self.namespace, lookup)
+        link = lookup.link_named(namespace, self.host_name) if namespace is not None else None
+        return Target(link.id.namespace, link.host_name, link.id.ifindex) if link else None
+
+
+class Lookup(Protocol):
+    """What there is by now of that which an operation names."""
+
+    def namespace(self, ref: NamespaceRef, /) -> NsId | None:
+        """Return the namespace that a reference leads to."""
+        ...
+
+    def link_named(self, namespace: NsId, host_name: HostName, /) -> Link | None:
+        """Return the link with this host name."""
+        ...
+
+
+class Operation:
+    """One request to the kernel, and what it names.
+
+    ``slow`` ones make the kernel wait, mostly for every processor to have noticed.
+    """
+
+    __slots__ = ()
+    slow: ClassVar[bool] = False
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """The namespaces that it names; it is sent in the first of them."""
+        return ()
+
+    @property
+    def namespaces(self) -> tuple[NsId, ...]:
+        """Those of ``places`` that exist."""
+        return tuple(place for place in self.places if not isinstance(place, NamespaceRef))
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """The links that it changes."""
+        return ()
+
+    @property
+    def changes(self) -> tuple[LinkId | NsId | NamespaceRef, ...]:
+        """The links and namespaces that it changes or makes, as far as they have an id or a reference."""
+        return tuple(id for target in self.targets if (id := target.link) is not None)
+
+    @property
+    def names(self) -> tuple[tuple[Place, HostName], ...]:
+        """The host names that it gives to links, and in which namespaces."""
+        return ()
+
+    def resolved(self, lookup: Lookup) -> Self | None:  # noqa: ARG002 for those that name something
+        """Fill in the ids of what did not exist when it was planned; ``None`` if it still does not."""
+        return self
+
+
+class NamespaceOperation(Operation):
+    """Makes or removes a named namespace."""
+
+    __slots__ = ()
+    slow: ClassVar[bool] = True
+    namespace: NamespaceRef
+
 
 @dataclass(frozen=True, slots=True)
-class CreateNamespace:
+class CreateNamespace(NamespaceOperation):
     """Make a named namespace, marked as made by this agent."""
 
     namespace: NamespaceRef
     mark: str
+
+    @property
+    def changes(self) -> tuple[LinkId | NsId | NamespaceRef, ...]:
+        """The reference."""
+        return (self.namespace,)
 
     def __str__(self) -> str:
         """Say what it does."""
@@ -44,11 +124,21 @@ class CreateNamespace:
 
 
 @dataclass(frozen=True, slots=True)
-class RemoveNamespace:
+class RemoveNamespace(NamespaceOperation):
     """Take away a named namespace that the agent made and nobody uses."""
 
     namespace: NamespaceRef
     id: NsId
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """The namespace."""
+        return (self.id,)
+
+    @property
+    def changes(self) -> tuple[LinkId | NsId | NamespaceRef, ...]:
+        """The namespace."""
+        return (self.id,)
 
     def __str__(self) -> str:
         """Say what it does."""
@@ -69,22 +159,70 @@ class VethEnd:
         """The link that the creation makes of this end."""
         return Target(self.namespace, self.host_name)
 
+    def resolved(self, lookup: Lookup) -> VethEnd | None:
+        """Fill in the id of its namespace; ``None`` if that does not exist yet."""
+        namespace = _namespace(self.namespace, lookup)
+        return None if namespace is None else VethEnd(namespace, self.host_name, self.mac, self.mtu)
+
 
 @dataclass(frozen=True, slots=True)
-class CreateVeth:
+class CreateVeth(Operation):
     """Make a veth pair in one request: both ends in place under their final names, down, in ``group``."""
+
+    slow: ClassVar[bool] = True
 
     near: VethEnd
     far: VethEnd
     group: int
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """The namespaces of both ends."""
+        return self.near.namespace, self.far.namespace
+
+    @property
+    def names(self) -> tuple[tuple[Place, HostName], ...]:
+        """Those of both ends."""
+        return tuple((end.namespace, end.host_name) for end in (self.near, self.far))
+
+    def resolved(self, lookup: Lookup) -> CreateVeth | None:
+        """Fill in the ids of both namespaces."""
+        near, far = self.near.resolved(lookup), self.far.resolved(lookup)
+        return CreateVeth(near, far, self.group) if near and far else None
 
     def __str__(self) -> str:
         """Say what it does."""
         return f"create veth {self.near.target} - {self.far.target}"
 
 
+class LinkOperation(Operation):
+    """Changes one link."""
+
+    __slots__ = ()
+    target: Target
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """The namespace of the link."""
+        return (self.target.namespace,)
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """The link."""
+        return (self.target,)
+
+    def resolved(self, lookup: Lookup) -> Self | None:
+        """Fill in the ifindex of the link."""
+        target = self.target.resolved(lookup)
+        return None if target is None else self if target is self.target else self._at(target)
+
+    def _at(self, target: Target) -> Self:
+        """Return the same about another target."""
+        return replace(self, target=target)  # type: ignore[type-var]  # each is a dataclass
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SetLink:
+class SetLink(LinkOperation):
     """Change attributes of a link in place; ``None`` leaves an attribute as it is.
 
     ``master`` is the ifindex of the link that it becomes a port of.
@@ -99,6 +237,11 @@ class SetLink:
     group: int | None = None
     master: int | None = None
 
+    @property
+    def names(self) -> tuple[tuple[Place, HostName], ...]:
+        """The new host name, if there is one."""
+        return () if self.host_name is None else ((self.target.namespace, self.host_name),)
+
     def __str__(self) -> str:
         """Say what it does."""
         fields = ("host_name", "mac", "mtu", "up", "alias", "group", "master")
@@ -107,7 +250,7 @@ class SetLink:
 
 
 @dataclass(frozen=True, slots=True)
-class RemoveAltname:
+class RemoveAltname(LinkOperation):
     """Take an alternative name off a link, which nothing in its namespace can have as host name meanwhile."""
 
     target: Target
@@ -119,7 +262,7 @@ class RemoveAltname:
 
 
 @dataclass(frozen=True, slots=True)
-class SetChecksums:
+class SetChecksums(LinkOperation):
     """Switch checksum offloading of a link on or off."""
 
     target: Target
@@ -132,12 +275,29 @@ class SetChecksums:
 
 
 @dataclass(frozen=True, slots=True)
-class MoveLink:
+class MoveLink(LinkOperation):
     """Move a link to another namespace under its wanted name; it arrives down and without addresses."""
+
+    slow: ClassVar[bool] = True
 
     target: Target
     to: Place
     host_name: HostName
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Where it is and where it goes."""
+        return self.target.namespace, self.to
+
+    @property
+    def names(self) -> tuple[tuple[Place, HostName], ...]:
+        """The host name that it arrives under."""
+        return ((self.to, self.host_name),)
+
+    def resolved(self, lookup: Lookup) -> MoveLink | None:
+        """Fill in the ifindex of the link and the id of where it goes."""
+        target, to = self.target.resolved(lookup), _namespace(self.to, lookup)
+        return None if target is None or to is None else MoveLink(target, to, self.host_name)
 
     def __str__(self) -> str:
         """Say what it does."""
@@ -145,11 +305,14 @@ class MoveLink:
 
 
 @dataclass(frozen=True, slots=True)
-class AddAddress:
+class AddAddress(LinkOperation):
     """Give a link one more address; where the kernel lists it, see :mod:`ifagent.core.addresses`."""
 
     target: Target
     address: IPInterface
+
+    def _at(self, target: Target) -> AddAddress:
+        return AddAddress(target, self.address)  # there are many, and replace() is slow
 
     def __str__(self) -> str:
         """Say what it does."""
@@ -157,7 +320,7 @@ class AddAddress:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplaceAddress:
+class ReplaceAddress(LinkOperation):
     """Give an address that is there what :class:`AddAddress` gives one, as far as the kernel changes that in place.
 
     Of IPv4 that is the lifetimes and the metric, of IPv6 the lifetimes and the flags.
@@ -172,7 +335,7 @@ class ReplaceAddress:
 
 
 @dataclass(frozen=True, slots=True)
-class DeleteAddress:
+class DeleteAddress(LinkOperation):
     """Take one address off a link; ``peer`` is the other end's where the address has one."""
 
     target: Target
@@ -185,7 +348,7 @@ class DeleteAddress:
 
 
 @dataclass(frozen=True, slots=True)
-class RenewAddress:
+class RenewAddress(LinkOperation):
     """Take an IPv6 address off a link and add it again at once, so that the kernel looks for duplicates anew.
 
     That the kernel accepts it says nothing: what it finds is told of the address a second or two later.
@@ -200,7 +363,7 @@ class RenewAddress:
 
 
 @dataclass(frozen=True, slots=True)
-class PromoteSecondaries:
+class PromoteSecondaries(LinkOperation):
     """Have the first secondary IPv4 address of a subnet take the place of a primary one that is deleted from now on.
 
     This is ``promote_secondaries`` of the one link; without it the secondaries go with their primary.
@@ -214,7 +377,7 @@ class PromoteSecondaries:
 
 
 @dataclass(frozen=True, slots=True)
-class DeleteLink:
+class DeleteLink(LinkOperation):
     """Delete a link of ours; the other end of a veth goes with it.
 
     Several in one namespace may be put into ``group`` first and deleted by that, all at once; 0 forbids it. No link
@@ -229,9 +392,8 @@ class DeleteLink:
         return f"delete {self.target}"
 
 
-AddressOperation = AddAddress | ReplaceAddress | DeleteAddress | RenewAddress | PromoteSecondaries
-LinkOperation = SetLink | RemoveAltname | SetChecksums | MoveLink | AddressOperation | DeleteLink
-Operation = CreateNamespace | RemoveNamespace | CreateVeth | LinkOperation
+def _namespace(place: Place, lookup: Lookup) -> NsId | None:
+    return lookup.namespace(place) if isinstance(place, NamespaceRef) else place
 
 
 @dataclass(frozen=True, slots=True)

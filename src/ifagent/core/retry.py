@@ -18,10 +18,8 @@ from heapq import heappop, heappush
 
 from ifagent.core.agenda import Node
 from ifagent.core.interface import Name, NamespaceRef
-from ifagent.core.link import Link, LinkId
+from ifagent.core.link import Link
 from ifagent.core.operations import (
-    CreateNamespace,
-    CreateVeth,
     Operation,
     Outcome,
     PromoteSecondaries,
@@ -312,11 +310,4 @@ class RetryBook:
 
 def _about(operation: Operation, names: frozenset[Name]) -> Iterable[Node]:
     """Return what an operation is for: interfaces, or the link or namespace that goes and belongs to none."""
-    if names or isinstance(operation, CreateNamespace | CreateVeth):
-        return names
-    if isinstance(operation, RemoveNamespace):
-        return (operation.id,)
-    target = operation.target
-    if target.ifindex is None or isinstance(target.namespace, NamespaceRef):
-        return ()
-    return (LinkId(target.namespace, target.ifindex),)
+    return names or [changed for changed in operation.changes if not isinstance(changed, NamespaceRef)]

@@ -14,21 +14,10 @@ from collections import Counter
 from collections.abc import Collection, Container, Iterable, Sequence
 from typing import NamedTuple
 
-from ifagent.core.interface import NamespaceRef, NamespaceType
+from ifagent.core.interface import NamespaceType
 from ifagent.core.link import NsId
-from ifagent.core.operations import (
-    CreateNamespace,
-    CreateVeth,
-    DeleteLink,
-    LinkOperation,
-    MoveLink,
-    Outcome,
-    Place,
-    RemoveNamespace,
-)
+from ifagent.core.operations import DeleteLink, NamespaceOperation, Operation, Outcome
 from ifagent.errors import AgentBug
-
-KernelRequest = CreateVeth | LinkOperation
 
 
 class Step(NamedTuple):
@@ -38,25 +27,18 @@ class Step(NamedTuple):
     places: list[int]
 
 
-def namespaces_of(operation: KernelRequest) -> tuple[NsId, ...]:
+def namespaces_of(operation: Operation) -> tuple[NsId, ...]:
     """Return the namespaces that an operation names; it is to be sent in the first of them.
 
     Raises :class:`AgentBug` where one is still a reference.
     """
-    places: tuple[Place, ...]
-    match operation:
-        case CreateVeth(near=near, far=far):
-            places = (near.namespace, far.namespace)
-        case MoveLink(target=target, to=to):
-            places = (target.namespace, to)
-        case _:
-            places = (operation.target.namespace,)
-    if any(isinstance(place, NamespaceRef) for place in places):
+    namespaces = operation.namespaces
+    if len(namespaces) != len(operation.places):
         raise AgentBug(f"{operation}: a namespace is not resolved")
-    return tuple(place for place in places if isinstance(place, int))
+    return namespaces
 
 
-def unattached(operation: KernelRequest, attached: Container[NsId]) -> Outcome | None:
+def unattached(operation: Operation, attached: Container[NsId]) -> Outcome | None:
     """Return the answer to an operation in a namespace that is not attached, ``None`` if all are."""
     here, *others = namespaces_of(operation)
     if here not in attached:
@@ -67,14 +49,14 @@ def unattached(operation: KernelRequest, attached: Container[NsId]) -> Outcome |
     return None
 
 
-def require_named(operation: CreateNamespace | RemoveNamespace) -> None:
+def require_named(operation: NamespaceOperation) -> None:
     """Raise :class:`AgentBug` for a namespace that cannot be made or removed."""
     if operation.namespace.type != NamespaceType.NAMED:
         raise AgentBug(f"{operation}: only named namespaces are made and removed")
 
 
 def plan_jobs(
-    operations: Iterable[tuple[int, KernelRequest]], *, width: int, sweeps: Collection[NsId] = ()
+    operations: Iterable[tuple[int, Operation]], *, width: int, sweeps: Collection[NsId] = ()
 ) -> list[list[Step]]:
     """Divide operations, each with its place, into jobs that may run at once; ``width`` is how many make sense.
 
@@ -103,8 +85,6 @@ def plan_jobs(
     return [list(job) for job in jobs if job]
 
 
-def _link(operation: KernelRequest) -> object:
-    """Return what tells the link of an operation from others; a new pair is like no other."""
-    if isinstance(operation, CreateVeth):
-        return operation
-    return operation.target.namespace, operation.target.ifindex
+def _link(operation: Operation) -> object:
+    """Return what tells the link of an operation from others; a new one is like no other."""
+    return next(((target.namespace, target.ifindex) for target in operation.targets), operation)

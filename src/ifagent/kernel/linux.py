@@ -26,8 +26,8 @@ from ifagent.core.host_routes import HostRoutes, IPAddress
 from ifagent.core.interface import OWN_NAMESPACE
 from ifagent.core.link import LinkId, NsId
 from ifagent.core.operations import (
-    CreateNamespace,
     CreateVeth,
+    NamespaceOperation,
     Operation,
     Outcome,
     RemoveNamespace,
@@ -39,7 +39,7 @@ from ifagent.kernel.contract import Emit
 from ifagent.kernel.facts import find_facts
 from ifagent.kernel.files import Files
 from ifagent.kernel.ifindexes import Ifindexes
-from ifagent.kernel.jobs import KernelRequest, namespaces_of, plan_jobs, require_named, unattached
+from ifagent.kernel.jobs import namespaces_of, plan_jobs, require_named, unattached
 from ifagent.kernel.lane import Lane, ask_lanes, by_lane, close_lanes, open_lanes, read_counters, read_host_routes
 from ifagent.kernel.looks import Looks
 from ifagent.kernel.monitor import Monitor
@@ -150,9 +150,9 @@ class LinuxKernel:
         running = self._require_running()
         outcomes: dict[int, Outcome] = {}
         names: list[int] = []
-        requests: list[tuple[int, KernelRequest]] = []
+        requests: list[tuple[int, Operation]] = []
         for place, operation in enumerate(operations):
-            if isinstance(operation, CreateNamespace | RemoveNamespace):
+            if isinstance(operation, NamespaceOperation):
                 require_named(operation)
                 names.append(place)
             elif refused := unattached(operation, self._lanes):
@@ -368,7 +368,7 @@ class LinuxKernel:
         return self._running
 
 
-def _ifindexes_for(operation: KernelRequest, ifindexes: Ifindexes) -> tuple[int, int]:
+def _ifindexes_for(operation: Operation, ifindexes: Ifindexes) -> tuple[int, int]:
     if not isinstance(operation, CreateVeth):
         return 0, 0
     return ifindexes.choose(*namespaces_of(operation))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from ifagent.core.interface import HostName
 from ifagent.core.link import NsId
-from ifagent.core.operations import AddAddress, CreateVeth, DeleteAddress, MoveLink, Operation, Place, SetLink
+from ifagent.core.operations import AddAddress, DeleteAddress, Operation
 from ifagent.kernel.messages import LinkMessage
 
 _REASONS: dict[tuple[type[Operation], int, int], str] = {
@@ -35,17 +35,7 @@ def reason(operation: Operation, number: int) -> str:
 
 def names_asked_for(operation: Operation) -> Iterator[tuple[NsId, HostName]]:
     """Yield the host names that an operation gives to links, and in which namespaces."""
-    asked: list[tuple[Place, HostName | None]] = []
-    match operation:
-        case CreateVeth(near=near, far=far):
-            asked = [(end.namespace, end.host_name) for end in (near, far)]
-        case SetLink(target=target, host_name=host_name):
-            asked = [(target.namespace, host_name)]
-        case MoveLink(to=to, host_name=host_name):
-            asked = [(to, host_name)]
-        case _:
-            pass
-    return ((NsId(place), name) for place, name in asked if name is not None and isinstance(place, int))
+    return ((NsId(place), name) for place, name in operation.names if isinstance(place, int))
 
 
 def name_taken(name: HostName, link: LinkMessage) -> str:

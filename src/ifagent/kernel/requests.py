@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address
-from typing import Final, assert_never
+from typing import Final
 
 from ifagent.core.interface import HostName, IPInterface
 from ifagent.core.link import NsId, usual_scope
@@ -14,6 +14,7 @@ from ifagent.core.operations import (
     DeleteAddress,
     DeleteLink,
     MoveLink,
+    Operation,
     Place,
     PromoteSecondaries,
     RemoveAltname,
@@ -85,23 +86,9 @@ from ifagent.kernel.rtnetlink import (
 
 _SEQUENCE_OFFSET: Final = 8
 
-OneRequest = (
-    CreateVeth
-    | SetLink
-    | RemoveAltname
-    | MoveLink
-    | AddAddress
-    | ReplaceAddress
-    | DeleteAddress
-    | PromoteSecondaries
-    | DeleteLink
-)
-RtnetlinkOperation = OneRequest | RenewAddress
-"""The operations on links that are asked for over rtnetlink."""
-
 
 def encode_all(
-    operation: RtnetlinkOperation, *, fds: Mapping[NsId, int], ifindexes: tuple[int, int] = (0, 0)
+    operation: Operation, *, fds: Mapping[NsId, int], ifindexes: tuple[int, int] = (0, 0)
 ) -> tuple[bytes, ...]:
     """Return the requests of one operation, to be sent in this order, as :func:`encode` does."""
     if isinstance(operation, RenewAddress):
@@ -111,13 +98,14 @@ def encode_all(
 
 
 def encode(  # noqa: PLR0911 one for each operation
-    operation: OneRequest, *, fds: Mapping[NsId, int], ifindexes: tuple[int, int] = (0, 0)
+    operation: Operation, *, fds: Mapping[NsId, int], ifindexes: tuple[int, int] = (0, 0)
 ) -> bytes:
     """Return one request with sequence number 0, to be sent inside the namespace of the operation's link.
 
     ``fds`` are open files of the namespaces that the operation names; ``ifindexes`` are those of a new veth's near
     and far end, zero for the kernel's choice. Raises :class:`AgentBug` for an
-    operation that is not resolved: a link without an ifindex, a namespace that is not in ``fds``.
+    operation that is not resolved: a link without an ifindex, a namespace that is not in ``fds``. So does one that is
+    not asked for over rtnetlink.
     """
     match operation:
         case CreateVeth():
@@ -144,7 +132,7 @@ def encode(  # noqa: PLR0911 one for each operation
         case DeleteLink(target=target):
             return _request(RTM_DELLINK, IFINFO.pack(0, 0, _ifindex(target), 0, 0))
         case _:
-            assert_never(operation)
+            raise AgentBug(f"{operation} is not asked for over rtnetlink")
 
 
 def set_group(ifindex: int, group: int) -> bytes:

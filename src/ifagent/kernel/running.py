@@ -23,7 +23,7 @@ from ifagent.core.operations import (
 )
 from ifagent.kernel.contract import Emit
 from ifagent.kernel.ifindexes import Ifindexes
-from ifagent.kernel.jobs import KernelRequest, Step, namespaces_of
+from ifagent.kernel.jobs import Step, namespaces_of
 from ifagent.kernel.lane import Lane
 from ifagent.kernel.messages import Ack
 from ifagent.kernel.monitor import Monitor
@@ -64,7 +64,7 @@ class Running:
         self.doubt: anyio.Event = anyio.Event()
 
 
-def find_sweeps(monitor: Monitor, requests: Iterable[tuple[int, KernelRequest]]) -> set[NsId]:
+def find_sweeps(monitor: Monitor, requests: Iterable[tuple[int, Operation]]) -> set[NsId]:
     """Return the namespaces in which several links may be deleted at once: no other link is in their group."""
     doomed: dict[NsId, dict[int, int]] = {}
     for _, operation in requests:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from ipaddress import IPv4Interface, IPv6Interface
-from typing import assert_never
 
 from ifagent.core.interface import NamespaceRef, NamespaceType
 from ifagent.core.link import Checksums, NsId
@@ -79,7 +78,7 @@ class OperationCheck:
             case PromoteSecondaries():
                 self._check_target(operation.target)
             case _:
-                assert_never(operation)
+                raise AgentBug(f"the simulated kernel does not know {operation!r}")
 
     def _require(self, condition: bool, field: str) -> None:  # noqa: FBT001 a condition is what it takes
         if not condition:

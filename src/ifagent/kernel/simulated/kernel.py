@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar, assert_never
+from typing import TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -314,7 +314,7 @@ class SimulatedKernel:
             case DeleteLink(target):
                 world.delete(self._find(target))
             case _:
-                assert_never(operation)
+                raise AgentBug(f"the simulated kernel does not know {operation!r}")
 
     def _change_address(self, operation: AddAddress | ReplaceAddress | RenewAddress | DeleteAddress) -> None:
         world, link, interface = self._world, self._find(operation.target), operation.address
@@ -329,7 +329,7 @@ class SimulatedKernel:
             case DeleteAddress(peer=peer):
                 world.delete_address(link, Address(interface, peer=peer))
             case _:
-                assert_never(operation)
+                raise AgentBug(f"the simulated kernel does not know {operation!r}")
 
     def _remove_namespace(self, name: str, id: NsId) -> None:
         namespace = self._world.find_namespace(name)
