@@ -16,8 +16,8 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import Literal, NamedTuple
 
-from ifagent.core.interface import IPInterface
 from ifagent.core.link import Address, usual_scope
+from ifagent.core.names import IPInterface
 
 MAX_IPV6_SCOPE = 0xF
 """The widest scope by which the kernel sorts IPv6 addresses; the narrowest is 0."""

@@ -15,8 +15,8 @@ from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from ifagent.core.address_lists import AddressStep, Blocked, Ipv4List, Key, ipv4_key, ipv6_scope
-from ifagent.core.interface import IPInterface
 from ifagent.core.link import Address
+from ifagent.core.names import IPInterface
 
 _FLAGS = {
     0x02: "nodad",

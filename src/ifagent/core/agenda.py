@@ -15,8 +15,8 @@ from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterable, Iterator
 from heapq import heappop, heappush
 
-from ifagent.core.interface import Name
 from ifagent.core.link import LinkId, NsId
+from ifagent.core.names import Name
 
 BURST = 20
 """How often in a row something is planned at once, before it is paced."""

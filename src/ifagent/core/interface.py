@@ -8,9 +8,7 @@ for what came later those of ligato v3, so that a value means the same in etcd, 
 from __future__ import annotations
 
 import re
-from enum import StrEnum
-from ipaddress import IPv4Interface, IPv6Interface
-from typing import Annotated, Any, Literal, NewType, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -24,21 +22,47 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
 from ifagent.core.address_values import AddressField, check_addresses
+from ifagent.core.names import (
+    LOOPBACK_NAME,
+    MAX_HOST_NAME_BYTES,
+    MAX_NAME_BYTES,
+    HostName,
+    IPInterface,
+    Name,
+    check_given_name,
+    check_host_name,
+    check_name,
+)
+from ifagent.core.namespace_ref import OWN_NAMESPACE, NamespaceRef, NamespaceType, named
 from ifagent.errors import FieldError, InvalidInterface
 
-Name = str
-"""The logical name of an interface, unique among everything one agent is told."""
-
-HostName = NewType("HostName", str)
-"""A link's name in the kernel (``ifname``), unique in its namespace."""
-
-IPInterface = IPv4Interface | IPv6Interface
-
-MAX_NAME_BYTES = 128
-"""Longest logical name: with the agent's label it must fit into a link's alias (255 bytes)."""
-
-MAX_HOST_NAME_BYTES = 15
-"""``IFNAMSIZ`` less the final zero byte."""
+__all__ = [
+    "ANY_MTU",
+    "DEFAULT_LOOPBACK_MTU",
+    "DEFAULT_MTU",
+    "ETHERNET_MTU",
+    "LOOPBACK_NAME",
+    "MAX_ADDRESSES",
+    "MAX_HOST_NAME_BYTES",
+    "MAX_NAME_BYTES",
+    "OWN_NAMESPACE",
+    "AutoTap",
+    "Existing",
+    "HostName",
+    "IPInterface",
+    "Interface",
+    "Kind",
+    "Loopback",
+    "Name",
+    "NamespaceRef",
+    "NamespaceType",
+    "Offloading",
+    "Unsupported",
+    "Veth",
+    "check_host_name",
+    "named",
+    "parse_interface",
+]
 
 MAX_ADDRESSES = 256
 """Most addresses on one interface."""
@@ -55,29 +79,7 @@ DEFAULT_MTU = 1500
 DEFAULT_LOOPBACK_MTU = 65536
 """The MTU that the kernel gives the loopback link, in bytes."""
 
-LOOPBACK_NAME = "lo"
-"""The host name of the loopback link, in every namespace."""
-
-_RESERVED_HOST_NAMES = frozenset({".", "..", "all", "default", LOOPBACK_NAME})
 _MAC = re.compile(r"[0-9a-f]{12}")
-
-
-def check_host_name(value: str, *, loopback: bool = False) -> str:
-    """Return ``value`` if the kernel can name a link so, else raise ``ValueError`` with the rule.
-
-    ``loopback`` says that it may be the name of the loopback link.
-    """
-    size = len(value.encode())
-    if not value:
-        raise ValueError("a host name cannot be empty")
-    if size > MAX_HOST_NAME_BYTES:
-        raise ValueError(f"the host name {value!r} has {size} bytes, the kernel takes at most {MAX_HOST_NAME_BYTES}")
-    # The kernel takes the byte 0xA0 for a space, whatever character it is part of.
-    if any(c in "/:%" or c.isspace() or not c.isprintable() for c in value) or b"\xa0" in value.encode():
-        raise ValueError(f"the host name {value!r} has a character that is not allowed (/ : % or white space)")
-    if value in _RESERVED_HOST_NAMES and not (loopback and value == LOOPBACK_NAME):
-        raise ValueError(f"the host name {value!r} is reserved")
-    return value
 
 
 def _check_given_host_name(value: str, info: ValidationInfo) -> str:
@@ -95,16 +97,6 @@ def _wrong(field: str, message: str) -> PydanticCustomError:
     return PydanticCustomError("ifagent", "{message}", {"ifagent_field": field, "message": message})
 
 
-def _check_name(value: str) -> str:
-    if not value:
-        raise ValueError("a name is required")
-    if len(value.encode()) > MAX_NAME_BYTES:
-        raise ValueError(f"a name has at most {MAX_NAME_BYTES} bytes")
-    if not value.isprintable():
-        raise ValueError(f"the name {value!r} has characters that cannot be printed")
-    return value
-
-
 def _check_mac(value: str) -> str:
     if not value:
         return ""
@@ -119,73 +111,12 @@ def _check_mac(value: str) -> str:
     return octets.hex(":")
 
 
-def _check_given_name(value: str) -> str:
-    return _check_name(value) if value else ""
-
-
 def _check_mtu(value: int, info: ValidationInfo) -> int:
     kind = info.data.get("kind")
     allowed = ANY_MTU if isinstance(kind, Loopback | Existing | Unsupported) else ETHERNET_MTU
     if value and value not in allowed:
         raise ValueError(f"{value} is out of range, use {allowed.start} to {allowed.stop - 1} bytes or 0")
     return value
-
-
-class NamespaceType(StrEnum):
-    """The ways to refer to a network namespace."""
-
-    OWN = "own"
-    NAMED = "named"
-    PID = "pid"
-    FILE = "file"
-    MICROSERVICE = "microservice"
-
-
-@dataclass(frozen=True, slots=True)
-class NamespaceRef:
-    """How a user refers to a network namespace; equal references are the same request.
-
-    ``reference`` is empty for the agent's own namespace, a name under ``/run/netns``, a decimal process
-    id, an absolute path, or a microservice's label.
-    """
-
-    type: NamespaceType = NamespaceType.OWN
-    reference: Annotated[str, Field(max_length=4096)] = ""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        value, problem = self.reference, ""
-        match self.type:
-            case NamespaceType.OWN:
-                problem = "the agent's own namespace takes no reference" if value else ""
-            case NamespaceType.NAMED:
-                if value in {"", ".", ".."} or "/" in value or not value.isprintable() or len(value.encode()) > 255:
-                    problem = f"{value!r} is not a namespace name (one path component, at most 255 bytes)"
-            case NamespaceType.PID:
-                if not (value.isascii() and value.isdecimal() and 0 < int(value) < 2**31):
-                    problem = f"{value!r} is not a process id"
-            case NamespaceType.FILE:
-                if not value.startswith("/") or not value.isprintable() or ".." in value.split("/"):
-                    problem = f"{value!r} is not an absolute path without '..'"
-            case NamespaceType.MICROSERVICE:
-                if not value or not value.isprintable():
-                    problem = f"{value!r} is not a microservice label"
-        if problem:
-            raise ValueError(problem)
-        return self
-
-    def __str__(self) -> str:
-        """``own``, or type and reference as in ``named:ns1``."""
-        return f"{self.type}:{self.reference}" if self.reference else str(self.type)
-
-
-OWN_NAMESPACE = NamespaceRef()
-"""The namespace that the agent itself lives in."""
-
-
-def named(name: str) -> NamespaceRef:
-    """Refer to the namespace called ``name`` under ``/run/netns``; made when an interface needs it."""
-    return NamespaceRef(NamespaceType.NAMED, name)
 
 
 Offloading = Literal["default", "enabled", "disabled"]
@@ -196,7 +127,7 @@ Offloading = Literal["default", "enabled", "disabled"]
 class Veth:
     """One end of a virtual Ethernet pair; the pair exists while both ends name each other."""
 
-    peer_if_name: Annotated[str, AfterValidator(_check_name)]
+    peer_if_name: Annotated[str, AfterValidator(check_name)]
     rx_checksum_offloading: Offloading = "default"
     tx_checksum_offloading: Offloading = "default"
     type: Literal["veth"] = "veth"
@@ -268,7 +199,7 @@ class Interface:
     rule raises ``pydantic.ValidationError``.
     """
 
-    name: Annotated[str, AfterValidator(_check_name)]
+    name: Annotated[str, AfterValidator(check_name)]
     kind: Annotated[Kind, Field(discriminator="type")]
     description: Annotated[str, Field(max_length=4096)] = ""
     enabled: bool = False
@@ -280,7 +211,7 @@ class Interface:
     host_if_name: Annotated[str, AfterValidator(_check_given_host_name)] = ""
     namespace: NamespaceRef = OWN_NAMESPACE
     link_only: bool = False
-    vrf_master_interface: Annotated[str, AfterValidator(_check_given_name)] = ""
+    vrf_master_interface: Annotated[str, AfterValidator(check_given_name)] = ""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -7,7 +7,7 @@ from enum import IntEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import NamedTuple, NewType
 
-from ifagent.core.interface import HostName, IPInterface
+from ifagent.core.names import HostName, IPInterface
 
 NsId = NewType("NsId", int)
 """A network namespace's identity: the inode number of its nsfs file, unique while the namespace lives."""

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import ClassVar, Protocol, Self
 
-from ifagent.core.interface import HostName, IPInterface, NamespaceRef
 from ifagent.core.link import Checksums, Link, LinkId, NsId
+from ifagent.core.names import HostName, IPInterface
+from ifagent.core.namespace_ref import NamespaceRef
 
 Place = NsId | NamespaceRef
 """A namespace: its id where it exists, its reference where an operation before this one makes it."""

@@ -21,8 +21,8 @@ import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ifagent.core.interface import HostName, Name, check_host_name
 from ifagent.core.link import LOOPBACK_IFINDEX, Link
+from ifagent.core.names import HostName, Name, check_host_name
 from ifagent.core.remembered import Adoption
 
 _PREFIX = "ifagent/"

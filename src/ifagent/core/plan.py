@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ifagent.core.interface import Name
 from ifagent.core.link import LinkId
+from ifagent.core.names import Name
 from ifagent.core.operations import Operation
 from ifagent.core.remembered import Learnt
 from ifagent.core.state import ConfigState

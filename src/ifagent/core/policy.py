@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Network, IPv6Network
 
-from ifagent.core.interface import HostName, IPInterface, NamespaceRef, NamespaceType
+from ifagent.core.names import HostName, IPInterface
+from ifagent.core.namespace_ref import NamespaceRef, NamespaceType
 
 DEFAULT_MAX_INTERFACES = 100_000
 DEFAULT_MAX_NAMESPACES = 10_000

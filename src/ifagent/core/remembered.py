@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from ifagent.core.interface import HostName, IPInterface, Name
 from ifagent.core.link import LinkId, NsId
+from ifagent.core.names import HostName, IPInterface, Name
 from ifagent.core.operations import Place
 
 

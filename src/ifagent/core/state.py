@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
 from ifagent.core.counters import Counters
-from ifagent.core.interface import IPInterface, Name, NamespaceRef
 from ifagent.core.link import Duplex, LinkId, NsId
+from ifagent.core.names import IPInterface, Name
+from ifagent.core.namespace_ref import NamespaceRef
 from ifagent.errors import FieldError
 
 
