@@ -57,6 +57,63 @@ def test_a_tap_that_is_not_meant_for_adoption(lab: Lab) -> None:
     lab.until_applied("t")
 
 
+def given_to(name: str) -> list[str]:
+    """Return the addresses of a link of the host's, with those of the other end."""
+    words = [line.split() for line in ip("-o", "-4", "address", "show", "dev", name).splitlines()]
+    return [" ".join(line[3 : 6 if line[4] == "peer" else 4]) for line in words]
+
+
+@needs_tun
+def test_a_point_to_point_address_comes_back_with_its_other_end(lab: Lab) -> None:
+    ip("tuntap", "add", "dev", "vpn0", "mode", "tap")
+    ip("link", "set", "dev", "vpn0", "up")
+    ip("address", "add", "10.8.0.2", "peer", "10.8.0.1/32", "dev", "vpn0")
+    ip("address", "add", "10.8.1.2/24", "dev", "vpn0")
+    before = given_to("vpn0")
+    assert before == ["10.8.0.2 peer 10.8.0.1/32", "10.8.1.2/24"]
+    lab.put(stolen(lab.space("w"), temp_if_name="vpn0"))
+    lab.start_agent("--allow-tap", "vpn0")
+    lab.until_applied("t")
+    lab.delete("t")
+    until(lambda: "vpn0" in lab.links() and given_to("vpn0") == before, what=lab.logs)
+
+
+@needs_tun
+def test_what_the_creator_of_a_link_only_tap_gives_it_later_stays(lab: Lab) -> None:
+    ip("tuntap", "add", "dev", "vm-1", "mode", "tap")
+    lab.put(stolen("", temp_if_name="vm-1") | {"namespace": {}, "host_if_name": "vm-1", "link_only": True})
+    lab.start_agent()
+    lab.until_applied("t")
+    ip("link", "add", "name", "br0", "type", "bridge")
+    ip("link", "set", "dev", "vm-1", "master", "br0", "mtu", "1400")
+    ip("address", "add", "10.44.0.1/24", "dev", "vm-1")
+    lab.delete("t")
+    until(lambda: not lab.link("vm-1").get("ifalias") and "t" not in lab.states(), what=lab.logs)
+    there = lab.link("vm-1")
+    assert (given_to("vm-1"), there["master"], there["mtu"]) == (["10.44.0.1/24"], "br0", 1400)
+
+
+@needs_tun
+@pytest.mark.parametrize("watched", [True, False])
+def test_no_bridge_gets_a_port_because_it_has_the_ifindex_of_another(lab: Lab, *, watched: bool) -> None:
+    ip("tuntap", "add", "dev", "vm-1", "mode", "tap")
+    ip("link", "add", "name", "br0", "type", "bridge")
+    ip("link", "set", "dev", "vm-1", "master", "br0")
+    lab.put(stolen(lab.space("w"), temp_if_name="vm-1"))
+    lab.start_agent("--allow-tap", "vm-1")
+    lab.until_applied("t")
+    number = lab.link("br0")["ifindex"]
+    if not watched:
+        lab.kill_agent()
+    ip("link", "del", "dev", "br0")
+    ip("link", "add", "name", "br0" if watched else "br1", "index", str(number), "type", "bridge")
+    if not watched:
+        lab.start_agent("--allow-tap", "vm-1")
+    lab.delete("t")
+    until(lambda: "vm-1" in lab.links() and not lab.link("vm-1").get("ifalias"), what=lab.logs)
+    assert "master" not in lab.link("vm-1")
+
+
 def test_a_vxlan_over_a_link_does_not_go_with_it(lab: Lab) -> None:
     space = lab.space("s")
     lab.put(*pair("a", "b", "", space))

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any, TypeVar
 
 import pytest
@@ -24,7 +24,7 @@ from ifagent.core.operations import AddAddress, CreateVeth, DeleteLink, MoveLink
 from ifagent.core.plan import Plan, Verdict
 from ifagent.core.planner import plan
 from ifagent.core.policy import Policy
-from ifagent.core.remembered import Adoption, Remembered
+from ifagent.core.remembered import Adoption, Remembered, TapAddress
 from ifagent.core.state import ConfigState
 from ifagent.core.views import Absence, Desired, Observed
 from ifagent.kernel.requests import encode
@@ -366,21 +366,60 @@ def test_an_adopted_tap_is_given_back_and_never_deleted() -> None:
 
 def test_it_is_given_back_whole() -> None:
     bridge = Link(id=LinkId(OWN, 3), host_name=HostName("br0"), kind="bridge")
-    had = (ip_interface("10.44.0.1/24"),)
+    had = TapAddress(ip_interface("10.44.0.1/24")), TapAddress(ip_interface("10.8.0.2/32"), ip_address("10.8.0.1"))
     away = adopted(id=AWAY, host_name=HostName("t"), up=True, addresses=(Address(ip_interface("10.0.0.1/24")),))
     world = remembering(away, alias="vm 5", master=3, addresses=had)
     world.links[OWN][3] = bridge  # type: ignore[index]
     result = planned([], world)
     change = find(result, SetLink)
     assert (change.alias, change.up, change.master) == ("vm 5", True, 3)
-    assert find(result, AddAddress).address == had[0]
+    assert [(op.address, op.peer) for op in result.steps if isinstance(op, AddAddress)] == [*had]
     assert list(result.steps)[-1] == change, "the mark goes last"
     assert result.learnt.adoptions["t"] == replace(world.remembered.adoptions["t"], moving_to=OWN)
-    home = made_tap("tap0", alias="vm 5", up=True, master=3, addresses=(Address(had[0]),))
+    home = made_tap("tap0", alias="vm 5", up=True, master=3, addresses=tuple(Address(a, peer=b) for a, b in had))
     back = replace(world.remembered.adoptions["t"], link=home.id)
     there = replace(observed([home, bridge]), remembered=Remembered({"t": back}))
     assert not planned([], there).steps
     assert planned([], there).learnt.adoptions == {"t": None}
+
+
+def test_a_bridge_with_the_ifindex_of_another_one_gets_no_port() -> None:
+    away = adopted(id=AWAY, host_name=HostName("t"), up=True)
+    for name, master_name, master in (("br0", "", 3), ("br0", "br0", 3), ("evil", "br0", None)):
+        world = remembering(away, master=3, master_name=master_name)
+        world.links[OWN][3] = Link(id=LinkId(OWN, 3), host_name=HostName(name), kind="bridge")  # type: ignore[index]
+        assert find(planned([], world), SetLink).master == master
+    seen = world.remembered.without_link(LinkId(OWN, 3), own=OWN)
+    assert (seen.adoptions["t"].master, seen.adoptions["t"].master_name) == (0, "")
+    assert seen.without_link(LinkId(NS[named("ns1")], 3), own=OWN) is seen
+    assert not seen.without_link(AWAY, own=OWN).adoptions
+
+
+def test_a_master_that_its_creator_has_given_a_tap_since_stays() -> None:
+    bridges = [Link(id=LinkId(OWN, n), host_name=HostName(f"br{n}"), kind="bridge") for n in (3, 4)]
+    home = made_tap("tap0", alias=adopted().alias, up=True, master=4)
+    world = replace(observed([home, *bridges]), remembered=remembering(home, master=3).remembered)
+    assert find(planned([], world), SetLink).master is None
+
+
+def test_addresses_that_link_only_leaves_to_the_creator_are_his() -> None:
+    born = made_tap("tap0", up=True, addresses=(Address(ip_interface("10.44.0.1/24")),))
+    alone = tap(link_only=True, host_if_name="tap0")
+    policy = Policy(taps=("tap0",))
+    adoption = plan(Desired({"t": alone}), observed([born]), OWNER, policy).learnt.adoptions["t"]
+    assert adoption is not None
+    assert adoption.leaves_addresses
+    marked = replace(born, alias=adopted().alias, addresses=(Address(ip_interface("10.45.0.1/24")),))
+    world = replace(observed([marked]), remembered=Remembered({"t": adoption}))
+    assert operations(planned([], world)) == ["SetLink"], "what he has changed since is not changed back"
+    for taken in (tap(host_if_name="tap0"), tap(link_only=True, namespace=named("ns1"))):
+        after = planned([taken], world).learnt.adoptions["t"]
+        assert after is not None
+        assert not after.leaves_addresses
+        assert after.addresses == (TapAddress(ip_interface("10.45.0.1/24")),)
+        stripped = replace(observed([replace(marked, addresses=())]), remembered=Remembered({"t": after}))
+        assert find(planned([], stripped), AddAddress).address == ip_interface("10.45.0.1/24")
+        assert planned([alone], stripped).learnt.adoptions["t"] == replace(after, moving_to=None)
 
 
 def test_it_is_remembered_before_it_is_moved_and_found_after() -> None:

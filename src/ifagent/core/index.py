@@ -282,7 +282,7 @@ class Index:
                     self._touch_link(other)
         if before is not None and after is None:
             self._known.discard(before.id)
-            self.remember(self.remembered.without_link(before.id))
+            self.remember(self.remembered.without_link(before.id, own=self.own))
         relations.relink(before, after)
         if after is not None and self.admission.refused:
             self._prefer_what_has_its_link(after)

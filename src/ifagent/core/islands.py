@@ -152,6 +152,8 @@ class Islands:
         if id.namespace == self._observed.own:
             yield from self._relations.waiting_for_tap(link.host_name)
         yield from self._relations.uppers_of(id)
+        if link.kind == "tun" and link.master:  # to be remembered when it is adopted
+            yield LinkId(id.namespace, link.master)
         yield from (other for other in (link.peer, link.lower) if other is not None)
 
     def _place(self, interface: Interface) -> Place:

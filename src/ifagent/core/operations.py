@@ -307,17 +307,21 @@ class MoveLink(LinkOperation):
 
 @dataclass(frozen=True, slots=True)
 class AddAddress(LinkOperation):
-    """Give a link one more address; where the kernel lists it, see :mod:`ifagent.core.addresses`."""
+    """Give a link one more address; where the kernel lists it, see :mod:`ifagent.core.addresses`.
+
+    ``peer`` is the other end's of a point-to-point link.
+    """
 
     target: Target
     address: IPInterface
+    peer: IPv4Address | IPv6Address | None = None
 
     def _at(self, target: Target) -> AddAddress:
-        return AddAddress(target, self.address)  # there are many, and replace() is slow
+        return AddAddress(target, self.address, self.peer)  # there are many, and replace() is slow
 
     def __str__(self) -> str:
         """Say what it does."""
-        return f"add {self.address} to {self.target}"
+        return f"add {self.address}{f' peer {self.peer}' if self.peer else ''} to {self.target}"
 
 
 @dataclass(frozen=True, slots=True)

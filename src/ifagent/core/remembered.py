@@ -11,10 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
 
 from ifagent.core.link import LinkId, NsId
 from ifagent.core.names import HostName, IPInterface, Name
 from ifagent.core.operations import Place
+
+
+class TapAddress(NamedTuple):
+    """An address that a TAP's creator has given it; ``peer`` is the other end's where the address has one."""
+
+    interface: IPInterface
+    peer: IPv4Address | IPv6Address | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +32,9 @@ class Adoption:
 
     ``mac`` and ``mtu`` are as its creator had them when it was adopted or, while the interface has others put in
     their place (``keeps_mac``, ``keeps_mtu``), when that began; empty and 0 where that is not known. ``up``, ``alias``,
-    ``master`` (an ifindex, 0 for none) and ``addresses`` are as they were when it was adopted, as far as that is known.
+    ``master`` (an ifindex, 0 for none), ``master_name`` (empty where it is not known) and ``addresses`` are as they
+    were when it was adopted, as far as that is known. ``leaves_addresses`` says that the interface has left the
+    addresses to the creator ever since, being ``link_only``, and that moving it has taken none off.
     ``link`` is where the TAP is, ``None`` where only its alias speaks of the adoption, and ``cookie`` that of its
     namespace, whose id may be another one's by now, 0 where it is not known; ``moving_to`` is where it may be by now,
     as a move was about to be asked for.
@@ -38,7 +49,9 @@ class Adoption:
     up: bool | None = None
     alias: str = ""
     master: int = 0
-    addresses: tuple[IPInterface, ...] = ()
+    master_name: str = ""
+    addresses: tuple[TapAddress, ...] = ()
+    leaves_addresses: bool = False
     link: LinkId | None = None
     cookie: int = 0
     moving_to: Place | None = None
@@ -73,10 +86,18 @@ class Remembered:
             return self
         return Remembered(known, namespaces)
 
-    def without_link(self, link: LinkId) -> Remembered:
-        """Return this without the adoption of a link that is no more, unless it may just have been moved."""
-        gone = [a.name for a in self.adoptions.values() if a.link == link and a.moving_to is None]
-        return self.with_learnt(Learnt(dict.fromkeys(gone))) if gone else self
+    def without_link(self, link: LinkId, *, own: NsId) -> Remembered:
+        """Return this without the adoption of a link that is no more, unless it may just have been moved.
+
+        Of one in the ``own`` namespace no TAP becomes a port again either: another one may get its ifindex.
+        """
+        learnt: dict[Name, Adoption | None] = {}
+        for adoption in self.adoptions.values():
+            if adoption.link == link and adoption.moving_to is None:
+                learnt[adoption.name] = None
+            elif link.namespace == own and link.ifindex == adoption.master:
+                learnt[adoption.name] = replace(adoption, master=0, master_name="")
+        return self.with_learnt(Learnt(learnt)) if learnt else self
 
     def with_cookies(self, cookies: Mapping[NsId, int]) -> Remembered:
         """Return this with what adopted TAPs' namespaces are; without a TAP whose namespace is another one by now."""

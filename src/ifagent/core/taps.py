@@ -1,30 +1,33 @@
 """TAPs: links that another program makes, that the agent adopts while they are declared, and then gives back.
 
 What an interface leaves open is as the TAP's creator has it, whenever he sets it. Given back it is as it was when it
-was adopted: name, namespace, alias, admin state, master, addresses, and MAC and MTU if the agent has changed them.
+was adopted: name, namespace, alias, admin state, master, addresses, and MAC and MTU if the agent has changed them. Of a
+``link_only`` one that was not moved the addresses are its creator's all the time, and not looked at.
 Whoever is root in the namespace of an adopted TAP can forge what its alias says, so a TAP of which nothing but that
 tells of an adoption stays where it is: the agent only takes off what it may have put there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from ifagent.core.claims import Claims
 from ifagent.core.configure import Attributes
 from ifagent.core.interface import Interface
-from ifagent.core.link import Link
+from ifagent.core.link import Link, LinkId
 from ifagent.core.operations import AddAddress, DeleteAddress, MoveLink, Operation, Place, SetLink, Target
 from ifagent.core.plan import Obstacle
-from ifagent.core.remembered import Adoption
+from ifagent.core.remembered import Adoption, TapAddress
 from ifagent.core.state import ConfigState
 
 
 def adoption_of(claims: Claims, interface: Interface, link: Link, place: Place) -> Adoption:
     """Return what is to be remembered of an adopted TAP before anything is done to it."""
     before = claims.adopted.get(link.id) or claims.marked_as_adopted.get(link.id)
+    leaves_addresses = interface.link_only and place == link.id.namespace
     if before is None:
+        master = claims.observed.link(LinkId(link.id.namespace, link.master))
         before = Adoption(
             name=interface.name,
             host_name=link.host_name,
@@ -33,8 +36,12 @@ def adoption_of(claims: Claims, interface: Interface, link: Link, place: Place) 
             up=link.up,
             alias=claims.owner.alias_before(link),
             master=link.master,
-            addresses=tuple(address.interface for address in link.addresses if not address.made_by_kernel),
+            master_name=master.host_name if master else "",
+            addresses=_given_to(link),
+            leaves_addresses=leaves_addresses,
         )
+    elif before.leaves_addresses and not leaves_addresses:
+        before = replace(before, addresses=_given_to(link), leaves_addresses=False)
     if interface.phys_address and not interface.link_only:
         before = before if before.keeps_mac else replace(before, mac=link.mac, keeps_mac=True)
     elif before.keeps_mac and link.mac == before.mac:
@@ -95,19 +102,21 @@ def give_back(claims: Claims, link: Link, before: Adoption) -> list[Operation]:
         here = home
         # It arrives down, without addresses and no port.
         seen = replace(link, host_name=home.host_name, up=False, master=0, addresses=())
-    operations += _take_off(here, seen, before)
-    master = claims.observed.links.get(own, {}).get(before.master)
+    leaves_addresses = before.leaves_addresses and link.id.namespace == own
+    if not leaves_addresses:
+        operations += _take_off(here, seen, before.addresses)
     wanted = {
         "host_name": home.host_name,
         "mac": before.mac if before.keeps_mac or before.link is None else "",
         "mtu": before.mtu if before.keeps_mtu or before.link is None else 0,
-        "master": before.master if master is not None and master.kind == "bridge" else 0,
+        "master": 0 if seen.master else _bridge_before(claims, before),
     }
     different = {field: value for field, value in wanted.items() if value and value != getattr(seen, field)}
     if before.up not in {None, seen.up}:
         different["up"] = before.up
-    there = [address.interface for address in seen.addresses]
-    operations += [AddAddress(here, address) for address in before.addresses if address not in there]
+    if not leaves_addresses:
+        there = {TapAddress(address.interface, address.peer) for address in seen.addresses}
+        operations += [AddAddress(here, *address) for address in before.addresses if address not in there]
     if different or seen.alias != before.alias:
         # The mark goes last: until then the TAP is the agent's to give back.
         operations.append(SetLink(target=here, alias=before.alias, **different))  # type: ignore[arg-type]
@@ -117,13 +126,21 @@ def give_back(claims: Claims, link: Link, before: Adoption) -> list[Operation]:
 def let_lie(link: Link) -> list[Operation]:
     """Return what takes off a TAP what the agent may have put on it, and leaves it where it is."""
     here = Target(link.id.namespace, link.host_name, link.id.ifindex)
-    return [*_take_off(here, link, None), SetLink(target=here, alias="")]
+    return [*_take_off(here, link, ()), SetLink(target=here, alias="")]
 
 
-def _take_off(here: Target, link: Link, before: Adoption | None) -> Iterable[Operation]:
-    kept = before.addresses if before else ()
-    return [
-        DeleteAddress(here, address.interface, address.peer)
-        for address in link.addresses
-        if not address.made_by_kernel and (address.peer is not None or address.interface not in kept)
-    ]
+def _given_to(link: Link) -> tuple[TapAddress, ...]:
+    """Return the addresses that somebody has given a link."""
+    return tuple(TapAddress(each.interface, each.peer) for each in link.addresses if not each.made_by_kernel)
+
+
+def _bridge_before(claims: Claims, before: Adoption) -> int:
+    """Return the ifindex of the bridge that a TAP was a port of, 0 where that is not there or another one by now."""
+    master = claims.observed.link(LinkId(claims.observed.own, before.master))
+    if master is None or master.kind != "bridge" or before.master_name not in {"", master.host_name}:
+        return 0
+    return before.master
+
+
+def _take_off(here: Target, link: Link, kept: Collection[TapAddress]) -> Iterable[Operation]:
+    return [DeleteAddress(here, *address) for address in _given_to(link) if address not in kept]

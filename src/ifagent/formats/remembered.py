@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -14,6 +14,8 @@ from ifagent.core.remembered import Adoption, Remembered
 from ifagent.errors import BrokenFile
 
 _ADOPTION = TypeAdapter(Adoption)
+_PEER: Final = " peer "
+"""What is between an address and that of the other end, as in ``ip address``."""
 _NAMESPACES = TypeAdapter(dict[str, int | None])
 
 
@@ -30,7 +32,7 @@ def parse_remembered(value: object, path: object) -> Remembered:
     if not isinstance(value, Mapping) or not isinstance(value.get("adoptions"), list):
         raise BrokenFile(path, "is not what an agent remembers")
     try:
-        adoptions = [_ADOPTION.validate_python(each) for each in value["adoptions"]]
+        adoptions = [_ADOPTION.validate_python(_with_addresses(each)) for each in value["adoptions"]]
         namespaces = _NAMESPACES.validate_python(value.get("namespaces"))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
@@ -43,7 +45,17 @@ def parse_remembered(value: object, path: object) -> Remembered:
 
 def _adoption_to_json(adoption: Adoption) -> dict[str, Any]:
     values = asdict(adoption)
-    values["addresses"] = [str(address) for address in adoption.addresses]
+    values["addresses"] = [
+        f"{interface}{_PEER}{peer}" if peer else str(interface) for interface, peer in adoption.addresses
+    ]
     if isinstance(adoption.moving_to, NamespaceRef):
         values["moving_to"] = {"type": adoption.moving_to.type, "reference": adoption.moving_to.reference}
     return values
+
+
+def _with_addresses(adoption: object) -> object:
+    """Return what was read of an adoption with addresses and those of other ends apart; what is wrong stays so."""
+    if not isinstance(adoption, Mapping) or not isinstance(addresses := adoption.get("addresses", []), list):
+        return adoption
+    apart = [tuple(text.split(_PEER)) if isinstance(text, str) else text for text in addresses]
+    return {**adoption, "addresses": apart}

@@ -116,8 +116,8 @@ def encode(  # noqa: PLR0911 one for each operation
             body = IFINFO.pack(0, 0, _ifindex(target), 0, 0)
             body += _attribute(IFLA_NET_NS_FD, U32.pack(_fd(to, fds))) + _string(IFLA_IFNAME, host_name)
             return _request(RTM_NEWLINK, body)
-        case AddAddress(target=target, address=address):
-            return _request(RTM_NEWADDR, _address(target, address), flags=NLM_F_CREATE | NLM_F_EXCL)
+        case AddAddress(target=target, address=address, peer=peer):
+            return _request(RTM_NEWADDR, _address(target, address, peer), flags=NLM_F_CREATE | NLM_F_EXCL)
         case ReplaceAddress(target=target, address=address):
             return _request(RTM_NEWADDR, _address(target, address), flags=NLM_F_REPLACE)
         case DeleteAddress(target=target, address=address, peer=peer):

@@ -319,8 +319,8 @@ class SimulatedKernel:
     def _change_address(self, operation: AddAddress | ReplaceAddress | RenewAddress | DeleteAddress) -> None:
         world, link, interface = self._world, self._find(operation.target), operation.address
         match operation:
-            case AddAddress():
-                world.add_address(link, Address(interface))
+            case AddAddress(peer=peer):
+                world.add_address(link, Address(interface, peer=peer))
             case ReplaceAddress():
                 world.replace_address(link, interface)
             case RenewAddress():
