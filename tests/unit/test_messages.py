@@ -276,6 +276,21 @@ def test_the_lower_link_of_a_vlan_is_told_as_a_peer_is() -> None:
     assert (link.kind, link.link_ifindex, link.link_nsid) == ("vlan", 8, None)
 
 
+@pytest.mark.parametrize(
+    ("kind", "below"), [("vxlan", {3: 8}), ("amt", {4: 8}), ("hsr", {1: 8, 2: 9}), ("hsr", {2: 8}), ("bridge", {})]
+)
+def test_the_lower_link_of_others_is_told_among_what_is_their_own(kind: str, below: dict[int, int]) -> None:
+    def attribute(number: int, payload: bytes) -> bytes:
+        return struct.pack("=HH", 4 + len(payload), number) + payload + bytes(-len(payload) % 4)
+
+    own = b"".join(attribute(number, struct.pack("=I", ifindex)) for number, ifindex in below.items())
+    data = link_bytes(attrs=[]) + attribute(18, attribute(1, kind.encode() + b"\0") + attribute(2, own))
+    data = struct.pack("=I", len(data)) + data[4:]
+    link = parse_link(data, only(data))
+    assert link is not None
+    assert (link.kind, link.link_ifindex) == (kind, 8 if below else 0)
+
+
 def test_a_message_that_is_not_about_a_link_as_such_is_passed_over() -> None:
     for data in (link_bytes(family=7), link_bytes(attrs=[["IFLA_WIRELESS", b"1234"]])):
         assert parse_link(data, only(data)) is None

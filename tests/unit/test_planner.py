@@ -142,6 +142,16 @@ def test_what_would_take_a_link_of_others_along_is_not_deleted() -> None:
     assert operations(planned([], observed([near, far]))) == ["DeleteLink"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "goes_with_it"),
+    [*((kind, True) for kind in ("vlan", "vxlan", "hsr", "amt", "rmnet", "virt_wifi", "unheard-of")), ("gre", False)],
+)
+def test_which_kinds_of_links_go_with_the_one_below_them(kind: str, *, goes_with_it: bool) -> None:
+    near, far = pair(A, B)
+    theirs = replace(macvlan(near.id, NS[named("ns1")]), kind=kind)
+    assert operations(planned([], observed([near, far, theirs]))) == ([] if goes_with_it else ["DeleteLink"])
+
+
 def test_a_link_that_others_have_links_on_is_not_moved() -> None:
     near, far = pair(A, B)
     world = known(observed([near, far, macvlan(near.id, NS[named("ns1")])]))

@@ -25,7 +25,7 @@ from ifagent.core.interface import (
     NamespaceType,
     Veth,
 )
-from ifagent.core.link import GOES_WITH_ITS_LOWER, Link, LinkId, NsId
+from ifagent.core.link import OUTLIVES_ITS_LOWER, Link, LinkId, NsId
 from ifagent.core.operations import Place, Target
 from ifagent.core.ownership import Borrowing, Owner
 from ifagent.core.policy import Policy
@@ -74,7 +74,7 @@ class Claims:
                     self.of[name] = link
             elif self.owner.owns(link):
                 unnamed.append((place, link))
-            if link.lower is not None and link.kind in GOES_WITH_ITS_LOWER and not self.owner.owns(link):
+            if link.lower is not None and link.kind not in OUTLIVES_ITS_LOWER and not self.owner.owns(link):
                 self.uppers.setdefault(link.lower, []).append(link)
         if unnamed:
             wanted = {(self.place(i), i.host_name): i.name for i in self.desired.interfaces.values()}

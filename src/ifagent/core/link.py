@@ -26,8 +26,17 @@ _LOOPBACK_NET = 127
 LOOPBACK_ADDRESSES = frozenset({IPv4Interface("127.0.0.1/8"), IPv6Interface("::1/128")})
 """What the kernel gives the loopback link when it comes up."""
 
-GOES_WITH_ITS_LOWER = frozenset({"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec", "ipoib", "vxlan"})
-"""Kinds of links that the kernel deletes together with the link that they sit on."""
+OUTLIVES_ITS_LOWER = frozenset(
+    {
+        *("ipip", "gre", "gretap", "erspan", "sit", "vti", "xfrm"),
+        *("ip6tnl", "ip6gre", "ip6gretap", "ip6erspan", "vti6"),
+    }
+)
+"""Kinds of links that stay when the link that they name as below them goes: tunnels, which only send by it.
+
+The kernel deletes a vlan, macvlan, macsec, vxlan, amt and the like together with the link that they sit on. Of a kind
+that nobody has thought of here that is taken for granted.
+"""
 
 LOOPBACK_IFINDEX = 1
 """The ifindex that the loopback link has in every namespace."""

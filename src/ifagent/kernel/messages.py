@@ -36,8 +36,11 @@ from ifagent.kernel.rtnetlink import (
     IFINFO,
     IFLA_ADDRESS,
     IFLA_ALT_IFNAME,
+    IFLA_AMT_LINK,
     IFLA_CARRIER,
     IFLA_GROUP,
+    IFLA_HSR_SLAVE1,
+    IFLA_HSR_SLAVE2,
     IFLA_IFALIAS,
     IFLA_IFNAME,
     IFLA_INFO_DATA,
@@ -99,6 +102,13 @@ _LINK: Final = Reader(
 )
 _INFO: Final = Reader({IFLA_INFO_DATA, IFLA_INFO_KIND})
 _ANY: Final = Reader()
+_BELOW: Final = {
+    "vxlan": (IFLA_VXLAN_LINK,),
+    "amt": (IFLA_AMT_LINK,),
+    # It goes with the last of them, so with the first one kept it stays.
+    "hsr": (IFLA_HSR_SLAVE1, IFLA_HSR_SLAVE2),
+}
+"""In which attributes of their own links of these kinds name the link below them."""
 
 MAX_ALTNAMES: Final = 32
 """Most altnames of one link that are known."""
@@ -350,13 +360,16 @@ def parse_route(data: bytes, message: Message) -> int:
 
 @lru_cache(maxsize=256)
 def _info(info: bytes) -> tuple[str, bytes | None]:
-    """Return what ``IFLA_LINKINFO`` says, which most links have the same: the kind and, of a vxlan, the link below.
+    """Return what ``IFLA_LINKINFO`` says, which most links have the same: the kind and, of some, the link below.
 
-    The kernel does not say the latter in ``IFLA_LINK``, though the vxlan goes with it.
+    Of these the kernel does not say the latter in ``IFLA_LINK``, though they go with it.
     """
     found = _INFO.read(info, 0, len(info))
     kind, data = _text(found.get(IFLA_INFO_KIND, b"")), found.get(IFLA_INFO_DATA, b"")
-    return kind, _ANY.read(data, 0, len(data)).get(IFLA_VXLAN_LINK) if kind == "vxlan" else None
+    if kind not in _BELOW:
+        return kind, None
+    said = _ANY.read(data, 0, len(data))
+    return kind, next((said[each] for each in _BELOW[kind] if each in said), None)
 
 
 def _number(payload: bytes | None) -> int:
