@@ -33,7 +33,7 @@ from ifagent.core.operations import (
     Target,
 )
 from ifagent.core.plan import Plan, Step, Waves
-from ifagent.core.retry import Fate, RetryBook, fate
+from ifagent.core.retry import Fate, RetryBook, fate, was_gone
 from ifagent.errors import AgentBug, KernelRefused
 from ifagent.kernel.contract import Kernel
 from ifagent.log import log
@@ -197,7 +197,10 @@ class Execution:
     def _note_refusal(self, outcome: Outcome, names: frozenset[Name], work: _Work) -> None:
         text = self._with_references(str(KernelRefused(outcome.operation, outcome.errno, outcome.text)))
         self._retry.refused(outcome, names, text, self._clock(), self.link_of(outcome.operation))
-        log.info("refused", operation=str(outcome.operation), errno=outcome.errno, text=outcome.text)
+        if was_gone(outcome):
+            log.debug("gone already", operation=outcome.operation)
+        else:
+            log.info("refused", operation=str(outcome.operation), errno=outcome.errno, text=outcome.text)
         if fate(outcome.errno) is Fate.STALE:
             known = [id for id in outcome.operation.namespaces if self._index.is_attached(id)]
             work.stale.update(dict.fromkeys(names, min(known)) if known else {})

@@ -25,7 +25,7 @@ from ifagent import (
 from ifagent.core.events import Declaration, Declared, Event, NamespaceSeen, SourceRevision, SourceSnapshot
 from ifagent.core.interface import NamespaceRef, NamespaceType
 from ifagent.core.link import NsId
-from ifagent.core.operations import CreateVeth
+from ifagent.core.operations import CreateVeth, DeleteLink, RemoveNamespace
 from ifagent.errors import AgentBug, AgentEnded, FieldError, InvalidSettings, NamespaceUnavailable, RevisionNotApplied
 from ifagent.kernel.simulated import SimulatedKernel
 
@@ -507,3 +507,22 @@ async def test_routes_that_cannot_be_listed_are_asked_for_again(monkeypatch: pyt
         assert "no buffer space" in state.reason
         kernel.outside.routes_problem = ""
         await agent.wait_for("a", applied=True, timeout=5)
+
+
+async def test_what_is_gone_before_it_is_taken_away_is_no_refusal(caplog: pytest.LogCaptureFixture) -> None:
+    kernel = SimulatedKernel()
+    caplog.set_level("DEBUG", "ifagent")
+    there = replace(B, namespace=NamespaceRef(type=NamespaceType.NAMED, reference="ns1"))
+    async with Agent.open(kernel=kernel, sources=[Memory()]) as agent:
+        await agent.configure(A)
+        await agent.configure(there)
+        for kind, number in ((RemoveNamespace, errno.ENOENT), (DeleteLink, errno.ENODEV)):
+            kernel.fail_next(kind, number)
+        await agent.delete("a")
+        await agent.delete("b")
+        with anyio.fail_after(5):
+            while "ns1" in kernel.snapshot().namespaces:
+                await anyio.sleep(0.001)
+    told = [record.ifagent for record in caplog.records if hasattr(record, "ifagent")]
+    assert not [event for event in told if event["event"] == "refused"]
+    assert len([event for event in told if event["event"] == "gone already"]) == 2

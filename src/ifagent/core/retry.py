@@ -15,11 +15,14 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 from heapq import heappop, heappush
+from typing import Final
 
 from ifagent.core.agenda import Node
 from ifagent.core.interface import Name, NamespaceRef
 from ifagent.core.link import Link
 from ifagent.core.operations import (
+    DeleteAddress,
+    DeleteLink,
     Operation,
     Outcome,
     PromoteSecondaries,
@@ -73,10 +76,22 @@ _FATES = {
     errno.EROFS: Fate.PERMANENT,
 }
 
+_GONE: Final = (
+    (RemoveNamespace, errno.ENOENT),
+    (DeleteLink, errno.ENODEV),
+    (DeleteAddress, errno.ENODEV),
+    (DeleteAddress, errno.EADDRNOTAVAIL),
+)
+
 
 def fate(code: int) -> Fate:
     """Return what an errno means for the next try; one that is not in the table is transient."""
     return _FATES.get(code, Fate.TRANSIENT)
+
+
+def was_gone(outcome: Outcome) -> bool:
+    """Tell whether an operation that takes something away came too late for that: it is no refusal then."""
+    return any(isinstance(outcome.operation, kind) and outcome.errno == code for kind, code in _GONE)
 
 
 def delay(attempts: int) -> float:
