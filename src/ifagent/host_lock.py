@@ -16,6 +16,7 @@ import os
 import re
 import socket
 import struct
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -29,6 +30,9 @@ _PEER: Final = struct.Struct("=iII")
 """``struct ucred``: process, user, group."""
 
 _CAP_NET_ADMIN: Final = 12
+_LISTENING: Final = b"00010000"
+"""The flag of a socket that listens, in ``/proc/net/unix``."""
+_FLAGS: Final = re.compile(r"^flags:\s*([0-7]+)$", re.MULTILINE)
 _BACKLOG: Final = 128
 _PAUSE: Final = 0.01
 
@@ -87,7 +91,7 @@ class HostLock:
             )
             return
         pid, user = holder
-        if user in {0, os.geteuid()} or _may_be_an_agent(pid, user):
+        if user in {0, os.geteuid()} or (_has_rights(pid, user) and _has_bound(pid, self._name)):
             # The process id is 0 for a process of a pid namespace that cannot be seen from here.
             raise LabelTaken(
                 self._label, f"process {pid} on this host" if pid else "a process in another pid namespace"
@@ -111,7 +115,7 @@ def _holder(name: str) -> tuple[int, int] | None:
     return pid, user
 
 
-def _may_be_an_agent(pid: int, user: int) -> bool:
+def _has_rights(pid: int, user: int) -> bool:
     """Tell whether a process of another user has the rights that an agent needs, in our user namespace.
 
     One that has bound the name and then executed a set-user-id program is not the user's any more.
@@ -127,3 +131,30 @@ def _may_be_an_agent(pid: int, user: int) -> bool:
     if users is None or permitted is None or set(map(int, users[1].split())) != {user}:
         return False
     return bool(int(permitted[1], 16) >> _CAP_NET_ADMIN & 1)
+
+
+def _has_bound(pid: int, name: str) -> bool:
+    """Tell whether the program that a process executes has bound a name itself, as far as that can be seen.
+
+    Somebody without rights may bind it and then execute a program whose file has them, such as a packet sniffer. But
+    what is still open by then is not close-on-exec, as an agent's socket is.
+    """
+    try:
+        listening = {f"socket:[{inode}]" for inode in _listening_under(name)}
+        for opened in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed meanwhile
+                if str(opened.readlink()) in listening:
+                    flags = _FLAGS.search(Path(f"/proc/{pid}/fdinfo/{opened.name}").read_text())
+                    return flags is None or bool(int(flags[1], 8) & os.O_CLOEXEC)
+    except OSError:  # without CAP_DAC_OVERRIDE or CAP_SYS_PTRACE
+        return True
+    return False
+
+
+def _listening_under(name: str) -> Iterator[str]:
+    """Yield the inodes of the sockets of our network namespace that listen under a name. Raises ``OSError``."""
+    shown = b"@" + name[1:].encode()
+    for line in Path("/proc/self/net/unix").read_bytes().splitlines():
+        words = line.split(maxsplit=7)
+        if len(words) > 7 and words[3] == _LISTENING and words[7] == shown:
+            yield words[6].decode()

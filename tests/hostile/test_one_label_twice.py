@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from ifagent.errors import LabelTaken
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(60)]
 
 LABEL = "twice"
+CAP_NET_ADMIN_OF_A_FILE = struct.pack("<5I", 0x0200_0001, 1 << 12, 0, 0, 0)
+"""``struct vfs_cap_data``: the second version, in effect at once, permitted."""
 needs_users = pytest.mark.skipif(
     os.geteuid() != 0 or Path("/proc/self/uid_map").read_text().split()[2] == "1", reason="needs users"
 )
@@ -163,13 +166,23 @@ time.sleep(60)
             squatter.kill()
 
 
+OTHER = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+
+
 @needs_users
-def test_nor_does_whoever_then_executes_a_set_user_id_program(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rights", ["set-user-id", "file capability"])
+def test_nor_does_whoever_then_executes_a_program_with_more_rights(tmp_path: Path, rights: str) -> None:
     with TemporaryDirectory() as open_to_all:
         waits = Path(open_to_all, "waits")
         shutil.copy(shutil.which("sleep") or "", waits)
-        waits.chmod(0o4755)
         waits.parent.chmod(0o755)
+        if rights == "set-user-id":
+            waits.chmod(0o4755)
+        else:
+            try:
+                os.setxattr(waits, "security.capability", CAP_NET_ADMIN_OF_A_FILE)
+            except OSError as error:
+                pytest.skip(f"no file capabilities here: {error}")
         program = f"""
 import os, socket
 bound = socket.socket(socket.AF_UNIX)
@@ -178,8 +191,8 @@ bound.listen(0)
 bound.set_inheritable(True)
 os.execv("{waits}", ["waits", "60"])
 """
-        other = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps=-all"]
-        with subprocess.Popen([*other, "/usr/bin/env", "python3", "-c", program]) as squatter:
+        command = [*OTHER, "--inh-caps=-all", "/usr/bin/env", "python3", "-c", program]
+        with subprocess.Popen(command) as squatter:
             try:
                 until(lambda: Path(f"/proc/{squatter.pid}/comm").read_text() == "waits\n")
                 with running(agent := Run(tmp_path, 1, [])):
@@ -187,3 +200,25 @@ os.execv("{waits}", ["waits", "60"])
                     assert f"process {squatter.pid} of user 65534 has bound its name" in agent.log
             finally:
                 squatter.kill()
+
+
+@needs_users
+def test_an_agent_of_another_user_does(tmp_path: Path) -> None:
+    program = f"""
+import socket, time
+bound = socket.socket(socket.AF_UNIX)
+bound.bind("\\0ifagent/{LABEL}")
+bound.listen(0)
+print(flush=True)
+time.sleep(60)
+"""
+    command = [*OTHER, "--inh-caps", "+net_admin", "--ambient-caps", "+net_admin", "/usr/bin/env", "python3"]
+    with subprocess.Popen([*command, "-c", program], stdout=subprocess.PIPE) as other:
+        assert other.stdout
+        try:
+            assert other.stdout.readline()
+            with running(agent := Run(tmp_path, 1, [])):
+                until(lambda: agent.has_ended or agent.is_ready, within=30)
+                assert f"is taken by process {other.pid} on this host" in agent.log
+        finally:
+            other.kill()
