@@ -8,7 +8,7 @@ from anyio.lowlevel import checkpoint
 
 from ifagent.etcd.address import EtcdAddress
 from ifagent.etcd.answers import Changes, Value
-from ifagent.etcd.backlog import AT_ONCE, MAX_BYTES, Backlog
+from ifagent.etcd.backlog import MAX_BYTES, Backlog
 from ifagent.sources.etcd import MOST_TURNS, TURNS, EtcdSource
 
 
@@ -44,12 +44,12 @@ def test_an_older_change_of_a_key_does_not_come_after_a_newer_one() -> None:
     assert taken(backlog) == [(4, [b"a"])]
 
 
-def test_a_revision_with_very_many_keys_is_taken_in_parts() -> None:
+def test_a_revision_with_very_many_keys_goes_before_nobody() -> None:
     backlog = Backlog(lambda key: key == b"well")
-    backlog.add(Changes(1, tuple((b"%d" % number, None) for number in range(2 * AT_ONCE + 1))))
-    backlog.take()
+    backlog.add(Changes(1, ((b"well", None), (b"j1", None)), is_part=True, more=True))
+    backlog.add(Changes(1, ((b"j2", None),), is_part=True))
     backlog.add(put(b"well", 2))
-    assert [len(keys) for _, keys in taken(backlog)] == [1, AT_ONCE, 1]
+    assert taken(backlog) == [(2, [b"well"]), (1, [b"j1"]), (1, [b"j2"])]
 
 
 def test_it_is_full_by_its_bytes_and_has_room_again() -> None:

@@ -7,7 +7,7 @@ from aetcd import rpc
 
 from ifagent.errors import InvalidInterface, InvalidSettings
 from ifagent.etcd.address import Endpoint, EtcdAddress
-from ifagent.etcd.answers import Changes, read_changes
+from ifagent.etcd.answers import AT_ONCE, Changes, read_changes
 from ifagent.etcd.backoff import Backoff
 from ifagent.etcd.client import MAX_TXN_BYTES, MAX_TXN_OPS, chunks, prefix_end
 from ifagent.etcd.keys import config_prefix, config_prefix_v3, key_of, name_of, status_prefix
@@ -150,3 +150,16 @@ def test_events_of_one_revision_are_one_change() -> None:
     (key, value), gone = seven.changes
     assert (key, value and value.data, value and value.mod_revision) == (b"a", b"v", 7)
     assert gone == (b"b", None)
+
+
+@pytest.mark.parametrize(
+    ("count", "parts"),
+    [(AT_ONCE, [AT_ONCE]), (2 * AT_ONCE, [AT_ONCE, AT_ONCE]), (2 * AT_ONCE + 1, [AT_ONCE, AT_ONCE, 1])],
+)
+def test_very_many_events_of_one_revision_are_read_in_parts(count: int, parts: list[int]) -> None:
+    events = [_event(b"%d" % number, 7, deleted=True) for number in range(count)]
+    found = list(read_changes(rpc.WatchResponse(events=events), b"", b"z", after=6))
+    assert [len(changes.changes) for changes in found] == parts
+    assert [changes.is_part for changes in found] == [len(parts) > 1] * len(parts)
+    assert [changes.more for changes in found] == [True] * (len(parts) - 1) + [False]
+    assert {key for changes in found for key, _ in changes.changes} == {event.kv.key for event in events}

@@ -7,15 +7,18 @@ counts, orders and signs afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any, Final
 
 from aetcd import rpc
 
 MAX_REVISION: Final = 2**63 - 2
 """The highest revision that still has a next one."""
+
+AT_ONCE: Final = 1000
+"""Most keys of one revision that are one change; of more, so many at a time."""
 
 
 class BrokenAnswer(Exception):
@@ -41,10 +44,15 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Everything that ``revision`` did under the prefixes; ``None`` for a key that it deleted."""
+    """Everything that ``revision`` did under the prefixes; ``None`` for a key that it deleted.
+
+    Of more than :data:`AT_ONCE` keys it is a part (``is_part``), and ``more`` says that others follow.
+    """
 
     revision: int
     changes: tuple[tuple[bytes, Value | None], ...]
+    is_part: bool = False
+    more: bool = False
 
 
 def read_position(answer: Any) -> Position:
@@ -98,15 +106,25 @@ def check_responses(answer: Any, count: int) -> None:
         raise BrokenAnswer("it does not have a response for each operation of the transaction")
 
 
-def read_changes(answer: Any, start: bytes, end: bytes, *, after: int) -> list[Changes]:
-    """Return what one answer of a watch from ``start`` to ``end`` tells, by revision, each later than ``after``."""
-    changes: list[Changes] = []
+def read_changes(answer: Any, start: bytes, end: bytes, *, after: int) -> Iterator[Changes]:
+    """Yield what one answer of a watch from ``start`` to ``end`` tells, by revision, each later than ``after``.
+
+    It is read as it is asked for: one request may have deleted very many keys, whose events are one answer.
+    """
     for revision, events in groupby(answer.events, key=_revision):
         if not after < revision <= MAX_REVISION:
             raise BrokenAnswer("its revisions do not follow each other")
         after = revision
-        changes.append(Changes(revision, tuple(_change(event, start, end) for event in events)))
-    return changes
+        yield from _in_parts(revision, (_change(event, start, end) for event in events))
+
+
+def _in_parts(revision: int, changes: Iterator[tuple[bytes, Value | None]]) -> Iterator[Changes]:
+    some, is_part = tuple(islice(changes, AT_ONCE)), False
+    while some:
+        following = tuple(islice(changes, AT_ONCE))
+        is_part = is_part or bool(following)
+        yield Changes(revision, some, is_part, bool(following))
+        some = following
 
 
 def _revision(event: Any) -> int:

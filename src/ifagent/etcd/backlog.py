@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from ifagent.etcd.answers import Changes
-
-AT_ONCE: Final = 1000
-"""Most keys of one revision that are one change; of more, so many at a time."""
 
 MAX_BYTES: Final = 32 * 1024**2
 """Bytes of values from which on there is too much to take in more."""
@@ -47,12 +45,9 @@ class Backlog:
         self._size = 0
 
     def add(self, changes: Changes) -> None:
-        """Take in the changes of one revision, each later than those before."""
+        """Take in the changes of one revision, or a part of them, each later than those before."""
         self._size += _size(changes)
-        if len(changes.changes) > AT_ONCE:
-            for start in range(0, len(changes.changes), AT_ONCE):
-                self._others.append(Changes(changes.revision, changes.changes[start : start + AT_ONCE]))
-        elif any(self._is_urgent(key) for key, _ in changes.changes):
+        if not changes.is_part and any(self._is_urgent(key) for key, _ in changes.changes):
             self._urgent.append(changes)
         else:
             self._others.append(changes)
@@ -69,7 +64,7 @@ class Backlog:
         self._size -= _size(changes)
         if self._overtaken:
             left = ((key, value) for key, value in changes.changes if self._overtaken.get(key, 0) < changes.revision)
-            changes = Changes(changes.revision, tuple(left))
+            changes = replace(changes, changes=tuple(left))
         if not self._others:
             self._overtaken.clear()
         return changes

@@ -17,9 +17,9 @@ How it works:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar
 
@@ -33,6 +33,7 @@ from ifagent.etcd.backoff import Presence
 from ifagent.etcd.client import EtcdClient, Page, prefix_end
 from ifagent.etcd.cluster import Route, decoded, guarded
 from ifagent.etcd.words import EtcdError, in_words
+from ifagent.pauses import Pauses
 
 QUIET = 3.0
 """Seconds of silence after which the server is asked for a sign of life, and within which it must give one."""
@@ -131,9 +132,12 @@ async def _watch(
                     if presence.return_due == 0:
                         presence.returned()
                         yield Back()
+                    pauses = Pauses()
                     for changes in await stream.changes(within=presence.return_due):
-                        if ours := tuple(change for change in changes.changes if change[0].startswith(prefixes)):
-                            yield Changes(changes.revision, ours)
+                        ours = tuple(change for change in changes.changes if change[0].startswith(prefixes))
+                        if ours or changes.is_part:
+                            yield replace(changes, changes=ours)
+                        await pauses.now_and_then()
         except SourceLost as error:
             if presence.lost():
                 yield Lost(_without_source(error))
@@ -192,21 +196,25 @@ class WatchStream:
         """End the stream, and with it the watch on the server."""
         await self._close()
 
-    async def changes(self, *, within: float | None = None) -> list[Changes]:
-        """Wait for the next complete revisions, one entry each, oldest first; for ``within`` seconds at most."""
-        found: list[Changes] = []
-        with anyio.move_on_after(within):
-            while not found:
-                found = self._read(await self._receive())
-        return found
+    async def changes(self, *, within: float | None = None) -> Iterator[Changes]:
+        """Wait for the next complete revisions, for ``within`` seconds at most; return them, oldest first.
 
-    def _read(self, answer: Any) -> list[Changes]:
+        They are read as they are asked for, which raises :class:`EtcdError` too, and have to be before the next call.
+        """
+        with anyio.move_on_after(within):
+            while True:
+                answer = await self._receive()
+                if answer.events:
+                    return self._read(answer)
+        return iter(())
+
+    def _read(self, answer: Any) -> Iterator[Changes]:
         try:
-            found = read_changes(answer, self._start, self._end, after=self._revision)
+            for changes in read_changes(answer, self._start, self._end, after=self._revision):
+                self._revision = changes.revision
+                yield changes
         except BrokenAnswer as error:
             raise self._cluster.broken(self._route.member, error) from error
-        self._revision = found[-1].revision if found else self._revision
-        return found
 
     async def _receive(self) -> Any:
         """Return the server's next answer; ask for a sign of life when it is silent."""

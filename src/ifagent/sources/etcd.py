@@ -16,8 +16,8 @@ from anyio.lowlevel import checkpoint
 from ifagent.core.events import Declared, Event, SourceHealth, SourceRevision, SourceSnapshot
 from ifagent.core.interface import Name
 from ifagent.etcd.address import EtcdAddress
-from ifagent.etcd.answers import Changes, Position, Value
-from ifagent.etcd.backlog import AT_ONCE, Backlog
+from ifagent.etcd.answers import AT_ONCE, Changes, Position, Value
+from ifagent.etcd.backlog import Backlog
 from ifagent.etcd.client import EtcdClient, Page
 from ifagent.etcd.families import Families
 from ifagent.etcd.watcher import Back, Listed, Lost, PagedEvent, watch_pages
@@ -109,7 +109,7 @@ class EtcdSource:
                 async with self._turn:
                     await self._compare(position)
             case Changes(revision):
-                self._heard = revision
+                self._heard = self._heard if event.more else revision
                 self._backlog.add(event)
                 self._moved.set()
                 self._moved = anyio.Event()
