@@ -25,6 +25,7 @@ from typing import Any, Self
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
+from ifagent.core.address_values import interned
 from ifagent.core.events import Declaration
 from ifagent.core.index import Index
 from ifagent.core.interface import Interface, Name, NamespaceRef
@@ -291,6 +292,7 @@ class Agent:
         """Forget at once what is kept until it is worth the work to forget it: the rest of what is no more."""
         self._index.agenda.tidy(anyio.current_time())
         self._feeds.tidy()
+        interned.cache_clear()
 
     # Watching
 

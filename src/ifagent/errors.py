@@ -56,13 +56,14 @@ class InvalidInterface(IfagentError):
     """A value does not describe an interface.
 
     ``name`` is the interface's name as far as it is known (the key's suffix, else empty);
-    ``errors`` has at least one entry.
+    ``errors`` has at least one entry, and ``more`` is how many others were found that it has not.
     """
 
-    def __init__(self, name: str, errors: Iterable[FieldError]) -> None:
+    def __init__(self, name: str, errors: Iterable[FieldError], *, more: int = 0) -> None:
         """Keep the name and the field errors."""
         self.name = name
         self.errors: tuple[FieldError, ...] = tuple(errors)
+        self.more = more
         super().__init__(name, self.errors)
 
     def __str__(self) -> str:

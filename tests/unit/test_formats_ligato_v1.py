@@ -11,7 +11,7 @@ import pytest
 from ifagent.core.interface import OWN_NAMESPACE, AutoTap, Interface, NamespaceRef, NamespaceType, Veth, named
 from ifagent.errors import InvalidInterface
 from ifagent.formats import ligato_v1
-from ifagent.formats.fields import MAX_MESSAGE, MAX_TOLD
+from ifagent.formats.fields import MAX_MESSAGE, MAX_TEXT, MAX_TOLD
 from ifagent.formats.numbers import InterfaceType, NamespaceNumber
 
 VETH1 = (
@@ -325,6 +325,8 @@ def test_errors_are_bounded() -> None:
     told = caught.value.errors
     assert len(told) == MAX_TOLD + 1
     assert told[-1].message == f"and {257 - MAX_TOLD} more errors"
+    assert "is not an address such as 192.168.22.1/24" in told[0].message
+    assert sum(len(error.message) for error in told[:-1]) <= MAX_TEXT
     assert len(errors(value(phys_address="y" * 9000))["phys_address"]) == MAX_MESSAGE
     addresses = [f"10.{i}.{j}.1/8" for i in range(2) for j in range(129)]
     assert errors(value(ip_addresses=addresses)) == {"ip_addresses": "has 258 addresses, at most 256 are taken"}

@@ -12,6 +12,9 @@ from pydantic import AfterValidator, PlainValidator
 
 IPInterface = IPv4Interface | IPv6Interface
 
+_MAX_SHOWN = 60
+"""Longest text, in characters, that is quoted whole where it is no address."""
+
 _FIRST_IPV4 = 1 << 24
 _BROADCAST = (1 << 32) - 1
 _IPV4_MAPPED = 0xFFFF
@@ -52,7 +55,8 @@ def _parse_unusual(text: str) -> IPInterface:
         with suppress(ValueError):
             # Not ip_interface(), which tries IPv4 first and so has an error made for every IPv6 address.
             return _shared((IPv6Interface if ":" in text else IPv4Interface)(text))
-    raise ValueError(f"{text!r} is not an address such as 192.168.22.1/24 or 2001:db8::1/64")
+    shown = text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 1]}…"
+    raise ValueError(f"{shown!r} is not an address such as 192.168.22.1/24 or 2001:db8::1/64")
 
 
 def _shared(value: IPInterface) -> IPInterface:

@@ -67,6 +67,9 @@ __all__ = [
 MAX_ADDRESSES = 256
 """Most addresses on one interface."""
 
+MAX_ERRORS = 20
+"""Most errors told of one value."""
+
 ETHERNET_MTU = range(68, 65536)
 """MTUs that the kernel's veth and TAP drivers take (``IFLA_MIN_MTU`` and ``IFLA_MAX_MTU``), in bytes."""
 
@@ -241,12 +244,14 @@ def parse_interface(name: str, fields: dict[str, Any]) -> Interface:
     """Make an :class:`Interface` from plain values, such as a decoded JSON object.
 
     ``kind`` and ``namespace`` are dictionaries of their fields. Raises :class:`InvalidInterface` for
-    ``name`` with every field that is wrong.
+    ``name`` with every field that is wrong, of very many the first :data:`MAX_ERRORS`.
     """
     try:
         return _ADAPTER.validate_python(fields)
     except ValidationError as error:
-        raise InvalidInterface(name, map(_field_error, error.errors(include_url=False))) from None
+        found = error.errors(include_url=False, include_input=False)
+        more = max(0, len(found) - MAX_ERRORS)
+        raise InvalidInterface(name, map(_field_error, found[:MAX_ERRORS]), more=more) from None
 
 
 def _field_error(error: Any) -> FieldError:

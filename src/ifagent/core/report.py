@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ifagent.core.addresses import managed
 from ifagent.core.events import Declaration
@@ -14,6 +14,9 @@ from ifagent.core.plan import Verdict
 from ifagent.core.retry import Refusal, Unrest
 from ifagent.core.state import ConfigState, InterfaceState, Status
 from ifagent.errors import FieldError
+
+IN_REASON: Final = 5
+"""Most errors of a value that its reason repeats."""
 
 
 class Findings(NamedTuple):
@@ -95,8 +98,9 @@ def _config_state(f: Findings, now: float, clock: float) -> dict[str, Any]:
     """Return the fields that say how far the interface is, and why."""
     obstacle = f.verdict.obstacle
     if f.declaration is not None and f.declaration.errors:
-        reason = "; ".join(map(str, f.declaration.errors))
-        return {"config_state": ConfigState.INVALID, "reason": reason, "errors": f.declaration.errors}
+        errors = f.declaration.errors
+        reason = "; ".join([*map(str, errors[:IN_REASON]), *["and more"] * (len(errors) > IN_REASON)])
+        return {"config_state": ConfigState.INVALID, "reason": reason, "errors": errors}
     if obstacle is not None:
         invalid = obstacle.config_state is ConfigState.INVALID
         tried = _tries(f.refusals, now, clock) if obstacle.config_state is ConfigState.FAILED else {}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import errno
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from heapq import heappop, heappush
@@ -130,6 +130,9 @@ class Unrest:
     def left(self) -> bool:
         """True while drift is left as it is, whatever the time."""
         return self.until == math.inf
+
+
+_CALM = Unrest()
 
 
 class RetryBook:
@@ -283,15 +286,15 @@ class RetryBook:
                 nodes.update(_about(what, self._refusals[what].names))
         return nodes
 
-    def refusals_of(self, name: Name) -> list[Refusal]:
+    def refusals_of(self, name: Name) -> Sequence[Refusal]:
         """Return what was refused for one interface."""
         if not self._refusals:
-            return []
+            return ()
         return [self._refusals[operation] for operation in self._tried.get(name, ()) if operation in self._refusals]
 
     def unrest_of(self, name: Name) -> Unrest:
         """Return how often one interface was changed by somebody else."""
-        return self._unrest.get(name, Unrest())
+        return self._unrest.get(name, _CALM)
 
     def next_time(self, now: float) -> float | None:
         """Return when something that waits may be tried next, ``None`` if nothing waits for a time."""

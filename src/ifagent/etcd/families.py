@@ -11,16 +11,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from sys import getsizeof
 from typing import Final, NamedTuple, Protocol
 
 from ifagent.core.events import Declaration
 from ifagent.core.interface import Name
+from ifagent.errors import FieldError
 from ifagent.etcd.answers import Value
 from ifagent.etcd.keys import config_prefix, config_prefix_v3, name_of
 from ifagent.formats import ligato_v1, ligato_v3
 
 MAX_NAMES: Final = 250_000
-"""Most different names that are looked at: each costs some KiB of memory, whatever its value is."""
+"""Most different names that are looked at; one whose value says much counts for several of them."""
+
+_SHARE: Final = 2500
+"""Bytes of memory that one name may cost, about what one without addresses does."""
+
+_ADDRESS: Final = 400
+"""Bytes of memory that an address costs."""
+
+_NO_ROOM: Final = FieldError("", "the store declares more than there is room for, so the new value is left out")
 
 
 class _Declare(Protocol):
@@ -38,17 +48,19 @@ class _Family:
 
 
 class _Said(NamedTuple):
-    """What one value says, and a hash that tells whether another one is the same."""
+    """What one value says, a hash that tells whether another one is the same, and for how many names it counts."""
 
     declaration: Declaration
-    hash: int
+    hash: int | None
+    cost: int
 
 
 class Families:
     """What the values under both prefixes of the agent called ``label`` say, as far as it was told.
 
     Of more than ``max_names`` names those that were there first are looked at; ``left_out`` tells that there are
-    others. Making one raises :class:`ifagent.errors.InvalidSettings` for a label that cannot be part of a key.
+    others, or new values of them for which there was no room. Making one raises
+    :class:`ifagent.errors.InvalidSettings` for a label that cannot be part of a key.
     """
 
     def __init__(self, label: str, *, max_names: int = MAX_NAMES) -> None:
@@ -87,12 +99,12 @@ class Families:
             self._before = self._said
         self._is_listing = True
         self._said, self.left_out = {}, False
-        self._room = max(0, self._max_names - len(self._before))
+        self._room = self._max_names - _cost_of(self._before)
 
     def end_listing(self) -> dict[Name, Declaration | None]:
         """Return what is declared now under each name of which it is different from before the listing."""
         before, self._before, self._is_listing = self._before, {}, False
-        self._room = max(0, self._max_names - len(self._said))
+        self._room = self._max_names - _cost_of(self._said)
         different: dict[Name, Declaration | None] = {}
         for name, said in self._said.items():
             if said != before.get(name):
@@ -120,25 +132,47 @@ class Families:
             name = name_of(family.prefix, key) if family else Name("")
             if family is None or not name:
                 continue
-            said = self._said.get(name)
-            if value is not None:
-                if said is None:
-                    if name not in self._before:
-                        if not self._room:
-                            self.left_out = True
-                            continue
-                        self._room -= 1
-                    said = self._said[name] = {}
-                said[family.prefix] = self._read(family, name, value)
-            elif said is not None:
-                said.pop(family.prefix, None)
-                if not said:
-                    del self._said[name]
-                    self._room += 1
-            else:
+            if value is None:
+                if not self._forget(family, name):
+                    continue
+            elif not self._say(family, name, value):
                 continue
             names[name] = None
         return names
+
+    def _say(self, family: _Family, name: Name, value: Value) -> bool:
+        """Take a value; return false if there is no room for its name."""
+        before = self._before.get(name)
+        is_new = before is None and name not in self._said
+        if is_new and self._room <= 0:
+            self.left_out = True
+            return False
+        said = self._said.get(name, {})
+        known = said.get(family.prefix) or (before or {}).get(family.prefix)
+        new, cost = self._read(family, name, value), known.cost if known else 0
+        if new.declaration.interface is None and new.cost < cost:
+            new = new._replace(cost=cost)  # the last valid value may still be in force
+        if new.cost - cost > max(0, self._room):
+            self.left_out = True
+            if is_new:
+                return False
+            declaration = Declaration(name=name, errors=(_NO_ROOM,), revision=value.mod_revision)
+            new = _Said(declaration, None, cost)
+        self._room -= new.cost - cost
+        said[family.prefix] = new
+        self._said[name] = said
+        return True
+
+    def _forget(self, family: _Family, name: Name) -> bool:
+        """Take back what a value said; return whether anything is known of its name."""
+        said = self._said.get(name)
+        if said is None:
+            return False
+        if (known := said.pop(family.prefix, None)) is not None:
+            self._room += known.cost
+        if not said:
+            del self._said[name]
+        return True
 
     def is_declared_well(self, key: bytes) -> bool:
         """Tell whether a key is that of an interface which is declared, and not wrong."""
@@ -165,4 +199,19 @@ class Families:
         digest = hash(value.data)
         if known and known.hash == digest and known.declaration.revision == value.mod_revision:
             return known
-        return _Said(family.declare(value.data, name=name, revision=value.mod_revision), digest)
+        declaration = family.declare(value.data, name=name, revision=value.mod_revision)
+        return _Said(declaration, digest, 1 + _size(declaration) // _SHARE)
+
+
+def _cost_of(said: Mapping[Name, Mapping[bytes, _Said]]) -> int:
+    return sum(value.cost for values in said.values() for value in values.values())
+
+
+def _size(declaration: Declaration) -> int:
+    """Return about how many bytes of memory a declaration takes, beyond what every one does."""
+    texts = [*(error.message for error in declaration.errors), *declaration.warnings]
+    interface, addresses = declaration.interface, 0
+    if interface is not None:
+        texts += [interface.description, interface.namespace.reference]
+        addresses = len(interface.ip_addresses)
+    return sum(map(getsizeof, texts)) + addresses * _ADDRESS

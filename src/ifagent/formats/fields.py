@@ -11,18 +11,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from math import log10
 from typing import Any, ClassVar, TypeVar
 
-from ifagent.core.interface import MAX_ADDRESSES, Interface, parse_interface
+from ifagent.core.interface import MAX_ADDRESSES, MAX_ERRORS, Interface, parse_interface
 from ifagent.errors import FieldError, InvalidInterface
 from ifagent.formats.numbers import OFFLOADINGS, OffloadingNumber
 
-MAX_TOLD = 20
+MAX_TOLD = MAX_ERRORS
 """Most errors, and most warnings, told of one value."""
 
 MAX_MESSAGE = 400
 """Longest message of one error, in characters: a value may quote itself at length."""
+
+MAX_TEXT = 2400
+"""Most characters that the messages of all errors of one value share: they are kept as long as the value is there."""
 
 _MAX_SHOWN = 60
 _MAX_DIGITS = 20
@@ -112,7 +116,7 @@ class Reader(ABC):
             interface = parse_interface(called, plain)
         except InvalidInterface as error:
             told = [_in_wire_words(each, reader.namespace_field) for each in error.errors]
-            raise InvalidInterface(called, _limited(reader.errors + told)) from None
+            raise InvalidInterface(called, _limited(reader.errors + told, error.more)) from None
         if reader.errors:
             raise InvalidInterface(called, _limited(reader.errors))
         return Decoded(interface, first_of(reader.warnings))
@@ -291,11 +295,20 @@ def _in_wire_words(error: FieldError, namespace_field: str) -> FieldError:
     return error
 
 
-def _limited(errors: list[FieldError]) -> list[FieldError]:
-    shown = [FieldError(error.field, _cut(error.message, MAX_MESSAGE)) for error in errors[:MAX_TOLD]]
-    if len(errors) > MAX_TOLD:
-        shown.append(FieldError("", f"and {len(errors) - MAX_TOLD} more errors"))
+def _limited(errors: list[FieldError], more: int = 0) -> list[FieldError]:
+    """Return as many errors as are told of one value, and how many more there are beside ``more``."""
+    told = errors[:MAX_TOLD]
+    longest = min(MAX_MESSAGE, MAX_TEXT // len(told))
+    shown = [_kept(error.field, _cut(error.message, longest)) for error in told]
+    if more := more + len(errors) - len(told):
+        shown.append(FieldError("", f"and {more} more errors"))
     return shown
+
+
+@lru_cache(maxsize=1024)
+def _kept(field: str, message: str) -> FieldError:
+    """Return an error, the same object for the same one: often very many values are wrong in one way."""
+    return FieldError(field, message)
 
 
 def first_of(warnings: Sequence[str]) -> tuple[str, ...]:

@@ -209,6 +209,7 @@ class EtcdSource:
             self._tell_health()
 
     def _tell_health(self) -> None:
-        too_many = f"more than {len(self._families)} interfaces are declared" if self._told_left_out else ""
+        known = len(self._families)
+        too_many = f"more is declared than is looked at, which are {known} interfaces" if self._told_left_out else ""
         problems = (self._lost, self._emptied, too_many)
         self._emit(SourceHealth(self.name, "; ".join(filter(None, problems))))
