@@ -126,6 +126,9 @@ class Reporter:
         """Return nothing."""
         return {}
 
+    async def wait_ready(self) -> None:
+        """Return at once."""
+
 
 def run(bench: Bench) -> Iterator[Figure]:
     """Measure O1."""
@@ -145,10 +148,10 @@ async def _measure(count: int, repeats: int) -> dict[str, tuple[list[float], flo
         reporter, path = Reporter(count), Path(folder) / "socket"
         gc.collect()
         gc.freeze()  # as the service does
-        http, local = HttpServer(reporter, "127.0.0.1:0"), LocalSocket(reporter, path)
+        http, local = HttpServer("127.0.0.1:0"), LocalSocket(path)
         async with anyio.create_task_group() as group:
-            await group.start(http.run)
-            await group.start(local.run)
+            await group.start(http.run, reporter)
+            await group.start(local.run, reporter)
             address = ["127.0.0.1", http.port]
             for name, where, request in (
                 ("/metrics", address, _get("/metrics")),

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 import pytest
+from agent_view import FakeAgent, statistics
 from etcd_server import until
 from patience import PATIENCE
 
@@ -23,7 +24,7 @@ from ifagent.etcd import backoff
 from ifagent.etcd.address import EtcdAddress
 from ifagent.outlets.etcd_status import EtcdStatus
 from ifagent.sources.etcd import EtcdSource
-from ifagent.statistics import Histogram, SourceStatistics, Statistics
+from ifagent.statistics import SourceStatistics, Statistics
 from ifagent.stream import StateHub
 
 
@@ -80,33 +81,15 @@ class Edge:
         await until(lambda: not self.lost)
 
     async def run(self) -> None:
-        status = EtcdStatus(self.address, self.label, statistics=self.statistics, ttl=3)
+        status = EtcdStatus(self.address, self.label, ttl=3)
         async with anyio.create_task_group() as tg:
             tg.start_soon(EtcdSource(self.address, self.label).run, self.emit)
-            tg.start_soon(status.run)
-            tg.start_soon(status.follow, self.hub.subscribe())
+            tg.start_soon(status.run, FakeAgent(hub=self.hub, how=self.statistics))
 
     def statistics(self) -> Statistics:
         problem = self.health[-1].problem if self.health else ""
         source = SourceStatistics(name="etcd", synced=self.index.synced, problem=problem)
         return statistics(source, ready=self.index.synced)
-
-
-def statistics(*sources: SourceStatistics, ready: bool = True, ended: bool = False) -> Statistics:
-    """Return what an agent tells of itself."""
-    return Statistics(
-        ready=ready,
-        ended=ended,
-        rounds=1,
-        operations={},
-        reaction=Histogram((), (0,), 0),
-        stalled_for=0,
-        inbox=0,
-        namespaces=0,
-        subscribers=0,
-        interfaces={},
-        sources=sources,
-    )
 
 
 def _different(ours: Mapping[Name, object], theirs: Mapping[Name, object]) -> list[object]:

@@ -11,7 +11,8 @@ from typing import Any
 import anyio
 import pytest
 from aetcd import rpc
-from etcd_edge import state, statistics, veth
+from agent_view import FakeAgent
+from etcd_edge import state, veth
 from etcd_server import EtcdServer, until
 from spoiled_store import ManyAnswers, OneAnswer, SpoiledStore, spoiled
 
@@ -22,7 +23,6 @@ from ifagent.etcd.keys import config_prefix_v3, lock_key
 from ifagent.etcd.lock import Holder
 from ifagent.outlets.etcd_status import EtcdStatus
 from ifagent.sources.etcd import EtcdSource
-from ifagent.stream import StateHub
 
 pytest_plugins = ["etcd_fixtures"]
 pytestmark = [pytest.mark.anyio, pytest.mark.etcd, pytest.mark.timeout(60)]
@@ -257,13 +257,10 @@ async def test_changes_without_end_leave_the_loop_to_others(etcd: EtcdServer, st
 
 @pytest.mark.parametrize("played", TRANSACTIONS.values(), ids=TRANSACTIONS)
 async def test_transactions(etcd: EtcdServer, store: SpoiledStore, played: dict[str, OneAnswer | ManyAnswers]) -> None:
-    hub, one = StateHub(), state("one")
-    hub.publish({one.name: one}, {})
-    status = EtcdStatus(store.address, LABEL, statistics=statistics, ttl=2)
+    status = EtcdStatus(store.address, LABEL, ttl=2)
     store.played = played
     async with EtcdStore(etcd.address, LABEL) as published, anyio.create_task_group() as tg:
-        tg.start_soon(status.run)
-        tg.start_soon(status.follow, hub.subscribe())
+        tg.start_soon(status.run, FakeAgent(state("one")))
         await bears(store)
         store.be_well()
         with anyio.fail_after(20):

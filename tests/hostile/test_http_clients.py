@@ -5,23 +5,20 @@ from __future__ import annotations
 import socket
 import time
 import zlib
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import replace
 
 import anyio
 import anyio.to_thread
 import pytest
+from agent_view import FakeAgent
 
-from ifagent import Agent
 from ifagent.core.counters import Counters
-from ifagent.core.events import Declaration
 from ifagent.core.state import ConfigState, InterfaceState
-from ifagent.kernel.simulated import SimulatedKernel
 from ifagent.outlets import connections, http
 from ifagent.outlets.http import HttpServer
-from ifagent.statistics import Health, Statistics
-from ifagent.stream import StateHub, Subscription, Wanted
+from ifagent.statistics import Statistics
 
 pytestmark = pytest.mark.anyio
 
@@ -33,33 +30,17 @@ PATIENT = 10.0
 """Seconds within which a probe is answered on a busy machine; what is found here kept it waiting for ever."""
 
 
-class Reporter:
-    """An agent as far as outlets need one."""
+class CountingAgent(FakeAgent):
+    """Tells what its links count, and how often that was asked."""
 
     def __init__(self, *states: InterfaceState) -> None:
-        self.hub = StateHub()
-        self.hub.publish({state.name: state for state in states}, {})
-        self.agent = Agent(kernel=SimulatedKernel())
+        super().__init__(*states)
         self.asked = 0
-
-    def health(self) -> Health:
-        return self.agent.health()
 
     def statistics(self) -> Statistics:
         self.asked += 1
         counters = {name: state.statistics for name, state in self.hub.states.items() if state.statistics}
-        return replace(self.agent.statistics(), counters=counters)
-
-    def current_states(self, *, foreign: bool = False) -> Mapping[str, InterfaceState]:
-        del foreign
-        return dict(self.hub.states)
-
-    def states(self, *, name: str | None = None, foreign: bool = False) -> Subscription:
-        del foreign
-        return self.hub.subscribe(Wanted.of(name=name))
-
-    def declarations(self) -> Mapping[str, Declaration]:
-        return {}
+        return replace(super().statistics(), counters=counters)
 
 
 def state(name: str) -> InterfaceState:
@@ -70,16 +51,16 @@ def state(name: str) -> InterfaceState:
 
 
 @asynccontextmanager
-async def serving(reporter: Reporter) -> AsyncIterator[int]:
-    async with running(reporter) as server:
+async def serving(agent: FakeAgent) -> AsyncIterator[int]:
+    async with running(agent) as server:
         yield server.port
 
 
 @asynccontextmanager
-async def running(reporter: Reporter) -> AsyncIterator[HttpServer]:
+async def running(agent: FakeAgent) -> AsyncIterator[HttpServer]:
     async with anyio.create_task_group() as group:
-        server = HttpServer(reporter, "127.0.0.1:0")
-        await group.start(server.run)
+        server = HttpServer("127.0.0.1:0")
+        await group.start(server.run, agent)
         yield server
         group.cancel_scope.cancel()
 
@@ -137,32 +118,32 @@ def connected(port: int, count: int, first: bytes = b"") -> Iterator[list[socket
     ids=["silent", "half a head", "kept alive", "states unread", "metrics unread", "body"],
 )
 async def test_probes_are_answered_whatever_others_leave_open(first: bytes) -> None:
-    reporter = Reporter(*(state(f"v{n}") for n in range(2000)))
-    async with serving(reporter) as port:
+    agent = CountingAgent(*(state(f"v{n}") for n in range(2000)))
+    async with serving(agent) as port:
         with connected(port, 2 * http.MAX_CONNECTIONS, first):
             for _ in range(3):
                 assert await probed(port) < PATIENT
 
 
 async def test_watchers_leave_room_for_probes_and_are_bounded_for_one_address() -> None:
-    reporter = Reporter()
-    async with serving(reporter) as port:
+    agent = FakeAgent()
+    async with serving(agent) as port:
         request = b"GET /states/watch HTTP/1.1\r\nHost: x\r\n\r\n"
         with connected(port, http.MAX_CONNECTIONS, request):
             with anyio.fail_after(10):
-                while reporter.hub.readers < http.MAX_WATCHERS // 2:
+                while agent.hub.readers < http.MAX_WATCHERS // 2:
                     await anyio.sleep(0.01)
             assert await probed(port) < PATIENT
-            assert reporter.hub.readers == http.MAX_WATCHERS // 2
+            assert agent.hub.readers == http.MAX_WATCHERS // 2
         with anyio.fail_after(10):
-            while reporter.hub.readers:
+            while agent.hub.readers:
                 await anyio.sleep(0.01)
 
 
 async def test_a_bomb_is_not_unpacked() -> None:
     bomb = zlib.compress(b"\0" * (64 << 20), 9)
     head = b"POST /livez HTTP/1.1\r\nHost: x\r\nContent-Encoding: deflate\r\nContent-Length: %d\r\n\r\n" % len(bomb)
-    async with serving(Reporter()) as port:
+    async with serving(FakeAgent()) as port:
         used = time.process_time()
         answer = await anyio.to_thread.run_sync(ask, port, head + bomb)
         assert answer.startswith(b"HTTP/1.1 405 ")
@@ -175,7 +156,7 @@ async def test_a_bomb_is_not_unpacked() -> None:
 async def test_a_head_that_comes_slowly_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "HEAD_TIME", 0.2)
     monkeypatch.setattr(http, "IDLE_TIME", 0.2)
-    async with serving(Reporter()) as port:
+    async with serving(FakeAgent()) as port:
         for first in (b"", b"GET /livez HT", b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"):
             with connected(port, 1, first) as [client]:
                 received = await anyio.to_thread.run_sync(rest, client)
@@ -185,8 +166,8 @@ async def test_a_head_that_comes_slowly_is_given_up(monkeypatch: pytest.MonkeyPa
 async def test_a_reader_that_does_not_read_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "SEND_TIME", 0.2)
     monkeypatch.setattr(http, "WATCH_TIME", 0.2)
-    reporter = Reporter(*(state(f"v{n}") for n in range(5000)))
-    async with running(reporter) as server:
+    agent = CountingAgent(*(state(f"v{n}") for n in range(5000)))
+    async with running(agent) as server:
         for path in (b"/states", b"/states/watch", b"/metrics"):
             with connected(server.port, 1, b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path) as [client]:
                 assert await anyio.to_thread.run_sync(client.recv, 1)
@@ -196,11 +177,11 @@ async def test_a_reader_that_does_not_read_is_let_go(monkeypatch: pytest.MonkeyP
                 # Nothing of it is left in the kernel either.
                 with pytest.raises(ConnectionResetError):
                     await anyio.to_thread.run_sync(rest, client)
-    assert reporter.hub.readers == 0
+    assert agent.hub.readers == 0
 
 
 async def test_a_storm_of_scrapes_shares_what_is_made_and_the_loop_has_its_turns() -> None:
-    reporter = Reporter(*(state(f"v{n}") for n in range(MANY)))
+    agent = CountingAgent(*(state(f"v{n}") for n in range(MANY)))
     scrape = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     longest, scrapes, done = 0.0, 20, 0
 
@@ -210,12 +191,12 @@ async def test_a_storm_of_scrapes_shares_what_is_made_and_the_loop_has_its_turns
         assert answer.count(b"\nifagent_interface_in_bytes_total{") == MANY
         done += 1
 
-    async with serving(reporter) as port, anyio.create_task_group() as group:
+    async with serving(agent) as port, anyio.create_task_group() as group:
         for _ in range(scrapes):
             group.start_soon(scraped)
         while done < scrapes:
             worked = time.thread_time()
             await anyio.sleep(0.001)
             longest = max(longest, time.thread_time() - worked)
-    assert reporter.asked < scrapes
+    assert agent.asked < scrapes
     assert longest < 0.2, "one scrape held the loop for a second and more"

@@ -6,7 +6,7 @@ import json
 import socket
 import stat
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import replace
 from ipaddress import ip_interface
@@ -15,50 +15,33 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 import pytest
+from agent_view import FakeAgent
 from anyio.lowlevel import checkpoint
 
 from ifagent.client.local import fetch_states
-from ifagent.core.events import Declaration
 from ifagent.core.state import ConfigState, InterfaceState
 from ifagent.errors import InvalidSettings
 from ifagent.outlets import local, unix_socket
 from ifagent.outlets.local import LocalSocket
-from ifagent.stream import StateHub, Subscription, Wanted
 
 pytestmark = pytest.mark.anyio
 
 MANY = 10_000
 
 
-class Reporter:
-    """An agent as far as the outlet needs one."""
-
-    def __init__(self, count: int = 1) -> None:
-        self.hub = StateHub()
-        names = [f"v{n}" for n in range(count)]
-        self.hub.publish({name: state(name) for name in names}, {})
-
-    def current_states(self, *, foreign: bool = False) -> Mapping[str, InterfaceState]:
-        del foreign
-        return dict(self.hub.states)
-
-    def states(self, *, name: str | None = None, foreign: bool = False) -> Subscription:
-        del foreign
-        return self.hub.subscribe(Wanted.of(name=name))
-
-    def declarations(self) -> Mapping[str, Declaration]:
-        return {}
-
-
 def state(name: str, repairs: int = 0) -> InterfaceState:
     return InterfaceState(name=name, config_state=ConfigState.PENDING, reason="x" * 300, repairs=repairs)
 
 
+def saying(count: int) -> FakeAgent:
+    return FakeAgent(*(state(f"v{n}") for n in range(count)))
+
+
 @asynccontextmanager
-async def serving(reporter: Reporter, path: Path) -> AsyncIterator[LocalSocket]:
+async def serving(agent: FakeAgent, path: Path) -> AsyncIterator[LocalSocket]:
     async with anyio.create_task_group() as group:
-        server = LocalSocket(reporter, path)
-        await group.start(server.run)
+        server = LocalSocket(path)
+        await group.start(server.run, agent)
         yield server
         group.cancel_scope.cancel()
 
@@ -79,7 +62,7 @@ def connected(path: Path, count: int, first: bytes) -> Iterator[list[socket.sock
 @pytest.mark.parametrize("first", [b"", b'{"do":'], ids=["silent", "half a request"])
 async def test_others_are_answered_whatever_is_left_open(tmp_path: Path, first: bytes) -> None:
     path = tmp_path / "agent.sock"
-    async with serving(Reporter(), path):
+    async with serving(saying(1), path):
         for _ in range(2):
             with connected(path, local.MAX_READERS - 1, first):
                 await anyio.sleep(0.05)
@@ -90,8 +73,8 @@ async def test_others_are_answered_whatever_is_left_open(tmp_path: Path, first: 
 async def test_readers_that_do_not_read_are_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ifagent.outlets.connections.SEND_TIME", 0.2)
     monkeypatch.setattr(local, "WATCH_TIME", 0.2)
-    path, reporter = tmp_path / "agent.sock", Reporter(MANY)
-    async with serving(reporter, path) as server:
+    path, agent = tmp_path / "agent.sock", saying(MANY)
+    async with serving(agent, path) as server:
         for what in ("states", "watch"):
             with connected(path, 20, json.dumps({"do": what}).encode() + b"\n"):
                 with anyio.fail_after(20):
@@ -100,13 +83,13 @@ async def test_readers_that_do_not_read_are_let_go(tmp_path: Path, monkeypatch: 
                     while server._connections._clients:
                         await anyio.sleep(0.01)
         assert len(await fetch_states(path)) == MANY
-    assert reporter.hub.readers == 0
+    assert agent.hub.readers == 0
 
 
 @pytest.mark.parametrize("what", ["states", "watch"])
 async def test_the_loop_has_its_turns_while_many_ask_for_everything(tmp_path: Path, what: str) -> None:
     path, longest = tmp_path / "agent.sock", 0.0
-    async with serving(Reporter(MANY), path):
+    async with serving(saying(MANY), path):
         request = json.dumps({"do": what}).encode() + b"\n"
         with connected(path, 10, request) as clients:
 
@@ -134,9 +117,9 @@ async def test_the_loop_has_its_turns_while_many_ask_for_everything(tmp_path: Pa
 async def test_long_states_are_made_a_few_at_a_time(tmp_path: Path) -> None:
     path, longest, done = tmp_path / "agent.sock", 0.0, False
     many = tuple(ip_interface(f"10.{n >> 8}.{n & 255}.1/24") for n in range(1000))
-    reporter = Reporter(0)
-    reporter.hub.publish({f"v{n}": replace(state(f"v{n}"), ip_addresses=many) for n in range(200)}, {})
-    async with serving(reporter, path), anyio.create_task_group() as group:
+    agent = saying(0)
+    agent.hub.publish({f"v{n}": replace(state(f"v{n}"), ip_addresses=many) for n in range(200)}, {})
+    async with serving(agent, path), anyio.create_task_group() as group:
 
         async def ask() -> None:
             nonlocal done
@@ -154,15 +137,15 @@ async def test_long_states_are_made_a_few_at_a_time(tmp_path: Path) -> None:
 
 
 async def test_a_listing_has_all_there_is_while_everything_changes(tmp_path: Path) -> None:
-    path, reporter = tmp_path / "agent.sock", Reporter(500)
-    async with serving(reporter, path), await anyio.connect_unix(path) as client, anyio.create_task_group() as group:
+    path, agent = tmp_path / "agent.sock", saying(500)
+    async with serving(agent, path), await anyio.connect_unix(path) as client, anyio.create_task_group() as group:
 
         async def change() -> None:
             repairs = 0
             while True:
                 repairs += 1
                 for number in range(0, 500, 7):
-                    reporter.hub.publish({f"v{number}": state(f"v{number}", repairs)}, {})
+                    agent.hub.publish({f"v{number}": state(f"v{number}", repairs)}, {})
                 await anyio.sleep(0)
 
         group.start_soon(change)
@@ -172,7 +155,7 @@ async def test_a_listing_has_all_there_is_while_everything_changes(tmp_path: Pat
             while b'"listed"' not in received:
                 received += await client.receive()
         lines = [json.loads(line) for line in received[: received.index(b'"listed"')].splitlines()[:-1]]
-        assert {line["name"] for line in lines} - {""} == reporter.hub.states.keys()
+        assert {line["name"] for line in lines} - {""} == agent.hub.states.keys()
         group.cancel_scope.cancel()
 
 
@@ -185,9 +168,9 @@ async def test_of_agents_that_start_together_one_gets_the_socket(tmp_path: Path)
             dead.bind(str(path))
 
         async def start(number: int) -> None:
-            server = LocalSocket(Reporter(number), path)
+            server = LocalSocket(path)
             try:
-                await group.start(server.run)
+                await group.start(server.run, saying(number))
                 running.append(server)  # noqa: B023 likewise
             except InvalidSettings as error:
                 refused.append(str(error))  # noqa: B023 likewise

@@ -43,8 +43,7 @@ async def test_a_watch_from_elsewhere_survives_etcd(own_etcd: EtcdServer, label:
         anyio.create_task_group() as group,
     ):
         status = EtcdStatus(own_etcd.address, label)
-        await group.start(status.run)
-        group.start_soon(status.follow, agent.states())
+        await group.start(status.run, agent)
         group.start_soon(follow)
         await agent.wait_for_revision(await store.put([A, B]), timeout=20)
         await until_mtu(1500)

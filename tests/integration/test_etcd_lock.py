@@ -12,8 +12,9 @@ from typing import Any
 
 import anyio
 import pytest
+from agent_view import FakeAgent
 from anyio import to_thread
-from etcd_edge import Attempts, said, state, statistics, until_there
+from etcd_edge import Attempts, said, state, until_there
 from etcd_server import EtcdServer, proxy_to, until
 from spawned import SLEEP, Spawned
 
@@ -27,7 +28,6 @@ from ifagent.etcd.lock import Holder, LabelLock
 from ifagent.etcd.words import EtcdError
 from ifagent.outlets import etcd_status
 from ifagent.outlets.etcd_status import EtcdStatus
-from ifagent.stream import StateHub
 
 pytest_plugins = ["etcd_fixtures"]
 pytestmark = [pytest.mark.anyio, pytest.mark.etcd]
@@ -47,19 +47,16 @@ class Agent:
     def __init__(self, address: EtcdAddress, label: str, holder: Holder, *, ttl: float = 2) -> None:
         self.ready = False
         self.ended: BaseException | None = None
-        self._hub = StateHub()
-        mine = state(holder.host)
-        self._hub.publish({mine.name: mine}, {})
-        self._status = EtcdStatus(address, label, holder=holder, ttl=ttl, statistics=statistics)
+        self._view = FakeAgent(state(holder.host))
+        self._status = EtcdStatus(address, label, holder=holder, ttl=ttl)
         self._scope = anyio.CancelScope()
 
     async def run(self) -> None:
         with self._scope:
             try:
                 async with anyio.create_task_group() as tg:
-                    await tg.start(self._status.run)
+                    await tg.start(self._status.run, self._view)
                     self.ready = True
-                    tg.start_soon(self._status.follow, self._hub.subscribe())
             except ExceptionGroup as group:
                 [self.ended] = group.exceptions
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import anyio
 import pytest
+from agent_view import FakeAgent, statistics
 from anyio import to_thread
-from etcd_edge import statistics
 from etcd_server import EtcdServer, proxy_to, until
 
 from ifagent.client.etcd import EtcdStore
@@ -23,7 +23,6 @@ from ifagent.formats.state import encode_state_json
 from ifagent.outlets import etcd_status
 from ifagent.outlets.etcd_status import EtcdStatus
 from ifagent.statistics import SourceStatistics, Statistics
-from ifagent.stream import StateHub
 
 pytest_plugins = ["etcd_fixtures"]
 pytestmark = [pytest.mark.anyio, pytest.mark.etcd]
@@ -41,35 +40,20 @@ def state(name: str, *, mtu: int = 1500) -> InterfaceState:
     )
 
 
-class Stream:
-    """An agent's state stream, fed by the test."""
-
-    def __init__(self) -> None:
-        self.hub = StateHub()
-
-    def tell(self, *states: InterfaceState) -> None:
-        self.hub.publish({one.name: one for one in states}, {})
-
-    def take_back(self, name: str) -> None:
-        self.hub.publish({}, {Name(name): self.hub.states[Name(name)]})
-
-
 @asynccontextmanager
 async def agent(
     address: EtcdAddress,
     label: str,
     *states: InterfaceState,
     ttl: float = 10.0,
-    statistics: Callable[[], Statistics] | None = None,
-) -> AsyncIterator[Stream]:
-    """Publish what the test tells the stream; leaving it is a clean shutdown."""
-    stream = Stream()
-    stream.tell(*states)
-    status = EtcdStatus(address, label, ttl=ttl, statistics=statistics)
+    how: Callable[[], Statistics] = statistics,
+) -> AsyncIterator[FakeAgent]:
+    """Publish what the test has the agent say; leaving it is a clean shutdown."""
+    view = FakeAgent(*states, how=how)
+    status = EtcdStatus(address, label, ttl=ttl)
     async with anyio.create_task_group() as tg:
-        tg.start_soon(status.run)
-        tg.start_soon(status.follow, stream.hub.subscribe())
-        yield stream
+        tg.start_soon(status.run, view)
+        yield view
         tg.cancel_scope.cancel()
 
 
@@ -109,10 +93,10 @@ async def test_states_are_published_changed_and_taken_back(etcd: EtcdServer, lab
             assert states[Name("a")] == state("a")
             async with watched(store) as seen:
                 await until(lambda: len(seen) == 2)
-                stream.tell(state("a", mtu=1400))
+                stream.say(state("a", mtu=1400))
                 await until(lambda: len(seen) == 3)
                 stream.take_back("b")
-                stream.tell(state("c"))
+                stream.say(state("c"))
                 await until(lambda: len(seen) == 5)
                 assert [event.seq for event in seen] == [1, 2, 3, 4, 5]
                 assert told(seen[:3]) == [("snapshot", "a"), ("snapshot", "b"), ("changed", "a")]
@@ -148,17 +132,17 @@ async def test_changes_that_come_together_are_written_together(
         await published(store, "a")
         monkeypatch.setattr(EtcdClient, "txn", noted)
         for mtu in range(1000, 1100):
-            stream.tell(state("a", mtu=mtu))
+            stream.say(state("a", mtu=mtu))
         for number in range(50):
-            stream.tell(state(f"b{number}"))
+            stream.say(state(f"b{number}"))
         states = await published(store, "a", *(f"b{number}" for number in range(50)))
         assert states[Name("a")].mtu == 1099
         # The very first change may have been written before the others came.
         assert len(writes) <= 2
         assert writes[-1] >= 50
         writes.clear()
-        stream.tell(state("a", mtu=1099))
-        stream.tell(state("last"))
+        stream.say(state("a", mtu=1099))
+        stream.say(state("last"))
         await until(lambda: writes)
         assert writes == [1]
 
@@ -238,8 +222,8 @@ async def test_the_store_restarts_and_comes_late(own_etcd: EtcdServer, label: st
             await to_thread.run_sync(own_etcd.start)
             await until(lambda: told(seen) in ([("snapshot", "a")], [("created", "a")]))
             await to_thread.run_sync(own_etcd.kill)
-            stream.tell(state("a", mtu=1400))
-            stream.tell(state("b"))
+            stream.say(state("a", mtu=1400))
+            stream.say(state("b"))
             await to_thread.run_sync(own_etcd.start)
             await until(lambda: len(seen) == 3)
             assert sorted(told(seen[1:])) == [("changed", "a"), ("created", "b")]
@@ -283,7 +267,7 @@ async def test_a_burst_of_1000_changes_is_few_transactions(etcd: EtcdServer, lab
         for mtu in (1400, 1300):
             before = etcd.revision()
             began = anyio.current_time()
-            stream.tell(*(state(name, mtu=mtu) for name in names))
+            stream.say(*(state(name, mtu=mtu) for name in names))
             with anyio.fail_after(10):
                 while any(one.mtu != mtu for one in await told_of(store, names)):
                     await anyio.sleep(0.01)
@@ -291,8 +275,8 @@ async def test_a_burst_of_1000_changes_is_few_transactions(etcd: EtcdServer, lab
             # A transaction holds 128 of them.
             assert len(transactions(etcd, label, since=before)) <= 9
         before = etcd.revision()
-        stream.tell(*(state(name, mtu=1300) for name in names))
-        stream.tell(state("last"))
+        stream.say(*(state(name, mtu=1300) for name in names))
+        stream.say(state("last"))
         await published(store, "first", "last", *names)
         assert len(transactions(etcd, label, since=before)) == 1, "what is there already was written again"
 
@@ -308,7 +292,7 @@ async def test_many_changes_of_one_interface_are_not_each_written(etcd: EtcdServ
         await published(store, "a")
         before, began = etcd.revision(), anyio.current_time()
         for mtu in range(1000, 2000):
-            stream.tell(state("a", mtu=mtu))
+            stream.say(state("a", mtu=mtu))
             await anyio.sleep(0.001)
         with anyio.fail_after(5):
             while (await store.states())[Name("a")].mtu != 1999:
@@ -324,7 +308,7 @@ async def test_no_state_is_older_than_a_second(etcd: EtcdServer, label: str) -> 
             await until(lambda: seen)
             for mtu in range(1000, 1020):
                 said_at = anyio.current_time()
-                stream.tell(state("a", mtu=mtu))
+                stream.say(state("a", mtu=mtu))
                 with anyio.fail_after(5):
                     while seen[-1].state != state("a", mtu=mtu):
                         await anyio.sleep(0.001)
@@ -362,7 +346,7 @@ async def test_health_is_told_as_ligato_tells_it(etcd: EtcdServer, label: str) -
     assert health_key(label).decode() == f"/vnf-agent/{label}/check/status/v1/agent"
     how, began = How(ready=False), int(time.time())
     async with EtcdClient(etcd.address) as client:
-        async with agent(etcd.address, label, statistics=how):
+        async with agent(etcd.address, label, how=how):
             first = await health(client, label)
             # Zero is left out: INIT.
             assert first.keys() == {"build_version", "start_time", "last_change", "last_update"}
@@ -386,7 +370,7 @@ async def test_health_is_written_when_it_changes_and_at_intervals(
 ) -> None:
     monkeypatch.setattr(etcd_status, "LOOK", 0.01)
     monkeypatch.setattr(etcd_status, "HEARTBEAT", 1.5)
-    async with EtcdClient(etcd.address) as client, agent(etcd.address, label, statistics=How()):
+    async with EtcdClient(etcd.address) as client, agent(etcd.address, label, how=How()):
         first = await health(client, label, state=1)
         before, began = etcd.revision(), time.monotonic()
         with anyio.fail_after(15):
@@ -400,7 +384,7 @@ async def test_health_goes_with_the_lease_of_an_agent_that_died(etcd: EtcdServer
     async with (
         EtcdClient(etcd.address) as client,
         proxy_to(etcd.port) as proxy,
-        agent(proxy.address, label, ttl=2, statistics=How()),
+        agent(proxy.address, label, ttl=2, how=How()),
     ):
         await health(client, label, state=1)
         await proxy.refuse()
@@ -418,12 +402,12 @@ async def test_what_an_earlier_agent_published_stays_until_there_is_something_to
     async with EtcdStore(etcd.address, label) as store, EtcdClient(etcd.address) as client:
         await client.put(key_of(status_prefix(label), "a"), encode_state_json(state("a")))
         await client.put(key_of(status_prefix(label), "gone"), encode_state_json(state("gone")))
-        hub, status = StateHub(), EtcdStatus(etcd.address, label, statistics=How(ready=False))
+        view = FakeAgent(state("a"), how=How(ready=False), ready=False)
+        status = EtcdStatus(etcd.address, label)
         async with anyio.create_task_group() as tg:
-            await tg.start(status.run)
+            await tg.start(status.run, view)
             await health(client, label)
             assert list(await store.states()) == ["a", "gone"]
-            hub.publish({Name("a"): state("a")}, {})
-            tg.start_soon(status.follow, hub.subscribe())
+            view.ready.set()
             await published(store, "a")
             tg.cancel_scope.cancel()

@@ -13,47 +13,23 @@ from tempfile import TemporaryDirectory
 
 import anyio
 import pytest
+from agent_view import FakeAgent
 from anyio.abc import ByteStream
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ifagent.core.events import Declaration
 from ifagent.core.state import ConfigState, InterfaceState
 from ifagent.outlets.http import HttpServer
 from ifagent.outlets.local import LocalSocket
 from ifagent.sources import connector
 from ifagent.sources.connector import named_pids
 from ifagent.sources.processes import _is_of_own_pid_namespace, _state_of
-from ifagent.statistics import Health, Statistics
-from ifagent.stream import StateHub, Subscription, Wanted
 
 quickly = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 
 
-class Reporter:
-    """An agent as far as outlets need one; its texts are as bad as texts get."""
-
-    def __init__(self) -> None:
-        self.hub = StateHub()
-        self.hub.publish({"a": InterfaceState(name="a", config_state=ConfigState.INVALID, reason="\ud800\x00")}, {})
-
-    def states(self, *, name: str | None = None, foreign: bool = False) -> Subscription:
-        del foreign
-        return self.hub.subscribe(Wanted.of(name=name))
-
-    def current_states(self, *, foreign: bool = False) -> dict[str, InterfaceState]:
-        del foreign
-        return dict(self.hub.states)
-
-    def declarations(self) -> dict[str, Declaration]:
-        return {}
-
-    def health(self) -> Health:
-        raise AssertionError("nobody asks for it")
-
-    def statistics(self) -> Statistics:
-        raise AssertionError("nobody asks for them")
-
+BAD = InterfaceState(name="a", config_state=ConfigState.INVALID, reason="\ud800\x00")
+"""A state whose texts are as bad as texts get."""
 
 requests = st.one_of(
     st.binary(max_size=200),
@@ -76,7 +52,7 @@ async def _ask_local(asked: list[bytes]) -> None:
     with TemporaryDirectory() as folder, watched_log():
         path = Path(folder) / "socket"
         async with anyio.create_task_group() as group:
-            await group.start(LocalSocket(Reporter(), path).run)
+            await group.start(LocalSocket(path).run, FakeAgent(BAD))
             connect = partial(anyio.connect_unix, path)
             for request in asked:
                 await _exchange(connect, request, patience=0.02)
@@ -112,10 +88,10 @@ def test_requests_over_http(asked: list[bytes]) -> None:
 
 
 async def _ask_http(asked: list[bytes]) -> None:
-    server = HttpServer(Reporter(), "127.0.0.1:0")
+    server = HttpServer("127.0.0.1:0")
     with watched_log():
         async with anyio.create_task_group() as group:
-            await group.start(server.run)
+            await group.start(server.run, FakeAgent(BAD))
             connect = partial(anyio.connect_tcp, "127.0.0.1", server.port)
             for request in asked:
                 answer = await _exchange(connect, request, patience=0.02)

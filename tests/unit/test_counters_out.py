@@ -62,9 +62,9 @@ class Out:
 async def going_out(kernel: SimulatedKernel, tmp_path: Path, counters: float | None) -> AsyncIterator[Out]:
     settings = Settings(counters=counters)
     async with Agent.open(settings, kernel=kernel, sources=[Memory(PAIR)]) as agent, anyio.create_task_group() as group:
-        await group.start(LocalSocket(agent, tmp_path / "agent.sock").run)
-        server = HttpServer(agent, "127.0.0.1:0")
-        await group.start(server.run)
+        await group.start(LocalSocket(tmp_path / "agent.sock").run, agent)
+        server = HttpServer("127.0.0.1:0")
+        await group.start(server.run, agent)
         yield Out(agent, tmp_path / "agent.sock", f"http://127.0.0.1:{server.port}")
         group.cancel_scope.cancel()
 

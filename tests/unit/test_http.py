@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from errno import EBUSY
@@ -15,6 +15,7 @@ import aiohttp
 import anyio
 import anyio.to_thread
 import pytest
+from agent_view import FakeAgent
 from aiohttp import ClientSession, ClientTimeout
 from anyio.lowlevel import checkpoint
 from prometheus_client import REGISTRY, Metric
@@ -33,7 +34,6 @@ from ifagent.kernel.simulated import SimulatedKernel
 from ifagent.outlets import http
 from ifagent.outlets.http import HttpServer, parse_address
 from ifagent.statistics import STALL, LoopCounters
-from ifagent.stream import StateHub, Subscription, Wanted
 
 pytestmark = pytest.mark.anyio
 
@@ -115,8 +115,8 @@ async def events_of(response: aiohttp.ClientResponse) -> AsyncIterator[dict[str,
 async def asking(agent: Agent) -> AsyncIterator[Asked]:
     """Have the agent answer at a free port; it need not run."""
     async with anyio.create_task_group() as group:
-        server = HttpServer(agent, "127.0.0.1:0")
-        await group.start(server.run)
+        server = HttpServer("127.0.0.1:0")
+        await group.start(server.run, agent)
         async with ClientSession(timeout=ClientTimeout(total=10)) as client:
             yield Asked(agent, server, client)
         group.cancel_scope.cancel()
@@ -354,31 +354,16 @@ async def test_a_silent_watch_is_kept_alive_and_a_client_that_goes_is_let_go(mon
                 await anyio.sleep(0.01)
 
 
-class Reporter:
-    """An agent as far as the outlet needs one."""
-
-    def __init__(self) -> None:
-        self.hub = StateHub()
-        agent = Agent(kernel=SimulatedKernel())
-        self.statistics, self.health = agent.statistics, agent.health
-
-    def current_states(self) -> Mapping[str, InterfaceState]:
-        return self.hub.states
-
-    def states(self, *, name: str | None = None) -> Subscription:
-        return self.hub.subscribe(Wanted.of(name=name))
-
-
 async def test_a_slow_watcher_is_told_how_much_it_missed_and_gets_what_is_last() -> None:
-    reporter = Reporter()
-    server = HttpServer(reporter, "127.0.0.1:0")
+    agent = FakeAgent()
+    server = HttpServer("127.0.0.1:0")
     names, rounds, long = [f"v{n}" for n in range(200)], 40, "x" * 4000
     async with ClientSession() as client, anyio.create_task_group() as group:
-        await group.start(server.run)
+        await group.start(server.run, agent)
         async with client.get(f"http://127.0.0.1:{server.port}/states/watch") as response:
             for count in range(rounds):  # 32 MB, more than the buffers on the way hold
                 state = InterfaceState(name="", config_state=ConfigState.PENDING, reason=long, repairs=count)
-                reporter.hub.publish({name: replace(state, name=name) for name in names}, {})
+                agent.hub.publish({name: replace(state, name=name) for name in names}, {})
                 for _ in range(2 * len(names)):
                     await checkpoint()
             last, missed, seq = dict.fromkeys(names, -1), 0, 0
@@ -434,8 +419,8 @@ async def test_it_ends_at_once_with_watchers_and_frees_the_port() -> None:
     async with Agent.open(kernel=SimulatedKernel(), sources=[Memory([A])]) as agent:
         for _ in range(2):
             async with ClientSession() as client, anyio.create_task_group() as group:
-                server = HttpServer(agent, "127.0.0.1:0")
-                await group.start(server.run)
+                server = HttpServer("127.0.0.1:0")
+                await group.start(server.run, agent)
                 response = await client.get(f"http://127.0.0.1:{server.port}/states/watch")
                 assert (await response.content.readline()).startswith(b"data: ")
                 started = anyio.current_time()
@@ -443,7 +428,7 @@ async def test_it_ends_at_once_with_watchers_and_frees_the_port() -> None:
             assert anyio.current_time() - started < 1
         assert agent.statistics().subscribers == 0
         async with anyio.create_task_group() as group:
-            await group.start(HttpServer(agent, f"127.0.0.1:{server.port}").run)
+            await group.start(HttpServer(f"127.0.0.1:{server.port}").run, agent)
             group.cancel_scope.cancel()
 
 
@@ -461,7 +446,7 @@ async def test_watches_end_with_the_agent() -> None:
 async def test_a_port_that_is_taken_is_said() -> None:
     async with served() as asked:
         with pytest.raises(InvalidSettings, match=r"cannot listen at 127\.0\.0\.1:\d+: .*in use"):
-            await HttpServer(asked.agent, asked.url.removeprefix("http://")).run()
+            await HttpServer(asked.url.removeprefix("http://")).run(asked.agent)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import os
 import socket
 import stat
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +15,7 @@ from typing import Any
 
 import anyio
 import pytest
+from agent_view import FakeAgent
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from ifagent.client.local import fetch_declarations, fetch_states, watch_states
@@ -25,7 +26,6 @@ from ifagent.errors import FieldError, InvalidSettings, SourceLost
 from ifagent.formats.local import MAX_REQUEST_BYTES
 from ifagent.outlets import local
 from ifagent.outlets.local import LocalSocket
-from ifagent.stream import StateHub, Subscription, Wanted
 
 pytestmark = pytest.mark.anyio
 
@@ -34,34 +34,10 @@ def state(name: str, config_state: ConfigState = ConfigState.APPLIED, **fields: 
     return InterfaceState(name=name, config_state=config_state, **fields)  # type: ignore[arg-type]
 
 
-class Reporter:
-    """An agent as far as the outlet needs one."""
-
-    def __init__(self, *states: InterfaceState) -> None:
-        self.hub = StateHub()
-        self.say(*states)
-        self.declared: dict[str, Declaration] = {}
-        self.asked_foreign = False
-
-    def say(self, *states: InterfaceState) -> None:
-        self.hub.publish({one.name: one for one in states}, {})
-
-    def states(self, *, name: str | None = None, foreign: bool = False) -> Subscription:
-        self.asked_foreign = foreign
-        return self.hub.subscribe(Wanted.of(name=name))
-
-    def current_states(self, *, foreign: bool = False) -> Mapping[str, InterfaceState]:
-        self.asked_foreign = foreign
-        return dict(self.hub.states)
-
-    def declarations(self) -> Mapping[str, Declaration]:
-        return self.declared
-
-
 @asynccontextmanager
-async def served(reporter: Reporter, path: Path) -> AsyncIterator[Path]:
+async def served(agent: FakeAgent, path: Path) -> AsyncIterator[Path]:
     async with anyio.create_task_group() as group:
-        await group.start(LocalSocket(reporter, path).run)
+        await group.start(LocalSocket(path).run, agent)
         yield path
         group.cancel_scope.cancel()
 
@@ -89,61 +65,61 @@ async def raw(path: Path, request: bytes) -> list[dict[str, object]]:
 
 async def test_states(path: Path) -> None:
     many = [state(f"i{number:04}", reason="ü" * 200) for number in range(1000)]
-    async with served(Reporter(*many), path):
+    async with served(FakeAgent(*many), path):
         assert list((await fetch_states(path)).values()) == many
 
 
 async def test_no_states(path: Path) -> None:
-    async with served(Reporter(), path):
+    async with served(FakeAgent(), path):
         assert await fetch_states(path) == {}
 
 
 async def test_declarations(path: Path) -> None:
     interface = Interface(name="a", kind=Veth(peer_if_name="b"), namespace=named("ns1"), mtu=1400)
-    reporter = Reporter()
-    reporter.declared = {
+    agent = FakeAgent()
+    agent.declared = {
         "a": Declaration(name="a", interface=interface, warnings=("is odd",), revision=7),
         "z": Declaration(name="z", errors=(FieldError("mtu", "is wrong"),), revision=2**60),
     }
-    async with served(reporter, path):
-        assert await fetch_declarations(path) == reporter.declared
+    async with served(agent, path):
+        assert await fetch_declarations(path) == agent.declared
 
 
 async def test_a_watch_has_a_snapshot_then_changes(path: Path) -> None:
-    reporter = Reporter(state("a"), state("b"))
-    async with served(reporter, path), aclosing(watch_states(path)) as events:
+    agent = FakeAgent(state("a"), state("b"))
+    async with served(agent, path), aclosing(watch_states(path)) as events:
         snapshot = [await anext(events), await anext(events)]
         assert [(one.seq, one.event, one.name) for one in snapshot] == [
             (1, Change.SNAPSHOT, "a"),
             (2, Change.SNAPSHOT, "b"),
         ]
-        reporter.say(state("a", ConfigState.PENDING), state("c"))
+        agent.say(state("a", ConfigState.PENDING), state("c"))
         assert await anext(events) == StateEvent(
             seq=3, event=Change.CHANGED, name="a", state=state("a", ConfigState.PENDING)
         )
         assert (await anext(events)).event is Change.CREATED
-        reporter.hub.publish({}, {"b": state("b")})
+        agent.take_back("b")
         gone = await anext(events)
         assert (gone.seq, gone.event, gone.name) == (5, Change.DELETED, "b")
 
 
 async def test_a_watch_of_one_interface(path: Path) -> None:
-    reporter = Reporter(state("a"), state("b"))
-    async with served(reporter, path), aclosing(watch_states(path, name="b")) as events:
+    agent = FakeAgent(state("a"), state("b"))
+    async with served(agent, path), aclosing(watch_states(path, name="b")) as events:
         assert (await anext(events)).name == "b"
-        reporter.say(state("a", ConfigState.PENDING))
-        reporter.say(state("b", ConfigState.PENDING))
+        agent.say(state("a", ConfigState.PENDING))
+        agent.say(state("b", ConfigState.PENDING))
         assert (await anext(events)).name == "b"
 
 
 async def test_a_watch_survives_the_agent_and_tells_the_differences(path: Path) -> None:
     stream = watch_states(path)
     async with aclosing(stream) as events:
-        async with served(Reporter(state("same"), state("other"), state("gone")), path):
+        async with served(FakeAgent(state("same"), state("other"), state("gone")), path):
             for _ in range(3):
                 await anext(events)
         with anyio.fail_after(5):
-            async with served(Reporter(state("same"), state("other", ConfigState.PENDING), state("new")), path):
+            async with served(FakeAgent(state("same"), state("other", ConfigState.PENDING), state("new")), path):
                 told = [await anext(events) for _ in range(3)]
     assert [(one.seq, one.event, one.name) for one in told] == [
         (4, Change.CHANGED, "other"),
@@ -174,7 +150,7 @@ async def test_no_agent_is_told_in_one_sentence(path: Path) -> None:
     ],
 )
 async def test_a_bad_request_is_answered_with_an_error(path: Path, request_bytes: bytes, problem: str) -> None:
-    async with served(Reporter(state("a")), path):
+    async with served(FakeAgent(state("a")), path):
         [answer] = await raw(path, request_bytes)
         assert problem in str(answer["error"])
         assert list(await fetch_states(path)) == ["a"]
@@ -182,14 +158,14 @@ async def test_a_bad_request_is_answered_with_an_error(path: Path, request_bytes
 
 async def test_a_request_that_never_comes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "REQUEST_TIME", 0.05)
-    async with served(Reporter(), path):
+    async with served(FakeAgent(), path):
         [answer] = await raw(path, b'{"do":')
         assert answer == {"error": "no request came within 0.05 s"}
 
 
 async def test_readers_that_leave_do_not_disturb_and_are_forgotten(path: Path) -> None:
-    reporter = Reporter(state("a"))
-    async with served(reporter, path):
+    agent = FakeAgent(state("a"))
+    async with served(agent, path):
         before = open_files()
         for _ in range(50):
             stream = await anyio.connect_unix(path)
@@ -199,17 +175,17 @@ async def test_readers_that_leave_do_not_disturb_and_are_forgotten(path: Path) -
         with anyio.fail_after(5):
             while open_files() > before:
                 await anyio.sleep(0.01)
-        reporter.say(state("a", ConfigState.PENDING))
+        agent.say(state("a", ConfigState.PENDING))
         assert (await fetch_states(path))["a"].config_state is ConfigState.PENDING
 
 
 async def test_a_reader_that_does_not_read_holds_up_nobody(path: Path) -> None:
-    reporter = Reporter()
-    async with served(reporter, path), await anyio.connect_unix(path) as lazy:
+    agent = FakeAgent()
+    async with served(agent, path), await anyio.connect_unix(path) as lazy:
         await lazy.send(b'{"do":"watch"}\n')
         async with aclosing(watch_states(path)) as events:
             for number in range(300):
-                reporter.say(state("a", reason=str(number) + "x" * 5000))
+                agent.say(state("a", reason=str(number) + "x" * 5000))
                 assert (await anext(events)).state is not None
         received = b""
         with anyio.fail_after(5):
@@ -220,10 +196,10 @@ async def test_a_reader_that_does_not_read_holds_up_nobody(path: Path) -> None:
 
 async def test_a_watch_that_is_not_read_for_a_while_has_a_gap_and_then_the_newest_state(path: Path) -> None:
     """``ifagent watch --json`` into a pipe that nobody reads: all buffers fill up, then states are left out."""
-    reporter = Reporter()
+    agent = FakeAgent()
     place = ["--store", f"file:{path.parent / 'none'}", "--socket", str(path)]
     command = [sys.executable, "-m", "ifagent", "watch", "--json", *place]
-    async with served(reporter, path), await anyio.open_process(command, stderr=None) as watch:
+    async with served(agent, path), await anyio.open_process(command, stderr=None) as watch:
         assert watch.stdout is not None
         lines = BufferedByteReceiveStream(watch.stdout)
 
@@ -232,13 +208,13 @@ async def test_a_watch_that_is_not_read_for_a_while_has_a_gap_and_then_the_newes
             return found
 
         with anyio.fail_after(30):
-            reporter.say(state("a", reason="first"))
+            agent.say(state("a", reason="first"))
             assert (await line())["state"]["reason"] == "first"
             last = 1500
             for number in range(last + 1):  # 15 MB, far more than pipe, socket and both programs hold
-                reporter.say(state("a", reason=f"{number} " + "x" * 10_000))
+                agent.say(state("a", reason=f"{number} " + "x" * 10_000))
                 await anyio.sleep(0)
-            reporter.say(state("b"))
+            agent.say(state("b"))
             events = [await line()]
             while events[-1]["name"] != "b":
                 events.append(await line())
@@ -253,23 +229,23 @@ async def test_a_watch_that_is_not_read_for_a_while_has_a_gap_and_then_the_newes
 
 async def test_too_many_readers_are_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "MAX_READERS", 1)
-    async with served(Reporter(state("a")), path), aclosing(watch_states(path)) as events:
+    async with served(FakeAgent(state("a")), path), aclosing(watch_states(path)) as events:
         await anext(events)
         with pytest.raises(SourceLost, match="there are 1 readers already"):
             await fetch_states(path)
 
 
 async def test_the_socket_is_for_owner_and_group_and_goes_with_the_agent(path: Path) -> None:
-    async with served(Reporter(), path):
+    async with served(FakeAgent(), path):
         assert stat.S_IMODE(path.stat().st_mode) == 0o660
     assert not path.exists()
 
 
 async def test_its_directory_is_made_for_owner_and_group_and_one_that_is_there_is_left_alone(tmp_path: Path) -> None:
-    async with served(Reporter(), tmp_path / "a" / "b" / "agent.sock") as path:
+    async with served(FakeAgent(), tmp_path / "a" / "b" / "agent.sock") as path:
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o750
     tmp_path.chmod(0o701)
-    async with served(Reporter(), tmp_path / "agent.sock"):
+    async with served(FakeAgent(), tmp_path / "agent.sock"):
         assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o701
 
 
@@ -299,7 +275,7 @@ async def shared() -> AsyncIterator[Path]:
         Path(folder).chmod(0o755)
         path = Path(folder) / "agent.sock"
         async with anyio.create_task_group() as group:
-            await group.start(LocalSocket(Reporter(state("a")), path, group=MEMBERS).run)
+            await group.start(LocalSocket(path, group=MEMBERS).run, FakeAgent(state("a")))
             yield path
             group.cancel_scope.cancel()
 
@@ -364,18 +340,18 @@ async def test_the_socket_of_a_dead_agent_is_replaced(path: Path) -> None:
     path.parent.mkdir()
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
-    async with served(Reporter(state("a")), path):
+    async with served(FakeAgent(state("a")), path):
         assert list(await fetch_states(path)) == ["a"]
 
 
 async def start_and_fail(path: Path) -> str:
     with pytest.raises(InvalidSettings) as caught:
-        await LocalSocket(Reporter(), path).run()
+        await LocalSocket(path).run(FakeAgent())
     return str(caught.value)
 
 
 async def test_the_socket_of_a_live_agent_is_left_alone(path: Path) -> None:
-    async with served(Reporter(state("a")), path):
+    async with served(FakeAgent(state("a")), path):
         assert "another agent answers at" in await start_and_fail(path)
         assert list(await fetch_states(path)) == ["a"]
 

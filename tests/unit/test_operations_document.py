@@ -68,7 +68,7 @@ def test_the_settings_are_those_of_ifagent_run() -> None:
 
 
 def test_the_endpoints_are_those_of_the_server() -> None:
-    endpoints = HttpServer(Agent(kernel=SimulatedKernel()), "127.0.0.1:0").endpoints
+    endpoints = HttpServer("127.0.0.1:0").endpoints
     assert {plain(row[0]) for row in table("HTTP")} == endpoints.keys()
 
 

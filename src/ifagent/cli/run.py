@@ -8,7 +8,6 @@ import resource
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import anyio
 import click
@@ -25,17 +24,13 @@ from ifagent.cli.privilege import join_group, reduce_to_needs
 from ifagent.cli.signals import END_TIME, cancelled_on_signal
 from ifagent.cli.systemd import keep_informed, notify
 from ifagent.client.stores import FILE_SCHEME, default_socket, file_path, is_etcd, no_store
-from ifagent.errors import InvalidSettings
 from ifagent.etcd.access import Access
 from ifagent.kernel.contract import Kernel
 from ifagent.log import log
+from ifagent.outlets.contract import Outlet
 from ifagent.outlets.local import LocalSocket
 from ifagent.settings import Settings
 from ifagent.sources.contract import Source
-
-if TYPE_CHECKING:
-    from ifagent.outlets.etcd_status import EtcdStatus
-    from ifagent.outlets.http import HttpServer
 
 
 @click.command("run")
@@ -254,47 +249,30 @@ async def serve_until_told(
     ``ready_to_start`` is called once all that was given has been found to be of use, before anything is begun. With
     ``end_within`` the process ends so many seconds after the signal, whatever hangs.
     """
-    check_label(settings.label)
-    sources = [_open_source(store, settings.label, access, state_dir) for store in stores]
+    label = check_label(settings.label)
+    sources = [_open_source(store, label, access, state_dir) for store in stores]
     agent = Agent(settings, sources=sources, kernel=kernel)
-    server = _http_server(agent, http, public=http_public) if http else None
-    statuses = _etcd_statuses(agent, stores, access)
+    outlets: list[Outlet] = [_http_server(http, public=http_public)] if http else []
+    outlets += _etcd_statuses(stores, label, access)
+    # An agent without root's rights may not be allowed to make the default one.
+    required = socket is not None or os.geteuid() == 0
+    outlets.append(LocalSocket(socket or default_socket(label), group=socket_group, required=required))
     ready_to_start()
     agent.take_label()
     told_to_end = anyio.CancelScope()
     with told_to_end, cancelled_on_signal(told_to_end, end_within=end_within):
-        await _serve(agent, statuses, server, socket, stores=stores, socket_group=socket_group)
+        await _serve(agent, outlets, stores=stores)
 
 
-async def _serve(
-    agent: Agent,
-    statuses: Sequence[EtcdStatus],
-    server: HttpServer | None,
-    socket: Path | None,
-    *,
-    stores: Sequence[str],
-    socket_group: int | None,
-) -> None:
-    label = agent.settings.label
+async def _serve(agent: Agent, outlets: Sequence[Outlet], *, stores: Sequence[str]) -> None:
     async with anyio.create_task_group() as group:
-        if server is not None:
-            await group.start(server.run)
         group.start_soon(keep_informed, agent.statistics)
-        group.start_soon(hand_back_memory, agent, *statuses)
-        log.info("started", label=label, stores=" ".join(stores))
-        for status in statuses:
-            await group.start(status.run)
-        try:
-            await group.start(LocalSocket(agent, socket or default_socket(label), group=socket_group).run)
-        except InvalidSettings as error:
-            if socket or os.geteuid() == 0:
-                raise
-            log.warning("programs on this machine cannot ask for states", problem=str(error))
+        group.start_soon(hand_back_memory, agent, *outlets)
+        log.info("started", label=agent.settings.label, stores=" ".join(stores))
+        for outlet in outlets:
+            await group.start(outlet.run, agent)
         try:
             await group.start(agent.run)
-            # Not before: what an earlier agent published is taken back as far as this one does not know it.
-            for status in statuses:
-                group.start_soon(status.follow, agent.states())
             notify("READY=1")
             await anyio.sleep_forever()
         finally:
@@ -302,7 +280,7 @@ async def _serve(
             log.info("stopping, the interfaces stay as they are")
 
 
-def _etcd_statuses(agent: Agent, stores: Sequence[str], access: Access | None) -> list[EtcdStatus]:
+def _etcd_statuses(stores: Sequence[str], label: str, access: Access | None) -> list[Outlet]:
     """Return what speaks for the agent in each etcd, in an order that all agents share: each waits for the label."""
     if not any(map(is_etcd, stores)):
         return []
@@ -310,13 +288,13 @@ def _etcd_statuses(agent: Agent, stores: Sequence[str], access: Access | None) -
     from ifagent.outlets.etcd_status import EtcdStatus
 
     addresses = [EtcdAddress.parse(store, access=access) for store in sorted(filter(is_etcd, stores))]
-    return [EtcdStatus(address, agent.settings.label, statistics=agent.statistics) for address in addresses]
+    return [EtcdStatus(address, label) for address in addresses]
 
 
-def _http_server(agent: Agent, address: str, *, public: bool) -> HttpServer:
+def _http_server(address: str, *, public: bool) -> Outlet:
     from ifagent.outlets.http import HttpServer
 
-    return HttpServer(agent, address, public=public)
+    return HttpServer(address, public=public)
 
 
 def _http_port(address: str, *, public: bool) -> int:

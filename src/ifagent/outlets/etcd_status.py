@@ -15,7 +15,7 @@ Very many states are written some at a time, and the lease is kept and the agent
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import aclosing
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
@@ -26,8 +26,8 @@ from anyio.abc import TaskStatus
 from anyio.lowlevel import checkpoint
 
 from ifagent.core.interface import Name
-from ifagent.core.state import Change, StateEvent
-from ifagent.errors import SourceLost
+from ifagent.core.state import Change
+from ifagent.errors import AgentEnded, SourceLost
 from ifagent.etcd.address import EtcdAddress
 from ifagent.etcd.answers import Value
 from ifagent.etcd.backoff import Presence
@@ -37,6 +37,7 @@ from ifagent.etcd.lock import HEARTBEAT, Holder, LabelLock
 from ifagent.formats.health import OperationalState, encode_health
 from ifagent.formats.state import encode_state_json
 from ifagent.log import log
+from ifagent.outlets.contract import AgentView
 from ifagent.outlets.to_publish import ToPublish
 from ifagent.statistics import Statistics
 
@@ -69,8 +70,8 @@ class _Published(NamedTuple):
 class EtcdStatus:
     """Speaks for the agent called ``label``; what it says outlives the agent by at most ``ttl`` seconds.
 
-    ``statistics`` tells how the agent is; without it no health is published. ``holder`` is who has the label then,
-    this process unless given. Raises :class:`ifagent.errors.InvalidSettings` for a label that cannot be part of a key.
+    ``holder`` is who has the label then, this process unless given. Raises :class:`ifagent.errors.InvalidSettings` for
+    a label that cannot be part of a key.
     """
 
     def __init__(
@@ -78,14 +79,14 @@ class EtcdStatus:
         address: EtcdAddress,
         label: str,
         *,
-        statistics: Callable[[], Statistics] | None = None,
         holder: Holder | None = None,
         ttl: float = 10.0,
     ) -> None:
         self._client = EtcdClient(address)
         self._lock = LabelLock(self._client, label, holder=holder or Holder.here(), ttl=ttl)
         self._prefix = status_prefix(label)
-        self._health = Health(health_key(label), statistics) if statistics else None
+        self._health_key = health_key(label)
+        self._health: Health
         self._wanted = ToPublish()
         self._published: dict[bytes, _Published] = {}
         self._published_under = 0
@@ -96,36 +97,46 @@ class EtcdStatus:
         self._wake = anyio.Event()
         self._sent = 0.0
 
-    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+    async def run(self, agent: AgentView, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Have the label and write what should be there, until cancelled.
 
         ``task_status.started()`` is called once the label is ours, which waits for the end of another agent that
-        has it, or at once if the store cannot be reached. The store's absence is waited out and logged once. On the
-        way out the lease is revoked, with which everything goes. Raises :class:`ifagent.errors.LabelTaken` if
-        another agent took the label while the store, or the lease, was lost.
+        has it, or at once if the store cannot be reached. What an earlier agent has published stays until the agent is
+        ready; then it is taken back as far as the agent does not know it. The store's absence is waited out and logged
+        once. On the way out the lease is revoked, with which everything goes. Raises
+        :class:`ifagent.errors.LabelTaken` if another agent took the label while the store, or the lease, was lost.
         """
+        self._health = Health(self._health_key, agent.statistics)
         async with self._client:
             try:
                 await self._lock.claim()
                 task_status.started()
-                await self._publish()
+                await self._speak_for(agent)
             finally:
                 await self._take_back()
 
-    async def follow(self, events: AsyncIterator[StateEvent]) -> None:
-        """Have every state that ``events`` tells of published by :meth:`run`, until they end.
+    async def _speak_for(self, agent: AgentView) -> None:
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._follow, agent)
+                await self._publish()
+        except BaseExceptionGroup as errors:
+            if len(errors.exceptions) == 1:
+                raise errors.exceptions[0] from None
+            raise
 
-        Their snapshot has to be there without a wait. What an earlier agent has published stays until this is
-        called; then it is taken back as far as ``events`` do not tell of it. Only what differs from what is there is
-        written: the newest state of each interface, all that came in 50 ms in one transaction.
-        """
+    async def _follow(self, agent: AgentView) -> None:
+        """Have the newest state of each interface published from when the agent is ready, until it ends."""
+        try:
+            await agent.wait_ready()
+        except AgentEnded:
+            return  # why is told by the agent
         self._follows = True
-        async for event in events:
+        async for event in agent.states():
             if event.event is Change.GAP:
                 continue
             self._wanted.note(event.name, None if event.event is Change.DELETED else event.state)
-            if self._health:
-                self._health.left_out = len(self._wanted.left_out)
+            self._health.left_out = len(self._wanted.left_out)
             self._wake.set()
 
     async def _publish(self) -> NoReturn:
@@ -149,8 +160,7 @@ class EtcdStatus:
         if self._published_under != self._lock.lease:
             self._published, self._published_under = {}, self._lock.lease
         self._wake.set()
-        if self._health:
-            self._health.begin()
+        self._health.begin()
 
     async def _hold(self, presence: Presence) -> NoReturn:
         """Write changes and keep the lease, until the store, the lease or the lock is lost."""
@@ -248,7 +258,7 @@ class EtcdStatus:
 
     async def _write_some(self, names: list[Name]) -> None:
         """Write, or delete, the states of some interfaces where they are not as they should be."""
-        operations: dict[bytes, bytes | None] = dict(self._health.due()) if self._health else {}
+        operations: dict[bytes, bytes | None] = dict(self._health.due())
         digests: dict[bytes, bytes] = {}
         for name in names:
             key, state = key_of(self._prefix, name), self._wanted.states.get(name)
@@ -274,7 +284,7 @@ class EtcdStatus:
     async def _keep_up(self) -> None:
         """Keep the lease, and tell how the agent is, as far as that is due."""
         await self._lock.keep()
-        if self._health and (puts := self._health.due()):
+        if puts := self._health.due():
             await self._lock.write(puts=puts)
 
     async def _take_back(self) -> None:

@@ -15,17 +15,17 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
-from typing import Final, Protocol
+from typing import Final
 
 import anyio
 from anyio.abc import TaskStatus
 
-from ifagent.core.interface import Name
-from ifagent.core.state import InterfaceState, StateEvent
+from ifagent.core.state import StateEvent
 from ifagent.errors import InvalidSettings
 from ifagent.formats.state import encode_event_json, encode_state_json
 from ifagent.log import log
 from ifagent.outlets.connections import Client, Connections, Shared, Turns, piece, piece_of_events
+from ifagent.outlets.contract import AgentView
 from ifagent.outlets.http_messages import (
     END_OF_HEAD,
     LAST_CHUNK,
@@ -37,7 +37,7 @@ from ifagent.outlets.http_messages import (
     parse_request,
 )
 from ifagent.outlets.metrics import Metrics
-from ifagent.statistics import Health, Statistics
+from ifagent.statistics import Health
 from ifagent.stream import Subscription
 from ifagent.visible import cut, visible
 
@@ -75,22 +75,6 @@ _MAX_LINE: Final = 1000
 _PLAIN: Final = "text/plain; charset=utf-8"
 
 
-class Reporter(Protocol):
-    """What the outlet needs of an agent."""
-
-    def health(self) -> Health:
-        """Return whether the agent is alive and ready."""
-
-    def statistics(self) -> Statistics:
-        """Return how the agent is now."""
-
-    def current_states(self) -> Mapping[Name, InterfaceState]:
-        """Return the newest state of every interface."""
-
-    def states(self, *, name: Name | None = None) -> Subscription:
-        """Return a snapshot, then every change; can be cancelled at any moment without a loss."""
-
-
 def parse_address(address: str, *, public: bool = False) -> tuple[str, int]:
     """Return the IP address and the port of ``127.0.0.1:9100``, ``[::1]:9100`` or ``localhost:9100``.
 
@@ -120,8 +104,10 @@ def _is_port(text: str) -> bool:
 class HttpServer:
     """Answers at ``address``, for which see :func:`parse_address`; raises what that does."""
 
-    def __init__(self, agent: Reporter, address: str, *, public: bool = False) -> None:
-        self._agent = agent
+    def __init__(self, address: str, *, public: bool = False) -> None:
+        self._agent: AgentView
+        self._metrics: Metrics
+        self._connections: Connections
         self._host, self._port = parse_address(address, public=public)
         self.endpoints: Mapping[str, Callable[[Request, Client], Awaitable[None]]] = {
             "/livez": self._livez,
@@ -130,7 +116,6 @@ class HttpServer:
             "/states": self._all_states,
             "/states/watch": self._watch,
         }
-        self._metrics = Metrics(agent.statistics)
         self._watchers: Counter[Hashable] = Counter()
         self._long: dict[Client, float] = {}
         self._left = anyio.Event()
@@ -142,11 +127,12 @@ class HttpServer:
         """The port; once it runs, the one that the kernel chose for 0."""
         return self._port
 
-    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+    async def run(self, agent: AgentView, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Answer until cancelled; ``task_status.started()`` when it can be reached.
 
         Raises :class:`InvalidSettings` if it cannot listen there.
         """
+        self._agent, self._metrics = agent, Metrics(agent.statistics)
         most = min(MAX_CONNECTIONS, max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8))
         with self._listen() as listener:
             self._connections = Connections(listener, self._answer, who=_address, most=most, most_of_one=MAX_OF_ONE)

@@ -11,21 +11,21 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 import anyio
 from anyio.abc import TaskStatus
 
-from ifagent.core.events import Declaration
-from ifagent.core.interface import Name
-from ifagent.core.state import InterfaceState, StateEvent
-from ifagent.errors import IfagentError
+from ifagent.core.state import StateEvent
+from ifagent.errors import IfagentError, InvalidSettings
 from ifagent.formats.local import DONE, MAX_REQUEST_BYTES, decode_line, encode_declaration, encode_line
 from ifagent.formats.state import encode_event_json, encode_state_json
+from ifagent.log import log
 from ifagent.outlets.connections import Client, Connections, Turns, piece, piece_of_events
+from ifagent.outlets.contract import AgentView
 from ifagent.outlets.unix_socket import listen, remove
 from ifagent.stream import Subscription
 
@@ -53,19 +53,6 @@ _MAX_GROUPS = 256
 """Most groups of a client that are looked at: ``getsockopt`` of Python takes 1024 bytes."""
 
 
-class Reporter(Protocol):
-    """What the outlet needs of an agent."""
-
-    def current_states(self, *, foreign: bool = False) -> Mapping[Name, InterfaceState]:
-        """Return the newest state of every interface."""
-
-    def states(self, *, name: Name | None = None, foreign: bool = False) -> Subscription:
-        """Return a snapshot, whose events are there without a wait, then every change."""
-
-    def declarations(self) -> Mapping[Name, Declaration]:
-        """Return everything that is declared."""
-
-
 class RequestRefused(IfagentError):
     """A request over the socket cannot be answered; the message says why."""
 
@@ -74,23 +61,33 @@ class LocalSocket:
     """Answers programs on this machine at the unix socket ``path``.
 
     ``group`` is the id of the group whose members may ask, one that the process is a member of; unless given, it is
-    the one that the kernel gives new files.
+    the one that the kernel gives new files. Unless it is ``required``, the agent does without a socket that cannot be
+    made.
     """
 
-    def __init__(self, agent: Reporter, path: Path | str, *, group: int | None = None) -> None:
-        self._agent = agent
+    def __init__(self, path: Path | str, *, group: int | None = None, required: bool = True) -> None:
         self._path = Path(path)
         self._group = group
+        self._required = required
         self._turns = Turns()
+        self._agent: AgentView
         self._connections: Connections
 
-    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+    async def run(self, agent: AgentView, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Answer until cancelled, then take the socket away; ``task_status.started()`` when it can be reached.
 
-        Makes the directory. The socket that a dead agent left is replaced. Raises
-        :class:`ifagent.errors.InvalidSettings` if a live one answers there, or if the socket cannot be made.
+        Makes the directory. The socket that a dead agent left is replaced. Where a live one answers, or the socket
+        cannot be made, raises :class:`ifagent.errors.InvalidSettings` if it is required, and else says so in the log.
         """
-        listener, file = await listen(self._path, group=self._group)
+        self._agent = agent
+        try:
+            listener, file = await listen(self._path, group=self._group)
+        except InvalidSettings as error:
+            if self._required:
+                raise
+            log.warning("local socket disabled", problem=str(error))
+            task_status.started()
+            await anyio.sleep_forever()
         self._group = file.st_gid
         try:
             with listener:
