@@ -2,18 +2,8 @@
 
 from __future__ import annotations
 
-from typing import assert_never
-
-from ifagent.core.interface import (
-    AutoTap,
-    Existing,
-    Interface,
-    Loopback,
-    NamespaceRef,
-    NamespaceType,
-    Unsupported,
-    Veth,
-)
+from ifagent.core.interface import Interface
+from ifagent.core.namespace_ref import NamespaceRef, NamespaceType
 from ifagent.core.state import ConfigState, InterfaceState, Status
 
 COLOURS = {
@@ -28,15 +18,10 @@ COLOURS = {
 
 def peer_of(interface: Interface) -> str:
     """Return the other end's name, or the name that a TAP has before it is adopted; others have neither."""
-    match interface.kind:
-        case Veth(peer_if_name=peer):
-            return peer
-        case AutoTap(temp_if_name=temporary):
-            return temporary
-        case Loopback() | Existing() | Unsupported():
-            return ""
-        case _:
-            assert_never(interface.kind)
+    for reference in interface.kind.references():
+        return reference.to
+    made_as = interface.kind.made_as(interface)
+    return "" if made_as == interface.host_name else made_as
 
 
 def namespace(ref: NamespaceRef) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ifagent.core.claims import Claims
 from ifagent.core.configure import Attributes
-from ifagent.core.interface import DEFAULT_LOOPBACK_MTU, Existing, Interface, Loopback
+from ifagent.core.interface import Existing, Interface, Loopback
 from ifagent.core.link import Link
 from ifagent.core.operations import DeleteAddress, Operation, SetLink, Target
 from ifagent.core.ownership import Borrowing
@@ -28,7 +28,7 @@ def existing_attributes(claims: Claims, interface: Interface, link: Link) -> Att
     alias: str | None = claims.owner.borrowed_alias(interface.name, borrowing.alias if borrowing else link.alias)
     addresses = None if interface.link_only else interface.ip_addresses
     if isinstance(interface.kind, Loopback):
-        mtu = interface.mtu or DEFAULT_LOOPBACK_MTU
+        mtu = interface.mtu or interface.kind.default_mtu
         return Attributes(mtu=mtu, up=interface.enabled, alias=alias, addresses=addresses)
     if not changes_link(interface):
         alias = borrowing.alias if borrowing else None

@@ -8,7 +8,7 @@ for what came later those of ligato v3, so that a value means the same in etcd, 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
@@ -19,9 +19,11 @@ from pydantic import (
     model_validator,
 )
 from pydantic.dataclasses import dataclass
-from pydantic_core import PydanticCustomError
 
 from ifagent.core.address_values import AddressField, check_addresses
+from ifagent.core.kinds import AutoTap, Existing, Kind, Loopback, Unsupported, Veth
+from ifagent.core.kinds.contract import ANY_MTU, DEFAULT_MTU, ETHERNET_MTU, wrong
+from ifagent.core.kinds.veth import Offloading
 from ifagent.core.names import (
     LOOPBACK_NAME,
     MAX_HOST_NAME_BYTES,
@@ -38,7 +40,6 @@ from ifagent.errors import FieldError, InvalidInterface
 
 __all__ = [
     "ANY_MTU",
-    "DEFAULT_LOOPBACK_MTU",
     "DEFAULT_MTU",
     "ETHERNET_MTU",
     "LOOPBACK_NAME",
@@ -70,34 +71,12 @@ MAX_ADDRESSES = 256
 MAX_ERRORS = 20
 """Most errors told of one value."""
 
-ETHERNET_MTU = range(68, 65536)
-"""MTUs that the kernel's veth and TAP drivers take (``IFLA_MIN_MTU`` and ``IFLA_MAX_MTU``), in bytes."""
-
-ANY_MTU = range(68, 2**31)
-"""MTUs that are left to the kernel to judge, on links of kinds whose limits are not known here, in bytes."""
-
-DEFAULT_MTU = 1500
-"""The MTU that the kernel gives a new veth or TAP, in bytes."""
-
-DEFAULT_LOOPBACK_MTU = 65536
-"""The MTU that the kernel gives the loopback link, in bytes."""
-
 _MAC = re.compile(r"[0-9a-f]{12}")
 
 
 def _check_given_host_name(value: str, info: ValidationInfo) -> str:
-    match info.data.get("kind"):
-        case Loopback() if value not in {"", LOOPBACK_NAME}:
-            raise ValueError(f"the loopback link is called {LOOPBACK_NAME!r}, leave it out")
-        case Loopback() | Existing():
-            return check_host_name(value, loopback=True) if value else ""
-        case _:
-            return check_host_name(value) if value else ""
-
-
-def _wrong(field: str, message: str) -> PydanticCustomError:
-    """Make an error about one field for a rule that needs several."""
-    return PydanticCustomError("ifagent", "{message}", {"ifagent_field": field, "message": message})
+    kind = info.data.get("kind")
+    return (kind.check_host_name if kind else check_host_name)(value) if value else ""
 
 
 def _check_mac(value: str) -> str:
@@ -116,78 +95,10 @@ def _check_mac(value: str) -> str:
 
 def _check_mtu(value: int, info: ValidationInfo) -> int:
     kind = info.data.get("kind")
-    allowed = ANY_MTU if isinstance(kind, Loopback | Existing | Unsupported) else ETHERNET_MTU
+    allowed = kind.mtus if kind else ETHERNET_MTU
     if value and value not in allowed:
         raise ValueError(f"{value} is out of range, use {allowed.start} to {allowed.stop - 1} bytes or 0")
     return value
-
-
-Offloading = Literal["default", "enabled", "disabled"]
-"""Whether the kernel computes checksums later, or never, for one direction; the default is as ``enabled``."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Veth:
-    """One end of a virtual Ethernet pair; the pair exists while both ends name each other."""
-
-    peer_if_name: Annotated[str, AfterValidator(check_name)]
-    rx_checksum_offloading: Offloading = "default"
-    tx_checksum_offloading: Offloading = "default"
-    type: Literal["veth"] = "veth"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AutoTap:
-    """A TAP that another program makes and the agent adopts.
-
-    ``temp_if_name`` is its host name while it has not been adopted; empty means the interface's host name.
-    """
-
-    temp_if_name: Annotated[str, AfterValidator(_check_given_host_name)] = ""
-    type: Literal["tap"] = "tap"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loopback:
-    """The link ``lo`` of a namespace, which is always there and is never made, renamed, moved or deleted.
-
-    The interface's host name is ``lo`` whatever its name. There is one in every namespace, so a namespace can
-    have one interface of this kind.
-    """
-
-    type: Literal["loopback"] = "loopback"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Existing:
-    """A link of somebody else's: waited for under its host name or an altname, never made, renamed, moved or deleted.
-
-    What is done with it depends on the interface's ``link_only`` and ``ip_addresses``, as ligato v3 has it:
-
-    ============= ================ ==========================================================================
-    ``link_only`` ``ip_addresses`` meaning
-    ============= ================ ==========================================================================
-    false         none             wait for the link; it is to have no addresses: those from others are taken off
-    false         some             wait for the link; it is to have these addresses and no others
-    true          none             wait for the link; whatever addresses it has are none of our business
-    true          some             wait for the link, and for somebody else to give it these addresses
-    ============= ================ ==========================================================================
-
-    Nothing else of such a link is managed, as in ligato v3: neither admin state, MTU nor MAC. v3 also wants it in its
-    own namespace, which is not asked for here. Links of the host are changed only if the settings allow it.
-    """
-
-    type: Literal["existing"] = "existing"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unsupported:
-    """A kind that ligato v3 has and the agent cannot realise yet; ``type`` says which."""
-
-    type: Literal["vrf_device", "dummy"]
-
-
-Kind = Veth | AutoTap | Loopback | Existing | Unsupported
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,23 +129,22 @@ class Interface:
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if not self.host_if_name and not isinstance(self.kind, Loopback):
+        if not self.host_if_name:
             try:
-                check_host_name(self.name, loopback=isinstance(self.kind, Existing))
+                self.kind.check_host_name(self.host_name)
             except ValueError as error:
-                raise _wrong("host_if_name", f"{error}; the name cannot serve as host name, set one") from None
+                raise wrong("host_if_name", f"{error}; the name cannot serve as host name, set one") from None
         if self.host_name != LOOPBACK_NAME:
             for place, address in enumerate(self.ip_addresses):
                 if address.version == 6 and int(address) == 1:
-                    raise _wrong(f"ip_addresses[{place}]", f"only the loopback link can have the address {address}")
-        if isinstance(self.kind, Veth) and self.kind.peer_if_name == self.name:
-            raise _wrong("veth.peer_if_name", "an interface cannot be its own peer")
+                    raise wrong(f"ip_addresses[{place}]", f"only the loopback link can have the address {address}")
+        self.kind.check(self)
         return self
 
     @property
     def host_name(self) -> HostName:
         """The wanted host name: ``host_if_name``, or the logical name where that is empty; ``lo`` for a loopback."""
-        return HostName(LOOPBACK_NAME if isinstance(self.kind, Loopback) else self.host_if_name or self.name)
+        return self.kind.host_name(self.name, self.host_if_name)
 
 
 _ADAPTER = TypeAdapter(Interface)

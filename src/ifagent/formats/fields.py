@@ -17,7 +17,6 @@ from typing import Any, ClassVar, TypeVar
 
 from ifagent.core.interface import MAX_ADDRESSES, MAX_ERRORS, Interface, parse_interface
 from ifagent.errors import FieldError, InvalidInterface
-from ifagent.formats.numbers import OFFLOADINGS, OffloadingNumber
 
 MAX_TOLD = MAX_ERRORS
 """Most errors, and most warnings, told of one value."""
@@ -66,8 +65,6 @@ def spellings(*names: str) -> dict[str, str]:
         table |= {name: name, camel: name, camel.lower(): name}
     return table
 
-
-_VETH = spellings("peer_if_name", "rx_checksum_offloading", "tx_checksum_offloading")
 
 _OBJECTS = (JsonObject, Mapping)
 """What an object may be, in the order of how often it is."""
@@ -161,20 +158,6 @@ class Reader(ABC):
         elif given is not None and expected is not None and given != expected:
             self.wrong("name", f"{_show(given)} is not the name in the key, {_show(expected)}")
         return given or "x"
-
-    def veth(self, found: dict[str, Any], *, hint: str = "") -> dict[str, Any]:
-        """Make the kind of a veth; ``hint`` is said where it has no peer."""
-        veth = self.members(found.get("veth"), "veth", _VETH)
-        if veth is None:
-            return HARMLESS
-        plain: dict[str, Any] = {"type": "veth", "peer_if_name": self.text(veth, "peer_if_name", "veth")}
-        if plain["peer_if_name"] == "":
-            self.wrong("veth.peer_if_name", f"is required: the name of the interface at the other end{hint}")
-        for key in ("rx_checksum_offloading", "tx_checksum_offloading"):
-            number = self.choice(veth.get(key, 0), f"veth.{key}", OffloadingNumber)
-            if number is not None:
-                plain[key] = OFFLOADINGS[number]
-        return plain if plain["peer_if_name"] else HARMLESS
 
     def unused(self, fields: dict[str, Any], key: str, why: str, *, path: str = "") -> None:
         """Warn of a field that is there and has no meaning."""

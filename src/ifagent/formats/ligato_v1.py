@@ -11,28 +11,21 @@ Whatever the bytes, nothing comes out but an interface or :class:`InvalidInterfa
 
 from __future__ import annotations
 
-from typing import Any, assert_never
+from dataclasses import fields
+from typing import Any
 
 from ifagent.core.events import Declaration
-from ifagent.core.interface import (
-    AutoTap,
-    Existing,
-    Interface,
-    Loopback,
-    NamespaceRef,
-    NamespaceType,
-    Unsupported,
-    Veth,
-)
+from ifagent.core.interface import Interface
+from ifagent.core.namespace_ref import NamespaceRef, NamespaceType
 from ifagent.formats import codec
 from ifagent.formats.codec import MAX_VALUE_BYTES, Message
 from ifagent.formats.fields import HARMLESS, OWN, Decoded, Reader, spellings
+from ifagent.formats.kinds import FORMS, form_of
 from ifagent.formats.numbers import (
     KIND_NUMBERS,
     KIND_WORDS,
     NAMESPACE_FIELDS,
     NAMESPACE_NUMBERS,
-    OFFLOADING_NUMBERS,
     InterfaceType,
     NamespaceNumber,
 )
@@ -40,27 +33,12 @@ from ifagent.formats.pb import interfaces as pb
 
 __all__ = ["FIELDS", "MAX_VALUE_BYTES", "Decoded", "declare", "decode", "decode_fields", "encode", "encode_binary"]
 
-FIELDS = (
-    "name",
-    "description",
-    "type",
-    "enabled",
-    "ip_addresses",
-    "phys_address",
-    "mtu",
-    "host_if_name",
-    "namespace",
-    "veth",
-    "tap",
-    "link_only",
-    "vrf_master_interface",
-)
+FIELDS = tuple(field.name for field in fields(pb.LinuxInterfacesInterface))
 """The fields of the message in the order of their numbers."""
 
 _NESTED: dict[str, Message] = {
     "namespace": pb.LinuxInterfacesInterfaceNamespace,
-    "veth": pb.LinuxInterfacesInterfaceVeth,
-    "tap": pb.LinuxInterfacesInterfaceTap,
+    **{form.v1_field: form.v1_message for form in FORMS.values() if form.v1_message},
 }
 
 
@@ -102,23 +80,17 @@ class _Reader(Reader):
 
     known = spellings(*FIELDS)
     _NAMESPACE = spellings("type", "pid", "microservice", "name", "filepath")
-    _TAP = spellings("temp_if_name")
 
     def kind(self, found: dict[str, Any]) -> dict[str, Any]:
         number = self.choice(found.get("type", 0), "type", InterfaceType)
         if number is None:
             return HARMLESS
-        for key, meant in (("veth", InterfaceType.VETH), ("tap", InterfaceType.AUTO_TAP)):
-            if number is not meant:
-                self.unused(found, key, f"type is {number:d} ({number.name})")
-        match number:
-            case InterfaceType.VETH:
-                return self.veth(found, hint=", or type 1 (AUTO_TAP) for a TAP" if "tap" in found else "")
-            case InterfaceType.AUTO_TAP:
-                tap = self.members(found.get("tap"), "tap", self._TAP)
-                return {"type": "tap", "temp_if_name": self.text(tap or {}, "temp_if_name", "tap") or ""}
-            case _:
-                return {"type": KIND_WORDS[number]}
+        kind = KIND_WORDS[number]
+        for word, form in FORMS.items():
+            if form.v1_field and word != kind:
+                self.unused(found, form.v1_field, f"type is {number:d} ({number.name})")
+        plain = form_of(kind).read_v1(self, found)
+        return HARMLESS if plain is None else {"type": kind, **plain}
 
     def namespace(self, found: dict[str, Any]) -> dict[str, Any]:
         fields = self.members(found.get("namespace"), "namespace", self._NAMESPACE)
@@ -155,22 +127,7 @@ def _plain_namespace(ref: NamespaceRef) -> dict[str, Any]:
 
 def _plain(interface: Interface) -> dict[str, Any]:
     """Make the fields of the message ``Interface`` in the order of their numbers, without zero values."""
-    link: dict[str, Any] = {}
-    match interface.kind:
-        case Veth(peer_if_name=peer, rx_checksum_offloading=rx, tx_checksum_offloading=tx):
-            link = {
-                "veth": {
-                    "peer_if_name": peer,
-                    "rx_checksum_offloading": OFFLOADING_NUMBERS[rx],
-                    "tx_checksum_offloading": OFFLOADING_NUMBERS[tx],
-                }
-            }
-        case AutoTap(temp_if_name=temporary):
-            link = {"tap": {"temp_if_name": temporary}}
-        case Loopback() | Existing() | Unsupported():
-            pass
-        case _:
-            assert_never(interface.kind)
+    form = form_of(interface.kind.type)
     return codec.without_zeros(
         {
             "name": interface.name,
@@ -182,7 +139,7 @@ def _plain(interface: Interface) -> dict[str, Any]:
             "mtu": interface.mtu,
             "host_if_name": interface.host_if_name,
             "namespace": _plain_namespace(interface.namespace),
-            **link,
+            **({form.v1_field: form.write_v1(interface.kind)} if form.v1_field else {}),
             "link_only": interface.link_only,
             "vrf_master_interface": interface.vrf_master_interface,
         }

@@ -74,7 +74,15 @@ KIND_NUMBERS: Mapping[str, InterfaceType] = {
 """The ``type`` of each kind of the model, and of a state, as v1 has it."""
 
 KIND_WORDS: Mapping[InterfaceType, str] = {number: word for word, number in KIND_NUMBERS.items()}
-"""The other way round."""
+"""What each number means in the model."""
+
+LINK_WORDS: Mapping[LinkType, str] = {
+    number: "tap" if number is LinkType.TAP_TO_VPP else number.name.lower() for number in LinkType
+}
+"""The same for the ``type`` of v3."""
+
+LINK_NUMBERS: Mapping[str, LinkType] = {word: number for number, word in LINK_WORDS.items()}
+"""The ``type`` of each kind of the model as v3 has it."""
 
 NAMESPACE_FIELDS: Mapping[NamespaceNumber, tuple[NamespaceType, str]] = {
     NamespaceNumber.PID_REF_NS: (NamespaceType.PID, "pid"),

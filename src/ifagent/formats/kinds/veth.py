@@ -1,0 +1,58 @@
+"""Veth pairs in messages: the same fields in both families."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from ifagent.core.kinds import Veth
+from ifagent.formats.codec import Message
+from ifagent.formats.fields import Reader, spellings
+from ifagent.formats.kinds.contract import Found, KindForm
+from ifagent.formats.numbers import OFFLOADING_NUMBERS, OFFLOADINGS, OffloadingNumber
+from ifagent.formats.pb import interfaces as v1
+from ifagent.formats.pb.ligato.linux import interfaces as v3
+
+_KNOWN = spellings("peer_if_name", "rx_checksum_offloading", "tx_checksum_offloading")
+
+
+class VethForm(KindForm[Veth]):
+    """``LinuxInterfaces.Interface.Veth`` of v1, ``VethLink`` of v3."""
+
+    v1_field: ClassVar[str] = "veth"
+    v1_message: ClassVar[Message] = v1.LinuxInterfacesInterfaceVeth
+    v3_field: ClassVar[str] = "veth"
+    v3_message: ClassVar[Message] = v3.VethLink
+
+    def read_v1(self, reader: Reader, found: Found) -> Found | None:
+        """Read it; of a value that forgets the type of a TAP, say so."""
+        return _read(reader, found, hint=", or type 1 (AUTO_TAP) for a TAP" if "tap" in found else "")
+
+    def read_v3(self, reader: Reader, found: Found) -> Found | None:
+        """Read it."""
+        return _read(reader, found)
+
+    def write_v1(self, kind: Veth) -> Found:
+        """Write it."""
+        return {
+            "peer_if_name": kind.peer_if_name,
+            "rx_checksum_offloading": OFFLOADING_NUMBERS[kind.rx_checksum_offloading],
+            "tx_checksum_offloading": OFFLOADING_NUMBERS[kind.tx_checksum_offloading],
+        }
+
+    def write_v3(self, kind: Veth) -> Found:
+        """Write it."""
+        return self.write_v1(kind)
+
+
+def _read(reader: Reader, found: Found, *, hint: str = "") -> Found | None:
+    veth = reader.members(found.get("veth"), "veth", _KNOWN)
+    if veth is None:
+        return None
+    plain: Found = {"peer_if_name": reader.text(veth, "peer_if_name", "veth")}
+    if plain["peer_if_name"] == "":
+        reader.wrong("veth.peer_if_name", f"is required: the name of the interface at the other end{hint}")
+    for key in ("rx_checksum_offloading", "tx_checksum_offloading"):
+        number = reader.choice(veth.get(key, 0), f"veth.{key}", OffloadingNumber)
+        if number is not None:
+            plain[key] = OFFLOADINGS[number]
+    return plain if plain["peer_if_name"] else None
