@@ -74,7 +74,8 @@ class Claims:
                     self.of[name] = link
             elif self.owner.owns(link):
                 unnamed.append((place, link))
-            if link.lower is not None and link.kind not in OUTLIVES_ITS_LOWER and not self.owner.owns(link):
+            # Whatever its marks say: the agent makes nothing that sits on another link.
+            if link.lower is not None and link.kind not in OUTLIVES_ITS_LOWER:
                 self.uppers.setdefault(link.lower, []).append(link)
         if unnamed:
             wanted = {(self.place(i), i.host_name): i.name for i in self.desired.interfaces.values()}
