@@ -72,6 +72,14 @@ async def test_a_link_takes_its_altnames_along(pair: Rig) -> None:
     assert pair.link("b", "e1").altnames == ("one",)
 
 
+async def test_unless_it_is_told_not_to(pair: Rig) -> None:
+    give(pair, "a", "e0", "one", "e1", "more-than-15-bytes")
+    give(pair, "b", "e0", "taken")
+    assert await pair.do(MoveLink(pair.target("a", "e0"), pair.id("b"), HostName("e1"), altnames=False)) == 0
+    assert pair.link("b", "e1").altnames == ()
+    give(pair, "b", "e0", "one", "more-than-15-bytes")
+
+
 async def test_a_link_is_renamed_to_its_altname_once_that_is_off(pair: Rig) -> None:
     give(pair, "a", "e0", "one", "two")
     target = pair.target("a", "e0")

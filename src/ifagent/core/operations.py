@@ -277,13 +277,17 @@ class SetChecksums(LinkOperation):
 
 @dataclass(frozen=True, slots=True)
 class MoveLink(LinkOperation):
-    """Move a link to another namespace under its wanted name; it arrives down and without addresses."""
+    """Move a link to another namespace under its wanted name; it arrives down and without addresses.
+
+    Without ``altnames`` it also arrives without the other names that somebody has given it.
+    """
 
     slow: ClassVar[bool] = True
 
     target: Target
     to: Place
     host_name: HostName
+    altnames: bool = True
 
     @property
     def places(self) -> tuple[Place, ...]:
@@ -298,7 +302,7 @@ class MoveLink(LinkOperation):
     def resolved(self, lookup: Lookup) -> MoveLink | None:
         """Fill in the ifindex of the link and the id of where it goes."""
         target, to = self.target.resolved(lookup), _namespace(self.to, lookup)
-        return None if target is None or to is None else MoveLink(target, to, self.host_name)
+        return None if target is None or to is None else MoveLink(target, to, self.host_name, self.altnames)
 
     def __str__(self) -> str:
         """Say what it does."""

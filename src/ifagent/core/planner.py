@@ -226,7 +226,8 @@ class _Planner:
             attributes = attributes._replace(keeps_name=True)
         elif place != link.id.namespace:
             destination = Target(place, interface.host_name)
-            move = MoveLink(target, place, interface.host_name)
+            # Names that a tenant has given it are not for others: the host may have a use for them.
+            move = MoveLink(target, place, interface.host_name, altnames=link.id.namespace == self.observed.own)
             self.moved[interface.name] = link.id
             before = self._prepare(destination, [interface.name])
             alias = link.alias

@@ -98,7 +98,7 @@ def give_back(claims: Claims, link: Link, before: Adoption) -> list[Operation]:
     operations: list[Operation] = []
     seen = link
     if link.id.namespace != own:
-        operations.append(MoveLink(here, own, home.host_name))
+        operations.append(MoveLink(here, own, home.host_name, altnames=False))
         here = home
         # It arrives down, without addresses and no port.
         seen = replace(link, host_name=home.host_name, up=False, master=0, addresses=())

@@ -24,7 +24,7 @@ from ifagent.core.link import LOOPBACK_IFINDEX, Checksums, LinkId, NsId, Speed
 from ifagent.errors import NamespaceUnavailable
 from ifagent.kernel.attributes import UNREADABLE, MalformedMessage
 from ifagent.kernel.ethtool import get_checksums, get_speed, set_checksums
-from ifagent.kernel.messages import Ack, LinkMessage, Message, parse_address, parse_counters, parse_link
+from ifagent.kernel.messages import Ack, LinkMessage, Message, parse_address, parse_altnames, parse_counters, parse_link
 from ifagent.kernel.mirror import Listing
 from ifagent.kernel.namespaces import open_namespace
 from ifagent.kernel.renames import rename_while_down
@@ -33,7 +33,9 @@ from ifagent.kernel.requests import (
     dump_addresses,
     dump_counters,
     dump_links,
+    get_link,
     get_link_called,
+    remove_altnames,
     set_group,
 )
 from ifagent.kernel.routes import find_uplinks, list_routes
@@ -119,6 +121,14 @@ class Lane:
         with suppress(OSError), self._any_socket() as socket:
             return parse_link(*socket.ask(get_link_called(name)))
         return None
+
+    def remove_altnames(self, link: int | HostName) -> None:
+        """Take all altnames off a link, given by ifindex or host name, as far as the kernel lets it."""
+        with suppress(OSError), self._any_socket() as socket:
+            asked = get_link_called(link) if isinstance(link, str) else get_link(link)
+            ifindex, altnames = parse_altnames(*socket.ask(asked))
+            if altnames:
+                socket.request([remove_altnames(ifindex, altnames)])
 
     def sweep(self, ifindexes: Sequence[int], group: int) -> list[Ack]:
         """Delete links at once by way of a group that no other link is in; return the answer for each."""

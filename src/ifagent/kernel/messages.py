@@ -6,8 +6,10 @@ bytes are, nothing but :class:`MalformedMessage` is raised.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from ipaddress import IPv4Address, ip_address
+from itertools import islice
 from typing import Final, NamedTuple
 
 from ifagent.core.address_values import interned
@@ -252,16 +254,29 @@ def parse_link(data: bytes, message: Message) -> LinkMessage | None:
 
 def _altnames(payload: bytes) -> tuple[HostName, ...]:
     """Return the first altnames that can be host names too; nobody refers to others, and there may be hundreds."""
-    names: list[HostName] = []
+    names = (name for name in _each_altname(payload) if len(name) <= MAX_HOST_NAME_BYTES + 1)
+    return tuple(HostName(_text(name)) for name in islice(names, MAX_ALTNAMES))
+
+
+def _each_altname(payload: bytes) -> Iterator[bytes]:
+    """Yield every altname of an ``IFLA_PROP_LIST`` as it is there, with its final zero byte."""
     offset = 0
-    while len(payload) - offset >= ATTRIBUTE.size and len(names) < MAX_ALTNAMES:
+    while len(payload) - offset >= ATTRIBUTE.size:
         length, kind = ATTRIBUTE.unpack_from(payload, offset)
         if length < ATTRIBUTE.size or offset + length > len(payload):
             raise MalformedMessage(f"attribute {kind} of {length} bytes")
-        if kind & NLA_TYPE_MASK == IFLA_ALT_IFNAME and length - ATTRIBUTE.size <= MAX_HOST_NAME_BYTES + 1:
-            names.append(HostName(_text(payload[offset + ATTRIBUTE.size : offset + length])))
+        if kind & NLA_TYPE_MASK == IFLA_ALT_IFNAME:
+            yield payload[offset + ATTRIBUTE.size : offset + length]
         offset += length + 3 & ~3
-    return tuple(names)
+
+
+def parse_altnames(data: bytes, message: Message) -> tuple[int, list[bytes]]:
+    """Return the ifindex and all altnames of an ``RTM_NEWLINK``, however many. Raises :class:`MalformedMessage`."""
+    if message.end - message.start < IFINFO.size:
+        raise MalformedMessage("a link message without its header")
+    ifindex = IFINFO.unpack_from(data, message.start)[2]
+    found = _LINK.read(data, message.start + IFINFO.size, message.end)
+    return ifindex, list(_each_altname(found.get(IFLA_PROP_LIST, b"")))
 
 
 def parse_counters(data: bytes, message: Message) -> tuple[int, LinkCounters]:

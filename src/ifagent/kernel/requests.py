@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address
 from typing import Final
 
@@ -133,6 +133,12 @@ def encode(  # noqa: PLR0911 one for each operation
             return _request(RTM_DELLINK, IFINFO.pack(0, 0, _ifindex(target), 0, 0))
         case _:
             raise AgentBug(f"{operation} is not asked for over rtnetlink")
+
+
+def remove_altnames(ifindex: int, altnames: Iterable[bytes]) -> bytes:
+    """Return a request that takes altnames off a link, each with its final zero byte, whatever the link is called."""
+    properties = _nested(IFLA_PROP_LIST, b"".join(_attribute(IFLA_ALT_IFNAME, name) for name in altnames))
+    return _request(RTM_DELLINKPROP, IFINFO.pack(0, 0, ifindex, 0, 0) + properties)
 
 
 def set_group(ifindex: int, group: int) -> bytes:

@@ -107,10 +107,16 @@ def send(
             outcomes |= {p: Outcome(operations[p], *ack) for p, ack in zip(step.places, acks, strict=True)}
             continue
         messages = [(place, message) for place in step.places for message in encoded.get(place, ())]
+        moves = [op for op in map(operations.__getitem__, step.places) if isinstance(op, MoveLink) and not op.altnames]
+        for move in moves:
+            lane.remove_altnames(move.target.ifindex or 0)
         acks = lane.request([message for _, message in messages])
         for (place, message), ack in zip(messages, acks, strict=True):
             if place not in outcomes or not outcomes[place].errno:
                 outcomes[place] = _outcome(operations[place], message, ack, lanes)
+        for move in moves:  # whoever is root where it came from may have added some, and now cannot any more
+            if isinstance(move.to, int) and move.to in lanes:
+                lanes[move.to].remove_altnames(move.host_name)
         for place in step.places:
             operation = operations[place]
             if isinstance(operation, SetChecksums):

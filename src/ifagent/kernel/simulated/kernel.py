@@ -301,7 +301,9 @@ class SimulatedKernel:
                     up=operation.up,
                     master=operation.master,
                 )
-            case MoveLink(target, to, host_name):
+            case MoveLink(target, to, host_name, altnames):
+                for altname in () if altnames else tuple(self._find(target).altnames):
+                    world.remove_altname(self._find(target), altname)
                 world.move(self._find(target), self._place(to), host_name)
             case AddAddress() | ReplaceAddress() | RenewAddress() | DeleteAddress():
                 self._change_address(operation)
