@@ -259,12 +259,13 @@ async def test_routes_that_cannot_be_listed_are_a_problem_and_not_none(
     await assert_all_is_well(rig)
 
 
-async def test_of_very_many_routes_some_are_looked_at(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_very_many_routes_count_as_a_default_route(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ifagent.kernel.routes.MAX_ROUTES", 50)
     monkeypatch.setattr("ifagent.kernel.sockets.MAX_LISTED", 60)
     ip(rig, "link set dev eth0 up", *(f"route add 10.4.{number}.0/24 dev eth0" for number in range(100)))
     found = await rig.kernel.host_routes({rig.id("hostile")}, (), ())
-    assert len(found.routes) == 50
+    assert len(found.routes) == 51
+    assert sum(not route.destination.prefixlen for route in found.routes) == 1
     assert not found.problems
     await assert_all_is_well(rig)
 

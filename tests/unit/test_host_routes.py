@@ -127,6 +127,17 @@ def test_an_address_that_takes_the_hosts_traffic_is_invalid_and_nothing_is_touch
         )
 
 
+def test_an_address_with_another_end_is_another_one() -> None:
+    ends = veth("a", "b", ip_addresses=("10.77.0.9/25",)), veth("b", "a", "ns1")
+    near, far = pair(*ends, first=8)
+    near = replace(near, addresses=(Address(ip_interface("10.77.0.9/25"), peer=ip_address("10.20.0.9")),))
+    result = plan(Desired({end.name: end for end in ends}), host_world(near, far), OWNER)
+    assert not result.steps
+    obstacle = result.verdicts["a"].obstacle
+    assert obstacle is not None
+    assert obstacle.config_state is ConfigState.INVALID
+
+
 def test_what_was_there_first_stays() -> None:
     ends = veth("a", "b", ip_addresses=("10.77.0.9/25",)), veth("b", "a", "ns1")
     result = plan(Desired({end.name: end for end in ends}), host_world(*pair(*ends, first=8)), OWNER)

@@ -100,6 +100,11 @@ class HostRoutes:
         return (route for route in self.routes if any(link.namespace == namespace for link in route.links))
 
 
+def given(link: Link) -> frozenset[IPInterface]:
+    """Return the addresses that a link has without the other end's: what each is a way to does not change."""
+    return frozenset(address.interface for address in link.addresses if address.peer is None)
+
+
 def why_taken(address: IPInterface, own: LinkId | None, host: HostRoutes, place: NsId) -> str:
     """Say what of the host's an address would take if it were given to a link at ``place``; empty if nothing.
 

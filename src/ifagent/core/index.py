@@ -27,7 +27,7 @@ from ifagent.core.events import (
     SourceRevision,
     SourceSnapshot,
 )
-from ifagent.core.host_routes import HostRoutes
+from ifagent.core.host_routes import HostRoutes, given
 from ifagent.core.interface import HostName, Interface, Name, NamespaceRef, NamespaceType, named
 from ifagent.core.islands import Islands, Scope
 from ifagent.core.link import LOOPBACK_IFINDEX, Link, LinkId, NsId
@@ -453,7 +453,7 @@ class Index:
         links = [link for id in relations.links_of(name) if (link := self.observed().link(id)) is not None]
         if (tap := tap_name(interface)) and not links and relations.link_at(self.own, tap) is not None:
             return True
-        has = {address.interface for link in links if link.id.namespace == place for address in link.addresses}
+        has = {address for link in links if link.id.namespace == place for address in given(link)}
         return place in self.host and not interface.link_only and not has.issuperset(interface.ip_addresses)
 
     # What is asked

@@ -7,7 +7,7 @@ asks for something that cannot be done yet, and what has a place that another in
 from __future__ import annotations
 
 from ifagent.core.claims import Claims
-from ifagent.core.host_routes import why_taken
+from ifagent.core.host_routes import given, why_taken
 from ifagent.core.interface import Interface, Name, NamespaceRef, NamespaceType
 from ifagent.core.operations import Place
 from ifagent.core.plan import Obstacle
@@ -76,7 +76,7 @@ class Screen:
         link = self._claims.of.get(interface.name)
         own = None if link is None else link.id
         # What it has elsewhere it has yet to get here.
-        has = {address.interface for address in link.addresses} if link and link.id.namespace == place else set()
+        has = given(link) if link and link.id.namespace == place else frozenset()
         routes = self._observed.host_routes
         for number, address in enumerate(interface.ip_addresses):
             if address in has or self._policy.allows_host_network(address):

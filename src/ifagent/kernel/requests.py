@@ -231,9 +231,9 @@ def get_route(destination: IPv4Address | IPv6Address) -> bytes:
     return _request(RTM_GETROUTE, body + _attribute(RTA_DST, destination.packed))
 
 
-def dump_routes(kind: int) -> bytes:
-    """Return a request for every route of a type (``RTN_*``) of a namespace, IPv4 first."""
-    return _request(RTM_GETROUTE, ROUTE.pack(0, 0, 0, 0, 0, 0, 0, kind, 0), flags=NLM_F_DUMP)
+def dump_routes(family: int, kind: int) -> bytes:
+    """Return a request for every route of a family (``AF_*``) and type (``RTN_*``) of a namespace."""
+    return _request(RTM_GETROUTE, ROUTE.pack(family, 0, 0, 0, 0, 0, 0, kind, 0), flags=NLM_F_DUMP)
 
 
 def set_sequence(requests: bytearray, offset: int, sequence: int) -> None:

@@ -36,7 +36,7 @@ from ifagent.kernel.rtnetlink import (
 from ifagent.kernel.sockets import RequestSocket
 
 MAX_ROUTES: Final = 10_000
-"""Most routes of one type and namespace that are looked at; a router has more, a default route's worth of them."""
+"""Most routes of one family, type and namespace that are looked at."""
 
 _TROUBLES: Final = frozenset({errno.ENOBUFS, errno.ENOMEM, errno.EBADMSG, errno.EPERM})
 """What the kernel says where it cannot answer, and not that there is no way."""
@@ -48,6 +48,7 @@ _WANTED: Final = Reader({RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_MULTIPATH, RTA_VIA})
 _TYPES: Final = (RTN_UNICAST, RTN_BLACKHOLE, RTN_UNREACHABLE, RTN_PROHIBIT, RTN_LOCAL, RTN_ANYCAST)
 """Types of routes that say where traffic goes, that it goes nowhere, or that it is for the host itself."""
 
+_EVERYWHERE: Final = {AF_INET: ip_network("0.0.0.0/0"), AF_INET6: ip_network("::/0")}
 _SIZES: Final = {AF_INET: 4, AF_INET6: 16}
 
 
@@ -70,11 +71,19 @@ def find_uplinks(hosts: Iterable[IPAddress]) -> frozenset[int]:
 def list_routes(requests: RequestSocket, namespace: NsId, ours: Container[LinkId]) -> list[Route]:
     """Return the routes of the namespace that a socket is in, those that lead nowhere too.
 
-    Of each type they are at most :data:`MAX_ROUTES`. What the kernel has made by itself for links of ``ours`` is left
-    out, and so is what means something else on every link. Raises one of :data:`UNREADABLE`, or another ``OSError``.
+    Of each family and type they are at most :data:`MAX_ROUTES`; the rest of them counts as a default route. What the
+    kernel has made by itself for links of ``ours`` is left out, and so is what means something else on every link.
+    Raises one of :data:`UNREADABLE`, or another ``OSError``.
     """
     take = partial(_parse, namespace, ours)
-    return [route for kind in _TYPES for route in requests.pick(dump_routes(kind), take, most=MAX_ROUTES)]
+    found: list[Route] = []
+    for family, everywhere in _EVERYWHERE.items():
+        for kind in _TYPES:
+            routes = requests.pick(dump_routes(family, kind), take, most=MAX_ROUTES + 1)
+            if len(routes) > MAX_ROUTES:
+                routes[MAX_ROUTES:] = [Route(everywhere, (), (LinkId(namespace, LOOPBACK_IFINDEX),))]
+            found += routes
+    return found
 
 
 def _parse(namespace: NsId, ours: Container[LinkId], data: bytes, message: Message) -> Route | None:
