@@ -221,7 +221,7 @@ class Reconciler:
         self.retry.keep_only(planned.steps, scope.nodes)
         busy = {name for step in planned.steps.values() for name in step.names}
         self._publishing.take_in(scope.names, planned.verdicts, busy)
-        self.index.note(scope, planned)
+        self.index.note(planned)
         return planned
 
     def _note_drift(self, scope: Scope, planned: Plan) -> None:

@@ -124,7 +124,9 @@ class Comparison:
                 yield f"state of {name}: {key} is {state.get(key)!r}, in the kernel {has!r}"
 
     def _link(self, name: str, wish: Wish, place: Place) -> Iterator[str]:
-        links = self.found.get(name, [])
+        links = [
+            link for link in self.found.get(name, []) if link.place == place or not self._is_kept_with_another(link)
+        ]
         if len(links) != 1:
             yield f"{name}: {len(links)} links, must be one at {place}"
             return
@@ -146,11 +148,7 @@ class Comparison:
                 yield f"{name}: {what} is {has!r}, must be {must!r}"
         if not wish.mac and not int(link.mac[:2], 16) & 2:
             yield f"{name}: its MAC {link.mac} is not one of its own"
-        if (
-            not wish.is_tap
-            and name not in self.expected.halves
-            and not any(link.is_end_with(other) for other in self.found.get(wish.peer, []))
-        ):
+        if not wish.is_tap and not any(link.is_end_with(other) for other in self.found.get(wish.peer, [])):
             yield f"{name}: it is not the other end of {wish.peer}"
 
     def _left_over(self) -> Iterator[str]:
@@ -158,13 +156,14 @@ class Comparison:
             name = name_of(link, self.label)
             if name in self.expected.links or name in self.expected.frozen or link.place in self.facts.foreign:
                 continue
-            if name and not any(self._is_other_end(link, frozen) for frozen in self.expected.frozen):
+            if name and not self._is_kept_with_another(link):
                 yield f"left over: {link.host_name} in {link.space} of {name}"
             elif not name and not self._is_free_tap(link) and not self._may_be_nameless(link):
                 yield f"left over: {link.host_name} ({link.kind}) in {link.space}, of nobody"
 
-    def _is_other_end(self, link: Link, name: str) -> bool:
-        return any(link.is_end_with(other) for other in self.found.get(name, []))
+    def _is_kept_with_another(self, link: Link) -> bool:
+        """Tell whether a link is the other end of one that stays as it is."""
+        return any(link.is_end_with(other) for name in self.expected.frozen for other in self.found.get(name, []))
 
     def _is_free_tap(self, link: Link) -> bool:
         """Tell whether it is a TAP as its creator made it."""

@@ -51,15 +51,13 @@ class Expected:
     """What must be.
 
     ``links`` are to be as wished, at the place given. ``frozen`` names may have links, which stay as they are.
-    ``borrowed`` are the places of links of others that are to have the addresses of a wish. The other ends of
-    ``halves`` are where nobody else can look: they could not leave a namespace that only the agent keeps by now.
+    ``borrowed`` are the places of links of others that are to have the addresses of a wish.
     """
 
     states: Mapping[str, State]
     links: Mapping[str, tuple[Wish, Place]]
     frozen: frozenset[str]
     borrowed: Mapping[Place, Wish]
-    halves: frozenset[str]
 
 
 def group_of(label: str) -> int:
@@ -87,18 +85,12 @@ class _Oracle:
         self.seen = seen
         self.at: dict[Place, Link] = {link.place: link for link in seen.links}
         self.name: dict[Place, str] = {link.place: name for link in seen.links if (name := name_of(link, label))}
-        # A link of another kind than the interface has meanwhile is not its own any more.
-        wishes = world.wishes
         self.of = {
-            name: link
-            for place, name in self.name.items()
-            for link in [self.at[place]]
-            if name not in wishes or wishes[name].kind == ("tap" if link.kind == "tun" else "veth")
+            name: link for place, name in self.name.items() for link in [self.at[place]] if self._is_of(name, link)
         }
         self.states: dict[str, State] = {}
         self.links: dict[str, tuple[Wish, Place]] = {}
         self.borrowed: dict[Place, Wish] = {}
-        self.halves: set[str] = set()
         self.frozen: set[str] = set(world.unknown)
         self.passed: dict[str, Wish] = {}
         self.stuck: dict[str, State | None] = {}
@@ -116,7 +108,14 @@ class _Oracle:
             elif wish.existing:
                 self._borrow(wish)
         self.states |= dict.fromkeys(self.world.invalid, INVALID)
-        return Expected(self.states, self.links, frozenset(self.frozen), self.borrowed, frozenset(self.halves))
+        return Expected(self.states, self.links, frozenset(self.frozen), self.borrowed)
+
+    def _is_of(self, name: str, link: Link) -> bool:
+        """Tell whether a link is still its interface's: of the same kind, and where an end of a pair may be."""
+        wish = self.world.wishes.get(name)
+        if wish is None or wish.is_tap or link.kind == "tun":
+            return wish is None or wish.is_tap == (link.kind == "tun")
+        return not wish.existing and link.space in {self.seen.own, self._place(wish)[0]}
 
     def _place(self, wish: Wish) -> Place:
         space = self.seen.own if wish.space == OWN else self.seen.spaces.get(wish.space, wish.space)
@@ -180,25 +179,12 @@ class _Oracle:
             for end in ends:
                 self._settle(end)
             return
-        for end, other in (ends, ends[::-1]):
-            if self._is_half(end, other):
-                self.halves.add(end.name)
-                self._settle(end)
-                self.states[other.name] = self._obstacle(other) or FAILED
-                return
         obstacles = {end.name: found for end in ends if (found := self._torn(end) or self._obstacle(end))}
         for end, other in (ends, ends[::-1]):
             if not obstacles:
                 self._settle(end)
             else:
                 self.states[end.name] = obstacles.get(end.name, State("PENDING", (f"interface {other.name}",)))
-
-    def _is_half(self, end: Wish, other: Wish) -> bool:
-        """Tell whether one end is there, and the other one is stuck out of sight."""
-        own = self.of.get(end.name)
-        if own is None or other.name in self.of or self._obstacle(other) is None:
-            return False
-        return isinstance(own.peer, int) and not any(link.is_end_with(own) for link in self.seen.links)
 
     def _settle(self, wish: Wish) -> None:
         """Have the link of an interface where it is to be, or stay where it is if it cannot."""
@@ -217,8 +203,8 @@ class _Oracle:
     def _torn(self, wish: Wish) -> State | None:
         """Say that the link is the other end of one that stays as it is."""
         own = self.of.get(wish.name)
-        for name in sorted(self.frozen):
-            if own is not None and name in self.of and self.of[name].is_end_with(own):
+        for place, name in sorted(self.name.items(), key=lambda item: item[1]):
+            if own is not None and name in self.frozen and self.at[place].is_end_with(own):
                 return State("PENDING", (f"interface {name}",))
         return None
 
@@ -231,7 +217,7 @@ class _Oracle:
             return None
         if place in self.facts.foreign or name in self.frozen:
             return FAILED
-        if name in self.alive and self._is_stuck(name):
+        if name in self.alive and self.of[name] is occupant and self._is_stuck(name):
             return State("PENDING", (f"host name {wish.host_name}",))
         return None
 

@@ -112,16 +112,29 @@ def test_a_live_link_is_modified_in_place(running: Lab) -> None:
     assert running.link("a", space)["ifindex"] == before["ifindex"]
 
 
-def test_a_link_moves_to_another_namespace_with_everything(running: Lab) -> None:
+def test_an_end_goes_to_another_namespace_with_everything(running: Lab) -> None:
     old, new = running.space("old"), running.space("new")
-    running.put(veth("a", "b", old, ip_addresses=["2001:db8::1/64"]), veth("b", "a", old))
+    running.put(veth("a", "b", old, ip_addresses=["2001:db8::1/64"]), veth("b", "a", old, mtu=9000))
     running.until_applied("a", "b")
-    peer = running.link("b", old)["ifindex"]
     running.put(veth("a", "b", new, mtu=1400, ip_addresses=["10.0.0.1/24", "2001:db8::1/64"]))
     until(lambda: running.link("a", new).get("mtu") == 1400)
     running.until_state("a", "APPLIED", mtu=1400)
     assert addresses(running.link("a", new)) == ["10.0.0.1/24", "2001:db8::1/64"]
     assert "a" not in running.links(old)
+    running.until_applied("b")
+    assert running.link("b", old)["mtu"] == 9000
+    assert "UP" in flags(running.link("a", new))
+
+
+def test_a_link_moves_out_of_the_agents_own_namespace_with_everything(running: Lab) -> None:
+    old, new = running.space("old"), running.space("new")
+    running.put(veth("a", "b", ip_addresses=["2001:db8::1/64"]), veth("b", "a", old))
+    running.until_applied("a", "b")
+    peer = running.link("b", old)["ifindex"]
+    running.put(veth("a", "b", new, mtu=1400, ip_addresses=["10.0.0.1/24", "2001:db8::1/64"]))
+    running.until_state("a", "APPLIED", mtu=1400)
+    assert addresses(running.link("a", new)) == ["10.0.0.1/24", "2001:db8::1/64"]
+    assert "a" not in running.links()
     assert running.link("b", old)["ifindex"] == peer
     assert "UP" in flags(running.link("a", new))
 

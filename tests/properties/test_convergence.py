@@ -141,7 +141,12 @@ class World:
         return await self.really_execute(operations)
 
     def check_may_do(self, operation: Operation, link: Link) -> None:
-        """Check that what is not of the agent's making is at most adopted, or configured where that is asked for."""
+        """Check that what is not of the agent's making is at most adopted, or configured where that is asked for.
+
+        And that no end of a pair is moved out of a namespace where somebody else may have put a link on it.
+        """
+        if isinstance(operation, MoveLink) and link.kind == "veth":
+            assert link.id.namespace == self.kernel.own, f"{operation} of {link}"
         if OWNER.owns(link):
             return
         assert not isinstance(operation, DeleteLink), f"{operation} on {link}"

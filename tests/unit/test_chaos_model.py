@@ -123,14 +123,18 @@ def test_without_ipv6_the_rest_is_done_and_the_failure_told() -> None:
     assert expected.links["a"][0].addresses == ("10.0.0.1/24",)
 
 
-def test_an_end_may_be_stuck_where_only_the_agent_can_look() -> None:
-    wishes = world(end("a", "b"), end("b", "a", SPACE1))
-    foreign = Link(host_name="a", space=S0, kind="bridge")
-    facts = Facts(foreign=frozenset({(S0, "a")}))
-    far = link("b", S1, ifindex=3, peer=9)
-    assert states(wishes, observed(foreign, far), facts) == {"a": ("FAILED", ()), "b": ("APPLIED", ())}
-    assert states(wishes, observed(foreign), facts) == {"a": ("FAILED", ()), "b": ("PENDING", ("interface a",))}
-    assert not expect(wishes, Facts(), observed(far), LABEL).halves
+def test_an_end_that_leaves_a_namespace_of_others_does_not_wait_there() -> None:
+    foreign = Link(host_name="a", space=S1, kind="bridge")
+    facts = Facts(foreign=frozenset({(S1, "a")}))
+    there = pair("a", "b")
+    expected = expect(world(end("a", "b", SPACE1), end("b", "a")), facts, observed(foreign, *there), LABEL)
+    assert expected.states == {"a": FAILED, "b": State("PENDING", ("interface a",))}
+    assert not expected.links
+    # Out of the agent's own it is moved, and stays until it can be.
+    expected = expect(
+        world(end("a", "b", SPACE1), end("b", "a")), facts, observed(foreign, *pair("a", "b", OWN)), LABEL
+    )
+    assert expected.links["a"][1] == (OWN, "a")
 
 
 def test_who_waits_for_the_place_of_one_that_is_stuck_waits_for_its_host_name() -> None:

@@ -82,25 +82,42 @@ def test_every_attribute_is_corrected_in_place() -> None:
     assert result.verdicts["b"].fulfilled
 
 
-def known(world: Observed) -> Observed:
-    """Have the agent know all links of a world since it has seen them whole and in their places."""
-    return replace(world, known=frozenset(link.id for links in world.links.values() for link in links.values()))
-
-
-def test_rename_and_move_keep_the_link() -> None:
-    moved = replace(A, namespace=named("ns3"), host_if_name="left")
-    result = planned([moved, B], known(observed(pair(A, B))))
-    assert find(result, MoveLink).host_name == "left"
-    assert operations(result)[0] == "MoveLink"
-    assert "CreateVeth" not in operations(result)
+def test_what_is_renamed_and_what_leaves_the_own_namespace_is_the_same_link() -> None:
     renamed = planned([replace(A, host_if_name="left"), B], observed(pair(A, B)))
+    assert operations(renamed) == ["SetLink"]
     assert find(renamed, SetLink).host_name == "left"
+    c, d = veth("c", "d", "ns1"), veth("d", "c", enabled=True)
+    result = planned([c, replace(d, namespace=named("ns3"), host_if_name="right")], observed(pair(c, d)))
+    assert operations(result) == ["MoveLink", "SetLink"]
+    assert find(result, MoveLink).host_name == "right"
 
 
-def test_what_is_whole_and_in_its_place_is_known_from_then_on() -> None:
-    near, far = pair(A, B)
-    assert planned([A, B], observed([near, far])).known == {near.id, far.id}
-    assert not planned([replace(A, namespace=named("ns3")), B], observed([near, far])).known
+@pytest.mark.parametrize("to", ["", "ns3", "ns4"], ids=["the host's", "another", "one that is to be made"])
+def test_a_pair_is_made_anew_when_an_end_leaves_a_namespace_of_others(to: str) -> None:
+    """Root there may have put a link on it and moved that where nobody looks, and it would follow."""
+    leaving = replace(A, namespace=named(to) if to else NamespaceRef())
+    result = planned([leaving, B], observed(pair(A, B)))
+    assert "MoveLink" not in operations(result)
+    create = find(result, CreateVeth)
+    assert result.steps[create].after >= {find(result, DeleteLink)}
+    assert create.near.namespace == (NS[named(to)] if to == "ns3" else named(to) if to else OWN)
+    both = planned([leaving, replace(B, namespace=named("ns5"))], observed(pair(A, B)))
+    assert "MoveLink" not in operations(both)
+    assert {DeleteLink, CreateVeth} <= {type(operation) for operation in both.steps}
+
+
+def test_it_stays_until_every_source_was_heard() -> None:
+    result = planned([replace(A, namespace=named("ns3")), B], observed(pair(A, B)), complete=False)
+    assert not result.steps
+    assert obstacle_of(result, "b")[0] is ConfigState.PENDING
+
+
+def test_ends_that_leave_to_each_others_places_do_not_wait_for_each_other() -> None:
+    c, d = veth("c", "d", "ns3", host_if_name="a"), veth("d", "c")
+    swapped = [replace(A, namespace=c.namespace), B, replace(c, namespace=A.namespace), d]
+    result = planned(swapped, observed([*pair(A, B), *pair(c, d, first=4)]))
+    assert operations(result)[:4] == ["DeleteLink", "DeleteLink", "CreateVeth", "CreateVeth"]
+    assert not [verdict for verdict in result.verdicts.values() if verdict.obstacle]
 
 
 def test_a_mark_in_another_namespace_than_the_interfaces_is_not_believed() -> None:
@@ -165,22 +182,23 @@ def test_which_kinds_of_links_go_with_the_one_below_them(kind: str, *, goes_with
 
 
 def test_a_link_that_others_have_links_on_is_not_moved() -> None:
+    c, d = veth("c", "d", "ns1"), veth("d", "c")
+    near, far = pair(c, d)
+    result = planned([c, replace(d, namespace=named("ns3"))], observed([near, far, macvlan(far.id, OWN)]))
+    assert not result.steps
+    assert "cannot be moved to" in obstacle_of(result, "d")[1]
+
+
+def test_nor_is_it_made_anew() -> None:
     near, far = pair(A, B)
-    world = known(observed([near, far, macvlan(near.id, NS[named("ns1")])]))
+    world = observed([near, far, macvlan(near.id, NS[named("ns1")])])
     result = planned([replace(A, namespace=named("ns3")), B], world)
     assert not result.steps
-    assert "cannot be moved to" in obstacle_of(result, "a")[1]
-
-
-@pytest.mark.parametrize("heard", [True, False])
-def test_a_pair_that_took_a_link_of_others_along_is_made_anew(heard: bool) -> None:
-    """Root in ns3 put a macvlan on it in the moment in which it was moved away from there."""
-    near, far = pair(A, B)
-    before = LinkId(NS[named("ns3")], 4)
-    theirs = macvlan(near.id if heard else before, NS[named("ns3")])
-    result = planned([A, B], replace(known(observed([near, far, theirs])), moved={"a": before}))
-    assert operations(result)[:2] == ["DeleteLink", "CreateVeth"]
-    assert not planned([A, B], known(observed([near, far, theirs]))).steps, "on a link that stays where it is it may be"
+    state, reason = obstacle_of(result, "b")
+    assert state is ConfigState.FAILED
+    assert "eth0 (veth, ifindex 3) cannot be made anew: mv (macvlan, ifindex 9)" in reason
+    assert "is on its other end" in reason
+    assert reason in obstacle_of(result, "a")[1]
 
 
 def test_the_pair_goes_with_one_end_and_the_other_waits() -> None:

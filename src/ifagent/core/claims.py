@@ -8,8 +8,9 @@ claimed that. Nothing else is ever taken for an interface's link.
 
 How far a mark is believed: whoever is root in a namespace can forge any mark there. So a mark counts where a lie stays
 with the liar: in the namespace that the interface is to be in, and in the agent's own, where only the host's root
-can write one. In any other namespace a mark counts only for a link that the agent has known since it saw it as one
-end of a whole pair in its place. A mark that is not believed makes no difference to the interface that it names.
+can write one. A mark that is not believed makes no difference to the interface that it names. So the end of a pair that
+is to leave a namespace of others is nobody's: it is deleted and its pair made anew, with whatever root there has put
+on it, seen or not.
 """
 
 from __future__ import annotations
@@ -90,8 +91,7 @@ class Claims:
             return True
         if not isinstance(interface.kind, Veth) or link.kind != "veth":
             return False
-        trusted = link.id.namespace == self.observed.own or link.id in self.observed.known
-        return trusted or link.id.namespace == self.place(interface)
+        return link.id.namespace in {self.observed.own, self.place(interface)}
 
     def _claim_taps(self) -> None:
         self.adopted: dict[LinkId, Adoption] = {}
@@ -220,23 +220,10 @@ class Claims:
             return link is not None
         return link is not None and self._is_place_of((link.id.namespace, link.host_name), interface.name)
 
-    def is_in_namespace(self, interface: Interface) -> bool:
-        """Tell whether the interface's link is in the namespace that it is to be in."""
-        return self.of[interface.name].id.namespace == self.place(interface)
-
     def is_intact(self, one: Interface, other: Interface) -> bool:
-        """Tell whether the links of two interfaces are the two ends of a pair, and nobody has come along with them."""
+        """Tell whether the links of two interfaces are the two ends of a pair."""
         near, far = self.of.get(one.name), self.of.get(other.name)
-        if near is None or far is None or near.kind != "veth" or near.peer != far.id:
-            return False
-        return not (self._took_along(one, near) or self._took_along(other, far))
-
-    def _took_along(self, interface: Interface, link: Link) -> bool:
-        """Tell whether a link of somebody else's has come onto a link while that was moved away from him."""
-        before = self.observed.moved.get(interface.name)
-        if before is None or before == link.id:
-            return False
-        return any(self.uppers.get(id) for id in (before, link.id))
+        return near is not None and far is not None and near.kind == "veth" and near.peer == far.id
 
     def occupant(self, interface: Interface) -> Link | None:
         """Return the link at the interface's place, unless it is its own."""

@@ -65,7 +65,8 @@ class Conflicts:
         own = self._claims.of.get(interface.name)
         if own is None or own.id not in self._kept:
             return None
-        rival = self._claims.by.get(own.peer, "") if own.peer else ""
+        peer = self._claims.observed.peer(own)
+        rival = (self._claims.owner.name_of(peer) if peer else None) or ""
         reason = f"its link is still the other end of interface {rival}, whose value is invalid"
         return Obstacle(ConfigState.PENDING, reason, (f"interface {rival}",))
 
@@ -111,8 +112,9 @@ class Conflicts:
 
 
 def spared(link: Link, upper: Link, what: str) -> str:
-    """Say what keeps a link as it is: a link of somebody else's that sits on it."""
-    return f"{link} {what}: {upper}, which somebody else has made, is on it; remove that first"
+    """Say what keeps a link as it is: a link of somebody else's that sits on it, or on the other end of its pair."""
+    where = "on it" if upper.lower == link.id else "on its other end"
+    return f"{link} {what}: {upper}, which somebody else has made, is {where}; remove that first"
 
 
 def duplicates(interface: Interface, link: Link) -> Obstacle | None:

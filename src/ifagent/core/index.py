@@ -85,9 +85,7 @@ class Index:
         self._routes_known_of: frozenset[NsId] = frozenset()
         self._under_way: dict[Node | NamespaceRef, Hashable] = {}
         self.remembered: Remembered = Remembered()
-        self._known: set[LinkId] = set()
         self._cookies: dict[NsId, int] = {}
-        self._moved: dict[Name, LinkId] = {}
 
     # What is said
 
@@ -281,7 +279,6 @@ class Index:
                 if other is not None:
                     self._touch_link(other)
         if before is not None and after is None:
-            self._known.discard(before.id)
             self.remember(self.remembered.without_link(before.id, own=self.own))
         relations.relink(before, after)
         if after is not None and self.admission.refused:
@@ -387,12 +384,9 @@ class Index:
             self.remembered = remembered
             self.relations.remember(remembered)
 
-    def note(self, scope: Scope, planned: Plan) -> None:
+    def note(self, planned: Plan) -> None:
         """Note what a plan has found out that later ones build upon."""
         self.remember(self.remembered.with_learnt(planned.learnt).with_cookies(self._cookies))
-        self._known |= planned.known
-        still = {name: id for name, id in self._moved.items() if name not in scope.names}
-        self._moved = {**still, **planned.moved}
 
     def release(self, ref: NamespaceRef) -> None:
         """Forget where a reference leads that nobody makes any more.
@@ -495,8 +489,6 @@ class Index:
             host=self.host,
             host_routes=self._host_routes,
             remembered=self.remembered,
-            known=self._known,
-            moved=self._moved,
         )
 
     def remark(self, ref: NamespaceRef) -> str:

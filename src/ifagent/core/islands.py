@@ -125,8 +125,6 @@ class Islands:
     def _around_name(self, name: Name) -> Iterator[Name | LinkId]:
         yield from self._relations.links_of(name)
         yield from self._relations.naming_as_peer(name)
-        if (before := self._observed.moved.get(name)) is not None:
-            yield from self._relations.uppers_of(before)
         if (adoption := self._observed.remembered.adoptions.get(name)) is not None:
             yield from self._around_home(adoption)
         interface = self._desired.interfaces.get(name)

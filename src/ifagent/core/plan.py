@@ -90,15 +90,12 @@ class Plan:
     """Steps by operation, and verdicts by name.
 
     A step whose prerequisite failed is not to be taken. Steps are in an order in which they may be taken, and those
-    about one link in the order in which they have to be. ``learnt`` is to be remembered before any of them is taken;
-    ``known`` and ``moved`` are what the next observation is to have so, see :class:`~ifagent.core.views.Observed`.
+    about one link in the order in which they have to be. ``learnt`` is to be remembered before any of them is taken.
     """
 
     steps: Mapping[Operation, Step] = field(default_factory=dict)
     verdicts: Mapping[Name, Verdict] = field(default_factory=dict)
     learnt: Learnt = field(default_factory=Learnt)
-    known: frozenset[LinkId] = frozenset()
-    moved: Mapping[Name, LinkId] = field(default_factory=dict)
 
     def waves(self) -> Iterator[tuple[Operation, ...]]:
         """Yield the operations in waves: each depends on earlier waves only."""

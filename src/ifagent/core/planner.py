@@ -12,9 +12,9 @@ The rules, in words:
    it that would go with it. What the agent has not made is not its to delete: a TAP that was adopted gets back what it
    was, and so does a link that was only configured.
 5. **Realise.** A pair without links is created, in one request. A pair with links is corrected in place:
-   moved, renamed, its attributes and addresses set; so is a TAP, which is marked before it is moved. What somebody
-   else has a link on is not moved; a pair that took such a link along is made anew. A link of somebody else's is
-   configured where it is. Nothing is done for what is right already.
+   moved, renamed, its attributes and addresses set; so is a TAP, which is marked before it is moved. An end of a pair
+   is only moved out of the agent's own namespace: what has to leave another one is made anew. What somebody else has a
+   link on is not moved. A link of somebody else's is configured where it is. Nothing is done for what is right already.
 6. **In the way.** See :mod:`ifagent.core.conflicts`. A place that a foreign link has is a conflict, to be resolved by
    people. A place that a link of ours is about to leave is waited for; if several wait for each other in a circle, one
    pair of them is created anew.
@@ -92,7 +92,6 @@ class _Planner:
         )
         self.adoptions: dict[Name, Adoption | None] = {}
         self.made: dict[str, NsId | None] = {}
-        self.moved: dict[Name, LinkId] = {}
 
     def plan(self) -> Plan:
         for name, obstacle in self.set_aside.items():
@@ -118,12 +117,7 @@ class _Planner:
             self._configure_existing(interface)
         self._give_back()
         self._tidy()
-        learnt = Learnt(self.adoptions, self.made)
-        return Plan(self.steps, self.verdicts, learnt, self._known(intact), self.moved)
-
-    def _known(self, intact: Iterable[Pair]) -> frozenset[LinkId]:
-        whole = (pair for pair in intact if all(self.claims.is_in_namespace(end) for end in pair))
-        return frozenset(self.claims.of[end.name].id for pair in whole for end in pair)
+        return Plan(self.steps, self.verdicts, Learnt(self.adoptions, self.made))
 
     # Rule 3
 
@@ -174,7 +168,7 @@ class _Planner:
     def _doom(self, ends: Sequence[Link]) -> None:
         names = {name for end in ends for name in self.claims.names_of(end)}
         upper = next((upper for end in ends for upper in self.claims.uppers.get(end.id, ())), None)
-        if upper is not None and not any(name in self.observed.moved for name in names):
+        if upper is not None:
             self.spared.update((end.id, upper) for end in ends)
             for name in names - self.desired.interfaces.keys():
                 obstacle = Obstacle(ConfigState.FAILED, spared(ends[0], upper, "cannot be removed"))
@@ -228,7 +222,6 @@ class _Planner:
             destination = Target(place, interface.host_name)
             # Names that a tenant has given it are not for others: the host may have a use for them.
             move = MoveLink(target, place, interface.host_name, altnames=link.id.namespace == self.observed.own)
-            self.moved[interface.name] = link.id
             before = self._prepare(destination, [interface.name])
             alias = link.alias
             if self.owner.name_of(link) is None and self.owner.adoption(link) is None:

@@ -45,9 +45,7 @@ class Observed:
     why a reference leads to none.
     ``ipv6_newest_first`` says how this kernel lists IPv6 addresses of one scope. ``host`` are the namespaces that are
     the host's: the agent's own and that of the first process; ``host_routes`` is how the host is connected.
-    ``remembered`` is what the agent knows of its own, whatever the marks say. ``known`` are ends of pairs that were
-    whole and in their places when they were planned, and have been there ever since. ``moved`` tells where the link of
-    an interface was until the agent moved it, from then until it is planned the next time.
+    ``remembered`` is what the agent knows of its own, whatever the marks say.
     """
 
     own: NsId
@@ -59,8 +57,6 @@ class Observed:
     host: frozenset[NsId] = frozenset()
     host_routes: HostRoutes = field(default_factory=HostRoutes)
     remembered: Remembered = field(default_factory=Remembered)
-    known: AbstractSet[LinkId] = frozenset()
-    moved: Mapping[Name, LinkId] = field(default_factory=dict)
 
     def link(self, id: LinkId | None) -> Link | None:
         """Return the link, ``None`` if there is none or its namespace is not listened to."""
