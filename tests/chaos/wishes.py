@@ -135,10 +135,11 @@ class Universe:
     def drift(self, wish: Wish) -> tuple[tuple[str, ...], Space | None]:
         """Return what somebody does to a link, as words for ``ip``, and where it is moved, if it is."""
         chance = self._random
-        kinds = ["mtu", "mac", "down", "flush", "more", "rename", "move"]
+        kinds = ["down", "flush", "more", "rename"]
         kinds += ["less"] if wish.addresses else []
-        # A TAP that has lost its alias is nobody's, wherever it is; its creator ends it by another action.
-        kinds += [] if wish.is_tap else ["alias", "delete", "delete"]
+        # A TAP that somebody moves, or whose alias he takes, is nobody's; its creator ends it by another action. Its
+        # MAC and MTU are as its creator has them, and whoever sets them is taken for him.
+        kinds += [] if wish.is_tap else ["move", "mtu", "mac", "alias", "delete", "delete"]
         if (kind := chance.choice(kinds)) == "move":
             return ("link", "set", "dev", "DEV", "netns"), chance.choice([OWN, *self.named])
         link = {

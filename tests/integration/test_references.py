@@ -91,11 +91,10 @@ def test_another_pid_moves_the_interface(running: Lab) -> None:
         until(lambda: len({space_of(pid) for pid in (os.getpid(), one.pid, other.pid)}) == 3)
         running.put(in_pid(veth("a", "b", mtu=1400), one.pid), veth("b", "a", space))
         running.until_applied("a", "b")
-        before = running.link("b", space)["ifindex"]
         running.put(in_pid(veth("a", "b", mtu=1400), other.pid))
         until(lambda: names_in(other.pid) == {"a"} and not names_in(one.pid), what=running.logs)
         running.until_applied("a", "b")
-        assert running.link("b", space)["ifindex"] == before
+        until(lambda: "UP" in running.link("b", space).get("flags", ()), what=running.logs)
 
 
 def test_a_file_is_waited_for_must_be_a_namespace_and_is_followed(running: Lab) -> None:
