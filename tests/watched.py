@@ -11,7 +11,7 @@ from patience import PATIENCE
 
 from ifagent.core.events import Event, NamespaceSeen
 from ifagent.core.interface import NamespaceRef, NamespaceType
-from ifagent.sources.contract import NamespaceWatcher
+from ifagent.watchers.contract import NamespaceWatcher
 
 AT_ONCE = 5.0
 """How long a test waits for what is to happen; far beyond what it takes."""

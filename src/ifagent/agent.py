@@ -43,10 +43,11 @@ from ifagent.nsfs import identify
 from ifagent.reconciler import Reconciler
 from ifagent.runtime_file import RuntimeFile
 from ifagent.settings import Settings
-from ifagent.sources.contract import NamespaceWatcher, RemoteSource, Source
 from ifagent.sources.memory import Memory
 from ifagent.statistics import Health, SourceStatistics, Statistics
+from ifagent.stores.contract import RemoteSource, Source
 from ifagent.stream import StateHub, Subscription, Wanted
+from ifagent.watchers.contract import NamespaceWatcher
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -455,9 +456,9 @@ class Agent:
 
 def _watchers(settings: Settings) -> tuple[NamespaceWatcher, ...]:
     """Return what finds the namespaces of processes, paths and containers."""
-    from ifagent.sources.containers import ContainerWatcher
-    from ifagent.sources.paths import PathWatcher
-    from ifagent.sources.processes import ProcessWatcher
+    from ifagent.watchers.containers import ContainerWatcher
+    from ifagent.watchers.paths import PathWatcher
+    from ifagent.watchers.processes import ProcessWatcher
 
     return (
         ProcessWatcher(settings.proc_root),

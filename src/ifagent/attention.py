@@ -19,7 +19,7 @@ from ifagent.core.link import NsId
 from ifagent.inbox import Inbox
 from ifagent.kernel.contract import Kernel
 from ifagent.log import log
-from ifagent.sources.contract import NamespaceWatcher
+from ifagent.watchers.contract import NamespaceWatcher
 
 OPEN_AGAIN = 1.0
 """Seconds until a namespace that could not be entered is tried again."""

@@ -75,7 +75,7 @@ def namespace_at(path: str) -> NsId | None:
     """Return the network namespace that a path leads to, ``None`` if it leads to something else.
 
     Raises ``OSError`` if it leads nowhere, or to a namespace that may not be opened. Waits for the file systems on the
-    way: paths that others chose are walked by :mod:`ifagent.files.walk` instead.
+    way: paths that others chose are walked by :mod:`ifagent.filesystem.walk` instead.
     """
     opened = open_namespace_at(path)
     if opened is None:

@@ -33,9 +33,9 @@ from ifagent.pauses import Pauses
 from ifagent.publishing import Publishing
 from ifagent.runtime_file import RuntimeFile
 from ifagent.settling import Settling
-from ifagent.sources.contract import NamespaceWatcher
 from ifagent.statistics import LoopCounters
 from ifagent.stream import StateHub
+from ifagent.watchers.contract import NamespaceWatcher
 
 MAX_PASSES = 16
 """Most times one round plans before it publishes what it has; the next round goes on from there."""

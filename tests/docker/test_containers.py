@@ -20,7 +20,7 @@ from ifagent.core.events import NamespaceSeen
 from ifagent.core.interface import NamespaceRef, NamespaceType
 from ifagent.core.link import NsId
 from ifagent.nsfs import own_namespace
-from ifagent.sources.containers import ContainerWatcher
+from ifagent.watchers.containers import ContainerWatcher
 
 pytest_plugins = ["docker_fixtures"]
 pytestmark = [pytest.mark.anyio, pytest.mark.docker, pytest.mark.kernel]

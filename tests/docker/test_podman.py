@@ -10,7 +10,7 @@ from docker_engine import DockerEngine, Refused, running_podman
 from watched import watching
 
 from ifagent.core.interface import NamespaceType
-from ifagent.sources.containers import ContainerWatcher
+from ifagent.watchers.containers import ContainerWatcher
 
 pytestmark = [pytest.mark.anyio, pytest.mark.docker, pytest.mark.kernel]
 

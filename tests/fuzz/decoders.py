@@ -46,8 +46,8 @@ from ifagent.formats.state import (
     encode_event_json,
     encode_state_json,
 )
-from ifagent.sources.container_engine import BadAnswer, Container, Engine, Happened, read_event, read_ids
 from ifagent.sources.intent_file import IntentFile
+from ifagent.watchers.container_engine import BadAnswer, Container, ContainerEvent, Engine, read_event, read_ids
 
 # Interfaces of every kind, as somebody would declare them.
 
@@ -386,7 +386,7 @@ def samples_intent_file() -> Sequence[bytes]:
 def check_engine(data: bytes) -> None:
     """An answer to a question for all containers, for one of them, and an event."""
     happened = read_event(data)
-    assert happened is None or isinstance(happened, Happened)
+    assert happened is None or isinstance(happened, ContainerEvent)
     for read in (read_ids, _container):
         with suppress(BadAnswer):
             for found in read(data):

@@ -72,7 +72,7 @@ from ifagent.kernel.rtnetlink import (
     RTM_NEWNSID,
     RTM_NEWSTATS,
 )
-from ifagent.sources.connector import named_pids
+from ifagent.watchers.process_connector import named_pids
 
 # Messages by themselves
 

@@ -17,14 +17,14 @@ from typing import Self
 import anyio
 import pytest
 from aiohttp import web
-from test_containers import FakeEngine, described, until_own
+from test_watchers_containers import FakeEngine, described, until_own
 from watched import Watched, until_true, watching
 
 from ifagent.core.interface import NamespaceType
-from ifagent.sources import container_engine, container_follower
-from ifagent.sources.container_engine import MAX_LABEL, BadAnswer, read_ids
-from ifagent.sources.container_follower import Follower
-from ifagent.sources.containers import ContainerWatcher
+from ifagent.watchers import container_engine, container_follower, engine_containers
+from ifagent.watchers.container_engine import MAX_LABEL, BadAnswer, read_ids
+from ifagent.watchers.container_follower import Follower
+from ifagent.watchers.containers import ContainerWatcher
 
 pytestmark = pytest.mark.anyio
 
@@ -286,7 +286,7 @@ async def test_a_redirect_is_not_followed(engine: FakeEngine) -> None:
 async def test_more_containers_than_there_can_be_are_not_kept(
     engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(container_follower, "MAX_CONTAINERS", 10)
+    monkeypatch.setattr(engine_containers, "MAX_CONTAINERS", 10)
     engine.containers |= {f"c{number}": described(label=f"l{number}") for number in range(5)}
     async with following(engine.socket) as watched:
         watched.want("l1")

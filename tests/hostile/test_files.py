@@ -197,7 +197,7 @@ async def test_a_file_that_is_open_for_writing_is_not_taken_for_an_answer(place:
 
 
 async def test_so_it_is_where_the_kernel_does_not_tell_of_writers(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ifagent.files.walk.is_written_to", lambda _: None)
+    monkeypatch.setattr("ifagent.filesystem.walk.is_written_to", lambda _: None)
     monkeypatch.setattr(files, "SETTLE", 1.5)  # so much longer than the pauses of the writer
     names = [f"i{number}" for number in range(20)]
     (place / "p.yaml").write_text(text(*names, "old"))

@@ -16,7 +16,7 @@ from asyncinotify import Inotify
 from spawned import OWN_SPACE, SLEEP, Spawned
 from watched import Watched, until_true, watching
 
-from ifagent import watches
+from ifagent import inotify
 from ifagent.core.events import Event, NamespacesListed, SourceHealth, SourceSnapshot
 from ifagent.core.interface import NamespaceType
 from ifagent.kernel.linux import LinuxKernel
@@ -24,8 +24,8 @@ from ifagent.limits import inotify_in_words
 from ifagent.nsfs import own_namespace
 from ifagent.sources import files
 from ifagent.sources.files import FileSource
-from ifagent.sources.paths import PathWatcher
-from ifagent.sources.processes import ProcessWatcher
+from ifagent.watchers.paths import PathWatcher
+from ifagent.watchers.processes import ProcessWatcher
 
 pytestmark = [pytest.mark.anyio, pytest.mark.kernel]
 
@@ -35,23 +35,22 @@ AT_ONCE = 10.0
 @pytest.fixture
 def no_inotify(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Have the kernel refuse inotify instances, until what is given is called."""
-    monkeypatch.setattr(watches, "RETRY", 0.2)
+    monkeypatch.setattr(inotify, "RETRY", 0.2)
     lifted: list[bool] = []
-    inotify = Inotify
 
     def limited() -> Inotify:
         if not lifted:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        return inotify()
+        return Inotify()
 
-    monkeypatch.setattr(watches, "Inotify", limited)
+    monkeypatch.setattr(inotify, "Inotify", limited)
     return lambda: lifted.append(True)
 
 
 @pytest.fixture
 def no_watches(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Have the kernel refuse inotify watches, until what is given is called."""
-    monkeypatch.setattr(watches, "RETRY", 0.2)
+    monkeypatch.setattr(inotify, "RETRY", 0.2)
     add_watch = Inotify.add_watch
 
     def refuse(*_: object) -> None:

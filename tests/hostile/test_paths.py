@@ -18,12 +18,12 @@ from spawned import OWN_SPACE, SLEEP, Spawned, open_files
 from watched import Watched, until_true, watching
 
 from ifagent.core.interface import NamespaceType
-from ifagent.files import helpers
-from ifagent.files.helpers import DoesNotAnswer, Helpers, Seen, Step
-from ifagent.files.walk import MayHang, Walker
+from ifagent.filesystem import helpers
+from ifagent.filesystem.helpers import DoesNotAnswer, Helpers, Seen, Step
+from ifagent.filesystem.walk import MayHang, Walker
 from ifagent.nsfs import namespace_at, own_namespace
-from ifagent.sources import paths
-from ifagent.sources.paths import PathWatcher
+from ifagent.watchers import paths
+from ifagent.watchers.paths import PathWatcher
 
 pytestmark = [pytest.mark.anyio, pytest.mark.kernel]
 
@@ -243,8 +243,8 @@ async def test_the_process_ends_while_a_path_hangs(tmp_path: Path) -> None:
     program = f"""
 import anyio
 from ifagent.core.interface import NamespaceRef, NamespaceType
-from ifagent.sources import paths
-from ifagent.sources.paths import PathWatcher
+from ifagent.watchers import paths
+from ifagent.watchers.paths import PathWatcher
 async def main():
     watcher = PathWatcher()
     watcher.want(frozenset({{NamespaceRef(NamespaceType.FILE, {str(tmp_path / "share/link")!r})}}))

@@ -13,7 +13,7 @@ from watched import Watched, until_true, watching
 
 from ifagent.core.interface import NamespaceType
 from ifagent.nsfs import own_namespace
-from ifagent.sources.processes import ProcessWatcher
+from ifagent.watchers.processes import ProcessWatcher
 
 pytestmark = [pytest.mark.anyio, pytest.mark.kernel]
 
@@ -54,7 +54,7 @@ async def test_looking_at_a_thousand_processes_that_stay_where_they_are_costs_li
     with ExitStack() as stack:
         processes = [stack.enter_context(Spawned(*OWN_SPACE, *SLEEP)) for _ in range(8)]
         await until_true(lambda: own_namespace() not in {process.space for process in processes})
-        from ifagent.sources.processes import _namespaces_of
+        from ifagent.watchers.processes import _namespaces_of
 
         paths = [f"/proc/{process.pid}/ns/net" for process in processes] * 125
         began = time.thread_time()

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from ifagent.core.state import ConfigState, InterfaceState
 from ifagent.outlets.http import HttpServer
 from ifagent.outlets.local import LocalSocket
-from ifagent.sources import connector
-from ifagent.sources.connector import named_pids
-from ifagent.sources.processes import _is_of_own_pid_namespace, _state_of
+from ifagent.watchers import process_connector
+from ifagent.watchers.process_connector import named_pids
+from ifagent.watchers.processes import _is_of_own_pid_namespace, _state_of
 
 quickly = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 
@@ -172,7 +172,7 @@ def test_the_connectors_answer_among_anything(news: list[bytes]) -> None:
         ours.settimeout(0)
         for message in (*filter(None, news), answer):
             theirs.send(message)
-        connector._expect_acknowledgement(FromTheKernel(ours), mark)  # type: ignore[arg-type]
+        process_connector._expect_acknowledgement(FromTheKernel(ours), mark)  # type: ignore[arg-type]
 
 
 class FromTheKernel:
@@ -197,4 +197,4 @@ def test_messages_that_are_not_from_the_kernel_are_no_answer() -> None:
             return struct.pack("=IHHII", 76, 3, 0, 0, 0) + bytes(60), (4711, 0)
 
     with pytest.raises(PermissionError):
-        connector._expect_acknowledgement(Queue(), -1)  # type: ignore[arg-type]
+        process_connector._expect_acknowledgement(Queue(), -1)  # type: ignore[arg-type]

@@ -30,7 +30,7 @@ from ifagent.log import log
 from ifagent.outlets.contract import Outlet
 from ifagent.outlets.local import LocalSocket
 from ifagent.settings import Settings
-from ifagent.sources.contract import Source
+from ifagent.stores.contract import Source
 
 
 @click.command("run")

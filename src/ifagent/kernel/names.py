@@ -13,8 +13,8 @@ from typing import Final
 
 from asyncinotify import Mask
 
+from ifagent.inotify import Watches
 from ifagent.mounts import MountWatch
-from ifagent.watches import Watches
 
 INTERVAL: Final = 1.0
 """Seconds between two listings where not every change is told."""

@@ -28,10 +28,10 @@ from asyncinotify import Mask
 from ifagent.core.events import Declaration, Declared, Event, SourceHealth, SourceSnapshot
 from ifagent.core.interface import Name
 from ifagent.errors import BrokenFile
-from ifagent.files.helpers import Status
-from ifagent.files.mount_types import Mount
-from ifagent.files.store import IsDirectory, Store, Unusable, Vanished, open_store
-from ifagent.files.walk import Found, Walker
+from ifagent.filesystem.helpers import Status
+from ifagent.filesystem.mount_types import Mount
+from ifagent.filesystem.store import IsDirectory, Store, Unusable, Vanished, open_store
+from ifagent.filesystem.walk import Found, Walker
 from ifagent.formats.files import (
     MAX_FILE_BYTES,
     InterfaceFile,
@@ -41,10 +41,10 @@ from ifagent.formats.files import (
     merge,
     parse_interfaces,
 )
+from ifagent.inotify import Watches
 from ifagent.limits import in_words
 from ifagent.log import log
 from ifagent.mounts import MountWatch
-from ifagent.watches import Watches
 
 QUIET: Final = 0.02
 """Seconds that a file must not have been written to before it is read, and that changes are collected."""

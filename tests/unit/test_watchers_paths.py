@@ -18,11 +18,11 @@ from watched import Watched, until_true, watching
 from ifagent.core.events import NamespaceSeen
 from ifagent.core.interface import NamespaceType
 from ifagent.core.link import NsId
-from ifagent.files.walk import Found, Walker
+from ifagent.filesystem.walk import Found, Walker
 from ifagent.nsfs import namespace_at, open_namespace_of, own_namespace
-from ifagent.sources import paths
-from ifagent.sources.directories import Directories, Round, Way
-from ifagent.sources.paths import PathWatcher
+from ifagent.watchers import paths
+from ifagent.watchers.directories import Directories, Round, Way
+from ifagent.watchers.paths import PathWatcher
 
 pytestmark = pytest.mark.anyio
 

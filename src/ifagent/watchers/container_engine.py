@@ -99,7 +99,7 @@ class Container:
 
 
 @dataclass(frozen=True, slots=True)
-class Happened:
+class ContainerEvent:
     """Something happened to a container at ``time`` (Unix time in ns, 0 if unknown).
 
     ``id`` is empty for an event that could not be read: it may have been about any container.
@@ -250,7 +250,7 @@ class EventStream:
         self._rest = b""
         self._pause = 0.0
 
-    async def next(self) -> list[Happened]:
+    async def next(self) -> list[ContainerEvent]:
         """Wait for more to happen, and return it oldest first. Raises :class:`SourceLost` when the stream ends.
 
         The engine is read of no faster than leaves time for everything else.
@@ -262,10 +262,10 @@ class EventStream:
             if len(self._rest) > MAX_EVENT:
                 # What follows of this event cannot be read, and says so then.
                 self._rest = b""
-            happened = [event for line in lines if line.strip() and (event := read_event(line))]
+            events = [event for line in lines if line.strip() and (event := read_event(line))]
             self._pause = SHARE * (time.monotonic() - began)
-            if happened:
-                return happened
+            if events:
+                return events
             await anyio.sleep(self._pause)
         raise SourceLost(self._socket, "the engine ended the events")
 
@@ -287,14 +287,14 @@ def _breaking_off(socket: str) -> Generator[None, None, None]:
         raise SourceLost(socket, _in_words(error)) from error
 
 
-def read_event(line: bytes) -> Happened | None:
+def read_event(line: bytes) -> ContainerEvent | None:
     """Read an event; ``None`` if nothing of interest happened. Never raises."""
     if len(line) > MAX_EVENT:
-        return Happened()
+        return ContainerEvent()
     try:
         event = read_json(line)
     except BrokenJson:
-        return Happened()
+        return ContainerEvent()
     match event:
         case {"Type": str(kind)} if kind != "container":
             return None
@@ -303,8 +303,8 @@ def read_event(line: bytes) -> Happened | None:
             return None
         case {"Actor": {"ID": str(id)}} if _ID.fullmatch(id):
             time = event.get("timeNano")
-            return Happened(id, time if isinstance(time, int) else 0)
-    return Happened()
+            return ContainerEvent(id, time if isinstance(time, int) else 0)
+    return ContainerEvent()
 
 
 def read_ids(body: bytes) -> list[str]:

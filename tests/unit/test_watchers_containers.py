@@ -20,9 +20,9 @@ from watched import Watched, until_true, watching
 
 from ifagent.core.interface import NamespaceType
 from ifagent.nsfs import own_namespace
-from ifagent.sources import container_engine, container_follower
-from ifagent.sources.container_engine import default_sockets
-from ifagent.sources.containers import ContainerWatcher
+from ifagent.watchers import container_engine, container_follower
+from ifagent.watchers.container_engine import default_sockets
+from ifagent.watchers.containers import ContainerWatcher
 
 pytestmark = pytest.mark.anyio
 

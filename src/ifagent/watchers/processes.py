@@ -35,7 +35,7 @@ from ifagent.core.link import NsId
 from ifagent.limits import in_words
 from ifagent.log import log
 from ifagent.nsfs import namespace_at, own_namespace
-from ifagent.sources.connector import Connector
+from ifagent.watchers.process_connector import Connector
 
 SETTLE: Final = 0.01
 """Seconds that news is collected."""

@@ -12,24 +12,18 @@ rules:
 
 from __future__ import annotations
 
-import asyncio
-import os
 import time
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Final
 
 import anyio
 from anyio.abc import TaskGroup
 
-from ifagent.core.link import NsId
 from ifagent.errors import SourceLost
-from ifagent.limits import in_words
 from ifagent.log import log
-from ifagent.nsfs import namespace_at
-from ifagent.sources.container_engine import MAX_CONTAINERS, SHARE, BadAnswer, Container, Engine, EventStream
+from ifagent.watchers.container_engine import SHARE, BadAnswer, Container, Engine, EventStream
+from ifagent.watchers.engine_containers import ContainerProcess, EngineContainers
 
 FIRST_WAIT: Final = 0.05
 """Seconds before an engine that was lost is tried again; doubles up to :data:`LONGEST_WAIT`."""
@@ -52,8 +46,6 @@ SIGN_OF_LIFE: Final = 5.0
 PATIENCE: Final = 1.0
 """Seconds that an engine is given to answer for a container, or to notice that one has ended."""
 
-OWN_PROC: Final = Path("/proc")
-
 BURST: Final = 1000.0
 """Most looks that events may lead to at once."""
 
@@ -64,48 +56,6 @@ MOST_WAITING: Final = 200
 """Most looks at single containers that wait; where there are more, all containers are listed and looked at."""
 
 _MOST_LOOKS: Final = 32
-
-
-class Process:
-    """The first process of a container that runs; ``ended`` is called when it is seen to end.
-
-    ``namespace`` is its network namespace, to be opened at ``path``; ``None`` if ``problem`` is in the way.
-    ``confirmed`` says that the engine named its number after it was held.
-    """
-
-    def __init__(self, container: Container, proc_root: Path, ended: Callable[[], None]) -> None:
-        self.container = container
-        self.confirmed = False
-        self.path: str = str(proc_root / str(container.pid) / "ns" / "net")
-        # Numbers under another /proc are those of another pid namespace, where nothing can be held.
-        self._fd = _hold(container.pid) if proc_root == OWN_PROC else None
-        if self._fd is not None:
-            asyncio.get_running_loop().add_reader(self._fd, ended)
-        self.namespace: NsId | None
-        self.problem: str
-        self.namespace, self.problem = _identify(self.path)
-
-    @property
-    def started(self) -> tuple[datetime, str]:
-        """Sorts processes by when they were started."""
-        return self.container.started, self.container.id
-
-    @property
-    def stale(self) -> bool:
-        """Whether it is gone without having been seen to end."""
-        return self._fd is None and _identify(self.path)[0] != self.namespace
-
-    @property
-    def can_be_looked_into_now(self) -> bool:
-        """Whether it has a namespace, though it had none that could be found before."""
-        return self.namespace is None and _identify(self.path)[0] is not None
-
-    def close(self) -> None:
-        """Let go of it."""
-        if self._fd is not None:
-            asyncio.get_running_loop().remove_reader(self._fd)
-            os.close(self._fd)
-            self._fd = None
 
 
 class Follower:
@@ -121,12 +71,9 @@ class Follower:
         self.socket = socket
         self.problem: str | None = None
         self._engine = engine
-        self._proc_root = proc_root
+        self._containers = EngineContainers(proc_root, lambda container: self._tell(container.label))
         self._tell = tell
         self._wanted: frozenset[str] = frozenset()
-        self._containers: dict[str, Container] = {}
-        self._by_label: defaultdict[str, set[str]] = defaultdict(set)
-        self._processes: dict[str, Process] = {}
         self._looks: dict[str, anyio.Event] = {}
         self._looking: tuple[Engine, TaskGroup] | None = None
         self._look_done = anyio.Event()
@@ -138,13 +85,12 @@ class Follower:
 
     # What is known
 
-    def processes(self, label: str) -> Iterator[Process]:
+    def processes(self, label: str) -> Iterator[ContainerProcess]:
         """Yield the processes of the containers with this label that run, once all of them are known."""
         if self.problem is None or label in self._undecided:
             return
-        for id in self._by_label.get(label, ()):
-            process = self._processes.get(id)
-            if process and process.confirmed:
+        for process in self._containers.processes(label).values():
+            if process.confirmed:
                 yield process
 
     def undecided(self, label: str) -> bool:
@@ -154,9 +100,9 @@ class Follower:
     def want(self, labels: frozenset[str]) -> None:
         """Follow the containers with these labels, and no others."""
         before, self._wanted = self._wanted, labels
-        for id in self._with_labels(before - labels):
-            self._let_go(id)
-        added = {label for label in labels - before if label in self._by_label}
+        for id in self._containers.with_labels(before - labels):
+            self._containers.release(id)
+        added = self._containers.carried(labels - before)
         self._undecided &= labels
         if added and self._looking:
             self._undecided |= added
@@ -164,38 +110,16 @@ class Follower:
 
     async def _decide(self, labels: set[str]) -> None:
         """Get to know of labels that are wanted from now on."""
-        await self._look_at_all(self._with_labels(labels))
+        await self._look_at_all(self._containers.with_labels(labels))
         self._undecided -= labels
         for label in labels:
             self._tell(label)
 
     def forget(self) -> None:
         """Let go of everything."""
-        for id in list(self._containers):
-            self._gone(id)
+        for id in self._containers:
+            self._containers.remove(id)
         self.problem = None
-
-    def _with_labels(self, labels: Iterable[str]) -> list[str]:
-        return [id for label in labels for id in self._by_label.get(label, ())]
-
-    def _know(self, container: Container) -> None:
-        if len(self._containers) >= MAX_CONTAINERS and container.id not in self._containers:
-            raise BadAnswer(f"there are more than {MAX_CONTAINERS} containers")
-        self._containers[container.id] = container
-        if container.label:
-            self._by_label[container.label].add(container.id)
-
-    def _gone(self, id: str) -> None:
-        self._let_go(id)
-        container = self._containers.pop(id, None)
-        if container and container.label:
-            self._by_label[container.label].discard(id)
-            if not self._by_label[container.label]:
-                del self._by_label[container.label]
-
-    def _let_go(self, id: str) -> None:
-        if process := self._processes.pop(id, None):
-            process.close()
 
     # The connection
 
@@ -224,8 +148,9 @@ class Follower:
         if problem != self.problem:
             log.warning("the container engine cannot be reached", socket=str(self.socket), problem=problem)
         self.problem = problem
-        for id in [id for id, process in self._processes.items() if process.stale]:
-            self._let_go(id)
+        for id, process in self._containers.processes().items():
+            if process.stale:
+                self._containers.release(id)
         self._tell("")
 
     async def _connect(self) -> None:
@@ -238,7 +163,7 @@ class Follower:
                 try:
                     async with engine.events(after=after) as events:
                         self._looking = engine, group
-                        self._look_around()
+                        self._relist()
                         await self._hear(events)
                 finally:
                     # A group that is being left takes no more tasks.
@@ -252,13 +177,13 @@ class Follower:
         """Look wherever something happens, but not so often that nothing else is done."""
         budget, before = BURST, time.monotonic()
         while True:
-            for happened in await events.next():
-                self._last = max(self._last, happened.time)
-                if not happened.id:
-                    self._look_around()
+            for event in await events.next():
+                self._last = max(self._last, event.time)
+                if not event.id:
+                    self._relist()
                 else:
-                    budget -= happened.id not in self._looks
-                    self._look_at(happened.id)
+                    budget -= event.id not in self._looks
+                    self._look_at(event.id)
             now = time.monotonic()
             budget, before = min(BURST, budget + RATE * (now - before)), now
             if budget < 0:
@@ -274,12 +199,13 @@ class Follower:
             except TimeoutError:
                 raise SourceLost(str(self.socket), f"no sign of life for {SIGN_OF_LIFE:g} s") from None
             # What could not be looked into, for want of open files perhaps, nobody else tells of.
-            for id in [id for id, process in self._processes.items() if process.can_be_looked_into_now]:
-                self._look_at(id)
+            for id, process in self._containers.processes().items():
+                if process.can_be_looked_into_now:
+                    self._look_at(id)
 
     # Looks
 
-    def _look_around(self) -> None:
+    def _relist(self) -> None:
         """Look at every container there is, now or again when that is done."""
         self._list_again = True
         if self._looking and not self._lists:
@@ -303,7 +229,7 @@ class Follower:
     def _look_at(self, id: str) -> None:
         """Look at a container now, or again when the look that is under way is done."""
         if id not in self._looks and len(self._looks) >= MOST_WAITING:
-            self._look_around()
+            self._relist()
         else:
             self._begin_look(id)
 
@@ -334,8 +260,8 @@ class Follower:
                 await self._follow(engine, id, news)
             except BadAnswer as error:
                 log.warning("a container cannot be inspected", container=id, problem=str(error))
-                self._gone(id)
-            known = self._containers.get(id, known)
+                self._containers.remove(id)
+            known = self._containers.get(id) or known
             if not news.is_set():
                 break
         del self._looks[id]
@@ -349,11 +275,11 @@ class Follower:
         """Bring what is known of a container up to date; ``news`` is set when it has to be looked at again."""
         container = await self._inspect(engine, id)
         while container:
-            self._know(container)
+            self._containers.add(container)
             if not container.pid or container.label not in self._wanted:
-                self._let_go(id)
+                self._containers.release(id)
                 return
-            process = self._process(container)
+            process = self._containers.hold(container)
             if process.confirmed:
                 return
             if process.namespace is None:
@@ -366,45 +292,11 @@ class Follower:
                 process.confirmed = True
                 return
             container = again
-        self._gone(id)
+        self._containers.remove(id)
 
     async def _inspect(self, engine: Engine, id: str) -> Container | None:
         async with self._limit:
             return await engine.inspect(id)
-
-    def _process(self, container: Container) -> Process:
-        """Return the process of a container that runs, held if that is possible."""
-        known = self._processes.get(container.id)
-        if known and known.container == container and known.namespace is not None:
-            return known
-        self._let_go(container.id)
-        process = Process(container, self._proc_root, lambda: self._ended(container))
-        self._processes[container.id] = process
-        return process
-
-    def _ended(self, container: Container) -> None:
-        self._let_go(container.id)
-        self._tell(container.label)
-
-
-def _hold(pid: int) -> int | None:
-    """Return a pidfd, ``None`` where that cannot be had."""
-    try:
-        return os.pidfd_open(pid)
-    except ProcessLookupError:
-        return None
-    except OSError as error:
-        log.warning("the end of a container is learnt from its engine only", pid=pid, problem=in_words(error))
-        return None
-
-
-def _identify(path: str) -> tuple[NsId | None, str]:
-    """Return the namespace at a path, or what is in the way."""
-    try:
-        id = namespace_at(path)
-    except OSError as error:
-        return None, f"{path}: {in_words(error)}"
-    return id, "" if id else f"{path}: not a network namespace"
 
 
 def _first(errors: BaseExceptionGroup[SourceLost]) -> SourceLost:

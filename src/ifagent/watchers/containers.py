@@ -18,8 +18,9 @@ import anyio
 
 from ifagent.core.events import Event, NamespaceSeen
 from ifagent.core.interface import NamespaceRef, NamespaceType
-from ifagent.sources.container_engine import Engine, default_sockets
-from ifagent.sources.container_follower import OWN_PROC, Follower
+from ifagent.watchers.container_engine import Engine, default_sockets
+from ifagent.watchers.container_follower import Follower
+from ifagent.watchers.engine_containers import OWN_PROC
 
 _NOT_RUNNING: Final = "no container with this label runs"
 

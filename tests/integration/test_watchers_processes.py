@@ -20,9 +20,9 @@ from ifagent.core.events import NamespaceSeen
 from ifagent.core.interface import NamespaceType
 from ifagent.core.link import NsId
 from ifagent.nsfs import namespace_at, own_namespace
-from ifagent.sources import connector, processes
-from ifagent.sources.connector import Connector, named_pids
-from ifagent.sources.processes import ProcessWatcher
+from ifagent.watchers import process_connector, processes
+from ifagent.watchers.process_connector import Connector, named_pids
+from ifagent.watchers.processes import ProcessWatcher
 
 pytestmark = [pytest.mark.anyio, pytest.mark.kernel]
 
@@ -50,7 +50,7 @@ def spawned_as() -> type[SpawnedAs]:
 @pytest.fixture
 def hearing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask for the process connector, which speaks in the initial namespaces only; the run may come from there."""
-    monkeypatch.setattr(connector, "INITIAL_NAMESPACE", private.BEFORE)
+    monkeypatch.setattr(process_connector, "INITIAL_NAMESPACE", private.BEFORE)
     try:
         Connector().close()
     except OSError as error:
@@ -251,7 +251,7 @@ async def test_lost_news_makes_it_look_at_everybody(
 
 @pytest.mark.usefixtures("hearing")
 def test_the_connector_says_when_news_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connector, "_RECEIVE_BUFFER", 1)
+    monkeypatch.setattr(process_connector, "_RECEIVE_BUFFER", 1)
     listening = Connector()
     try:
         for _ in range(20):

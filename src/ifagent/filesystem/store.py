@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from errno import ENOENT
 from typing import Final
 
-from ifagent.files.helpers import Content, Status
-from ifagent.files.walk import Found, Visit, Walker
+from ifagent.filesystem.helpers import Content, Status
+from ifagent.filesystem.walk import Found, Visit, Walker
 
 _KINDS: Final = {
     stat.S_IFIFO: "a FIFO",

@@ -12,9 +12,9 @@ from typing import Final
 
 from asyncinotify import Mask
 
-from ifagent.files.mount_types import Mount
-from ifagent.files.walk import Visit
-from ifagent.watches import Watches
+from ifagent.filesystem.mount_types import Mount
+from ifagent.filesystem.walk import Visit
+from ifagent.inotify import Watches
 
 _MASK: Final = Mask.CREATE | Mask.DELETE | Mask.MOVE | Mask.ATTRIB | Mask.ONLYDIR | Mask.EXCL_UNLINK
 

@@ -6,9 +6,9 @@ change of the mount table, so both are watched; the exit of a process is told by
 look again. What nothing tells of is looked at at an interval: a process that appears below ``/proc``, or enters another
 namespace, file systems that others may change, mounts in other mount namespaces, and whatever cannot be watched.
 
-Whoever chose a path may be hostile. It is walked as :mod:`ifagent.files` does, and nothing is opened but namespaces. A
-way that may hang is walked by itself, a few at a time, in bounded time, and again with back-off. The namespace that was
-found is held by a descriptor, and whoever enters it does so through that, not by the path.
+Whoever chose a path may be hostile. It is walked as :mod:`ifagent.filesystem` does, and nothing is opened but
+namespaces. A way that may hang is walked by itself, a few at a time, in bounded time, and again with back-off. The
+namespace that was found is held by a descriptor, and whoever enters it does so through that, not by the path.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from anyio.abc import TaskGroup
 from ifagent.core.events import Event, NamespaceSeen
 from ifagent.core.interface import NamespaceRef, NamespaceType
 from ifagent.core.link import NsId
-from ifagent.files.helpers import DoesNotAnswer
-from ifagent.files.walk import Found, MayHang, Visit, Walker
+from ifagent.filesystem.helpers import DoesNotAnswer
+from ifagent.filesystem.walk import Found, MayHang, Visit, Walker
 from ifagent.limits import in_words
 from ifagent.log import log
 from ifagent.mounts import MountWatch
 from ifagent.nsfs import NOWHERE, namespace_at, namespace_device, open_from_inside, open_namespace_of
-from ifagent.sources.directories import Directories, Round, Step, Way
+from ifagent.watchers.directories import Directories, Round, Step, Way
 
 SETTLE: Final = 0.01
 """Seconds that news is collected."""

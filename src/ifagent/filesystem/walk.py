@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from errno import EINVAL, ELOOP
 from typing import Final
 
-from ifagent.files.helper_process import is_written_to
-from ifagent.files.helpers import LIMIT, Content, Helpers, Seen, Status, Step
-from ifagent.files.mount_types import AUTOMOUNTED, Mount, MountTypes
+from ifagent.filesystem.helper_process import is_written_to
+from ifagent.filesystem.helpers import LIMIT, Content, Helpers, Seen, Status, Step
+from ifagent.filesystem.mount_types import AUTOMOUNTED, Mount, MountTypes
 
 MAX_LINKS: Final = 40
 """As many symbolic links does the kernel follow."""
@@ -84,8 +84,8 @@ class Walker:
     def walk(self, path: str, *, start: Found | None = None, visit: Visit | None = None, patient: bool = True) -> Found:
         """Return what an absolute path leads to, or one that begins at the directory ``start``.
 
-        Takes at most :data:`ifagent.files.helpers.LIMIT` seconds where a step may hang; with ``patient`` false there is
-        :class:`MayHang` instead. Raises ``OSError`` as ``open`` would.
+        Takes at most :data:`ifagent.filesystem.helpers.LIMIT` seconds where a step may hang; with ``patient`` false
+        there is :class:`MayHang` instead. Raises ``OSError`` as ``open`` would.
         """
         at = self._root() if start is None else _again(start)
         walk = _Walk(self, visit, patient=patient, at=at, until=time.monotonic() + LIMIT)

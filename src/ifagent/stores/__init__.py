@@ -1,0 +1,1 @@
+"""Stores: where interfaces are declared, and where their states are published."""
