@@ -12,7 +12,6 @@ from agent_view import FakeAgent, statistics
 from etcd_server import until
 from patience import PATIENCE
 
-from ifagent.client.etcd import EtcdStore
 from ifagent.core.events import Event, SourceHealth
 from ifagent.core.index import Index
 from ifagent.core.interface import Interface, Name, Veth
@@ -25,6 +24,7 @@ from ifagent.etcd.address import EtcdAddress
 from ifagent.outlets.etcd_status import EtcdStatus
 from ifagent.sources.etcd import EtcdSource
 from ifagent.statistics import SourceStatistics, Statistics
+from ifagent.stores.etcd_store import EtcdStore
 from ifagent.stream import StateHub
 
 

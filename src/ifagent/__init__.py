@@ -1,6 +1,6 @@
 """ifagent keeps Linux network interfaces as their owners declared them.
 
-The public names; see :class:`Agent` first. Sources beside :class:`Memory` are in :mod:`ifagent.sources`, the
+The public names; see :class:`Agent` first. Sources beside :class:`Memory` are in :mod:`ifagent.stores`, the
 simulated kernel for tests in :mod:`ifagent.kernel.simulated`.
 """
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from ifagent.core.views import Desired, Observed
     from ifagent.errors import IfagentError, InvalidInterface, NotApplied, RevisionNotApplied, UnknownInterface
     from ifagent.settings import Settings
-    from ifagent.sources.memory import Memory
     from ifagent.statistics import Statistics
+    from ifagent.stores.memory import Memory
 
 # Where each name is defined; imported when it is first used, so that no program pays for what it does not use.
 _MODULES = {
@@ -44,7 +44,7 @@ _MODULES = {
     "InterfaceState": "ifagent.core.state",
     "InvalidInterface": "ifagent.errors",
     "Loopback": "ifagent.core.interface",
-    "Memory": "ifagent.sources.memory",
+    "Memory": "ifagent.stores.memory",
     "NamespaceRef": "ifagent.core.interface",
     "NamespaceType": "ifagent.core.interface",
     "NotApplied": "ifagent.errors",

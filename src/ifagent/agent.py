@@ -43,9 +43,9 @@ from ifagent.nsfs import identify
 from ifagent.reconciler import Reconciler
 from ifagent.runtime_file import RuntimeFile
 from ifagent.settings import Settings
-from ifagent.sources.memory import Memory
 from ifagent.statistics import Health, SourceStatistics, Statistics
 from ifagent.stores.contract import RemoteSource, Source
+from ifagent.stores.memory import Memory
 from ifagent.stream import StateHub, Subscription, Wanted
 from ifagent.watchers.contract import NamespaceWatcher
 

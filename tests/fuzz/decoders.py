@@ -46,7 +46,7 @@ from ifagent.formats.state import (
     encode_event_json,
     encode_state_json,
 )
-from ifagent.sources.intent_file import IntentFile
+from ifagent.stores.intent_file import IntentFile
 from ifagent.watchers.container_engine import BadAnswer, Container, ContainerEvent, Engine, read_event, read_ids
 
 # Interfaces of every kind, as somebody would declare them.

@@ -8,7 +8,15 @@ import warnings
 
 import atheris
 
-_INSTRUMENTED = ["ifagent.core", "ifagent.etcd", "ifagent.formats", "ifagent.kernel", "ifagent.sources"]
+_INSTRUMENTED = [
+    "ifagent.core",
+    "ifagent.etcd",
+    "ifagent.formats",
+    "ifagent.kernel",
+    "ifagent.sources",
+    "ifagent.stores",
+    "ifagent.watchers",
+]
 
 
 def main() -> None:

@@ -16,13 +16,13 @@ from etcd_edge import state, veth
 from etcd_server import EtcdServer, until
 from spoiled_store import ManyAnswers, OneAnswer, SpoiledStore, spoiled
 
-from ifagent.client.etcd import EtcdStore
 from ifagent.core.events import Declared, Event, SourceHealth, SourceSnapshot
 from ifagent.etcd import client, cluster
 from ifagent.etcd.keys import config_prefix_v3, lock_key
 from ifagent.etcd.lock import Holder
 from ifagent.outlets.etcd_status import EtcdStatus
 from ifagent.sources.etcd import EtcdSource
+from ifagent.stores.etcd_store import EtcdStore
 
 pytest_plugins = ["etcd_fixtures"]
 pytestmark = [pytest.mark.anyio, pytest.mark.etcd, pytest.mark.timeout(60)]

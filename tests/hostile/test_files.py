@@ -17,9 +17,9 @@ from hanging_mount import HangingMount
 from ifagent.agent import Agent
 from ifagent.core.events import Declared, Event, SourceHealth, SourceSnapshot
 from ifagent.kernel.simulated import SimulatedKernel
-from ifagent.sources import files
-from ifagent.sources.files import FileSource
-from ifagent.sources.memory import Memory
+from ifagent.stores.files import source as files
+from ifagent.stores.files.source import FileSource
+from ifagent.stores.memory import Memory
 
 pytestmark = [pytest.mark.anyio, pytest.mark.kernel]
 

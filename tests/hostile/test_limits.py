@@ -22,8 +22,8 @@ from ifagent.core.interface import NamespaceType
 from ifagent.kernel.linux import LinuxKernel
 from ifagent.limits import inotify_in_words
 from ifagent.nsfs import own_namespace
-from ifagent.sources import files
-from ifagent.sources.files import FileSource
+from ifagent.stores.files import source as files
+from ifagent.stores.files.source import FileSource
 from ifagent.watchers.paths import PathWatcher
 from ifagent.watchers.processes import ProcessWatcher
 

@@ -18,7 +18,7 @@ import pytest
 from agent_view import FakeAgent
 from anyio.lowlevel import checkpoint
 
-from ifagent.client.local import fetch_states
+from ifagent.agent_socket import fetch_states
 from ifagent.core.state import ConfigState, InterfaceState
 from ifagent.errors import InvalidSettings
 from ifagent.outlets import local, unix_socket

@@ -15,9 +15,9 @@ from etcd_server import EtcdServer, running, until
 from lab import Lab, ip, lab_in, pair
 from lab import until as until_blocking
 
-from ifagent.client.etcd import EtcdStore
 from ifagent.core.events import Declared, Event, SourceHealth, SourceSnapshot
 from ifagent.sources.etcd import EtcdSource
+from ifagent.stores.etcd_store import EtcdStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.etcd, pytest.mark.timeout(120)]
 

@@ -18,10 +18,10 @@ from etcd_edge import Attempts, Edge, change_much, edge_to, said, state, veth
 from etcd_rights import USER, forget_tokens, grant, protect, revoke, signed_in
 from etcd_server import EtcdServer, TcpProxy, proxy_to, running, running_cluster, until
 
-from ifagent.client.etcd import EtcdStore
 from ifagent.core.events import SourceHealth
 from ifagent.etcd.address import EtcdAddress
 from ifagent.etcd.watcher import WatchStream
+from ifagent.stores.etcd_store import EtcdStore
 
 pytest_plugins = ["etcd_fixtures"]
 pytestmark = [pytest.mark.anyio, pytest.mark.etcd, pytest.mark.timeout(120)]

@@ -18,7 +18,6 @@ from etcd_edge import Attempts, said, state, until_there
 from etcd_server import EtcdServer, proxy_to, until
 from spawned import SLEEP, Spawned
 
-from ifagent.client.etcd import EtcdStore
 from ifagent.errors import InvalidSettings, LabelTaken
 from ifagent.etcd import lock as lock_module
 from ifagent.etcd.address import EtcdAddress
@@ -28,6 +27,7 @@ from ifagent.etcd.lock import Holder, LabelLock
 from ifagent.etcd.words import EtcdError
 from ifagent.outlets import etcd_status
 from ifagent.outlets.etcd_status import EtcdStatus
+from ifagent.stores.etcd_store import EtcdStore
 
 pytest_plugins = ["etcd_fixtures"]
 pytestmark = [pytest.mark.anyio, pytest.mark.etcd]

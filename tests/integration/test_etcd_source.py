@@ -9,7 +9,6 @@ import pytest
 from anyio import to_thread
 from etcd_server import EtcdServer, proxy_to, until
 
-from ifagent.client.etcd import EtcdStore
 from ifagent.core.events import Declared, Event, SourceHealth, SourceRevision, SourceSnapshot
 from ifagent.core.interface import Interface, Name, Veth, named
 from ifagent.errors import InvalidSettings, SourceLost
@@ -19,6 +18,7 @@ from ifagent.etcd.client import EtcdClient
 from ifagent.etcd.keys import config_prefix, config_prefix_v3, key_of
 from ifagent.formats import ligato_v1, ligato_v3
 from ifagent.sources.etcd import EtcdSource
+from ifagent.stores.etcd_store import EtcdStore
 
 pytest_plugins = ["etcd_fixtures"]
 pytestmark = [pytest.mark.anyio, pytest.mark.etcd]

@@ -13,7 +13,6 @@ from agent_view import FakeAgent, statistics
 from anyio import to_thread
 from etcd_server import EtcdServer, proxy_to, until
 
-from ifagent.client.etcd import EtcdStore
 from ifagent.core.interface import Name
 from ifagent.core.state import Change, ConfigState, InterfaceState, StateEvent, Status
 from ifagent.etcd.address import EtcdAddress
@@ -23,6 +22,7 @@ from ifagent.formats.state import encode_state_json
 from ifagent.outlets import etcd_status
 from ifagent.outlets.etcd_status import EtcdStatus
 from ifagent.statistics import SourceStatistics, Statistics
+from ifagent.stores.etcd_store import EtcdStore
 
 pytest_plugins = ["etcd_fixtures"]
 pytestmark = [pytest.mark.anyio, pytest.mark.etcd]

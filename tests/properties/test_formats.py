@@ -40,7 +40,7 @@ from ifagent.formats.fields import Decoded
 from ifagent.formats.numbers import KIND_NUMBERS
 from ifagent.formats.pb import interfaces as pb1
 from ifagent.formats.pb.ligato.linux import interfaces as pb3
-from ifagent.sources.intent_file import IntentFile
+from ifagent.stores.intent_file import IntentFile
 
 letters = st.characters(min_codepoint=33, max_codepoint=0x2FF, categories=("L", "N", "P", "S"))
 names = st.text(letters, min_size=1, max_size=40)

@@ -18,9 +18,9 @@ import pytest
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
+from ifagent.agent_socket import fetch_states
 from ifagent.cli.run import serve_until_told
 from ifagent.cli.systemd import notify
-from ifagent.client.local import fetch_states
 from ifagent.errors import InvalidSettings, SourceLost
 from ifagent.kernel.simulated import SimulatedKernel
 from ifagent.settings import Settings

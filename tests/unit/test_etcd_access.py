@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from ifagent.cli.etcd_options import etcd_access, etcd_options
 from ifagent.cli.failures import told_in_words
 from ifagent.cli.options import place_options
-from ifagent.client.stores import open_store
+from ifagent.client import open_store
 from ifagent.errors import InvalidSettings
 from ifagent.etcd.access import MAX_FILE_BYTES, Access
 from ifagent.etcd.address import EtcdAddress

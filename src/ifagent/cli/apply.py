@@ -14,8 +14,8 @@ from ifagent.cli.output import complain, say
 from ifagent.cli.places import store_of
 from ifagent.cli.progress import wait_applied
 from ifagent.cli.validate import check_files
-from ifagent.client.stores import Store
 from ifagent.core.interface import Interface
+from ifagent.stores.contract import Store
 
 
 @click.command("apply")

@@ -12,8 +12,8 @@ from ifagent.cli.failures import Failure
 from ifagent.cli.options import place_options
 from ifagent.cli.output import say
 from ifagent.cli.places import store_of
-from ifagent.client.stores import Store
 from ifagent.core.interface import Name
+from ifagent.stores.contract import Store
 
 
 @click.command("delete")

@@ -34,7 +34,7 @@ from ifagent.kernel.sockets import RequestSocket
 from ifagent.kernel.syscalls import inside
 from ifagent.nsfs import OWN_NAMESPACE_PATH
 from ifagent.settings import Settings
-from ifagent.sources.files import FileSource
+from ifagent.stores.files.source import FileSource
 from ifagent.visible import visible
 
 T = TypeVar("T")

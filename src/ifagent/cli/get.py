@@ -13,7 +13,6 @@ from ifagent.cli.failures import Failure
 from ifagent.cli.options import json_option, place_options
 from ifagent.cli.output import complain, say_json
 from ifagent.cli.places import store_of
-from ifagent.client.stores import Store
 from ifagent.core.events import Declaration
 from ifagent.core.interface import Name
 from ifagent.core.state import InterfaceState
@@ -21,6 +20,7 @@ from ifagent.errors import SourceLost
 from ifagent.formats.local import encode_declaration
 from ifagent.formats.state import encode_state
 from ifagent.log import log
+from ifagent.stores.contract import Store
 
 Pair = tuple[Declaration | None, InterfaceState | None]
 

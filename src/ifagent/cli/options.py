@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 import click
 
+from ifagent.agent_socket import SOCKET_DIRECTORY
 from ifagent.cli.etcd_options import ETCD_SETTINGS, etcd_options
-from ifagent.client.stores import SOCKET_DIRECTORY
 from ifagent.errors import InvalidSettings
 
 DEFAULT_STORE = "etcd://127.0.0.1:2379"

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from ifagent.agent_socket import default_socket
 from ifagent.cli.etcd_options import etcd_access
-from ifagent.client.stores import Store, default_socket, is_etcd, open_store
+from ifagent.client import is_etcd, open_store
 from ifagent.errors import InvalidSettings
 from ifagent.settings import Settings
+from ifagent.stores.contract import Store
 
 
 def make_settings(**values: object) -> Settings:

@@ -11,10 +11,10 @@ import anyio
 from ifagent.cli.failures import Failure
 from ifagent.cli.output import complain, say
 from ifagent.cli.words import link
-from ifagent.client.stores import Store
 from ifagent.core.interface import Name
 from ifagent.core.state import Change, ConfigState, InterfaceState
 from ifagent.errors import SourceLost
+from ifagent.stores.contract import Store
 
 HOPELESS = frozenset({ConfigState.FAILED, ConfigState.INVALID})
 """States that waiting alone does not change."""

@@ -14,6 +14,7 @@ import click
 
 from ifagent import capabilities
 from ifagent.agent import Agent
+from ifagent.agent_socket import default_socket
 from ifagent.cli import logs
 from ifagent.cli.etcd_options import etcd_access
 from ifagent.cli.memory import hand_back_memory
@@ -23,7 +24,7 @@ from ifagent.cli.policy_options import policy_options
 from ifagent.cli.privilege import join_group, reduce_to_needs
 from ifagent.cli.signals import END_TIME, cancelled_on_signal
 from ifagent.cli.systemd import keep_informed, notify
-from ifagent.client.stores import FILE_SCHEME, default_socket, file_path, is_etcd, no_store
+from ifagent.client import is_etcd, no_store
 from ifagent.etcd.access import Access
 from ifagent.kernel.contract import Kernel
 from ifagent.log import log
@@ -31,6 +32,7 @@ from ifagent.outlets.contract import Outlet
 from ifagent.outlets.local import LocalSocket
 from ifagent.settings import Settings
 from ifagent.stores.contract import Source
+from ifagent.stores.files.location import FILE_SCHEME, file_path
 
 
 @click.command("run")
@@ -305,7 +307,7 @@ def _http_port(address: str, *, public: bool) -> int:
 
 def _open_source(store: str, label: str, access: Access | None, state_dir: Path | None) -> Source:
     if store.startswith(FILE_SCHEME):
-        from ifagent.sources.files import FileSource
+        from ifagent.stores.files.source import FileSource
 
         return FileSource(file_path(store), name=store)
     if is_etcd(store):
@@ -315,7 +317,7 @@ def _open_source(store: str, label: str, access: Access | None, state_dir: Path 
         source = EtcdSource(EtcdAddress.parse(store, access=access), label, name=store)
         if state_dir is None:
             return source
-        from ifagent.sources.last_known import LastKnown
+        from ifagent.stores.last_known import LastKnown
 
         return LastKnown(source, state_dir, label=label)
     raise no_store(store)

@@ -12,9 +12,9 @@ from ifagent.cli import logs
 from ifagent.cli.options import foreign_option, json_option, place_options
 from ifagent.cli.output import complain, say_json
 from ifagent.cli.places import socket_of, store_of
-from ifagent.client.stores import Store
 from ifagent.core.interface import Name
 from ifagent.core.state import InterfaceState
+from ifagent.stores.contract import Store
 
 
 @click.command("states")
@@ -37,7 +37,7 @@ def command(
     """
     logs.configure(level=log_level, format=log_format)
     if foreign:
-        from ifagent.client.local import fetch_states
+        from ifagent.agent_socket import fetch_states
 
         ask = partial(fetch_states, socket_of(label=label, socket=socket), foreign=True)
     else:

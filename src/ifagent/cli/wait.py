@@ -11,7 +11,7 @@ from ifagent.cli import logs
 from ifagent.cli.options import place_options
 from ifagent.cli.places import store_of
 from ifagent.cli.progress import wait_applied
-from ifagent.client.stores import Store
+from ifagent.stores.contract import Store
 
 
 @click.command("wait")

@@ -18,9 +18,9 @@ from ifagent.cli.output import Coloured, say, say_json
 from ifagent.cli.places import socket_of, store_of
 from ifagent.cli.signals import cancel_on_closed_stdout, cancelled_on_signal
 from ifagent.cli.words import COLOURS, link
-from ifagent.client.stores import Store
 from ifagent.core.state import Change, ConfigState, StateEvent
 from ifagent.formats.state import encode_event
+from ifagent.stores.contract import Store
 
 
 @click.command("watch")
@@ -43,7 +43,7 @@ def command(
     """
     logs.configure(level=log_level, format=log_format)
     if foreign:
-        from ifagent.client.local import watch_states
+        from ifagent.agent_socket import watch_states
 
         follow = partial(_follow, watch_states(socket_of(label=label, socket=socket), foreign=True), as_json=as_json)
     else:

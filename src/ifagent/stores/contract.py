@@ -1,11 +1,14 @@
-"""What a store is to the agent: a source of what should be."""
+"""What a store is to the agent, a source of what should be, and what it is to those who direct the agent."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from collections.abc import AsyncGenerator, Callable, Iterable
+from types import TracebackType
+from typing import Protocol, Self, runtime_checkable
 
-from ifagent.core.events import Event
+from ifagent.core.events import Declaration, Event
+from ifagent.core.interface import Interface, Name
+from ifagent.core.state import InterfaceState, StateEvent
 
 
 class Source(Protocol):
@@ -31,3 +34,33 @@ class RemoteSource(Protocol):
     @property
     def hosts(self) -> tuple[str, ...]:
         """Names or addresses of these machines."""
+
+
+class Store(Protocol):
+    """A store and the states of the agent that hears it; an asynchronous context manager.
+
+    Every method raises :class:`ifagent.errors.SourceLost` when what is behind it cannot be reached.
+    """
+
+    async def __aenter__(self) -> Self:
+        """Get ready."""
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let go of it."""
+
+    async def put(self, interfaces: Iterable[Interface]) -> int:
+        """Declare interfaces, or declare them anew; return the store's revision."""
+
+    async def delete(self, names: Iterable[str]) -> frozenset[Name]:
+        """Take declarations back; return the names that were declared."""
+
+    async def declarations(self) -> dict[Name, Declaration]:
+        """Return everything that is declared, in the order of names."""
+
+    async def states(self) -> dict[Name, InterfaceState]:
+        """Return every state the agent tells now, in the order of names."""
+
+    def watch(self) -> AsyncGenerator[StateEvent, None]:
+        """Yield every state the agent tells now, then each change, without end."""

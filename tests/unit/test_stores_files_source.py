@@ -13,7 +13,7 @@ import pytest
 from patience import PATIENCE
 
 from ifagent.core.events import Declaration, Declared, Event, SourceHealth, SourceSnapshot
-from ifagent.sources.files import INTERVAL, FileSource
+from ifagent.stores.files.source import INTERVAL, FileSource
 
 pytestmark = pytest.mark.anyio
 
@@ -256,7 +256,7 @@ async def test_a_symbolic_link_that_is_switched(tmp_path: Path) -> None:
 
 async def test_a_file_that_is_being_written_is_not_read_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # So much longer than the pauses of the writer that a busy machine does not make one as long.
-    monkeypatch.setattr("ifagent.sources.files.QUIET", 1.0)
+    monkeypatch.setattr("ifagent.stores.files.source.QUIET", 1.0)
     path = tmp_path / "a.yaml"
     interfaces = [f"- {{name: i{number}, veth: {{peer_if_name: x}}}}\n" for number in range(20)]
     path.write_text("".join(interfaces))

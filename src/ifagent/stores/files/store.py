@@ -16,8 +16,7 @@ from urllib.parse import quote
 
 import anyio
 
-from ifagent.client.file_edit import edit, new_text
-from ifagent.client.local import fetch_states, watch_states
+from ifagent.agent_socket import fetch_states, watch_states
 from ifagent.core.events import Declaration
 from ifagent.core.interface import Interface, Name
 from ifagent.core.state import InterfaceState, StateEvent
@@ -32,6 +31,7 @@ from ifagent.formats.files import (
     read_stored_text,
 )
 from ifagent.log import log
+from ifagent.stores.files.edit import edit, new_text
 
 _LONGEST_FILE_NAME = 200
 
@@ -83,7 +83,7 @@ class FileStore:
         return await fetch_states(self._socket)
 
     def watch(self) -> AsyncGenerator[StateEvent, None]:
-        """Yield every state the agent has, then each change: see :func:`ifagent.client.local.watch_states`."""
+        """Yield every state the agent has, then each change: see :func:`ifagent.agent_socket.watch_states`."""
         return watch_states(self._socket)
 
     def _declarations(self) -> dict[Name, Declaration]:

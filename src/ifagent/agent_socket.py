@@ -19,11 +19,19 @@ from ifagent.formats.local import MAX_ANSWER_BYTES, decode_declaration, decode_l
 from ifagent.formats.state import decode_event, decode_state_fields
 from ifagent.log import log
 
+SOCKET_DIRECTORY = Path("/run/ifagent")
+"""Where the agents of a machine have their sockets."""
+
 CONNECT_TIME = 5.0
 """Seconds to wait for the agent to take a connection."""
 
 RETRY = 0.5
 """Seconds between two tries to reach an agent that went away."""
+
+
+def default_socket(label: str) -> Path:
+    """Return where the socket of the agent called ``label`` is unless it was told otherwise."""
+    return SOCKET_DIRECTORY / f"{label}.sock"
 
 
 async def fetch_states(socket: Path, *, foreign: bool = False) -> dict[Name, InterfaceState]:

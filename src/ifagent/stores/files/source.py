@@ -30,7 +30,6 @@ from ifagent.core.interface import Name
 from ifagent.errors import BrokenFile
 from ifagent.filesystem.helpers import Status
 from ifagent.filesystem.mount_types import Mount
-from ifagent.filesystem.store import IsDirectory, Store, Unusable, Vanished, open_store
 from ifagent.filesystem.walk import Found, Walker
 from ifagent.formats.files import (
     MAX_FILE_BYTES,
@@ -45,6 +44,7 @@ from ifagent.inotify import Watches
 from ifagent.limits import in_words
 from ifagent.log import log
 from ifagent.mounts import MountWatch
+from ifagent.stores.files.open_files import IsDirectory, OpenFiles, Unusable, Vanished, open_files
 
 QUIET: Final = 0.02
 """Seconds that a file must not have been written to before it is read, and that changes are collected."""
@@ -252,8 +252,8 @@ class _Looker:
         """Return the picture of now; afterwards ``matters`` has the watches, and the names that matter in each."""
         self.matters = {}
         try:
-            with open_store(self._walker, str(self._path), wanted=is_file_name, visit=self._visit) as store:
-                return self._look_into(store, before)
+            with open_files(self._walker, str(self._path), wanted=is_file_name, visit=self._visit) as opened:
+                return self._look_into(opened, before)
         except Unusable as error:
             return replace(before, problem=f"{self._path}: {error}", again=math.inf)
         except OSError as error:
@@ -269,29 +269,29 @@ class _Looker:
             return
         self.matters.setdefault(watch, set()).add(name)
 
-    def _look_into(self, store: Store, before: _Picture) -> _Picture:
-        if store.names is None:
-            known = self._examine(store, "", self._path, before.files.get(self._path))
+    def _look_into(self, opened: OpenFiles, before: _Picture) -> _Picture:
+        if opened.names is None:
+            known = self._examine(opened, "", self._path, before.files.get(self._path))
             if known is None or (known.signature is None and self._path not in before.files and known.problem):
                 return replace(before, problem=known.problem if known else "", again=math.inf)
             return _Picture({self._path: known}, again=known.again)
-        directory = (store.status.device, store.status.inode)
-        if held := self._hold_back(store, before, directory):
+        directory = (opened.status.device, opened.status.inode)
+        if held := self._hold_back(opened, before, directory):
             return held
         files: dict[Path, _Known] = {}
-        for name in store.names:
+        for name in opened.names:
             path = self._path / name
             if self._stop.is_set():
                 return before
-            known = self._examine(store, name, path, before.files.get(path))
+            known = self._examine(opened, name, path, before.files.get(path))
             if known is not None:
                 files[path] = known
         again = min((known.again for known in files.values()), default=math.inf)
         return _Picture(files, again=again, directory=directory)
 
-    def _hold_back(self, store: Store, before: _Picture, directory: tuple[int, int]) -> _Picture | None:
+    def _hold_back(self, opened: OpenFiles, before: _Picture, directory: tuple[int, int]) -> _Picture | None:
         """Return the picture of before if the directory is another one, which does not have all that was there, yet."""
-        names = {self._path / name for name in store.names or ()}
+        names = {self._path / name for name in opened.names or ()}
         if before.directory in {None, directory} or before.files.keys() <= names:
             return None
         if not names:
@@ -301,18 +301,18 @@ class _Looker:
                 problem=f"{self._path}: is another directory than before, and empty; "
                 "put a file with [] into it to withdraw what was declared",
             )
-        quiet_for = time.time_ns() - store.status.mtime_ns
+        quiet_for = time.time_ns() - opened.status.mtime_ns
         if 0 <= quiet_for < REPLACED * 1e9:
             return replace(before, again=REPLACED)
         return None
 
-    def _examine(self, store: Store, name: str, path: Path, known: _Known | None) -> _Known | None:
+    def _examine(self, opened: OpenFiles, name: str, path: Path, known: _Known | None) -> _Known | None:
         """Return what is known of a file now, ``None`` if there is none."""
         try:
-            with store.file(name) as (found, status):
+            with opened.file(name) as (found, status):
                 if known is not None and known.signature == _signature(status):
                     return known
-                return self._read(store, found, status, path, known)
+                return self._read(opened, found, status, path, known)
         except Vanished:
             return None
         except IsDirectory as error:
@@ -323,11 +323,11 @@ class _Looker:
             problem = f"{path}: {in_words(error)}"
         return _Known(None, known.said if known else None, problem)
 
-    def _read(self, store: Store, found: Found, status: Status, path: Path, known: _Known | None) -> _Known:
+    def _read(self, opened: OpenFiles, found: Found, status: Status, path: Path, known: _Known | None) -> _Known:
         said = known.said if known else None
         if _written_within(status, QUIET):
             return _busy(path, known, again=QUIET)
-        content = store.read(found, MAX_FILE_BYTES + 1)
+        content = opened.read(found, MAX_FILE_BYTES + 1)
         if content.written:
             return _busy(path, known, again=QUIET)
         if content.written is None and _written_within(content.status, SETTLE):

@@ -1,56 +1,37 @@
-"""Where interfaces are declared and their states can be read, whatever it is behind."""
+"""How other programs direct and follow an agent, from any machine that reaches its store.
+
+::
+
+    async with open_store("etcd://10.0.0.1:2379", label="host1") as store:
+        await store.put([Interface(name="a", kind=Veth(peer_if_name="b"), enabled=True)])
+        await store.states()
+
+    async with aclosing(watch("etcd://10.0.0.1:2379", label="host1")) as events:
+        async for event in events:  # what is so, then every change; restarts of etcd and agent are waited out
+            ...
+
+A store of files works the same on the agent's own machine.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Iterable
+from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
 
-from ifagent.core.events import Declaration
-from ifagent.core.interface import Interface, Name
-from ifagent.core.state import Change, InterfaceState, StateEvent
+from ifagent.agent_socket import default_socket
+from ifagent.core.interface import Name
+from ifagent.core.state import Change, StateEvent
 from ifagent.errors import InvalidSettings
 from ifagent.etcd.access import Access
+from ifagent.stores.contract import Store
+from ifagent.stores.files.location import FILE_SCHEME, file_path
 
-SOCKET_DIRECTORY = Path("/run/ifagent")
-"""Where the agents of a machine have their sockets."""
+__all__ = ["Access", "Store", "default_socket", "open_store", "watch"]
 
-FILE_SCHEME = "file:"
 ETCD_SCHEME = "etcd://"
 ETCD_TLS_SCHEME = "etcds://"
-
-
-class Store(Protocol):
-    """A store and the states of the agent that hears it; an asynchronous context manager.
-
-    Every method raises :class:`ifagent.errors.SourceLost` when what is behind it cannot be reached.
-    """
-
-    async def __aenter__(self) -> Self:
-        """Get ready."""
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Let go of it."""
-
-    async def put(self, interfaces: Iterable[Interface]) -> int:
-        """Declare interfaces, or declare them anew; return the store's revision."""
-
-    async def delete(self, names: Iterable[str]) -> frozenset[Name]:
-        """Take declarations back; return the names that were declared."""
-
-    async def declarations(self) -> dict[Name, Declaration]:
-        """Return everything that is declared, in the order of names."""
-
-    async def states(self) -> dict[Name, InterfaceState]:
-        """Return every state the agent tells now, in the order of names."""
-
-    def watch(self) -> AsyncGenerator[StateEvent, None]:
-        """Yield every state the agent tells now, then each change, without end."""
 
 
 def is_etcd(url: str) -> bool:
@@ -64,27 +45,6 @@ def no_store(url: str) -> InvalidSettings:
     return InvalidSettings(f"{what} is no store, write {ETCD_SCHEME}HOST:PORT or {FILE_SCHEME}PATH")
 
 
-def file_path(url: str) -> Path:
-    """Return the path in ``file:PATH``; relative ones and ``file:///PATH`` are taken too.
-
-    Raises :class:`InvalidSettings` if there is none.
-    """
-    path = url.removeprefix(FILE_SCHEME)
-    if path.startswith("//"):
-        host, slash, path = path[2:].partition("/")
-        path = slash + path
-        if host not in {"", "localhost"}:
-            raise InvalidSettings(f"{url!r} names the machine {host!r}, files are on this one: file:PATH")
-    if not path or "\0" in path:
-        raise InvalidSettings(f"{url!r} has no path, write file:PATH")
-    return Path(path)
-
-
-def default_socket(label: str) -> Path:
-    """Return where the socket of the agent called ``label`` is unless it was told otherwise."""
-    return SOCKET_DIRECTORY / f"{label}.sock"
-
-
 def open_store(url: str, *, label: str, socket: Path | str | None = None, access: Access | None = None) -> Store:
     """Return the store at ``etcd[s]://host:port[,host:port]`` or ``file:PATH`` for the agent called ``label``.
 
@@ -94,12 +54,12 @@ def open_store(url: str, *, label: str, socket: Path | str | None = None, access
     """
     socket = socket or default_socket(label)
     if url.startswith(FILE_SCHEME):
-        from ifagent.client.files import FileStore
+        from ifagent.stores.files.store import FileStore
 
         return FileStore(file_path(url), socket=socket)
     if is_etcd(url):
-        from ifagent.client.etcd import EtcdStore
         from ifagent.etcd.address import EtcdAddress
+        from ifagent.stores.etcd_store import EtcdStore
 
         return EtcdStore(EtcdAddress.parse(url, access=access), label)
     raise no_store(url)

@@ -18,7 +18,7 @@ import pytest
 from agent_view import FakeAgent
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from ifagent.client.local import fetch_declarations, fetch_states, watch_states
+from ifagent.agent_socket import fetch_declarations, fetch_states, watch_states
 from ifagent.core.events import Declaration
 from ifagent.core.interface import Interface, Veth, named
 from ifagent.core.state import Change, ConfigState, InterfaceState, StateEvent
@@ -309,7 +309,7 @@ async def test_another_user_is_refused_whatever_the_mode(shared: Path) -> None:
 FETCH = """
 import asyncio, os, sys
 from pathlib import Path
-from ifagent.client.local import fetch_states
+from ifagent.agent_socket import fetch_states
 from ifagent.errors import SourceLost
 path, user, group = sys.argv[1:]
 def fetch():

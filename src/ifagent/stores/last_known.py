@@ -28,8 +28,8 @@ from anyio import to_thread
 from ifagent.core.events import Declaration, Declared, Event, SourceHealth, SourceSnapshot
 from ifagent.core.interface import Name
 from ifagent.log import log
-from ifagent.sources.intent_file import Intent, IntentFile
 from ifagent.stores.contract import RemoteSource, Source
+from ifagent.stores.intent_file import Intent, IntentFile
 
 PAUSE: Final = 0.2
 """Least seconds between two writes."""

@@ -11,13 +11,14 @@ from pathlib import Path
 import anyio
 import pytest
 
-from ifagent.client.file_edit import edit
-from ifagent.client.files import FileStore
-from ifagent.client.stores import file_path, open_store
+from ifagent.client import open_store
 from ifagent.core.interface import AutoTap, Interface, NamespaceRef, NamespaceType, Veth, named
 from ifagent.errors import BrokenFile, InvalidSettings, SourceLost
 from ifagent.formats.files import read_interfaces, read_stored_text
 from ifagent.formats.ligato_v1 import FIELDS, encode
+from ifagent.stores.files.edit import edit
+from ifagent.stores.files.location import file_path
+from ifagent.stores.files.store import FileStore
 
 pytestmark = pytest.mark.anyio
 
@@ -250,7 +251,7 @@ async def test_no_temporary_file_is_left_when_writing_fails(tmp_path: Path, monk
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("ifagent.client.files.os.fsync", full)
+    monkeypatch.setattr("ifagent.stores.files.store.os.fsync", full)
     with pytest.raises(SourceLost, match="No space left on device"):
         await store(tmp_path).put([veth("a", mtu=1400), veth("b")])
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]

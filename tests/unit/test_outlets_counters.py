@@ -19,8 +19,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from world import veth
 
 from ifagent import Agent, Change, ConfigState, InterfaceState, Memory, Settings
+from ifagent.agent_socket import fetch_states, watch_states
 from ifagent.cli.words import link, traffic
-from ifagent.client.local import fetch_states, watch_states
 from ifagent.core.counters import LEAST_INTERVAL, Counters, Rates
 from ifagent.kernel.simulated import SimulatedKernel
 from ifagent.outlets.http import HttpServer

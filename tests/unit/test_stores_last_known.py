@@ -23,12 +23,12 @@ from world import veth
 from ifagent.cli import run
 from ifagent.core.events import Declaration, Declared, Event, SourceHealth, SourceSnapshot
 from ifagent.errors import FieldError
-from ifagent.sources import intent_file
-from ifagent.sources import last_known as module
 from ifagent.sources.etcd import EtcdSource
-from ifagent.sources.files import FileSource
-from ifagent.sources.intent_file import IntentFile
-from ifagent.sources.last_known import LastKnown
+from ifagent.stores import intent_file
+from ifagent.stores import last_known as module
+from ifagent.stores.files.source import FileSource
+from ifagent.stores.intent_file import IntentFile
+from ifagent.stores.last_known import LastKnown
 
 pytestmark = pytest.mark.anyio
 
@@ -301,7 +301,7 @@ import sys
 from pathlib import Path
 from ifagent.core.events import Declaration
 from ifagent.core.interface import Interface, Veth
-from ifagent.sources.intent_file import IntentFile
+from ifagent.stores.intent_file import IntentFile
 
 count = int(sys.argv[2])
 both = [

@@ -38,7 +38,7 @@ class Vanished(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Store:
+class OpenFiles:
     """What a path of files leads to.
 
     ``names`` are those in the directory that are wanted, sorted; ``None`` if it is one file. ``status`` is that of the
@@ -86,9 +86,9 @@ class Store:
 
 
 @contextmanager
-def open_store(
+def open_files(
     walker: Walker, path: str, *, wanted: Callable[[str], bool], visit: Visit | None = None
-) -> Iterator[Store]:
+) -> Iterator[OpenFiles]:
     """Have the directory or the file at a path, as long as the block lasts. Raises ``OSError``."""
     with walker.at(path, visit=visit) as found:
         status = walker.status(found)
@@ -100,7 +100,7 @@ def open_store(
             names = sorted(filter(wanted, walker.names(found)))
             if not status.names:  # it was removed while it was opened
                 raise OSError(ENOENT, os.strerror(ENOENT))
-        yield Store(walker, found, status, names, visit)
+        yield OpenFiles(walker, found, status, names, visit)
 
 
 def _readable(found: Found, status: Status, directory: Status | None = None) -> Status:
