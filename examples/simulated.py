@@ -6,14 +6,14 @@ import asyncio
 import errno
 
 from ifagent import Agent, ConfigState, Interface, Memory, Veth
-from ifagent.core.operations import CreateVeth
+from ifagent.core.operations import CreateLink
 from ifagent.kernel.simulated import SimulatedKernel
 
 
 async def main() -> None:
     """Declare a pair, have the kernel refuse once, break the link from outside."""
     kernel = SimulatedKernel()
-    kernel.fail_next(CreateVeth, errno.EBUSY)
+    kernel.fail_next(CreateLink, errno.EBUSY)
     left = Interface(name="left", kind=Veth(peer_if_name="right"), enabled=True, mtu=1400)
     right = Interface(name="right", kind=Veth(peer_if_name="left"), enabled=True)
 

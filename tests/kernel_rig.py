@@ -21,7 +21,7 @@ from sysctl import set_sysctl
 from ifagent.core.events import Event, LinkSeen, LinksListed, NamespaceBehind, NamespaceSeen, NamespacesListed
 from ifagent.core.interface import HostName, IPInterface, NamespaceRef, named
 from ifagent.core.link import Address, Link, LinkId, NsId
-from ifagent.core.operations import CreateNamespace, CreateVeth, Operation, Outcome, SetLink, Target, VethEnd
+from ifagent.core.operations import CreateLink, CreateNamespace, LinkEnd, Operation, Outcome, SetLink, Target
 from ifagent.kernel.contract import Kernel
 from ifagent.kernel.linux import LinuxKernel
 from ifagent.kernel.simulated import SimulatedKernel
@@ -175,13 +175,13 @@ class Rig:
 
     def pair(
         self, near: tuple[str, str], far: tuple[str, str], *, macs: tuple[str, str] = ("", ""), mtu: int = 1500
-    ) -> CreateVeth:
+    ) -> CreateLink:
         """Return the operation that makes a pair."""
         first, second = (
-            VethEnd(self.id(name), HostName(host_name), mac, mtu)
+            LinkEnd(self.id(name), HostName(host_name), mac, mtu)
             for (name, host_name), mac in zip((near, far), macs, strict=True)
         )
-        return CreateVeth(first, second, GROUP)
+        return CreateLink("veth", (first, second), GROUP)
 
     def host_names(self, name: str) -> set[str]:
         """Return the host names in a namespace, without ``lo``."""

@@ -86,7 +86,7 @@ class Health:
 class Statistics(Health):
     """What an agent has counted since it was made, and how it is at this moment.
 
-    ``rounds`` counts finished rounds. ``operations`` counts what the kernel was asked for, by kind (``create_veth``,
+    ``rounds`` counts finished rounds. ``operations`` counts what the kernel was asked for, by kind (``create_link``,
     ``set_link``, ``add_address``, ...) and result: ``ok`` or the name of an errno. ``reaction`` has one value in
     seconds for every operation that news led to: from when the oldest event that its plan took in was said, until
     its wave was done. What is only tried again has no value there.
@@ -178,7 +178,7 @@ class LoopCounters:
 
 
 def kind_of(operation: Operation) -> str:
-    """Return an operation's kind in statistics, such as ``create_veth``."""
+    """Return an operation's kind in statistics, such as ``create_link``."""
     return _in_snake_case(type(operation).__name__)
 
 

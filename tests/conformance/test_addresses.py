@@ -9,12 +9,12 @@ from ifagent.core.interface import HostName
 from ifagent.core.link import Address
 from ifagent.core.operations import (
     AddAddress,
-    CreateVeth,
+    CreateLink,
     DeleteAddress,
+    LinkEnd,
     PromoteSecondaries,
     SetLink,
     Target,
-    VethEnd,
 )
 
 pytest_plugins = ["kernel_fixtures"]
@@ -24,8 +24,8 @@ pytestmark = pytest.mark.anyio
 async def make(rig: Rig, *, up: bool = True, detect_duplicates: bool = False) -> Target:
     """Make a pair from ``a`` to ``b`` and return its end in ``a``, with a known automatic address once it is up."""
     await rig.add_namespaces("a", "b", detect_duplicates=detect_duplicates)
-    near, far = (VethEnd(rig.id(name), HostName("e0"), MAC.format(i), 1500) for i, name in enumerate("ab", start=1))
-    assert await rig.do(CreateVeth(near, far, 0)) == 0
+    near, far = (LinkEnd(rig.id(name), HostName("e0"), MAC.format(i), 1500) for i, name in enumerate("ab", start=1))
+    assert await rig.do(CreateLink("veth", (near, far), 0)) == 0
     if up:
         for name in "ba":
             assert await rig.do(SetLink(target=rig.target(name, "e0"), up=True)) == 0

@@ -21,14 +21,14 @@ from ifagent.core.interface import HostName
 from ifagent.core.link import Link, LinkId, OperState
 from ifagent.core.operations import (
     AddAddress,
-    CreateVeth,
+    CreateLink,
     DeleteAddress,
     DeleteLink,
+    LinkEnd,
     MoveLink,
     Operation,
     Outcome,
     SetLink,
-    VethEnd,
 )
 from ifagent.kernel.simulated import SimulatedKernel
 
@@ -103,9 +103,9 @@ class Story:
         pick = self._random.choice
         ends = [(pick(NAMESPACES), pick(HOST_NAMES), pick(MACS[:3]), pick((1280, 1500, 1500, 67))) for _ in range(2)]
 
-        def tell(rig: Rig) -> CreateVeth:
-            near, far = (VethEnd(rig.id(name), HostName(host), mac, mtu) for name, host, mac, mtu in ends)
-            return CreateVeth(near, far, GROUP)
+        def tell(rig: Rig) -> CreateLink:
+            near, far = (LinkEnd(rig.id(name), HostName(host), mac, mtu) for name, host, mac, mtu in ends)
+            return CreateLink("veth", (near, far), GROUP)
 
         return tell
 
@@ -159,8 +159,8 @@ class Story:
 
 def is_alike(one: Outcome, other: Outcome) -> bool:
     """Tell whether two kernels answer alike; which of two faults of a new pair is told first is up to them."""
-    if isinstance(one.operation, CreateVeth) and {one.errno, other.errno} == {errno.EEXIST, errno.EINVAL}:
-        return not {one.operation.near.mtu, one.operation.far.mtu}.isdisjoint({67})
+    if isinstance(one.operation, CreateLink) and {one.errno, other.errno} == {errno.EEXIST, errno.EINVAL}:
+        return 67 in {end.mtu for end in one.operation.ends}
     return one.errno == other.errno
 
 

@@ -9,14 +9,14 @@ from ifagent.core.interface import HostName
 from ifagent.core.link import LOOPBACK_IFINDEX, LinkId, OperState
 from ifagent.core.operations import (
     AddAddress,
-    CreateVeth,
+    CreateLink,
     DeleteAddress,
     DeleteLink,
+    LinkEnd,
     MoveLink,
     Operation,
     SetLink,
     Target,
-    VethEnd,
 )
 
 pytest_plugins = ["kernel_fixtures"]
@@ -68,9 +68,9 @@ async def test_both_ends_cannot_have_one_name(rig: Rig) -> None:
 
 async def test_ends_may_differ_and_have_defaults(rig: Rig) -> None:
     await rig.add_namespaces("a", "b")
-    near = VethEnd(rig.id("a"), HostName("e0"), "", 0)
-    far = VethEnd(rig.id("b"), HostName("e1"), MAC.format(7), 9000)
-    assert await rig.do(CreateVeth(near, far, 0)) == 0
+    near = LinkEnd(rig.id("a"), HostName("e0"), "", 0)
+    far = LinkEnd(rig.id("b"), HostName("e1"), MAC.format(7), 9000)
+    assert await rig.do(CreateLink("veth", (near, far), 0)) == 0
     assert rig.link("a", "e0").mtu == 1500
     first = bytes.fromhex(rig.link("a", "e0").mac[:2])[0]
     assert first & 0b11 == 0b10, "a random MAC is an individual, locally administered one"

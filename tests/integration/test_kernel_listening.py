@@ -23,13 +23,13 @@ from ifagent.core.interface import HostName, named
 from ifagent.core.link import LinkId, NsId
 from ifagent.core.operations import (
     AddAddress,
+    CreateLink,
     CreateNamespace,
-    CreateVeth,
     DeleteLink,
+    LinkEnd,
     RemoveNamespace,
     SetLink,
     Target,
-    VethEnd,
 )
 from ifagent.errors import NamespaceUnavailable
 from ifagent.kernel.lane import Lane
@@ -244,7 +244,7 @@ async def test_what_is_not_attached_is_refused(rig: Rig) -> None:
     await rig.add_namespaces("a", "b")
     here, there = rig.id("a"), rig.id("b")
     await rig.kernel.detach(there)
-    create = CreateVeth(VethEnd(here, HostName("x"), "", 0), VethEnd(there, HostName("y"), "", 0), GROUP)
+    create = CreateLink("veth", (LinkEnd(here, HostName("x"), "", 0), LinkEnd(there, HostName("y"), "", 0)), GROUP)
     outcomes = await rig.execute(create, DeleteLink(Target(there, HostName("lo"), 1)))
     assert [outcome.errno for outcome in outcomes] == [errno.ENOENT, errno.ENODEV]
     assert rig.host_names("a") == set()
@@ -282,8 +282,8 @@ async def test_a_peer_in_the_own_namespace(rig: Rig) -> None:
     await rig.add_namespaces("a")
     await rig.open(own, "/proc/self/ns/net")
     name = HostName(f"t{random.SystemRandom().randrange(10**9)}")
-    far = VethEnd(rig.id("a"), HostName("eth0"), "", 0)
-    assert await rig.do(CreateVeth(VethEnd(own, name, "", 0), far, GROUP)) == 0
+    far = LinkEnd(rig.id("a"), HostName("eth0"), "", 0)
+    assert await rig.do(CreateLink("veth", (LinkEnd(own, name, "", 0), far), GROUP)) == 0
     (near,) = (link for link in rig.picture[own].values() if link.host_name == name)
     assert (near.peer, rig.link("a", "eth0").peer) == (rig.link("a", "eth0").id, near.id)
     for namespace, path in ((own, "/proc/self/ns/net"), rig.names[named("a")]):

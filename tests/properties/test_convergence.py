@@ -23,8 +23,8 @@ from ifagent.core.interface import AutoTap, Existing, Interface, Loopback, Names
 from ifagent.core.link import Link, LinkId
 from ifagent.core.operations import (
     AddAddress,
+    CreateLink,
     CreateNamespace,
-    CreateVeth,
     DeleteAddress,
     DeleteLink,
     MoveLink,
@@ -272,7 +272,7 @@ CHANGES = st.sampled_from(
 FAILURES = st.sampled_from([errno.EBUSY, errno.EEXIST, errno.ENODEV, errno.ENOBUFS, errno.EINVAL])
 OPERATIONS = st.sampled_from(
     [
-        CreateVeth,
+        CreateLink,
         SetLink,
         SetChecksums,
         AddAddress,

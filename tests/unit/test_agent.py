@@ -25,7 +25,7 @@ from ifagent import (
 from ifagent.core.events import Declaration, Declared, Event, NamespaceSeen, SourceRevision, SourceSnapshot
 from ifagent.core.interface import NamespaceRef, NamespaceType
 from ifagent.core.link import NsId
-from ifagent.core.operations import CreateVeth, DeleteLink, RemoveNamespace
+from ifagent.core.operations import CreateLink, DeleteLink, RemoveNamespace
 from ifagent.errors import AgentBug, AgentEnded, FieldError, InvalidSettings, NamespaceUnavailable, RevisionNotApplied
 from ifagent.kernel.simulated import SimulatedKernel
 
@@ -164,7 +164,7 @@ async def test_nothing_is_told_of_what_was_not_planned(monkeypatch: pytest.Monke
 
 async def test_a_retry_that_comes_due_while_states_are_told_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = SimulatedKernel()
-    kernel.fail_next(CreateVeth, errno.EBUSY)
+    kernel.fail_next(CreateLink, errno.EBUSY)
     async with Agent.open(kernel=kernel) as agent:
         late = iter([0.15])
         clock = agent._reconciler._clock

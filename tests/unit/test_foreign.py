@@ -27,7 +27,7 @@ from ifagent.core.counters import LEAST_INTERVAL
 from ifagent.core.foreign import foreign_name, foreign_state, way_to
 from ifagent.core.interface import OWN_NAMESPACE, HostName
 from ifagent.core.link import Duplex, Link, LinkId, NsId
-from ifagent.core.operations import CreateVeth, Operation, Outcome
+from ifagent.core.operations import CreateLink, Operation, Outcome
 from ifagent.kernel.simulated import SimulatedKernel
 from ifagent.stream import Subscription
 
@@ -169,7 +169,7 @@ class Halting(SimulatedKernel):
         self.reached, self.go_on = anyio.Event(), anyio.Event()
 
     async def execute(self, operations: Sequence[Operation]) -> list[Outcome]:
-        if not any(isinstance(operation, CreateVeth) for operation in operations):
+        if not any(isinstance(operation, CreateLink) for operation in operations):
             self.reached.set()
             await self.go_on.wait()
         return await super().execute(operations)

@@ -150,12 +150,12 @@ def test_the_settings_may_allow_it(allowed: str, made: bool) -> None:
     ends = veth("a", "b", ip_addresses=("10.77.0.9/25",)), veth("b", "a", "ns1")
     policy = Policy(host_networks=(ip_network(allowed),))
     result = plan(Desired({end.name: end for end in ends}), host_world(), OWNER, policy)
-    assert ("CreateVeth" in operations(result)) is made
+    assert ("CreateLink" in operations(result)) is made
 
 
 def test_elsewhere_it_does_not_matter() -> None:
     ends = veth("a", "b", "ns2", ip_addresses=("10.77.0.9/25",)), veth("b", "a", "ns1")
-    assert "CreateVeth" in operations(plan(Desired({end.name: end for end in ends}), host_world(), OWNER))
+    assert "CreateLink" in operations(plan(Desired({end.name: end for end in ends}), host_world(), OWNER))
 
 
 TAKEN = ip_interface("10.77.0.2/32")
@@ -190,10 +190,10 @@ def test_nothing_is_given_while_the_routes_are_not_known() -> None:
         obstacle = result.verdicts["a"].obstacle
         assert obstacle is not None
         assert (obstacle.config_state, obstacle.reason) == (ConfigState.PENDING, reason)
-    assert "CreateVeth" in operations(
+    assert "CreateLink" in operations(
         plan(Desired({"a": one, "b": other}), unknown(), OWNER, Policy(host_networks=(ip_network("10.1.0.0/16"),)))
     )
-    assert "CreateVeth" in operations(plan(Desired({"a": replace(one, ip_addresses=()), "b": other}), unknown(), OWNER))
+    assert "CreateLink" in operations(plan(Desired({"a": replace(one, ip_addresses=()), "b": other}), unknown(), OWNER))
 
 
 def test_nothing_of_the_hosts_is_taken_over_while_the_routes_are_not_known() -> None:

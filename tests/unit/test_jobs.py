@@ -10,14 +10,14 @@ from ifagent.core.interface import HostName, named
 from ifagent.core.link import NsId
 from ifagent.core.operations import (
     AddAddress,
-    CreateVeth,
+    CreateLink,
     DeleteAddress,
     DeleteLink,
+    LinkEnd,
     MoveLink,
     Operation,
     SetLink,
     Target,
-    VethEnd,
 )
 from ifagent.errors import AgentBug
 from ifagent.kernel.jobs import Step, namespaces_of, plan_jobs
@@ -61,8 +61,8 @@ def test_all_of_a_link_that_is_deleted_stays_in_one_job_in_order() -> None:
 
 
 def test_a_request_is_sent_where_its_link_is() -> None:
-    near, far = VethEnd(B, HostName("n"), "", 0), VethEnd(A, HostName("f"), "", 0)
-    assert namespaces_of(CreateVeth(near, far, 0)) == (B, A)
+    near, far = LinkEnd(B, HostName("n"), "", 0), LinkEnd(A, HostName("f"), "", 0)
+    assert namespaces_of(CreateLink("veth", (near, far), 0)) == (B, A)
     assert namespaces_of(MoveLink(target(A, 2), B, HostName("x"))) == (A, B)
     with pytest.raises(AgentBug):
-        namespaces_of(CreateVeth(near, VethEnd(named("x"), HostName("f"), "", 0), 0))
+        namespaces_of(CreateLink("veth", (near, LinkEnd(named("x"), HostName("f"), "", 0)), 0))

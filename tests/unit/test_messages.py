@@ -20,13 +20,13 @@ from ifagent.core.interface import HostName, named
 from ifagent.core.link import NsId, OperState
 from ifagent.core.operations import (
     AddAddress,
-    CreateVeth,
+    CreateLink,
     DeleteAddress,
     DeleteLink,
+    LinkEnd,
     MoveLink,
     SetLink,
     Target,
-    VethEnd,
 )
 from ifagent.errors import AgentBug
 from ifagent.kernel.attributes import MalformedMessage
@@ -96,9 +96,9 @@ def only(data: bytes) -> Message:
 
 
 def test_a_pair_is_one_request_with_both_ends_in_place() -> None:
-    near = VethEnd(NEAR, HostName("eth0"), MAC, 1400)
-    far = VethEnd(FAR, HostName("fifteen-letters"), "02:00:00:00:00:02", 9000)
-    message = read(ifinfmsg, encode(CreateVeth(near, far, 4242), fds=FDS))
+    near = LinkEnd(NEAR, HostName("eth0"), MAC, 1400)
+    far = LinkEnd(FAR, HostName("fifteen-letters"), "02:00:00:00:00:02", 9000)
+    message = read(ifinfmsg, encode(CreateLink("veth", (near, far), 4242), fds=FDS))
     assert message["header"]["type"] == RTM_NEWLINK
     assert message["header"]["flags"] == NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL
     own = attributes(message)
@@ -123,8 +123,8 @@ def test_a_pair_is_one_request_with_both_ends_in_place() -> None:
 
 
 def test_a_pair_keeps_the_kernels_defaults() -> None:
-    end = VethEnd(NEAR, HostName("a"), "", 0)
-    own = attributes(read(ifinfmsg, encode(CreateVeth(end, VethEnd(FAR, HostName("b"), "", 0), 0), fds=FDS)))
+    end = LinkEnd(NEAR, HostName("a"), "", 0)
+    own = attributes(read(ifinfmsg, encode(CreateLink("veth", (end, LinkEnd(FAR, HostName("b"), "", 0)), 0), fds=FDS)))
     assert not {"IFLA_ADDRESS", "IFLA_MTU", "IFLA_TXQLEN"} & own.keys()
 
 
@@ -186,13 +186,13 @@ def test_namespace_ids_are_asked_for() -> None:
 
 def test_what_is_not_resolved_is_never_sent() -> None:
     pending = Target(NEAR, HostName("eth0"))
-    far = VethEnd(named("b"), HostName("b"), "", 0)
+    far = LinkEnd(named("b"), HostName("b"), "", 0)
     for operation in (
         DeleteLink(pending),
         AddAddress(pending, ip_interface("192.0.2.1/24")),
         SetLink(target=pending, up=True),
         MoveLink(TARGET, NsId(1), HostName("x")),
-        CreateVeth(VethEnd(NEAR, HostName("a"), "", 0), far, 0),
+        CreateLink("veth", (LinkEnd(NEAR, HostName("a"), "", 0), far), 0),
     ):
         with pytest.raises(AgentBug):
             encode(operation, fds=FDS)

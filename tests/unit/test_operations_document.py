@@ -17,7 +17,7 @@ import ifagent
 from ifagent import Agent, Memory, Settings
 from ifagent.cli.options import SETTINGS
 from ifagent.cli.run import command as run
-from ifagent.core.operations import CreateVeth
+from ifagent.core.operations import CreateLink
 from ifagent.kernel.simulated import SimulatedKernel
 from ifagent.outlets.http import HttpServer
 from ifagent.outlets.metrics import Metrics
@@ -74,7 +74,7 @@ def test_the_endpoints_are_those_of_the_server() -> None:
 
 async def test_the_metrics_are_those_of_the_registry() -> None:
     kernel = SimulatedKernel()
-    kernel.fail_next(CreateVeth, EBUSY)
+    kernel.fail_next(CreateLink, EBUSY)
     pair = [veth("a", "b"), veth("b", "a")]
     async with Agent.open(Settings(counters=0.1), kernel=kernel, sources=[Memory(pair)]) as agent:
         async for event in agent.states(name="a"):

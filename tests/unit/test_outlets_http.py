@@ -25,7 +25,7 @@ from world import veth
 
 from ifagent import Agent, Interface, Memory, Settings
 from ifagent.core.events import SourceHealth, SourceSnapshot
-from ifagent.core.operations import CreateVeth, Operation, Outcome
+from ifagent.core.operations import CreateLink, Operation, Outcome
 from ifagent.core.state import Change, ConfigState, InterfaceState
 from ifagent.errors import InvalidSettings
 from ifagent.formats.state import decode_event, decode_state_fields, encode_state
@@ -185,7 +185,7 @@ async def test_an_agent_that_has_ended_is_neither_ready_nor_alive() -> None:
 
 async def test_metrics_tell_what_was_done() -> None:
     kernel = SimulatedKernel()
-    kernel.fail_next(CreateVeth, EBUSY)
+    kernel.fail_next(CreateLink, EBUSY)
     async with served(A, B, kernel=kernel) as asked:
         metrics = await asked.metrics()
         assert values(metrics["ifagent_interfaces"])[("RETRYING",)] == 2
@@ -194,7 +194,7 @@ async def test_metrics_tell_what_was_done() -> None:
         reading = asked.agent.states()
         metrics = await asked.metrics()
         operations = values(metrics["ifagent_operations"])
-        assert operations[("create_veth", "EBUSY")] == operations[("create_veth", "ok")] == 1
+        assert operations[("create_link", "EBUSY")] == operations[("create_link", "ok")] == 1
         assert sum(operations.values()) == kernel.operations_executed
         assert values(metrics["ifagent_interfaces"]) == {
             ("APPLIED",): 2,
@@ -236,7 +236,7 @@ async def test_the_reaction_is_counted_for_each_operation_that_news_led_to() -> 
 
 async def test_what_is_tried_again_is_no_reaction() -> None:
     kernel = SimulatedKernel()
-    kernel.fail_next(CreateVeth, EBUSY)
+    kernel.fail_next(CreateLink, EBUSY)
     async with served(A, B, kernel=kernel) as asked:
         assert asked.agent.statistics().reaction.count == 1
         await asked.agent.wait_for("a", timeout=5)

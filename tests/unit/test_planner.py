@@ -20,7 +20,7 @@ from ifagent.core.interface import (
     named,
 )
 from ifagent.core.link import Address, Link, LinkId, NsId
-from ifagent.core.operations import AddAddress, CreateVeth, DeleteLink, MoveLink, RemoveNamespace, SetLink
+from ifagent.core.operations import AddAddress, CreateLink, DeleteLink, MoveLink, RemoveNamespace, SetLink
 from ifagent.core.plan import Plan, Verdict
 from ifagent.core.planner import plan
 from ifagent.core.policy import Policy
@@ -62,10 +62,11 @@ def test_an_end_alone_waits_for_its_peer_and_nothing_is_made() -> None:
 
 def test_a_pair_is_created_once_after_its_namespaces() -> None:
     result = planned([A, B], observed(namespaces=("ns1",)))
-    assert operations(result)[:2] == ["CreateNamespace", "CreateVeth"]
-    create = find(result, CreateVeth)
-    assert (create.near.namespace, create.near.host_name, create.near.mtu) == (NS[named("ns1")], "a", 1400)
-    assert (create.far.namespace, create.far.host_name, create.far.mtu) == (named("ns2"), "eth0", 1500)
+    assert operations(result)[:2] == ["CreateNamespace", "CreateLink"]
+    create = find(result, CreateLink)
+    near, far = create.ends
+    assert (near.namespace, near.host_name, near.mtu) == (NS[named("ns1")], "a", 1400)
+    assert (far.namespace, far.host_name, far.mtu) == (named("ns2"), "eth0", 1500)
     assert create.group == OWNER.group
     assert operations(result).count("SetLink") == 2
     assert operations(result).count("AddAddress") == 2
@@ -98,12 +99,12 @@ def test_a_pair_is_made_anew_when_an_end_leaves_a_namespace_of_others(to: str) -
     leaving = replace(A, namespace=named(to) if to else NamespaceRef())
     result = planned([leaving, B], observed(pair(A, B)))
     assert "MoveLink" not in operations(result)
-    create = find(result, CreateVeth)
+    create = find(result, CreateLink)
     assert result.steps[create].after >= {find(result, DeleteLink)}
-    assert create.near.namespace == (NS[named(to)] if to == "ns3" else named(to) if to else OWN)
+    assert create.ends[0].namespace == (NS[named(to)] if to == "ns3" else named(to) if to else OWN)
     both = planned([leaving, replace(B, namespace=named("ns5"))], observed(pair(A, B)))
     assert "MoveLink" not in operations(both)
-    assert {DeleteLink, CreateVeth} <= {type(operation) for operation in both.steps}
+    assert {DeleteLink, CreateLink} <= {type(operation) for operation in both.steps}
 
 
 def test_it_stays_until_every_source_was_heard() -> None:
@@ -116,7 +117,7 @@ def test_ends_that_leave_to_each_others_places_do_not_wait_for_each_other() -> N
     c, d = veth("c", "d", "ns3", host_if_name="a"), veth("d", "c")
     swapped = [replace(A, namespace=c.namespace), B, replace(c, namespace=A.namespace), d]
     result = planned(swapped, observed([*pair(A, B), *pair(c, d, first=4)]))
-    assert operations(result)[:4] == ["DeleteLink", "DeleteLink", "CreateVeth", "CreateVeth"]
+    assert operations(result)[:4] == ["DeleteLink", "DeleteLink", "CreateLink", "CreateLink"]
     assert not [verdict for verdict in result.verdicts.values() if verdict.obstacle]
 
 
@@ -126,7 +127,7 @@ def test_a_mark_in_another_namespace_than_the_interfaces_is_not_believed() -> No
     forged = [replace(a, peer=b.id) for a, b in (elsewhere, elsewhere[::-1])]
     result = planned([A, B], observed(forged))
     assert "MoveLink" not in operations(result)
-    assert {operations(result)[0], operations(result)[1]} == {"DeleteLink", "CreateVeth"}
+    assert {operations(result)[0], operations(result)[1]} == {"DeleteLink", "CreateLink"}
     assert not result.steps[find(result, DeleteLink)].names, "it is none of theirs"
     beside = planned([A, B], observed([*pair(A, B), *forged]))
     assert operations(beside) == ["DeleteLink"]
@@ -138,7 +139,7 @@ def test_a_forged_mark_that_is_not_in_our_group_is_nothing_to_us() -> None:
     result = planned([A, B], observed([*pair(A, B), dummy]))
     assert not result.steps
     missing = planned([A, B], observed([dummy]))
-    assert "CreateVeth" in operations(missing)
+    assert "CreateLink" in operations(missing)
 
 
 def macvlan(lower: LinkId, namespace: NsId, ifindex: int = 9) -> Link:
@@ -166,7 +167,7 @@ def test_no_mark_makes_a_link_on_one_of_ours_pass_for_the_agents(alias: str) -> 
     theirs = replace(macvlan(near.id, NS[named("ns1")]), group=OWNER.group, alias=alias)
     leaving = replace(A, namespace=named("ns3"))
     result = planned([leaving, B], observed([near, far, theirs]), held=frozenset({"held"}))
-    assert {"MoveLink", "CreateVeth"}.isdisjoint(operations(result))
+    assert {"MoveLink", "CreateLink"}.isdisjoint(operations(result))
     assert obstacle_of(result, "b")[0] is ConfigState.FAILED
 
 
@@ -217,7 +218,7 @@ def test_changing_partners_deletes_the_old_pairs_and_makes_new_ones() -> None:
     crossed = [replace(i, kind=Veth(peer_if_name=p)) for i, p in ((A, "c"), (B, "d"), (c, "a"), (d, "b"))]
     result = planned(crossed, observed(links))
     assert operations(result).count("DeleteLink") == 2
-    assert operations(result).count("CreateVeth") == 2
+    assert operations(result).count("CreateLink") == 2
     assert operations(result)[:2] == ["DeleteLink", "DeleteLink"]
 
 
@@ -332,8 +333,8 @@ def test_a_namespace_that_cannot_be_seen_shelters_both_ends() -> None:
 def test_a_broken_pair_is_made_anew() -> None:
     near, far = pair(A, B)
     result = planned([A, B], observed([replace(near, peer=None), replace(far, peer=LinkId(OWN, 99))]))
-    assert operations(result)[:3] == ["DeleteLink", "DeleteLink", "CreateVeth"]
-    assert all(isinstance(op, DeleteLink | CreateVeth) or step.after for op, step in result.steps.items())
+    assert operations(result)[:3] == ["DeleteLink", "DeleteLink", "CreateLink"]
+    assert all(isinstance(op, DeleteLink | CreateLink) or step.after for op, step in result.steps.items())
 
 
 def test_references_that_lead_nowhere_are_pending_with_a_reason() -> None:

@@ -15,15 +15,15 @@ from ifagent.core.interface import OWN_NAMESPACE, HostName, named
 from ifagent.core.link import NsId
 from ifagent.core.operations import (
     AddAddress,
+    CreateLink,
     CreateNamespace,
-    CreateVeth,
     DeleteLink,
+    LinkEnd,
     MoveLink,
     Operation,
     RemoveNamespace,
     SetLink,
     Target,
-    VethEnd,
 )
 from ifagent.errors import AgentBug, KernelRefused, NamespaceUnavailable
 from ifagent.kernel.simulated import SimulatedKernel
@@ -204,7 +204,7 @@ async def test_a_namespace_that_only_a_run_kept_ends_with_it(kernel: SimulatedKe
 
 
 TARGET = Target(NsId(0), HostName("e0"), 2)
-END = VethEnd(NsId(0), HostName("e0"), "", 1500)
+END = LinkEnd(NsId(0), HostName("e0"), "", 1500)
 FORBIDDEN: list[Operation] = [
     SetLink(target=TARGET),
     SetLink(target=replace(TARGET, ifindex=None), mtu=1400),
@@ -224,9 +224,9 @@ FORBIDDEN: list[Operation] = [
     MoveLink(TARGET, NsId(1), HostName("e0")),
     AddAddress(TARGET, "10.0.0.1/24"),  # type: ignore[arg-type]
     AddAddress(TARGET, ip_interface("fe80::1%eth0/64")),
-    CreateVeth(END, replace(END, namespace=NsId(1)), 0),
-    CreateVeth(END, replace(END, mac="xx"), 0),
-    CreateVeth(END, replace(END, host_name=HostName("")), 0),
+    CreateLink("veth", (END, replace(END, namespace=NsId(1))), 0),
+    CreateLink("veth", (END, replace(END, mac="xx")), 0),
+    CreateLink("veth", (END, replace(END, host_name=HostName(""))), 0),
     CreateNamespace(OWN_NAMESPACE, "mark"),
     RemoveNamespace(OWN_NAMESPACE, NsId(0)),
 ]
@@ -235,9 +235,9 @@ FORBIDDEN: list[Operation] = [
 @pytest.mark.parametrize("operation", FORBIDDEN, ids=repr)
 async def test_what_the_contract_forbids_is_a_bug(kernel: SimulatedKernel, rig: Rig, operation: Any) -> None:
     a = rig.id("a")
-    if isinstance(operation, CreateVeth):
-        far = operation.far if operation.far.namespace == NsId(1) else replace(operation.far, namespace=a)
-        operation = replace(operation, near=replace(operation.near, namespace=a), far=far)
+    if isinstance(operation, CreateLink):
+        ends = (end if end.namespace == NsId(1) else replace(end, namespace=a) for end in operation.ends)
+        operation = replace(operation, ends=tuple(ends))
     elif hasattr(operation, "target") and operation.target.namespace == NsId(0):
         operation = replace(operation, target=replace(operation.target, namespace=a))
     before = kernel.snapshot()

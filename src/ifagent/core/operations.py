@@ -147,8 +147,8 @@ class RemoveNamespace(NamespaceOperation):
 
 
 @dataclass(frozen=True, slots=True)
-class VethEnd:
-    """One end of a veth pair at its creation."""
+class LinkEnd:
+    """A link at its creation, one end of a pair for kinds that come in pairs."""
 
     namespace: Place
     host_name: HostName
@@ -157,43 +157,46 @@ class VethEnd:
 
     @property
     def target(self) -> Target:
-        """The link that the creation makes of this end."""
+        """The link that the creation makes of this."""
         return Target(self.namespace, self.host_name)
 
-    def resolved(self, lookup: Lookup) -> VethEnd | None:
+    def resolved(self, lookup: Lookup) -> LinkEnd | None:
         """Fill in the id of its namespace; ``None`` if that does not exist yet."""
         namespace = _namespace(self.namespace, lookup)
-        return None if namespace is None else VethEnd(namespace, self.host_name, self.mac, self.mtu)
+        return None if namespace is None else LinkEnd(namespace, self.host_name, self.mac, self.mtu)
 
 
 @dataclass(frozen=True, slots=True)
-class CreateVeth(Operation):
-    """Make a veth pair in one request: both ends in place under their final names, down, in ``group``."""
+class CreateLink(Operation):
+    """Make a link, or both ends of a pair, in one request: in place under their final names, down, in ``group``.
+
+    ``kind`` is what the kernel calls it (``IFLA_INFO_KIND``).
+    """
 
     slow: ClassVar[bool] = True
 
-    near: VethEnd
-    far: VethEnd
+    kind: str
+    ends: tuple[LinkEnd, ...]
     group: int
 
     @property
     def places(self) -> tuple[Place, ...]:
-        """The namespaces of both ends."""
-        return self.near.namespace, self.far.namespace
+        """The namespaces of all ends."""
+        return tuple(end.namespace for end in self.ends)
 
     @property
     def names(self) -> tuple[tuple[Place, HostName], ...]:
-        """Those of both ends."""
-        return tuple((end.namespace, end.host_name) for end in (self.near, self.far))
+        """Those of all ends."""
+        return tuple((end.namespace, end.host_name) for end in self.ends)
 
-    def resolved(self, lookup: Lookup) -> CreateVeth | None:
-        """Fill in the ids of both namespaces."""
-        near, far = self.near.resolved(lookup), self.far.resolved(lookup)
-        return CreateVeth(near, far, self.group) if near and far else None
+    def resolved(self, lookup: Lookup) -> CreateLink | None:
+        """Fill in the ids of the namespaces."""
+        ends = tuple(end for each in self.ends if (end := each.resolved(lookup)) is not None)
+        return CreateLink(self.kind, ends, self.group) if len(ends) == len(self.ends) else None
 
     def __str__(self) -> str:
         """Say what it does."""
-        return f"create veth {self.near.target} - {self.far.target}"
+        return f"create {self.kind} {' - '.join(str(end.target) for end in self.ends)}"
 
 
 class LinkOperation(Operation):

@@ -33,9 +33,10 @@ from ifagent.core.existing import existing_attributes, existing_obstacle, let_go
 from ifagent.core.interface import DEFAULT_MTU, AutoTap, Interface, Loopback, Name, NamespaceRef, NamespaceType, Veth
 from ifagent.core.link import LOOPBACK_IFINDEX, Link, LinkId, NsId
 from ifagent.core.operations import (
+    CreateLink,
     CreateNamespace,
-    CreateVeth,
     DeleteLink,
+    LinkEnd,
     LinkOperation,
     MoveLink,
     Operation,
@@ -43,7 +44,6 @@ from ifagent.core.operations import (
     RemoveNamespace,
     SetLink,
     Target,
-    VethEnd,
 )
 from ifagent.core.ownership import Owner
 from ifagent.core.plan import Obstacle, Plan, Step, Verdict
@@ -191,10 +191,10 @@ class _Planner:
         if obstacles:
             return
         near, far = (
-            VethEnd(self.claims.place(end), end.host_name, wants.mac or "", wants.mtu or DEFAULT_MTU)
+            LinkEnd(self.claims.place(end), end.host_name, wants.mac or "", wants.mtu or DEFAULT_MTU)
             for end, wants in ((end, veth_attributes(self.owner, end)) for end in pair)
         )
-        create = CreateVeth(near, far, self.owner.group)
+        create = CreateLink("veth", (near, far), self.owner.group)
         names = [end.name for end in pair]
         after = [self._prepare(made.target, names) for made in (near, far)]
         after += [[doom] for name in names if (link := self.claims.of.get(name)) and (doom := self.doomed.get(link.id))]

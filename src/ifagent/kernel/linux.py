@@ -26,7 +26,7 @@ from ifagent.core.host_routes import HostRoutes, IPAddress
 from ifagent.core.interface import OWN_NAMESPACE
 from ifagent.core.link import LinkId, NsId
 from ifagent.core.operations import (
-    CreateVeth,
+    CreateLink,
     NamespaceOperation,
     Operation,
     Outcome,
@@ -368,7 +368,7 @@ class LinuxKernel:
         return self._running
 
 
-def _ifindexes_for(operation: Operation, ifindexes: Ifindexes) -> tuple[int, int]:
-    if not isinstance(operation, CreateVeth):
-        return 0, 0
-    return ifindexes.choose(*namespaces_of(operation))
+def _ifindexes_for(operation: Operation, ifindexes: Ifindexes) -> Sequence[int]:
+    if isinstance(operation, CreateLink) and len(operation.ends) == 2:
+        return ifindexes.choose(*namespaces_of(operation))
+    return ()

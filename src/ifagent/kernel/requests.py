@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address
+from itertools import repeat
 from typing import Final
 
 from ifagent.core.interface import HostName, IPInterface
 from ifagent.core.link import NsId, usual_scope
 from ifagent.core.operations import (
     AddAddress,
-    CreateVeth,
+    CreateLink,
     DeleteAddress,
     DeleteLink,
+    LinkEnd,
     MoveLink,
     Operation,
     Place,
@@ -22,7 +24,6 @@ from ifagent.core.operations import (
     ReplaceAddress,
     SetLink,
     Target,
-    VethEnd,
 )
 from ifagent.errors import AgentBug
 from ifagent.kernel.rtnetlink import (
@@ -86,10 +87,11 @@ from ifagent.kernel.rtnetlink import (
 
 _SEQUENCE_OFFSET: Final = 8
 
+_PEER: Final[Mapping[str, int]] = {"veth": VETH_INFO_PEER}
+"""The attribute that holds the other end, of kinds that come in pairs."""
 
-def encode_all(
-    operation: Operation, *, fds: Mapping[NsId, int], ifindexes: tuple[int, int] = (0, 0)
-) -> tuple[bytes, ...]:
+
+def encode_all(operation: Operation, *, fds: Mapping[NsId, int], ifindexes: Sequence[int] = ()) -> tuple[bytes, ...]:
     """Return the requests of one operation, to be sent in this order, as :func:`encode` does."""
     if isinstance(operation, RenewAddress):
         target, address = operation.target, operation.address
@@ -98,18 +100,18 @@ def encode_all(
 
 
 def encode(  # noqa: PLR0911 one for each operation
-    operation: Operation, *, fds: Mapping[NsId, int], ifindexes: tuple[int, int] = (0, 0)
+    operation: Operation, *, fds: Mapping[NsId, int], ifindexes: Sequence[int] = ()
 ) -> bytes:
     """Return one request with sequence number 0, to be sent inside the namespace of the operation's link.
 
-    ``fds`` are open files of the namespaces that the operation names; ``ifindexes`` are those of a new veth's near
-    and far end, zero for the kernel's choice. Raises :class:`AgentBug` for an
+    ``fds`` are open files of the namespaces that the operation names; ``ifindexes`` are those of a new link's
+    ends, zero or none for the kernel's choice. Raises :class:`AgentBug` for an
     operation that is not resolved: a link without an ifindex, a namespace that is not in ``fds``. So does one that is
     not asked for over rtnetlink.
     """
     match operation:
-        case CreateVeth():
-            return _create_veth(operation, fds, ifindexes)
+        case CreateLink():
+            return _create_link(operation, fds, ifindexes)
         case SetLink():
             return _set_link(operation)
         case MoveLink(target=target, to=to, host_name=host_name):
@@ -241,18 +243,20 @@ def set_sequence(requests: bytearray, offset: int, sequence: int) -> None:
     U32.pack_into(requests, offset + _SEQUENCE_OFFSET, sequence)
 
 
-def _create_veth(operation: CreateVeth, fds: Mapping[NsId, int], ifindexes: tuple[int, int]) -> bytes:
-    def end(veth_end: VethEnd, ifindex: int) -> bytes:
-        body = IFINFO.pack(0, 0, ifindex, 0, 0) + _string(IFLA_IFNAME, veth_end.host_name)
-        body += _attribute(IFLA_NET_NS_FD, U32.pack(_fd(veth_end.namespace, fds)))
+def _create_link(operation: CreateLink, fds: Mapping[NsId, int], ifindexes: Sequence[int]) -> bytes:
+    def body(end: LinkEnd, ifindex: int) -> bytes:
+        body = IFINFO.pack(0, 0, ifindex, 0, 0) + _string(IFLA_IFNAME, end.host_name)
+        body += _attribute(IFLA_NET_NS_FD, U32.pack(_fd(end.namespace, fds)))
         body += _attribute(IFLA_GROUP, U32.pack(operation.group))
-        if veth_end.mac:
-            body += _attribute(IFLA_ADDRESS, _mac(veth_end.mac))
-        return body + _attribute(IFLA_MTU, U32.pack(veth_end.mtu)) if veth_end.mtu else body
+        if end.mac:
+            body += _attribute(IFLA_ADDRESS, _mac(end.mac))
+        return body + _attribute(IFLA_MTU, U32.pack(end.mtu)) if end.mtu else body
 
-    data = _attribute(IFLA_INFO_DATA, _attribute(VETH_INFO_PEER, end(operation.far, ifindexes[1])))
-    info = _attribute(IFLA_LINKINFO, _string(IFLA_INFO_KIND, "veth") + data)
-    return _request(RTM_NEWLINK, end(operation.near, ifindexes[0]) + info, flags=NLM_F_CREATE | NLM_F_EXCL)
+    near, *far = map(body, operation.ends, ifindexes or repeat(0))
+    info = _string(IFLA_INFO_KIND, operation.kind)
+    if far:
+        info += _attribute(IFLA_INFO_DATA, _attribute(_PEER[operation.kind], far[0]))
+    return _request(RTM_NEWLINK, near + _attribute(IFLA_LINKINFO, info), flags=NLM_F_CREATE | NLM_F_EXCL)
 
 
 def _set_link(operation: SetLink) -> bytes:

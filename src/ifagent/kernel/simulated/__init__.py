@@ -4,7 +4,7 @@ For tests, of ifagent and of whoever embeds it::
 
     kernel = SimulatedKernel()
     kernel.outside.add_namespace("ns1")                    # what somebody else does
-    kernel.fail_next(CreateVeth, errno.EBUSY)              # what goes wrong
+    kernel.fail_next(CreateLink, errno.EBUSY)              # what goes wrong
     ...                                                    # run an agent on it
     assert kernel.snapshot().link("ns1", "eth0").mtu == 1400
 

@@ -10,8 +10,8 @@ from ifagent.core.interface import NamespaceRef, NamespaceType
 from ifagent.core.link import Checksums, NsId
 from ifagent.core.operations import (
     AddAddress,
+    CreateLink,
     CreateNamespace,
-    CreateVeth,
     DeleteAddress,
     DeleteLink,
     MoveLink,
@@ -46,8 +46,9 @@ class OperationCheck:
             case RemoveNamespace():
                 self._check_named(operation.namespace)
                 self._check_number("id", operation.id)
-            case CreateVeth():
-                for end in (operation.near, operation.far):
+            case CreateLink():
+                self._require(len(operation.ends) in {1, 2}, "ends")
+                for end in operation.ends:
                     self._check_place(end.namespace)
                     self._check_host_name(end.host_name)
                     self._require(end.mac == "" or _is_mac(end.mac), "mac")

@@ -22,10 +22,11 @@ from ifagent.core.interface import OWN_NAMESPACE, named
 from ifagent.core.link import LOOPBACK_IFINDEX, Address, Checksums, Link, LinkId, NsId
 from ifagent.core.operations import (
     AddAddress,
+    CreateLink,
     CreateNamespace,
-    CreateVeth,
     DeleteAddress,
     DeleteLink,
+    LinkEnd,
     MoveLink,
     Operation,
     Outcome,
@@ -38,7 +39,6 @@ from ifagent.core.operations import (
     SetChecksums,
     SetLink,
     Target,
-    VethEnd,
 )
 from ifagent.errors import AgentBug, NamespaceUnavailable
 from ifagent.kernel.contract import Emit
@@ -286,8 +286,8 @@ class SimulatedKernel:
                 world.set_attributes(namespace.links[LOOPBACK_IFINDEX], alias=mark)
             case RemoveNamespace(ref, id):
                 self._remove_namespace(ref.reference, id)
-            case CreateVeth(near, far, group):
-                world.add_veth(self._end(near), self._end(far), group)
+            case CreateLink(kind, ends, group):
+                world.create(kind, [self._end(end) for end in ends], group)
             case SetLink(target=target):
                 link = self._find(target)
                 self._note(link.id)  # the agent hears of its own changes, told by the world or not
@@ -358,7 +358,7 @@ class SimulatedKernel:
             raise AgentBug(f"operations of one batch depend on each other: {place} was removed by another one")
         raise Refused(errno.ENODEV, f"the namespace {place} is not open")
 
-    def _end(self, end: VethEnd) -> End:
+    def _end(self, end: LinkEnd) -> End:
         return self._place(end.namespace), end.host_name, end.mac, end.mtu
 
     def _find(self, target: Target) -> WorldLink:

@@ -7,7 +7,7 @@ What the real kernel does a moment later (operstate, carrier, automatic fe80 add
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ifagent.core.interface import DEFAULT_MTU, ETHERNET_MTU, HostName, IPInterface
@@ -121,36 +121,42 @@ class World:
 
     def add_veth(self, near: End, far: End, group: int = 0) -> None:
         """Make a pair."""
-        for _, host_name, mac, mtu in (near, far):
+        self.create("veth", (near, far), group)
+
+    def create(self, kind: str, ends: Sequence[End], group: int = 0) -> None:
+        """Make a link, or both ends of a pair, as one request does."""
+        for _, host_name, mac, mtu in ends:
             check_length(host_name)
             if mac:
                 check_mac(mac)
             if mtu and mtu not in ETHERNET_MTU:
                 raise Refused(errno.EINVAL)
-        if near[0] is far[0]:
+        near = ends[0]
+        if all(end[0] is near[0] for end in ends):
             # Otherwise the agent's kernel side names ifindexes, and Linux looks for those first, not for the name.
             check_free(near[0], near[1])
-        ends = (far, near)  # the kernel registers the far end first, so it has the lower ifindex
+        ends = ends[::-1]  # the kernel registers the far end first, so it has the lower ifindex
         for namespace, host_name, _, _ in ends:
             check_name(namespace, host_name)
-        if near[:2] == far[:2]:
+        if len({end[:2] for end in ends}) < len(ends):
             raise Refused(errno.EEXIST)
         links = [
             WorldLink(
                 namespace,
                 namespace.free_ifindex(),
                 HostName(host_name),
-                "veth",
+                kind,
                 mac or self._random_mac(),
                 mtu or DEFAULT_MTU,
                 group,
             )
             for namespace, host_name, mac, mtu in ends
         ]
-        links[0].peer, links[1].peer = links[1], links[0]
-        for link in links:
+        for link, other in zip(links, links[::-1], strict=True):
+            link.peer = None if other is link else other
             link.namespace.links[link.ifindex] = link
-        lose_carrier(*links)
+        if len(links) > 1:
+            lose_carrier(*links)
         for link in links:
             self._changed(link.id)
 
