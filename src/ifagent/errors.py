@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from ifagent.core.state import InterfaceState
 
 
+MAX_ERRORS = 20
+"""Most errors told of one value."""
+
+
 class IfagentError(Exception):
     """The root: whoever catches it catches everything that ifagent raises on purpose."""
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
+from itertools import islice
 from socket import AF_INET, AF_INET6, inet_pton
 from typing import Annotated
 
-from pydantic import AfterValidator, PlainValidator
+from pydantic import PlainValidator
+
+from ifagent.errors import MAX_ERRORS
 
 IPInterface = IPv4Interface | IPv6Interface
+
+MAX_ADDRESSES = 256
+"""Most addresses on one interface."""
 
 _MAX_SHOWN = 60
 """Longest text, in characters, that is quoted whole where it is no address."""
@@ -85,8 +92,39 @@ def _check_address(value: IPInterface) -> IPInterface:
     return value
 
 
-def check_addresses(values: tuple[IPInterface, ...]) -> tuple[IPInterface, ...]:
-    """Return addresses as they are; raises ``ValueError`` if one is listed twice."""
+class WrongAddresses(ValueError):
+    """Some of a list of addresses are wrong: ``wrong`` has places and texts of the first, ``count`` is how many are."""
+
+    def __init__(self, wrong: list[tuple[int, str]], count: int) -> None:
+        """Keep what was found."""
+        self.wrong = wrong
+        self.count = count
+        super().__init__("; ".join(f"[{place}]: {text}" for place, text in wrong))
+
+
+def _parse_addresses(values: object) -> tuple[IPInterface, ...]:
+    """Parse a whole list in one go: an error of its own for each of very many would take several times as long."""
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise ValueError('must be a list such as ["192.168.22.1/24"]')  # noqa: TRY004 pydantic wants ValueError
+    values = tuple(islice(values, MAX_ADDRESSES + 1))
+    if len(values) > MAX_ADDRESSES:
+        raise ValueError(f"has more addresses than the {MAX_ADDRESSES} that are taken")
+    found: list[IPInterface] = []
+    wrong: list[tuple[int, str]] = []
+    for place, value in enumerate(values):
+        try:
+            found.append(_check_address(_parse_address(value)))
+        except ValueError as error:
+            if len(wrong) < MAX_ERRORS:
+                wrong.append((place, str(error)))
+    if wrong:
+        raise WrongAddresses(wrong, len(values) - len(found))
+    _check_addresses(found)
+    return tuple(found)
+
+
+def _check_addresses(values: Iterable[IPInterface]) -> None:
+    """Raise ``ValueError`` if an address is listed twice."""
     seen: set[object] = set()
     for value in values:
         # The kernel keeps one IPv6 address once, whatever its prefix; IPv4 may have it twice.
@@ -94,7 +132,7 @@ def check_addresses(values: tuple[IPInterface, ...]) -> tuple[IPInterface, ...]:
         if key in seen:
             raise ValueError(f"{value} is listed twice")
         seen.add(key)
-    return values
 
 
-AddressField = Annotated[IPv4Interface | IPv6Interface, PlainValidator(_parse_address), AfterValidator(_check_address)]
+Addresses = Annotated[tuple[IPInterface, ...], PlainValidator(_parse_addresses)]
+"""The addresses of an interface, from texts or ``ipaddress`` objects."""

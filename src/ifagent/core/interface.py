@@ -8,6 +8,7 @@ for what came later those of ligato v3, so that a value means the same in etcd, 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -20,7 +21,7 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
-from ifagent.core.address_values import AddressField, check_addresses
+from ifagent.core.address_values import MAX_ADDRESSES, Addresses, WrongAddresses
 from ifagent.core.kinds import AutoTap, Existing, Kind, Loopback, Unsupported, Veth
 from ifagent.core.kinds.contract import ANY_MTU, DEFAULT_MTU, ETHERNET_MTU, wrong
 from ifagent.core.kinds.veth import Offloading
@@ -36,7 +37,7 @@ from ifagent.core.names import (
     check_name,
 )
 from ifagent.core.namespace_ref import OWN_NAMESPACE, NamespaceRef, NamespaceType, named
-from ifagent.errors import FieldError, InvalidInterface
+from ifagent.errors import MAX_ERRORS, FieldError, InvalidInterface
 
 __all__ = [
     "ANY_MTU",
@@ -64,12 +65,6 @@ __all__ = [
     "named",
     "parse_interface",
 ]
-
-MAX_ADDRESSES = 256
-"""Most addresses on one interface."""
-
-MAX_ERRORS = 20
-"""Most errors told of one value."""
 
 _MAC = re.compile(r"[0-9a-f]{12}")
 
@@ -117,9 +112,7 @@ class Interface:
     kind: Annotated[Kind, Field(discriminator="type")]
     description: Annotated[str, Field(max_length=4096)] = ""
     enabled: bool = False
-    ip_addresses: Annotated[
-        tuple[AddressField, ...], Field(max_length=MAX_ADDRESSES), AfterValidator(check_addresses)
-    ] = ()
+    ip_addresses: Addresses = ()
     phys_address: Annotated[str, AfterValidator(_check_mac)] = ""
     mtu: Annotated[int, Field(strict=True), AfterValidator(_check_mtu)] = 0
     host_if_name: Annotated[str, AfterValidator(_check_given_host_name)] = ""
@@ -160,8 +153,22 @@ def parse_interface(name: str, fields: dict[str, Any]) -> Interface:
         return _ADAPTER.validate_python(fields)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
-        more = max(0, len(found) - MAX_ERRORS)
-        raise InvalidInterface(name, map(_field_error, found[:MAX_ERRORS]), more=more) from None
+        told = [each for one in found for each in _field_errors(one)]
+        more = sum(map(_count, found)) - len(told[:MAX_ERRORS])
+        raise InvalidInterface(name, told[:MAX_ERRORS], more=more) from None
+
+
+def _count(error: Any) -> int:
+    cause = error.get("ctx", {}).get("error")
+    return cause.count if isinstance(cause, WrongAddresses) else 1
+
+
+def _field_errors(error: Any) -> Iterator[FieldError]:
+    cause = error.get("ctx", {}).get("error")
+    if isinstance(cause, WrongAddresses):
+        yield from (FieldError(f"ip_addresses[{place}]", text) for place, text in cause.wrong)
+    else:
+        yield _field_error(error)
 
 
 def _field_error(error: Any) -> FieldError:

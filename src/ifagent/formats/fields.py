@@ -15,8 +15,8 @@ from functools import lru_cache
 from math import log10
 from typing import Any, ClassVar, TypeVar
 
-from ifagent.core.interface import MAX_ADDRESSES, MAX_ERRORS, Interface, parse_interface
-from ifagent.errors import FieldError, InvalidInterface
+from ifagent.core.interface import MAX_ADDRESSES, Interface, parse_interface
+from ifagent.errors import MAX_ERRORS, FieldError, InvalidInterface
 
 MAX_TOLD = MAX_ERRORS
 """Most errors, and most warnings, told of one value."""
