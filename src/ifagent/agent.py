@@ -26,6 +26,7 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from ifagent.core.address_values import interned
+from ifagent.core.counters import Counters
 from ifagent.core.events import Declaration
 from ifagent.core.index import Index
 from ifagent.core.interface import Interface, Name, NamespaceRef
@@ -367,8 +368,14 @@ class Agent:
             namespaces=self._index.attached_count,
             subscribers=self._feeds.readers,
             interfaces=MappingProxyType({state: self._hub.counts[state] for state in DECLARED_STATES}),
-            counters=MappingProxyType({s.name: s.statistics for s in self._told.states.values() if s.statistics}),
+            counters=MappingProxyType(self._counters()),
         )
+
+    def _counters(self) -> dict[Name, Counters]:
+        """Return what the links have counted; without an interval none of very many states is looked at for that."""
+        if self.settings.counters is None:
+            return {}
+        return {s.name: s.statistics for s in self._told.states.values() if s.statistics}
 
     async def wait_ready(self) -> None:
         """Wait until every source has synced and the first round is done; raises :class:`AgentEnded`."""

@@ -54,10 +54,21 @@ class Settling:
                 continue
             if waiter.left is None:
                 waiter.left = set(self._agenda)
-            done = {name for name, sequence in planned.items() if sequence >= waiter.sequence}
-            waiter.left = {node for node in waiter.left if node in self._agenda and node not in done}
-            if not waiter.left:
+            waiter.left.difference_update(name for name, sequence in planned.items() if sequence >= waiter.sequence)
+            if not self._has_any(waiter.left):
                 waiter.done.set()
+
+    def _has_any(self, left: set[Node]) -> bool:
+        """Tell whether any is still on the agenda; those that are not are taken out until one is found.
+
+        There may be very many, and a round is not to look at all of them each time.
+        """
+        while left:
+            node = left.pop()
+            if node in self._agenda:
+                left.add(node)
+                return True
+        return False
 
     def close(self) -> None:
         """End every wait."""
