@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -34,6 +34,7 @@ class AgentProcess:
     ``born`` is when the process was made, ``started`` when the program was read and began, ``ready`` when its first
     round was done, in seconds of ``time.perf_counter``. ``applied`` and ``deleted`` are how often an interface was said
     to be so. With ``every_line`` false it runs as anybody runs it: of many lines with one cause most are left out.
+    ``environment`` has variables beside those of this process.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class AgentProcess:
         under: Sequence[str] = (),
         options: Sequence[str] = (),
         every_line: bool = True,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.born = 0.0
         self.started = 0.0
@@ -55,6 +57,7 @@ class AgentProcess:
         self.deleted = 0
         self._last = 0.0
         self._others: list[bytes] = []
+        self._environment = {**os.environ, **(environment or {})}
         self._command = [
             *(
                 *under,
@@ -73,7 +76,7 @@ class AgentProcess:
 
     def __enter__(self) -> Self:
         self.born = time.perf_counter()
-        self._process = subprocess.Popen(self._command, stderr=subprocess.PIPE)
+        self._process = subprocess.Popen(self._command, stderr=subprocess.PIPE, env=self._environment)
         self._thread = threading.Thread(target=self._read)
         self._thread.start()
         return self

@@ -112,6 +112,7 @@ def run(bench: Bench) -> Iterator[Figure]:
             folder=bench.folder,
             options=("--http", f"127.0.0.1:{port}"),
             every_line=False,
+            environment={"PYTHONMALLOC": "malloc"},  # as the unit and the image have it
         )
         bench.store.put({key(LABEL, "u0"): _veth("u0", "u1"), key(LABEL, "u1"): _veth("u1", "u0", space="s0")})
         with agent:

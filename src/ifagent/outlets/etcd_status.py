@@ -26,7 +26,7 @@ from anyio.abc import TaskStatus
 from anyio.lowlevel import checkpoint
 
 from ifagent.core.interface import Name
-from ifagent.core.state import Change
+from ifagent.core.state import Change, StateEvent
 from ifagent.errors import AgentEnded, SourceLost
 from ifagent.etcd.address import EtcdAddress
 from ifagent.etcd.answers import Value
@@ -39,6 +39,7 @@ from ifagent.formats.state import encode_state_json
 from ifagent.log import log
 from ifagent.outlets.contract import AgentView
 from ifagent.outlets.to_publish import ToPublish
+from ifagent.pauses import Pauses
 from ifagent.statistics import Statistics
 
 INTERVAL = 0.05
@@ -131,13 +132,21 @@ class EtcdStatus:
             await agent.wait_ready()
         except AgentEnded:
             return  # why is told by the agent
+        states, pauses = agent.states(), Pauses()
+        for event in states.listing():
+            self._note(event)
+            await pauses.now_and_then()
         self._follows = True
-        async for event in agent.states():
-            if event.event is Change.GAP:
-                continue
-            self._wanted.note(event.name, None if event.event is Change.DELETED else event.state)
-            self._health.left_out = len(self._wanted.left_out)
-            self._wake.set()
+        async for event in states:
+            self._note(event)
+            await pauses.now_and_then()
+
+    def _note(self, event: StateEvent) -> None:
+        if event.event is Change.GAP:
+            return
+        self._wanted.note(event.name, None if event.event is Change.DELETED else event.state)
+        self._health.left_out = len(self._wanted.left_out)
+        self._wake.set()
 
     async def _publish(self) -> NoReturn:
         """Hold one session after the other."""
