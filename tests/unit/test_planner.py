@@ -199,6 +199,10 @@ def test_nor_is_it_made_anew() -> None:
     assert "eth0 (veth, ifindex 3) cannot be made anew: mv (macvlan, ifindex 9)" in reason
     assert "is on its other end" in reason
     assert reason in obstacle_of(result, "a")[1]
+    # Of one that both interfaces leave nothing but a mark says that it was theirs.
+    both = planned([replace(A, namespace=named("ns3")), replace(B, namespace=named("ns4"))], world)
+    assert "CreateLink" in operations(both)
+    assert "DeleteLink" not in operations(both)
 
 
 def test_the_pair_goes_with_one_end_and_the_other_waits() -> None:
