@@ -236,7 +236,9 @@ async def test_silence_alone_is_no_loss(etcd: EtcdServer, label: str, monkeypatc
         assert [type(event) for event in seen.events] == [Snapshot]
 
 
-async def test_many_keys_deleted_by_one_request_are_told_soon_in_parts_of_one_revision(etcd: EtcdServer, label: str) -> None:
+async def test_many_keys_deleted_by_one_request_are_told_soon_in_parts_of_one_revision(
+    etcd: EtcdServer, label: str
+) -> None:
     """etcd 3.4 takes seconds to cut so large an answer into fragments, if it is asked to."""
     prefix = f"/{label}/".encode()
     async with EtcdClient(etcd.address) as client, watching(etcd.address, prefix) as seen:
