@@ -5,6 +5,7 @@ Values are read some at a time, so that whoever writes very many of them does no
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 from itertools import islice
@@ -23,8 +24,8 @@ from ifagent.etcd.families import Families
 from ifagent.etcd.watcher import Back, Listed, Lost, PagedEvent, watch_pages
 from ifagent.log import log
 
-SOME: Final = 50
-"""Most values that are read in one turn of the loop."""
+HOLD: Final = 0.005
+"""Seconds after which others have a turn while values are read: a large one may take some milliseconds."""
 
 TURNS: Final = 8
 """Turns of the loop without news of the store after which the next are read: an answer takes several to be heard."""
@@ -52,7 +53,7 @@ class EtcdSource:
         self._moved = anyio.Event()
         self._turn = anyio.Lock()
         self._heard = 0
-        self._read = 0
+        self._since = 0.0
         self._lost = ""
         self._emptied = ""
         self._told_left_out = False
@@ -129,13 +130,11 @@ class EtcdSource:
     async def _understand(self, changes: Sequence[tuple[bytes, Value | None]]) -> dict[Name, None]:
         """Read values, and let others have a turn now and then; return the names that they are about."""
         names: dict[Name, None] = {}
-        for start in range(0, len(changes), SOME):
-            some = changes[start : start + SOME]
-            self._read += len(some)
-            if self._read > SOME:
-                self._read = len(some)
+        for change in changes:
+            if time.monotonic() - self._since > HOLD:
                 await self._hear_first()
-            names |= self._families.change(some)
+                self._since = time.monotonic()
+            names |= self._families.change([change])
         return names
 
     async def _hear_first(self) -> None:
