@@ -6,8 +6,13 @@ import sys
 from collections import Counter, OrderedDict
 from weakref import WeakSet
 
+import anyio
+import anyio.from_thread
 import pytest
+from anyio import wait_all_tasks_blocked
 
+from ifagent import Agent, Settings
+from ifagent.cli import memory
 from ifagent.cli.memory import LARGE, Table, compact, nearly_empty
 from ifagent.core.agenda import Agenda
 from ifagent.core.events import Declaration, Declared
@@ -16,6 +21,7 @@ from ifagent.core.interface import HostName, Interface, Name, Veth
 from ifagent.core.link import NsId
 from ifagent.core.ownership import Owner
 from ifagent.inbox import Inbox
+from ifagent.kernel.simulated import SimulatedKernel
 
 MANY = 20_000
 
@@ -99,3 +105,28 @@ def test_the_agenda_forgets_what_was_planned_long_ago() -> None:
     assert len(agenda._pace._due) == 500
     agenda.tidy(1000.0)
     assert agenda._pace._due == {}
+
+
+@pytest.mark.anyio
+async def test_what_very_large_values_have_left_is_handed_back_though_no_table_is_empty(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resident, trimmed = [0], anyio.Event()
+
+    def trim() -> None:
+        resident[0] //= 10
+        anyio.from_thread.run_sync(trimmed.set)
+
+    monkeypatch.setattr(memory, "LOOK", 0.01)
+    monkeypatch.setattr(memory, "QUIET", 2.0)
+    monkeypatch.setattr(memory, "_trim", lambda: trim)
+    monkeypatch.setattr(memory, "_resident", lambda: resident[0])
+    agent = Agent(Settings(), sources=[], kernel=SimulatedKernel())
+    async with anyio.create_task_group() as group:
+        group.start_soon(memory.hand_back_memory, agent)
+        await wait_all_tasks_blocked()
+        resident[0] = 2 * memory.GROWN
+        with anyio.fail_after(10):
+            await trimmed.wait()
+        assert resident[0] < memory.GROWN
+        group.cancel_scope.cancel()

@@ -2,7 +2,8 @@
 
 Whoever declares a hundred thousand interfaces and takes them back leaves memory behind that nobody else can use:
 Python's dicts and sets never become smaller by themselves, garbage in cycles waits for a look that comes rarely, and
-the C library keeps what is freed. All three are dealt with here, in one go, when it is quiet.
+the C library keeps what is freed. All three are dealt with here, in one go, when it is quiet. The last of them is also
+where few values were very large, or written very often.
 
 What Python has for small objects it gives back by the MiB, and only where nothing is left in one. So some of it stays.
 """
@@ -15,6 +16,8 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from mmap import PAGESIZE
+from pathlib import Path
 from typing import Any
 from weakref import WeakSet, WeakValueDictionary
 
@@ -28,6 +31,9 @@ LOOK = 1.0
 
 QUIET = 0.2
 """Share of a processor of which less is used while nobody waits for anything."""
+
+GROWN = 32 * 1024**2
+"""Bytes by which the process has to have grown for free memory to be handed back though no table is nearly empty."""
 
 LARGE = 64 * 1024
 """Bytes from which on a table is worth looking at."""
@@ -54,20 +60,23 @@ async def hand_back_memory(agent: Agent, *others: object) -> None:
     still.
     """
     trim = _trim()
-    before, spent = time.monotonic(), time.process_time()
+    before, spent, resident = time.monotonic(), time.process_time(), _resident()
     while True:
         await anyio.sleep(LOOK)
         now, spent_now = time.monotonic(), time.process_time()
         is_quiet = spent_now - spent < QUIET * (now - before)
         before, spent = now, spent_now
-        if is_quiet and (empty := nearly_empty([agent, *others])):
+        if not is_quiet:
+            continue
+        if empty := nearly_empty([agent, *others]):
             agent.tidy()
             for table in empty:
                 compact(table)
-            del empty, table
             gc.collect()
-            if trim is not None:
-                await to_thread.run_sync(trim)
+        if trim is not None and (empty or _resident() > resident + GROWN):
+            await to_thread.run_sync(trim)
+            resident = _resident()
+        del empty
 
 
 def nearly_empty(roots: Iterable[object]) -> list[Table]:
@@ -109,6 +118,13 @@ def _parts(of: object) -> Iterator[object]:
     elif type(of).__module__.startswith("ifagent.") and not type(of).__module__.startswith(_APART):
         attributes: Mapping[str, object] = getattr(of, "__dict__", {})
         yield from list(attributes.values())
+
+
+def _resident() -> int:
+    """Return how many bytes of memory the process has, 0 where that is not told."""
+    with suppress(OSError, ValueError, IndexError):
+        return int(Path("/proc/self/statm").read_text().split()[1]) * PAGESIZE
+    return 0
 
 
 def _trim() -> Callable[[], object] | None:
