@@ -22,8 +22,8 @@ from typing import Any
 
 import anyio
 
-import ifagent.outlets.etcd_status
-import ifagent.sources.etcd
+import ifagent.stores.etcd.outlet
+import ifagent.stores.etcd.source
 from ifagent.cli import logs
 from ifagent.cli.run import serve_until_told
 from ifagent.core.operations import Operation, Outcome
@@ -32,7 +32,7 @@ from ifagent.kernel import namespaces
 from ifagent.kernel.linux import LinuxKernel
 from ifagent.settings import Settings
 
-LOADED = (ifagent.outlets.etcd_status, ifagent.sources.etcd)
+LOADED = (ifagent.stores.etcd.outlet, ifagent.stores.etcd.source)
 """What an agent would load only when it needs it."""
 
 

@@ -19,12 +19,12 @@ from ifagent.core.link import NsId
 from ifagent.core.ownership import Owner
 from ifagent.core.state import ConfigState, InterfaceState
 from ifagent.errors import SourceLost
-from ifagent.etcd import backoff
-from ifagent.etcd.address import EtcdAddress
-from ifagent.outlets.etcd_status import EtcdStatus
-from ifagent.sources.etcd import EtcdSource
 from ifagent.statistics import SourceStatistics, Statistics
-from ifagent.stores.etcd_store import EtcdStore
+from ifagent.stores.etcd import backoff
+from ifagent.stores.etcd.address import EtcdAddress
+from ifagent.stores.etcd.outlet import EtcdOutlet
+from ifagent.stores.etcd.source import EtcdSource
+from ifagent.stores.etcd.store import EtcdStore
 from ifagent.stream import StateHub
 
 
@@ -81,7 +81,7 @@ class Edge:
         await until(lambda: not self.lost)
 
     async def run(self) -> None:
-        status = EtcdStatus(self.address, self.label, ttl=3)
+        status = EtcdOutlet(self.address, self.label, ttl=3)
         async with anyio.create_task_group() as tg:
             tg.start_soon(EtcdSource(self.address, self.label).run, self.emit)
             tg.start_soon(status.run, FakeAgent(hub=self.hub, how=self.statistics))

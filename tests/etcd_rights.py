@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from etcd_server import EtcdServer
 
-from ifagent.etcd.access import Access
-from ifagent.etcd.address import EtcdAddress
+from ifagent.stores.etcd.access import EtcdAccess
+from ifagent.stores.etcd.address import EtcdAddress
 
 ROOT, USER = "geheim-root-4711", "geheim-user-0815"
 """Passwords, to be found nowhere else."""
@@ -45,5 +45,5 @@ def signed_in(address: EtcdAddress, *, user: str = "agent", password: str = USER
     return replace(address, access=replace(address.access, user=user, password=password))
 
 
-def with_access(address: EtcdAddress, access: Access) -> EtcdAddress:
+def with_access(address: EtcdAddress, access: EtcdAccess) -> EtcdAddress:
     return replace(address, access=access)

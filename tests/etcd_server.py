@@ -27,7 +27,7 @@ import pytest
 from certificates import Certificates
 from patience import PATIENCE
 
-from ifagent.etcd.address import EtcdAddress
+from ifagent.stores.etcd.address import EtcdAddress
 
 READY = 15.0
 """Seconds within which etcd must be healthy."""

@@ -16,7 +16,7 @@ import grpc
 import grpc.aio
 from aetcd import rpc
 
-from ifagent.etcd.address import EtcdAddress
+from ifagent.stores.etcd.address import EtcdAddress
 
 OneAnswer = Callable[[Any], Any]
 """Makes the answer to one request, a message or bytes that are none; may be a coroutine function."""

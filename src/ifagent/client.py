@@ -23,46 +23,21 @@ from pathlib import Path
 from ifagent.agent_socket import default_socket
 from ifagent.core.interface import Name
 from ifagent.core.state import Change, StateEvent
-from ifagent.errors import InvalidSettings
-from ifagent.etcd.access import Access
-from ifagent.stores.contract import Store
-from ifagent.stores.files.location import FILE_SCHEME, file_path
+from ifagent.stores import registry
+from ifagent.stores.contract import Access, Store
+from ifagent.stores.etcd.access import EtcdAccess
 
-__all__ = ["Access", "Store", "default_socket", "open_store", "watch"]
-
-ETCD_SCHEME = "etcd://"
-ETCD_TLS_SCHEME = "etcds://"
-
-
-def is_etcd(url: str) -> bool:
-    """Tell whether a store is in etcd."""
-    return url.startswith((ETCD_SCHEME, ETCD_TLS_SCHEME))
-
-
-def no_store(url: str) -> InvalidSettings:
-    """Return the error for an address that is none; it does not repeat what may have a password in it."""
-    what = "this" if "@" in url else repr(url)
-    return InvalidSettings(f"{what} is no store, write {ETCD_SCHEME}HOST:PORT or {FILE_SCHEME}PATH")
+__all__ = ["Access", "EtcdAccess", "Store", "default_socket", "open_store", "watch"]
 
 
 def open_store(url: str, *, label: str, socket: Path | str | None = None, access: Access | None = None) -> Store:
     """Return the store at ``etcd[s]://host:port[,host:port]`` or ``file:PATH`` for the agent called ``label``.
 
     ``socket`` is the agent's, which a store of files needs for states, unless given :func:`default_socket`; ``access``
-    is what etcd asks for. Nothing is connected before it is needed; use it in ``async with``. Raises
-    :class:`InvalidSettings` for an address or label that cannot be used.
+    is what the store asks for: etcd takes an :class:`EtcdAccess`. Nothing is connected before it is needed; use it in
+    ``async with``. Raises :class:`InvalidSettings` for an address or label that cannot be used.
     """
-    socket = socket or default_socket(label)
-    if url.startswith(FILE_SCHEME):
-        from ifagent.stores.files.store import FileStore
-
-        return FileStore(file_path(url), socket=socket)
-    if is_etcd(url):
-        from ifagent.etcd.address import EtcdAddress
-        from ifagent.stores.etcd_store import EtcdStore
-
-        return EtcdStore(EtcdAddress.parse(url, access=access), label)
-    raise no_store(url)
+    return registry.open_store(url, label=label, socket=Path(socket or default_socket(label)), access=access)
 
 
 async def watch(

@@ -31,13 +31,10 @@ from ifagent.core.interface import (
 from ifagent.core.link import NsId
 from ifagent.core.state import Change, ConfigState, InterfaceState, StateEvent, Status
 from ifagent.errors import BrokenFile, FieldError, InvalidState
-from ifagent.etcd.answers import Value
-from ifagent.etcd.client import MAX_TXN_BYTES
-from ifagent.etcd.families import Families
-from ifagent.etcd.keys import key_of, status_prefix
-from ifagent.etcd.lock import Holder
 from ifagent.formats import ligato_v1, ligato_v3
+from ifagent.formats.families import Families
 from ifagent.formats.files import InterfaceFile, merge, read_interfaces
+from ifagent.formats.keys import key_of, status_prefix
 from ifagent.formats.local import decode_declaration, decode_line, encode_declaration, encode_line
 from ifagent.formats.state import (
     MAX_STATE_BYTES,
@@ -46,6 +43,9 @@ from ifagent.formats.state import (
     encode_event_json,
     encode_state_json,
 )
+from ifagent.stores.etcd.answers import Value
+from ifagent.stores.etcd.client import MAX_TXN_BYTES
+from ifagent.stores.etcd.lock import Holder
 from ifagent.stores.intent_file import IntentFile
 from ifagent.watchers.container_engine import BadAnswer, Container, ContainerEvent, Engine, read_event, read_ids
 

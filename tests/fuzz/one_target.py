@@ -10,10 +10,8 @@ import atheris
 
 _INSTRUMENTED = [
     "ifagent.core",
-    "ifagent.etcd",
     "ifagent.formats",
     "ifagent.kernel",
-    "ifagent.sources",
     "ifagent.stores",
     "ifagent.watchers",
 ]

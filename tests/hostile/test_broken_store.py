@@ -17,12 +17,12 @@ from etcd_server import EtcdServer, until
 from spoiled_store import ManyAnswers, OneAnswer, SpoiledStore, spoiled
 
 from ifagent.core.events import Declared, Event, SourceHealth, SourceSnapshot
-from ifagent.etcd import client, cluster
-from ifagent.etcd.keys import config_prefix_v3, lock_key
-from ifagent.etcd.lock import Holder
-from ifagent.outlets.etcd_status import EtcdStatus
-from ifagent.sources.etcd import EtcdSource
-from ifagent.stores.etcd_store import EtcdStore
+from ifagent.formats.keys import config_prefix_v3, lock_key
+from ifagent.stores.etcd import client, cluster
+from ifagent.stores.etcd.lock import Holder
+from ifagent.stores.etcd.outlet import EtcdOutlet
+from ifagent.stores.etcd.source import EtcdSource
+from ifagent.stores.etcd.store import EtcdStore
 
 pytest_plugins = ["etcd_fixtures"]
 pytestmark = [pytest.mark.anyio, pytest.mark.etcd, pytest.mark.timeout(60)]
@@ -257,7 +257,7 @@ async def test_changes_without_end_leave_the_loop_to_others(etcd: EtcdServer, st
 
 @pytest.mark.parametrize("played", TRANSACTIONS.values(), ids=TRANSACTIONS)
 async def test_transactions(etcd: EtcdServer, store: SpoiledStore, played: dict[str, OneAnswer | ManyAnswers]) -> None:
-    status = EtcdStatus(store.address, LABEL, ttl=2)
+    status = EtcdOutlet(store.address, LABEL, ttl=2)
     store.played = played
     async with EtcdStore(etcd.address, LABEL) as published, anyio.create_task_group() as tg:
         tg.start_soon(status.run, FakeAgent(state("one")))

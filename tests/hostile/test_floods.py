@@ -17,10 +17,10 @@ from ifagent.core.plan import Verdict
 from ifagent.core.report import Findings, report
 from ifagent.core.retry import Unrest
 from ifagent.errors import InvalidInterface
-from ifagent.etcd.answers import AT_ONCE, Value, read_changes
-from ifagent.etcd.families import Families
-from ifagent.etcd.keys import config_prefix
 from ifagent.formats import ligato_v1
+from ifagent.formats.families import Families
+from ifagent.formats.keys import config_prefix
+from ifagent.stores.etcd.answers import AT_ONCE, Value, read_changes
 
 LABEL = "floods"
 NAMES = 500

@@ -16,8 +16,8 @@ from lab import Lab, ip, lab_in, pair
 from lab import until as until_blocking
 
 from ifagent.core.events import Declared, Event, SourceHealth, SourceSnapshot
-from ifagent.sources.etcd import EtcdSource
-from ifagent.stores.etcd_store import EtcdStore
+from ifagent.stores.etcd.source import EtcdSource
+from ifagent.stores.etcd.store import EtcdStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.etcd, pytest.mark.timeout(120)]
 

@@ -12,8 +12,8 @@ from etcd_server import EtcdServer
 from ifagent import Agent, Change, ConfigState, Interface, RevisionNotApplied, Settings, StateEvent, Veth
 from ifagent.client import open_store, watch
 from ifagent.kernel.simulated import SimulatedKernel
-from ifagent.outlets.etcd_status import EtcdStatus
-from ifagent.sources.etcd import EtcdSource
+from ifagent.stores.etcd.outlet import EtcdOutlet
+from ifagent.stores.etcd.source import EtcdSource
 
 pytest_plugins = ["etcd_fixtures"]
 pytestmark = [pytest.mark.anyio, pytest.mark.etcd]
@@ -42,7 +42,7 @@ async def test_a_watch_from_elsewhere_survives_etcd(own_etcd: EtcdServer, label:
         Agent.open(Settings(label=label), sources=[source], kernel=SimulatedKernel()) as agent,
         anyio.create_task_group() as group,
     ):
-        status = EtcdStatus(own_etcd.address, label)
+        status = EtcdOutlet(own_etcd.address, label)
         await group.start(status.run, agent)
         group.start_soon(follow)
         await agent.wait_for_revision(await store.put([A, B]), timeout=20)

@@ -15,13 +15,13 @@ from certificates import Certificates, Issued
 from etcd_rights import USER, forget_tokens, protect, signed_in, with_access
 from etcd_server import EtcdServer, proxy_to, running, until
 
-from ifagent.etcd.access import Access
-from ifagent.etcd.address import EtcdAddress
-from ifagent.etcd.answers import Changes
-from ifagent.etcd.client import EtcdClient
-from ifagent.etcd.cluster import Cluster
-from ifagent.etcd.watcher import Back, Lost, Snapshot, WatchEvent, WatchStream, watch_prefix
-from ifagent.etcd.words import EtcdError
+from ifagent.stores.etcd.access import EtcdAccess
+from ifagent.stores.etcd.address import EtcdAddress
+from ifagent.stores.etcd.answers import Changes
+from ifagent.stores.etcd.client import EtcdClient
+from ifagent.stores.etcd.cluster import Cluster
+from ifagent.stores.etcd.errors import EtcdError
+from ifagent.stores.etcd.watcher import Back, Lost, Snapshot, WatchEvent, WatchStream, watch_prefix
 
 pytest_plugins = ["etcd_fixtures"]
 pytestmark = [pytest.mark.anyio, pytest.mark.etcd]
@@ -43,8 +43,8 @@ def tls_etcd(tmp_path_factory: pytest.TempPathFactory, authority: Certificates) 
         yield server
 
 
-def access(authority: Certificates, issued: Issued | None = None) -> Access:
-    return Access(ca=authority.ca, cert=issued.cert if issued else None, key=issued.key if issued else None)
+def access(authority: Certificates, issued: Issued | None = None) -> EtcdAccess:
+    return EtcdAccess(ca=authority.ca, cert=issued.cert if issued else None, key=issued.key if issued else None)
 
 
 @asynccontextmanager
@@ -118,7 +118,7 @@ async def test_what_is_wrong_with_tls_is_told(
         (access(authority, stranger.issue("me")), "does not accept the client's certificate"),
         (access(authority, authority.issue("me", expired=True)), "does not accept the client's certificate"),
         (access(stranger, me), "is not signed by an authority that is trusted"),
-        (Access(cert=me.cert, key=me.key), "is not signed by an authority that is trusted"),
+        (EtcdAccess(cert=me.cert, key=me.key), "is not signed by an authority that is trusted"),
         (replace(access(authority, me), key=broken), "cannot be used"),
         (replace(access(authority, me), key=tmp_path / "nowhere"), "nowhere: No such file"),
     ]
@@ -192,7 +192,7 @@ async def test_a_new_authority_is_taken_from_the_same_files(
     mine, ca = authority.issue("me"), tmp_path / "ca.pem"
     ca.write_bytes(authority.ca.read_bytes())
     with running(tmp_path, certificates=authority, asks=True) as server:
-        address = with_access(server.address, Access(ca=ca, cert=mine.cert, key=mine.key))
+        address = with_access(server.address, EtcdAccess(ca=ca, cert=mine.cert, key=mine.key))
         async with watching(address) as seen:
             await until(lambda: of(seen, Snapshot))
             await to_thread.run_sync(server.stop)
@@ -213,7 +213,7 @@ async def test_a_user_with_a_password_and_rights(own_etcd: EtcdServer, tmp_path:
     await to_thread.run_sync(lambda: protect(own_etcd, prefix="/w/"))
     secret = tmp_path / "secret"
     secret.write_text(USER + "\n")
-    from_file = with_access(own_etcd.address, Access(user="agent", password_file=secret))
+    from_file = with_access(own_etcd.address, EtcdAccess(user="agent", password_file=secret))
     for address in (signed_in(own_etcd.address), from_file):
         async with EtcdClient(address) as client, watching(address) as seen:
             await until(lambda: seen)
@@ -310,7 +310,7 @@ async def test_a_password_that_was_changed_is_read_anew(own_etcd: EtcdServer, tm
     await to_thread.run_sync(lambda: protect(own_etcd))
     secret = tmp_path / "secret"
     secret.write_text(USER)
-    address = with_access(own_etcd.address, Access(user="agent", password_file=secret))
+    address = with_access(own_etcd.address, EtcdAccess(user="agent", password_file=secret))
     async with watching(address) as seen, EtcdClient(address) as client:
         await until(lambda: of(seen, Snapshot))
         own_etcd.ctl("user", "passwd", "agent", "--interactive=false", given=b"another-one\n")

@@ -10,10 +10,10 @@ from anyio import to_thread
 from etcd_server import EtcdServer, free_port, proxy_to, until
 
 from ifagent.errors import SourceLost
-from ifagent.etcd import client as client_module
-from ifagent.etcd.address import Endpoint, EtcdAddress
-from ifagent.etcd.client import EtcdClient
-from ifagent.etcd.words import EtcdError
+from ifagent.stores.etcd import client as client_module
+from ifagent.stores.etcd.address import Endpoint, EtcdAddress
+from ifagent.stores.etcd.client import EtcdClient
+from ifagent.stores.etcd.errors import EtcdError
 
 pytest_plugins = ["etcd_fixtures"]
 pytestmark = [pytest.mark.anyio, pytest.mark.etcd]
@@ -27,7 +27,7 @@ async def test_one_key(etcd: EtcdServer, label: str) -> None:
         revision = await client.put(key, b"\0value")
         value = await client.get(key)
         assert value is not None
-        assert (value.data, value.mod_revision, value.lease) == (b"\0value", revision, 0)
+        assert (value.data, value.revision, value.lease) == (b"\0value", revision, 0)
         assert await client.delete(key)
         assert await client.get(key) is None
 

@@ -19,9 +19,9 @@ from etcd_rights import USER, forget_tokens, grant, protect, revoke, signed_in
 from etcd_server import EtcdServer, TcpProxy, proxy_to, running, running_cluster, until
 
 from ifagent.core.events import SourceHealth
-from ifagent.etcd.address import EtcdAddress
-from ifagent.etcd.watcher import WatchStream
-from ifagent.stores.etcd_store import EtcdStore
+from ifagent.stores.etcd.address import EtcdAddress
+from ifagent.stores.etcd.store import EtcdStore
+from ifagent.stores.etcd.watcher import WatchStream
 
 pytest_plugins = ["etcd_fixtures"]
 pytestmark = [pytest.mark.anyio, pytest.mark.etcd, pytest.mark.timeout(120)]

@@ -19,15 +19,15 @@ from etcd_server import EtcdServer, proxy_to, until
 from spawned import SLEEP, Spawned
 
 from ifagent.errors import InvalidSettings, LabelTaken
-from ifagent.etcd import lock as lock_module
-from ifagent.etcd.address import EtcdAddress
-from ifagent.etcd.client import EtcdClient, NotHeld
-from ifagent.etcd.keys import lock_key
-from ifagent.etcd.lock import Holder, LabelLock
-from ifagent.etcd.words import EtcdError
-from ifagent.outlets import etcd_status
-from ifagent.outlets.etcd_status import EtcdStatus
-from ifagent.stores.etcd_store import EtcdStore
+from ifagent.formats.keys import lock_key
+from ifagent.stores.etcd import lock as lock_module
+from ifagent.stores.etcd import outlet as etcd_outlet
+from ifagent.stores.etcd.address import EtcdAddress
+from ifagent.stores.etcd.client import EtcdClient, NotHeld
+from ifagent.stores.etcd.errors import EtcdError
+from ifagent.stores.etcd.lock import Holder, LabelLock
+from ifagent.stores.etcd.outlet import EtcdOutlet
+from ifagent.stores.etcd.store import EtcdStore
 
 pytest_plugins = ["etcd_fixtures"]
 pytestmark = [pytest.mark.anyio, pytest.mark.etcd]
@@ -48,7 +48,7 @@ class Agent:
         self.ready = False
         self.ended: BaseException | None = None
         self._view = FakeAgent(state(holder.host))
-        self._status = EtcdStatus(address, label, holder=holder, ttl=ttl)
+        self._status = EtcdOutlet(address, label, holder=holder, ttl=ttl)
         self._scope = anyio.CancelScope()
 
     async def run(self) -> None:
@@ -250,7 +250,7 @@ async def test_a_lock_that_was_lost_is_taken_again(
 @pytest.fixture
 def lively(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have agents show more often that they live."""
-    for module in (lock_module, etcd_status):
+    for module in (lock_module, etcd_outlet):
         monkeypatch.setattr(module, "HEARTBEAT", 1.0)
     monkeypatch.setattr(lock_module, "PATIENCE", 1.0)
 

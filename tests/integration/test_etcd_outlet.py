@@ -15,14 +15,14 @@ from etcd_server import EtcdServer, proxy_to, until
 
 from ifagent.core.interface import Name
 from ifagent.core.state import Change, ConfigState, InterfaceState, StateEvent, Status
-from ifagent.etcd.address import EtcdAddress
-from ifagent.etcd.client import EtcdClient
-from ifagent.etcd.keys import health_key, key_of, status_prefix
+from ifagent.formats.keys import health_key, key_of, status_prefix
 from ifagent.formats.state import encode_state_json
-from ifagent.outlets import etcd_status
-from ifagent.outlets.etcd_status import EtcdStatus
 from ifagent.statistics import SourceStatistics, Statistics
-from ifagent.stores.etcd_store import EtcdStore
+from ifagent.stores.etcd import outlet as etcd_outlet
+from ifagent.stores.etcd.address import EtcdAddress
+from ifagent.stores.etcd.client import EtcdClient
+from ifagent.stores.etcd.outlet import EtcdOutlet
+from ifagent.stores.etcd.store import EtcdStore
 
 pytest_plugins = ["etcd_fixtures"]
 pytestmark = [pytest.mark.anyio, pytest.mark.etcd]
@@ -50,7 +50,7 @@ async def agent(
 ) -> AsyncIterator[FakeAgent]:
     """Publish what the test has the agent say; leaving it is a clean shutdown."""
     view = FakeAgent(*states, how=how)
-    status = EtcdStatus(address, label, ttl=ttl)
+    status = EtcdOutlet(address, label, ttl=ttl)
     async with anyio.create_task_group() as tg:
         tg.start_soon(status.run, view)
         yield view
@@ -368,8 +368,8 @@ async def test_health_is_told_as_ligato_tells_it(etcd: EtcdServer, label: str) -
 async def test_health_is_written_when_it_changes_and_at_intervals(
     etcd: EtcdServer, label: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(etcd_status, "LOOK", 0.01)
-    monkeypatch.setattr(etcd_status, "HEARTBEAT", 1.5)
+    monkeypatch.setattr(etcd_outlet, "LOOK", 0.01)
+    monkeypatch.setattr(etcd_outlet, "HEARTBEAT", 1.5)
     async with EtcdClient(etcd.address) as client, agent(etcd.address, label, how=How()):
         first = await health(client, label, state=1)
         before, began = etcd.revision(), time.monotonic()
@@ -403,7 +403,7 @@ async def test_what_an_earlier_agent_published_stays_until_there_is_something_to
         await client.put(key_of(status_prefix(label), "a"), encode_state_json(state("a")))
         await client.put(key_of(status_prefix(label), "gone"), encode_state_json(state("gone")))
         view = FakeAgent(state("a"), how=How(ready=False), ready=False)
-        status = EtcdStatus(etcd.address, label)
+        status = EtcdOutlet(etcd.address, label)
         async with anyio.create_task_group() as tg:
             await tg.start(status.run, view)
             await health(client, label)

@@ -12,13 +12,13 @@ from etcd_server import EtcdServer, proxy_to, until
 from ifagent.core.events import Declared, Event, SourceHealth, SourceRevision, SourceSnapshot
 from ifagent.core.interface import Interface, Name, Veth, named
 from ifagent.errors import InvalidSettings, SourceLost
-from ifagent.etcd.address import EtcdAddress
-from ifagent.etcd.backoff import Backoff
-from ifagent.etcd.client import EtcdClient
-from ifagent.etcd.keys import config_prefix, config_prefix_v3, key_of
 from ifagent.formats import ligato_v1, ligato_v3
-from ifagent.sources.etcd import EtcdSource
-from ifagent.stores.etcd_store import EtcdStore
+from ifagent.formats.keys import config_prefix, config_prefix_v3, key_of
+from ifagent.stores.etcd.address import EtcdAddress
+from ifagent.stores.etcd.backoff import Backoff
+from ifagent.stores.etcd.client import EtcdClient
+from ifagent.stores.etcd.source import EtcdSource
+from ifagent.stores.etcd.store import EtcdStore
 
 pytest_plugins = ["etcd_fixtures"]
 pytestmark = [pytest.mark.anyio, pytest.mark.etcd]

@@ -11,12 +11,12 @@ import pytest
 from anyio import to_thread
 from etcd_server import EtcdServer, TcpProxy, proxy_to, until
 
-from ifagent.etcd import cluster, watcher
-from ifagent.etcd.address import EtcdAddress
-from ifagent.etcd.answers import Changes
-from ifagent.etcd.client import EtcdClient
-from ifagent.etcd.watcher import Back, Lost, Snapshot, WatchEvent, watch_prefix
-from ifagent.etcd.words import EtcdError
+from ifagent.stores.etcd import cluster, watcher
+from ifagent.stores.etcd.address import EtcdAddress
+from ifagent.stores.etcd.answers import Changes
+from ifagent.stores.etcd.client import EtcdClient
+from ifagent.stores.etcd.errors import EtcdError
+from ifagent.stores.etcd.watcher import Back, Lost, Snapshot, WatchEvent, watch_prefix
 
 pytest_plugins = ["etcd_fixtures"]
 pytestmark = [pytest.mark.anyio, pytest.mark.etcd]
@@ -85,7 +85,7 @@ async def test_what_is_there_and_then_what_changes(etcd: EtcdServer, label: str)
             await client.delete(prefix + b"a")
             await until(lambda: len(seen.events) == 3)
             changed, deleted = seen.of(Changes)
-            assert changed.revision == revision == changed.changes[0][1].mod_revision
+            assert changed.revision == revision == changed.changes[0][1].revision
             assert changed.changes[0][1].data == b"2"
             assert deleted.changes == ((prefix + b"a", None),)
             assert deleted.revision == revision + 1

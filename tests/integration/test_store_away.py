@@ -15,7 +15,7 @@ from blackhole import HOLE, BlackHole
 from etcd_server import EtcdServer, running
 from lab import Lab, addresses, ip, lab_in, pair, until, veth
 
-from ifagent.etcd.address import EtcdAddress
+from ifagent.stores.etcd.address import EtcdAddress
 
 pytest_plugins = ["etcd_fixtures", "lab_fixtures"]
 pytestmark = [pytest.mark.kernel, pytest.mark.etcd, pytest.mark.timeout(180)]

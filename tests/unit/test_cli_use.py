@@ -97,13 +97,16 @@ def test_wrong_use_is_2(arguments: list[str], invoke: Invoke) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["states", "--store", "http://x"], "'http://x' is no store, write etcd://HOST:PORT or file:PATH"),
+        (
+            ["states", "--store", "http://x"],
+            "'http://x' is not the URL of a store, write etcd://HOST:PORT or file:PATH",
+        ),
         (["states", "--store", "etcd://a:b"], "is not an endpoint such as"),
         (["states", "--store", "etcd://u:secret@h"], "takes no user or password"),
         (["states", "--store", "file:"], "has no path, write file:PATH"),
         (["states", "--label", "a/b"], "--label: a label has at most 64"),
         (["run", "--label", ""], "--label: a label has at most 64"),
-        (["run", "--store", "ftp:x"], "'ftp:x' is no store"),
+        (["run", "--store", "ftp:x"], "'ftp:x' is not the URL of a store"),
         (["run", "--full-look-interval", "0"], "--full-look-interval: "),
         (["run", "--counters", "0.01"], "--counters: Input should be greater than or equal to 0.1"),
         (["run", "--counters", "inf"], "--counters: "),
@@ -352,7 +355,7 @@ def logged(capsys: pytest.CaptureFixture[str], *, level: str, format: str) -> li
     log.warning("an event", text="two words", number=7, empty="")
     logging.getLogger("other").warning("from %s", "elsewhere")
     logging.getLogger("other").info("unheard")
-    structlog.get_logger("ifagent.etcd").info("100 %s", what="by structlog")
+    structlog.get_logger("ifagent.stores.etcd").info("100 %s", what="by structlog")
     logging.getLogger("other").error("went wrong", exc_info=ValueError("no"))
     output = capsys.readouterr()
     assert output.out == ""

@@ -11,15 +11,15 @@ import pytest
 from certificates import Certificates
 from click.testing import CliRunner, Result
 
-from ifagent.cli.etcd_options import etcd_access, etcd_options
 from ifagent.cli.failures import told_in_words
 from ifagent.cli.options import place_options
+from ifagent.cli.store_options import store_accesses, store_options
 from ifagent.client import open_store
 from ifagent.errors import InvalidSettings
-from ifagent.etcd.access import MAX_FILE_BYTES, Access
-from ifagent.etcd.address import EtcdAddress
-from ifagent.etcd.client import EtcdClient
-from ifagent.etcd.cluster import Cluster, Member, Route
+from ifagent.stores.etcd.access import MAX_FILE_BYTES, EtcdAccess
+from ifagent.stores.etcd.address import EtcdAddress
+from ifagent.stores.etcd.client import EtcdClient
+from ifagent.stores.etcd.cluster import Cluster, Member, Route
 
 SECRET = "geheim-0815"
 
@@ -49,13 +49,13 @@ def password_file(folder: Path, text: str = SECRET + "\n") -> Path:
 )
 def test_what_cannot_be_meant(given: dict[str, object]) -> None:
     with pytest.raises(InvalidSettings) as caught:
-        Access(**given)  # type: ignore[arg-type]  # one of each
+        EtcdAccess(**given)  # type: ignore[arg-type]  # one of each
     assert SECRET not in str(caught.value)
 
 
 def test_a_password_file_counts_before_the_password_and_is_read_anew(tmp_path: Path) -> None:
-    assert Access(user="u", password="x").read_password() == "x"
-    access = Access(user="u", password="x", password_file=password_file(tmp_path))
+    assert EtcdAccess(user="u", password="x").read_password() == "x"
+    access = EtcdAccess(user="u", password="x", password_file=password_file(tmp_path))
     assert access.read_password() == SECRET
     password_file(tmp_path, " with spaces \r\n")
     assert access.read_password() == " with spaces "
@@ -72,19 +72,19 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
         if content is not None:
             path.write_bytes(content)
         with pytest.raises(InvalidSettings, match=told) as caught:
-            Access(user="u", password_file=path).check()
+            EtcdAccess(user="u", password_file=path).check()
         assert str(path) in str(caught.value)
     path.write_text("plain text")
     with pytest.raises(InvalidSettings, match="is not PEM"):
-        Access(ca=path).check()
+        EtcdAccess(ca=path).check()
     with pytest.raises(InvalidSettings, match="Is a directory"):
-        Access(ca=tmp_path).check()
+        EtcdAccess(ca=tmp_path).check()
 
 
 def test_certificates_are_read_anew(tmp_path: Path) -> None:
     authority = Certificates(tmp_path)
     first, second = authority.issue("a"), authority.issue("b")
-    access = Access(ca=authority.ca, cert=first.cert, key=first.key)
+    access = EtcdAccess(ca=authority.ca, cert=first.cert, key=first.key)
     before = access.read_certificates()
     assert access.read_certificates() == before
     first.copy_from(second)
@@ -92,7 +92,7 @@ def test_certificates_are_read_anew(tmp_path: Path) -> None:
 
 
 def test_certificates_are_not_for_connections_without_tls(tmp_path: Path) -> None:
-    access = Access(ca=Certificates(tmp_path).ca)
+    access = EtcdAccess(ca=Certificates(tmp_path).ca)
     with pytest.raises(InvalidSettings, match="etcds://"):
         EtcdAddress.parse("etcd://127.0.0.1", access=access)
     address = EtcdAddress.parse("etcds://127.0.0.1,[::1]:3", access=access)
@@ -104,7 +104,7 @@ def test_certificates_are_not_for_connections_without_tls(tmp_path: Path) -> Non
 def test_no_secret_is_in_any_representation(tmp_path: Path) -> None:
     authority = Certificates(tmp_path)
     issued = authority.issue("a")
-    access = Access(user="u", password=SECRET, ca=authority.ca, cert=issued.cert, key=issued.key)
+    access = EtcdAccess(user="u", password=SECRET, ca=authority.ca, cert=issued.cert, key=issued.key)
     address = EtcdAddress.parse("etcds://127.0.0.1", access=access)
     certificates = access.read_certificates()
     route = Route(Member(address.endpoints[0], *[None] * 5), SECRET)
@@ -113,7 +113,7 @@ def test_no_secret_is_in_any_representation(tmp_path: Path) -> None:
         assert SECRET not in str(thing)
     assert "PRIVATE KEY" not in repr(certificates)
     assert SECRET in str(route.metadata)
-    assert Access(user="u", password="other") != Access(user="u", password=SECRET)
+    assert EtcdAccess(user="u", password="other") != EtcdAccess(user="u", password=SECRET)
 
 
 @pytest.mark.parametrize(
@@ -126,12 +126,18 @@ def test_an_address_with_a_password_is_refused_and_not_repeated(url: str) -> Non
     assert SECRET not in "".join(traceback.format_exception(caught.value, chain=False)[-1:])
 
 
+def given() -> EtcdAccess:
+    access = store_accesses(["etcd://h"])["etcd"]
+    assert isinstance(access, EtcdAccess)
+    return access
+
+
 @click.command()
 @place_options()
 def _show(store: str, label: str, socket: Path | None, log_level: str, log_format: str) -> None:
     del store, label, socket, log_level, log_format
     with told_in_words():
-        access = etcd_access()
+        access = given()
         click.echo(f"{access.user}|{access.read_password()}|{access.ca}|{access.cert}|{access.key}")
 
 
@@ -190,9 +196,9 @@ def test_what_is_wrong_is_told_with_the_option_or_the_file(arguments: list[str],
 
 def test_the_options_are_on_their_own_too() -> None:
     @click.command()
-    @etcd_options
+    @store_options
     def command() -> None:
-        click.echo(etcd_access().user)
+        click.echo(given().user)
 
     result = CliRunner().invoke(command, ["--etcd-user", "u"], env={"IFAGENT_ETCD_PASSWORD": "p"})
     assert result.stdout == "u\n"

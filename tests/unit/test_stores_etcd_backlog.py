@@ -6,10 +6,10 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from ifagent.etcd.address import EtcdAddress
-from ifagent.etcd.answers import Changes, Value
-from ifagent.etcd.backlog import MAX_BYTES, Backlog
-from ifagent.sources.etcd import MOST_TURNS, TURNS, EtcdSource
+from ifagent.stores.etcd.address import EtcdAddress
+from ifagent.stores.etcd.answers import Changes, Value
+from ifagent.stores.etcd.backlog import MAX_BYTES, Backlog
+from ifagent.stores.etcd.source import MOST_TURNS, TURNS, EtcdSource
 
 
 def put(key: bytes, revision: int, data: bytes = b"") -> Changes:

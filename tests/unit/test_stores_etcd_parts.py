@@ -6,14 +6,14 @@ import pytest
 from aetcd import rpc
 
 from ifagent.errors import InvalidInterface, InvalidSettings
-from ifagent.etcd.address import Endpoint, EtcdAddress
-from ifagent.etcd.answers import AT_ONCE, Changes, read_changes
-from ifagent.etcd.backoff import Backoff
-from ifagent.etcd.client import MAX_TXN_BYTES, MAX_TXN_OPS, chunks, prefix_end
-from ifagent.etcd.keys import config_prefix, config_prefix_v3, key_of, name_of, status_prefix
-from ifagent.etcd.lock import Holder
 from ifagent.formats import ligato_v1
 from ifagent.formats.health import OperationalState, encode_health
+from ifagent.formats.keys import config_prefix, config_prefix_v3, key_of, name_of, status_prefix
+from ifagent.stores.etcd.address import Endpoint, EtcdAddress
+from ifagent.stores.etcd.answers import AT_ONCE, Changes, read_changes
+from ifagent.stores.etcd.backoff import Backoff
+from ifagent.stores.etcd.client import MAX_TXN_BYTES, MAX_TXN_OPS, chunks, prefix_end
+from ifagent.stores.etcd.lock import Holder
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_events_of_one_revision_are_one_change() -> None:
     assert isinstance(seven, Changes)
     assert (seven.revision, nine.revision) == (7, 9)
     (key, value), gone = seven.changes
-    assert (key, value and value.data, value and value.mod_revision) == (b"a", b"v", 7)
+    assert (key, value and value.data, value and value.revision) == (b"a", b"v", 7)
     assert gone == (b"b", None)
 
 

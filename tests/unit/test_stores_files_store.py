@@ -16,8 +16,8 @@ from ifagent.core.interface import AutoTap, Interface, NamespaceRef, NamespaceTy
 from ifagent.errors import BrokenFile, InvalidSettings, SourceLost
 from ifagent.formats.files import read_interfaces, read_stored_text
 from ifagent.formats.ligato_v1 import FIELDS, encode
+from ifagent.stores.files.backend import file_path
 from ifagent.stores.files.edit import edit
-from ifagent.stores.files.location import file_path
 from ifagent.stores.files.store import FileStore
 
 pytestmark = pytest.mark.anyio

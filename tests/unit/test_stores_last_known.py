@@ -23,12 +23,13 @@ from world import veth
 from ifagent.cli import run
 from ifagent.core.events import Declaration, Declared, Event, SourceHealth, SourceSnapshot
 from ifagent.errors import FieldError
-from ifagent.sources.etcd import EtcdSource
 from ifagent.stores import intent_file
 from ifagent.stores import last_known as module
+from ifagent.stores.etcd.source import EtcdSource
 from ifagent.stores.files.source import FileSource
 from ifagent.stores.intent_file import IntentFile
 from ifagent.stores.last_known import LastKnown
+from ifagent.stores.registry import open_source
 
 pytestmark = pytest.mark.anyio
 
@@ -366,10 +367,10 @@ def test_a_writer_killed_at_any_instant_leaves_a_whole_file(tmp_path: Path, monk
 # The option
 
 
-def test_only_stores_in_etcd_are_remembered_and_only_if_asked(tmp_path: Path) -> None:
-    assert isinstance(run._open_source(STORE, LABEL, None, tmp_path), LastKnown)
-    assert isinstance(run._open_source(STORE, LABEL, None, None), EtcdSource)
-    assert isinstance(run._open_source(f"file:{tmp_path}", LABEL, None, tmp_path), FileSource)
+def test_only_stores_on_other_machines_are_remembered_and_only_if_asked(tmp_path: Path) -> None:
+    assert isinstance(open_source(STORE, label=LABEL, state_dir=tmp_path), LastKnown)
+    assert isinstance(open_source(STORE, label=LABEL), EtcdSource)
+    assert isinstance(open_source(f"file:{tmp_path}", label=LABEL, state_dir=tmp_path), FileSource)
 
 
 def test_the_directory_is_where_the_service_manager_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

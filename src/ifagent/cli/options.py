@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
@@ -12,8 +11,9 @@ from typing import Any, TypeVar
 import click
 
 from ifagent.agent_socket import SOCKET_DIRECTORY
-from ifagent.cli.etcd_options import ETCD_SETTINGS, etcd_options
+from ifagent.cli.store_options import STORE_SETTINGS, store_options
 from ifagent.errors import InvalidSettings
+from ifagent.stores.registry import BACKENDS, split_urls
 
 DEFAULT_STORE = "etcd://127.0.0.1:2379"
 DEFAULT_LABEL = "vpp1"
@@ -43,7 +43,7 @@ SETTINGS = (
     "private_mounts",
     "state_dir",
     "socket_group",
-    *ETCD_SETTINGS,
+    *STORE_SETTINGS,
 )
 """What a TOML file may set; ``-`` and ``_`` are the same."""
 
@@ -70,12 +70,12 @@ class StoreType(click.types.StringParamType):
 
     def split_envvar_value(self, rv: str) -> Sequence[str]:
         """Split where a new address begins: a path may have white space in it."""
-        return [part for part in re.split(r"\s+(?=(?:etcds?|file):)", rv.strip()) if part]
+        return split_urls(rv)
 
 
 def _first_store(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
     """Where an agent has several stores, the first one counts before the others, so that is the one to talk to."""
-    return StoreType().split_envvar_value(value)[0] if value else value
+    return split_urls(value)[0] if value else value
 
 
 def _read_config(ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:
@@ -129,8 +129,7 @@ def _store(*, several: bool) -> Callable[[F], F]:
         show_envvar=True,
         show_default=True,
         metavar="STORE",
-        help="Where interfaces are declared: etcd://HOST:PORT[,HOST:PORT], etcds:// for TLS, or file:PATH (a file "
-        "or a directory)."
+        help=f"Where interfaces are declared: {', or '.join(backend.help for backend in BACKENDS)}."
         + (" May be given several times; the first one counts before the others." if several else ""),
     )
 
@@ -174,13 +173,13 @@ _log_format = click.option(
 
 
 def place_options(*, several: bool = False) -> Callable[[F], F]:
-    """Add --store, --label, --socket, those of :mod:`ifagent.cli.etcd_options`, --config and the two of logging.
+    """Add --store, --label, --socket, those of :mod:`ifagent.cli.store_options`, --config and the two of logging.
 
     With ``several`` the command gets ``stores``, a tuple, else ``store``, the first.
     """
 
     def decorate(command: F) -> F:
-        for option in (_log_format, _log_level, _config, etcd_options, _socket, _label, _store(several=several)):
+        for option in (_log_format, _log_level, _config, store_options, _socket, _label, _store(several=several)):
             command = option(command)
         return command
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ifagent.agent_socket import default_socket
-from ifagent.cli.etcd_options import etcd_access
-from ifagent.client import is_etcd, open_store
+from ifagent.cli.store_options import store_accesses
+from ifagent.client import open_store
 from ifagent.errors import InvalidSettings
 from ifagent.settings import Settings
 from ifagent.stores.contract import Store
+from ifagent.stores.registry import backend_of
 
 
 def make_settings(**values: object) -> Settings:
@@ -37,5 +38,5 @@ def socket_of(*, label: str, socket: Path | None) -> Path:
 
 def store_of(*, store: str, label: str, socket: Path | None) -> Store:
     """Return the store that the options mean. Raises :class:`InvalidSettings`."""
-    access = etcd_access() if is_etcd(store) else None
+    access = store_accesses([store]).get(backend_of(store).name)
     return open_store(store, label=check_label(label), socket=socket, access=access)

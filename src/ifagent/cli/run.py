@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import resource
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,23 +16,21 @@ from ifagent import capabilities
 from ifagent.agent import Agent
 from ifagent.agent_socket import default_socket
 from ifagent.cli import logs
-from ifagent.cli.etcd_options import etcd_access
 from ifagent.cli.memory import hand_back_memory
 from ifagent.cli.options import place_options
 from ifagent.cli.places import check_label, make_settings, socket_of
 from ifagent.cli.policy_options import policy_options
 from ifagent.cli.privilege import join_group, reduce_to_needs
 from ifagent.cli.signals import END_TIME, cancelled_on_signal
+from ifagent.cli.store_options import store_accesses
 from ifagent.cli.systemd import keep_informed, notify
-from ifagent.client import is_etcd, no_store
-from ifagent.etcd.access import Access
 from ifagent.kernel.contract import Kernel
 from ifagent.log import log
 from ifagent.outlets.contract import Outlet
 from ifagent.outlets.local import LocalSocket
 from ifagent.settings import Settings
-from ifagent.stores.contract import Source
-from ifagent.stores.files.location import FILE_SCHEME, file_path
+from ifagent.stores.contract import Access
+from ifagent.stores.registry import backend_of, open_outlets, open_source
 
 
 @click.command("run")
@@ -190,13 +188,13 @@ def command(
     capabilities.switch_on()
     group = join_group(socket_group) if socket_group else None
     port = _http_port(http, public=http_public) if http else 0
-    access = etcd_access() if any(map(is_etcd, stores)) else None
+    accesses = store_accesses(stores)
     serve = partial(
         serve_until_told,
         settings,
         stores,
         socket,
-        access=access,
+        accesses=accesses,
         http=http,
         http_public=http_public,
         state_dir=state_dir,
@@ -235,7 +233,7 @@ async def serve_until_told(
     socket: Path | None = None,
     kernel: Kernel | None = None,
     *,
-    access: Access | None = None,
+    accesses: Mapping[str, Access] | None = None,
     http: str | None = None,
     http_public: bool = False,
     state_dir: Path | None = None,
@@ -245,17 +243,22 @@ async def serve_until_told(
 ) -> None:
     """Run an agent with its outlets until SIGTERM, SIGINT or SIGHUP.
 
-    ``socket`` ``None`` is the default one, which an agent without root's rights may do without. ``access`` is what
-    the stores in etcd ask for, ``state_dir`` where their last known intent is kept, ``None`` for nowhere.
+    ``socket`` ``None`` is the default one, which an agent without root's rights may do without. ``accesses`` are
+    what stores ask for, by the names of their kinds, ``state_dir`` where the last known intent of remote ones is kept,
+    ``None`` for nowhere.
     ``socket_group`` is the id of a group of the process whose members may ask at the socket, ``None`` for its own.
     ``ready_to_start`` is called once all that was given has been found to be of use, before anything is begun. With
     ``end_within`` the process ends so many seconds after the signal, whatever hangs.
     """
     label = check_label(settings.label)
-    sources = [_open_source(store, label, access, state_dir) for store in stores]
+    accesses = accesses or {}
+    sources = [
+        open_source(store, label=label, access=accesses.get(backend_of(store).name), state_dir=state_dir)
+        for store in stores
+    ]
     agent = Agent(settings, sources=sources, kernel=kernel)
     outlets: list[Outlet] = [_http_server(http, public=http_public)] if http else []
-    outlets += _etcd_statuses(stores, label, access)
+    outlets += open_outlets(stores, label=label, accesses=accesses)
     # An agent without root's rights may not be allowed to make the default one.
     required = socket is not None or os.geteuid() == 0
     outlets.append(LocalSocket(socket or default_socket(label), group=socket_group, required=required))
@@ -282,17 +285,6 @@ async def _serve(agent: Agent, outlets: Sequence[Outlet], *, stores: Sequence[st
             log.info("stopping, the interfaces stay as they are")
 
 
-def _etcd_statuses(stores: Sequence[str], label: str, access: Access | None) -> list[Outlet]:
-    """Return what speaks for the agent in each etcd, in an order that all agents share: each waits for the label."""
-    if not any(map(is_etcd, stores)):
-        return []
-    from ifagent.etcd.address import EtcdAddress
-    from ifagent.outlets.etcd_status import EtcdStatus
-
-    addresses = [EtcdAddress.parse(store, access=access) for store in sorted(filter(is_etcd, stores))]
-    return [EtcdStatus(address, label) for address in addresses]
-
-
 def _http_server(address: str, *, public: bool) -> Outlet:
     from ifagent.outlets.http import HttpServer
 
@@ -303,21 +295,3 @@ def _http_port(address: str, *, public: bool) -> int:
     from ifagent.outlets.http import parse_address
 
     return parse_address(address, public=public)[1]
-
-
-def _open_source(store: str, label: str, access: Access | None, state_dir: Path | None) -> Source:
-    if store.startswith(FILE_SCHEME):
-        from ifagent.stores.files.source import FileSource
-
-        return FileSource(file_path(store), name=store)
-    if is_etcd(store):
-        from ifagent.etcd.address import EtcdAddress
-        from ifagent.sources.etcd import EtcdSource
-
-        source = EtcdSource(EtcdAddress.parse(store, access=access), label, name=store)
-        if state_dir is None:
-            return source
-        from ifagent.stores.last_known import LastKnown
-
-        return LastKnown(source, state_dir, label=label)
-    raise no_store(store)

@@ -1,7 +1,7 @@
 """What is declared for one agent in the ways of both ligato families at once, and which of two values counts.
 
 A name may be declared under the keys of v1.4.1, of v3, or of both. Of both the value of v3 counts, also when it is
-invalid, and the other one comes back when that of v3 is deleted. See :mod:`ifagent.etcd.keys` for the keys.
+invalid, and the other one comes back when that of v3 is deleted. See :mod:`ifagent.formats.keys` for the keys.
 
 Reading a value takes much longer than receiving it, so whoever has many of them hands them over some at a time. What
 is listed again is read again only where it is different.
@@ -17,9 +17,8 @@ from typing import Final, NamedTuple, Protocol
 from ifagent.core.events import Declaration
 from ifagent.core.interface import Name
 from ifagent.errors import FieldError
-from ifagent.etcd.answers import Value
-from ifagent.etcd.keys import config_prefix, config_prefix_v3, name_of
 from ifagent.formats import ligato_v1, ligato_v3
+from ifagent.formats.keys import config_prefix, config_prefix_v3, name_of
 
 MAX_NAMES: Final = 250_000
 """Most different names that are looked at; one whose value says much counts for several of them."""
@@ -31,6 +30,18 @@ _ADDRESS: Final = 400
 """Bytes of memory that an address costs."""
 
 _NO_ROOM: Final = FieldError("", "the store declares more than there is room for, so the new value is left out")
+
+
+class StoredValue(Protocol):
+    """What a store has under a key, and the store's revision that wrote it."""
+
+    @property
+    def data(self) -> bytes:
+        """The value as it is."""
+
+    @property
+    def revision(self) -> int:
+        """The revision, greater than 0."""
 
 
 class _Declare(Protocol):
@@ -117,14 +128,14 @@ class Families:
         """Return everything that is declared, in the order of names."""
         return {name: said for name in sorted(self._said) if (said := self.counting(name))}
 
-    def replace(self, values: Mapping[bytes, Value]) -> dict[Name, Declaration]:
+    def replace(self, values: Mapping[bytes, StoredValue]) -> dict[Name, Declaration]:
         """Forget everything and take ``values``, by key; return what is declared, in the order of names."""
         self.begin_listing()
         self.change(values.items())
         self.end_listing()
         return self.declarations()
 
-    def change(self, changes: Iterable[tuple[bytes, Value | None]]) -> dict[Name, None]:
+    def change(self, changes: Iterable[tuple[bytes, StoredValue | None]]) -> dict[Name, None]:
         """Take changes of keys; return the names that they are about, in order and once."""
         names: dict[Name, None] = {}
         for key, value in changes:
@@ -140,7 +151,7 @@ class Families:
             names[name] = None
         return names
 
-    def _say(self, family: _Family, name: Name, value: Value) -> bool:
+    def _say(self, family: _Family, name: Name, value: StoredValue) -> bool:
         """Take a value; return false if there is no room for its name."""
         before = self._before.get(name)
         is_new = before is None and name not in self._said
@@ -156,7 +167,7 @@ class Families:
             self.left_out = True
             if is_new:
                 return False
-            declaration = Declaration(name=name, errors=(_NO_ROOM,), revision=value.mod_revision)
+            declaration = Declaration(name=name, errors=(_NO_ROOM,), revision=value.revision)
             new = _Said(declaration, None, cost)
         self._room -= new.cost - cost
         said[family.prefix] = new
@@ -193,13 +204,13 @@ class Families:
         warnings = tuple(f"is declared again under {other.key(name)}, that of ligato v3 counts" for other in others)
         return replace(declaration, warnings=(*declaration.warnings, *warnings))
 
-    def _read(self, family: _Family, name: Name, value: Value) -> _Said:
+    def _read(self, family: _Family, name: Name, value: StoredValue) -> _Said:
         """Read a value, unless it is the one that was listed before."""
         known = self._before.get(name, {}).get(family.prefix)
         digest = hash(value.data)
-        if known and known.hash == digest and known.declaration.revision == value.mod_revision:
+        if known and known.hash == digest and known.declaration.revision == value.revision:
             return known
-        declaration = family.declare(value.data, name=name, revision=value.mod_revision)
+        declaration = family.declare(value.data, name=name, revision=value.revision)
         return _Said(declaration, digest, 1 + _size(declaration) // _SHARE)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ifagent.errors import InvalidSettings
+from ifagent.stores.contract import Access
 
 MAX_FILE_BYTES = 1 << 20
 """Most bytes of a password or certificate file; a longer one is something else."""
@@ -25,7 +26,7 @@ class Certificates:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
+class EtcdAccess(Access):
     """What a cluster asks for.
 
     ``user`` has a ``password``, or a ``password_file`` with nothing else in it but line ends, which counts before

@@ -8,7 +8,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import Self
 
 from ifagent.errors import InvalidSettings
-from ifagent.etcd.access import Access
+from ifagent.stores.etcd.access import EtcdAccess
 
 DEFAULT_PORT = 2379
 """The port that etcd serves its clients on."""
@@ -53,17 +53,17 @@ class EtcdAddress:
 
     endpoints: tuple[Endpoint, ...]
     tls: bool = False
-    access: Access = field(default_factory=Access)
+    access: EtcdAccess = field(default_factory=EtcdAccess)
     timeout: float = 5.0
 
     @classmethod
-    def parse(cls, text: str, *, access: Access | None = None) -> Self:
+    def parse(cls, text: str, *, access: EtcdAccess | None = None) -> Self:
         """Read ``etcd://host:port[,host:port]``, or ``etcds://...`` for TLS.
 
         The port may be left out, IPv6 needs brackets. Raises :class:`InvalidSettings`; its message never repeats
         user names or passwords.
         """
-        access = access or Access()
+        access = access or EtcdAccess()
         tls = text.startswith(TLS_SCHEME)
         if not tls and not text.startswith(SCHEME):
             raise InvalidSettings(f"an etcd address starts with {SCHEME}, as in {SCHEME}127.0.0.1:{DEFAULT_PORT}")

@@ -30,7 +30,7 @@ class Value:
     """What a key holds, the revision that wrote it, and the lease that it hangs on (0: none)."""
 
     data: bytes
-    mod_revision: int
+    revision: int
     lease: int = 0
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ifagent.etcd.answers import Changes
+from ifagent.stores.etcd.answers import Changes
 
 MAX_BYTES: Final = 32 * 1024**2
 """Bytes of values from which on there is too much to take in more."""

@@ -1,11 +1,11 @@
-"""Plain requests to etcd: read, write, lease. Watching is in :mod:`ifagent.etcd.watcher`.
+"""Plain requests to etcd: read, write, lease. Watching is in :mod:`ifagent.stores.etcd.watcher`.
 
 A request that could not be delivered is tried once on every endpoint, so a write may be carried out twice: every
 write here gives the same result when it is repeated.
 
 Whatever goes wrong with the store, an answer that cannot be included, comes out as
 :class:`ifagent.errors.SourceLost` with one short sentence. No answer is larger than
-:data:`ifagent.etcd.cluster.MAX_ANSWER_BYTES`, and a listing is handed out page by page.
+:data:`ifagent.stores.etcd.cluster.MAX_ANSWER_BYTES`, and a listing is handed out page by page.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import grpc
 import grpc.aio
 from aetcd import rpc
 
-from ifagent.etcd.address import EtcdAddress
-from ifagent.etcd.answers import (
+from ifagent.stores.etcd.address import EtcdAddress
+from ifagent.stores.etcd.answers import (
     BrokenAnswer,
     Position,
     Value,
@@ -33,8 +33,8 @@ from ifagent.etcd.answers import (
     read_position,
     read_value,
 )
-from ifagent.etcd.cluster import Cluster, Member, Route, decoded, guarded
-from ifagent.etcd.words import EtcdError
+from ifagent.stores.etcd.cluster import Cluster, Member, Route, decoded, guarded
+from ifagent.stores.etcd.errors import EtcdError
 
 FIRST_PAGE: Final = 50
 """Most keys in the first answer of a listing; how many the others have depends on how large they are."""

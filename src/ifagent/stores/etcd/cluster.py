@@ -21,10 +21,10 @@ from aetcd import rpc
 from anyio.lowlevel import checkpoint
 
 from ifagent.errors import InvalidSettings
-from ifagent.etcd.access import Certificates
-from ifagent.etcd.address import Endpoint, EtcdAddress
-from ifagent.etcd.answers import BrokenAnswer
-from ifagent.etcd.words import EtcdError, in_words
+from ifagent.stores.etcd.access import Certificates
+from ifagent.stores.etcd.address import Endpoint, EtcdAddress
+from ifagent.stores.etcd.answers import BrokenAnswer
+from ifagent.stores.etcd.errors import EtcdError, in_words
 
 LETTING_GO = 0.05
 """Seconds that closing takes after calls were cancelled.

@@ -25,13 +25,13 @@ from typing import Self
 import anyio
 
 from ifagent.errors import InvalidSettings, LabelTaken, SourceLost
-from ifagent.etcd.answers import Value
-from ifagent.etcd.backoff import Backoff
-from ifagent.etcd.client import EtcdClient, NotHeld
-from ifagent.etcd.keys import health_key, lock_key
-from ifagent.etcd.words import EtcdError
+from ifagent.formats.keys import health_key, lock_key
 from ifagent.formats.strict_json import BrokenJson, read_json
 from ifagent.log import log
+from ifagent.stores.etcd.answers import Value
+from ifagent.stores.etcd.backoff import Backoff
+from ifagent.stores.etcd.client import EtcdClient, NotHeld
+from ifagent.stores.etcd.errors import EtcdError
 
 HEARTBEAT = 10.0
 """Seconds after which an agent's health is written even if it has not changed; ligato v1.4.1's."""
@@ -135,9 +135,9 @@ class _Signs:
 
     def note(self, health: Value | None) -> None:
         """Note the health that somebody else keeps under a lease, ``None`` if nobody does."""
-        if health is not None and health.mod_revision != self._health:
+        if health is not None and health.revision != self._health:
             self.is_alive = bool(self._health)
-            self._health = health.mod_revision
+            self._health = health.revision
             self._since = time.monotonic()
 
     @property
@@ -268,7 +268,7 @@ class LabelLock:
 
     async def _put(self, there: Value | None) -> Value | None:
         """Write the key over what is there; return what is there instead if that is something else by now."""
-        mine, since = self._holder.encode(), there.mod_revision if there else 0
+        mine, since = self._holder.encode(), there.revision if there else 0
         found = await self._client.put_if(self._key, mine, lease=self.lease, unchanged_since=since)
         if found is None or (found.lease == self.lease and found.data == mine):
             self._held_under = self.lease

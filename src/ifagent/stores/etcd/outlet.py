@@ -1,7 +1,7 @@
 """What an agent is and has, out to etcd: that it is there, how it is, and the state of every interface.
 
 Everything is written under one lease that the agent keeps alive, so what an agent said goes away by itself when it
-has died: the label's lock (:mod:`ifagent.etcd.lock`), the agent's health
+has died: the label's lock (:mod:`ifagent.stores.etcd.lock`), the agent's health
 (``/vnf-agent/<label>/check/status/v1/agent``), and one value per interface under
 ``/vnf-agent/<label>/linux/status/v1/interface/``. Nothing is written unless the lock is ours.
 
@@ -28,19 +28,19 @@ from anyio.lowlevel import checkpoint
 from ifagent.core.interface import Name
 from ifagent.core.state import Change, StateEvent
 from ifagent.errors import AgentEnded, SourceLost
-from ifagent.etcd.address import EtcdAddress
-from ifagent.etcd.answers import Value
-from ifagent.etcd.backoff import Presence
-from ifagent.etcd.client import MAX_TXN_OPS, EtcdClient, chunks
-from ifagent.etcd.keys import health_key, key_of, name_of, status_prefix
-from ifagent.etcd.lock import HEARTBEAT, Holder, LabelLock
 from ifagent.formats.health import OperationalState, encode_health
+from ifagent.formats.keys import health_key, key_of, name_of, status_prefix
 from ifagent.formats.state import encode_state_json
 from ifagent.log import log
 from ifagent.outlets.contract import AgentView
-from ifagent.outlets.to_publish import ToPublish
 from ifagent.pauses import Pauses
 from ifagent.statistics import Statistics
+from ifagent.stores.etcd.address import EtcdAddress
+from ifagent.stores.etcd.answers import Value
+from ifagent.stores.etcd.backoff import Presence
+from ifagent.stores.etcd.client import MAX_TXN_OPS, EtcdClient, chunks
+from ifagent.stores.etcd.lock import HEARTBEAT, Holder, LabelLock
+from ifagent.stores.to_publish import ToPublish
 
 INTERVAL = 0.05
 """Least seconds between the beginnings of two transactions; changes are collected meanwhile."""
@@ -68,7 +68,7 @@ class _Published(NamedTuple):
     digest: bytes
 
 
-class EtcdStatus:
+class EtcdOutlet:
     """Speaks for the agent called ``label``; what it says outlives the agent by at most ``ttl`` seconds.
 
     ``holder`` is who has the label then, this process unless given. Raises :class:`ifagent.errors.InvalidSettings` for
@@ -229,7 +229,7 @@ class EtcdStatus:
         return {
             key: known
             for key, value in values
-            if (known := self._published.get(key)) and known.revision == value.mod_revision
+            if (known := self._published.get(key)) and known.revision == value.revision
         }
 
     def _name(self, key: bytes) -> Name | None:

@@ -1,4 +1,4 @@
-"""Intent from etcd: every interface under the keys of ligato v1.4.1 and of ligato v3, see :mod:`ifagent.etcd.keys`.
+"""Intent from etcd: every interface under the keys of ligato v1.4.1 and of ligato v3, see :mod:`ifagent.formats.keys`.
 
 Values are read some at a time, so that whoever writes very many of them does not stop the agent meanwhile.
 """
@@ -16,13 +16,13 @@ from anyio.lowlevel import checkpoint
 
 from ifagent.core.events import Declared, Event, SourceHealth, SourceRevision, SourceSnapshot
 from ifagent.core.interface import Name
-from ifagent.etcd.address import EtcdAddress
-from ifagent.etcd.answers import AT_ONCE, Changes, Position, Value
-from ifagent.etcd.backlog import Backlog
-from ifagent.etcd.client import EtcdClient, Page
-from ifagent.etcd.families import Families
-from ifagent.etcd.watcher import Back, Listed, Lost, PagedEvent, watch_pages
+from ifagent.formats.families import Families
 from ifagent.log import log
+from ifagent.stores.etcd.address import EtcdAddress
+from ifagent.stores.etcd.answers import AT_ONCE, Changes, Position, Value
+from ifagent.stores.etcd.backlog import Backlog
+from ifagent.stores.etcd.client import EtcdClient, Page
+from ifagent.stores.etcd.watcher import Back, Listed, Lost, PagedEvent, watch_pages
 
 HOLD: Final = 0.005
 """Seconds after which others have a turn while values are read: a large one may take some milliseconds."""

@@ -12,15 +12,15 @@ from ifagent.core.events import Declaration
 from ifagent.core.interface import Interface, Name
 from ifagent.core.state import Change, InterfaceState, StateEvent, Status
 from ifagent.errors import IfagentError
-from ifagent.etcd.address import EtcdAddress
-from ifagent.etcd.answers import Changes, Value
-from ifagent.etcd.client import EtcdClient
-from ifagent.etcd.families import Families
-from ifagent.etcd.keys import config_prefix, config_prefix_v3, key_of, name_of, status_prefix
-from ifagent.etcd.watcher import Back, Lost, Snapshot, watch_prefix
 from ifagent.formats import ligato_v1
+from ifagent.formats.families import Families
+from ifagent.formats.keys import config_prefix, config_prefix_v3, key_of, name_of, status_prefix
 from ifagent.formats.state import decode_state
 from ifagent.log import log
+from ifagent.stores.etcd.address import EtcdAddress
+from ifagent.stores.etcd.answers import Changes, Value
+from ifagent.stores.etcd.client import EtcdClient
+from ifagent.stores.etcd.watcher import Back, Lost, Snapshot, watch_prefix
 
 
 class EtcdStore:

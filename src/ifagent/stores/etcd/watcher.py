@@ -8,7 +8,7 @@ How it works:
   the cluster's id nor the revision has to differ.
 * The server is asked for a sign of life when it is silent, so that a stream that hangs is noticed.
 * Answers are not cut into fragments: etcd 3.4 takes seconds to cut the deletion of many keys. One that is larger than
-  :data:`ifagent.etcd.cluster.MAX_ANSWER_BYTES` ends the watch, and the listing after it has the outcome.
+  :data:`ifagent.stores.etcd.cluster.MAX_ANSWER_BYTES` ends the watch, and the listing after it has the outcome.
 * One stream carries one watch, so ending a watch is ending its stream. Of several prefixes it watches the range from
   the first to the end of the last, because only within one watch a transaction is one change; what lies between
   them is left out here.
@@ -28,12 +28,12 @@ import grpc.aio
 from aetcd import rpc
 
 from ifagent.errors import SourceLost
-from ifagent.etcd.answers import BrokenAnswer, Changes, Position, Value, read_changes
-from ifagent.etcd.backoff import Presence
-from ifagent.etcd.client import EtcdClient, Page, prefix_end
-from ifagent.etcd.cluster import Route, decoded, guarded
-from ifagent.etcd.words import EtcdError, in_words
 from ifagent.pauses import Pauses
+from ifagent.stores.etcd.answers import BrokenAnswer, Changes, Position, Value, read_changes
+from ifagent.stores.etcd.backoff import Presence
+from ifagent.stores.etcd.client import EtcdClient, Page, prefix_end
+from ifagent.stores.etcd.cluster import Route, decoded, guarded
+from ifagent.stores.etcd.errors import EtcdError, in_words
 
 QUIET = 3.0
 """Seconds of silence after which the server is asked for a sign of life, and within which it must give one."""
