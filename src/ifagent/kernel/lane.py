@@ -41,15 +41,10 @@ from ifagent.kernel.requests import (
 from ifagent.kernel.routes import find_uplinks, list_routes
 from ifagent.kernel.sockets import ListenSocket, RequestSocket
 from ifagent.kernel.syscalls import inside, open_thread_namespace
+from ifagent.kernel.threads import pause_after
 from ifagent.limits import in_words
 
 T = TypeVar("T")
-
-_AT_A_TIME = 64
-"""Messages that are understood, in less than a millisecond, between two pauses."""
-
-_PAUSE = 0.0001
-"""Seconds that a thread asks to sleep in order to let others go first."""
 
 _DIGEST = 16
 """Bytes of a hash that stands for a message: kept instead of the message, which is a hundred times as long."""
@@ -266,10 +261,9 @@ def list_lanes(lanes: Iterable[Lane], *, silent: Container[Lane], tells_maker: b
 
 
 def _by_and_by(messages: Sequence[T]) -> Iterator[T]:
-    """Yield from a long list with pauses, in which the event loop gets on: both hold the interpreter's one lock."""
+    """Yield from a long list with pauses."""
     for place, message in enumerate(messages, start=1):
-        if place % _AT_A_TIME == 0:
-            time.sleep(_PAUSE)
+        pause_after(place)
         yield message
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Container, Iterable, Iterator
 from contextlib import closing
-from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from itertools import count
 from typing import Final
 
 from ifagent.core.host_routes import IPAddress, Route
@@ -34,6 +34,7 @@ from ifagent.kernel.rtnetlink import (
     U32,
 )
 from ifagent.kernel.sockets import RequestSocket
+from ifagent.kernel.threads import pause_after
 
 MAX_ROUTES: Final = 10_000
 """Most routes of one family, type and namespace that are looked at."""
@@ -75,8 +76,13 @@ def list_routes(requests: RequestSocket, namespace: NsId, ours: Container[LinkId
     kernel has made by itself for links of ``ours`` is left out, and so is what means something else on every link.
     Raises one of :data:`UNREADABLE`, or another ``OSError``.
     """
-    take = partial(_parse, namespace, ours)
     found: list[Route] = []
+    read = count(1)
+
+    def take(data: bytes, message: Message) -> Route | None:
+        pause_after(next(read))
+        return _parse(namespace, ours, data, message)
+
     for family, everywhere in _EVERYWHERE.items():
         for kind in _TYPES:
             routes = requests.pick(dump_routes(family, kind), take, most=MAX_ROUTES + 1)

@@ -1,14 +1,21 @@
-"""Blocking work off the event loop."""
+"""Work off the event loop: what blocks, and what takes long."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import anyio
 import anyio.to_thread
 
 T = TypeVar("T")
+
+_AT_A_TIME: Final = 64
+"""Messages that are understood, in less than a millisecond, between two pauses."""
+
+_PAUSE: Final = 0.0001
+"""Seconds that a thread asks to sleep in order to let others go first."""
 
 
 async def off_loop(work: Callable[[], T], *, undo: Callable[[T], None] | None = None) -> T:
@@ -35,3 +42,12 @@ async def off_loop(work: Callable[[], T], *, undo: Callable[[T], None] | None = 
     if failed:
         raise failed[0]
     return done[0]
+
+
+def pause_after(count: int) -> None:
+    """Pause now and then in something long, in which the event loop gets on: both hold the interpreter's one lock.
+
+    ``count`` is how much is done, in things that take 10 us or so.
+    """
+    if count % _AT_A_TIME == 0:
+        time.sleep(_PAUSE)
