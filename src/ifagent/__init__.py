@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ifagent.agent import Agent
     from ifagent.core.counters import Counters
+    from ifagent.core.desired import Desired
     from ifagent.core.interface import (
         AutoTap,
         Existing,
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
         Veth,
         named,
     )
+    from ifagent.core.observed import Observed
     from ifagent.core.plan import Plan
     from ifagent.core.planner import plan
     from ifagent.core.state import Change, ConfigState, InterfaceState, StateEvent, Status
-    from ifagent.core.views import Desired, Observed
     from ifagent.errors import IfagentError, InvalidInterface, NotApplied, RevisionNotApplied, UnknownInterface
     from ifagent.settings import Settings
     from ifagent.statistics import Statistics

@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 
+from ifagent.core.desired import Desired
 from ifagent.core.drift import Drift
 from ifagent.core.index import Index
 from ifagent.core.interface import Name
+from ifagent.core.observed import Observed
 from ifagent.core.plan import Verdict
 from ifagent.core.report import Findings, deleted, report
 from ifagent.core.retry import RetryBook
 from ifagent.core.state import ConfigState, InterfaceState
-from ifagent.core.views import Desired, Observed
 from ifagent.log import log
 from ifagent.stream import StateHub
 

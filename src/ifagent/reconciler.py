@@ -194,7 +194,7 @@ class Reconciler:
                 self._drift.forget(name)
         interfaces = self.index.relations.interfaces
         self.attention.follow(interfaces[name].namespace for name in changed if name in interfaces)
-        peers = {peer for name in changed for peer in self.index.relations.naming_as_peer(name)}
+        peers = {peer for name in changed for peer in self.index.relations.referring_to(name)}
         for name in peers:
             self.retry.undone(name)
         self._exempt |= changed | peers

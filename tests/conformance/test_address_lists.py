@@ -15,7 +15,7 @@ import pytest
 from kernel_rig import IFA_F_SECONDARY, ODD_FLAGS, Rig, SimulatedOutside, linux_rig
 
 from ifagent.core.configure import Attributes, configure
-from ifagent.core.interface import IPInterface, parse_interface
+from ifagent.core.interface import IPInterface
 from ifagent.core.link import Address
 from ifagent.core.operations import Operation, PromoteSecondaries, SetLink
 from ifagent.errors import KernelRefused
@@ -126,9 +126,7 @@ def give(rig: Rig, host_name: str, address: Address) -> bool:
 
 def operations(rig: Rig, host_name: str, wanted: tuple[IPInterface, ...]) -> list[Operation]:
     """Return what the agent would ask for."""
-    interface = parse_interface("x", {"name": "x", "kind": {"type": "loopback"}})
-    attributes = Attributes(keeps_name=True, addresses=wanted)
-    changes = configure(interface, rig.target("a", host_name), rig.link("a", host_name), attributes)
+    changes = configure(rig.target("a", host_name), rig.link("a", host_name), Attributes(addresses=wanted))
     return [operation for family in changes.addresses for group in family for operation in group]
 
 

@@ -10,16 +10,17 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from ipaddress import ip_interface
 
+from ifagent.core.desired import Desired
 from ifagent.core.events import Declaration
 from ifagent.core.interface import AutoTap, Existing, Interface, Loopback, Veth, named
 from ifagent.core.link import Link, NsId, OperState
+from ifagent.core.observed import Observed
 from ifagent.core.operations import CreateNamespace, Operation, RemoveNamespace, SetChecksums
 from ifagent.core.ownership import Owner
 from ifagent.core.plan import Verdict
 from ifagent.core.planner import plan
 from ifagent.core.report import Findings, report
 from ifagent.core.retry import Unrest
-from ifagent.core.views import Desired, Observed
 from ifagent.errors import AgentBug
 from ifagent.formats.state import MAX_STATE_BYTES, encode_state_json
 from ifagent.kernel.attributes import MalformedMessage

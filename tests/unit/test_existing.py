@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 from world import NS, OWN, OWNER, observed, operations, pair, realised, veth
 
+from ifagent.core.desired import Desired
 from ifagent.core.host_routes import HostRoutes
 from ifagent.core.interface import Existing, HostName, Interface, Loopback, NamespaceRef, Veth, named
 from ifagent.core.link import Address, Checksums, Link, LinkId
+from ifagent.core.observed import Observed
 from ifagent.core.operations import AddAddress, DeleteAddress, SetChecksums, SetLink
 from ifagent.core.plan import Obstacle, Plan
 from ifagent.core.planner import plan
 from ifagent.core.policy import Policy
 from ifagent.core.remembered import Remembered
 from ifagent.core.state import ConfigState
-from ifagent.core.views import Desired, Observed
 
 A = veth("a", "b", "ns1", enabled=True, ip_addresses=("10.0.0.1/24",))
 B = veth("b", "a", "ns2", enabled=True)

@@ -6,13 +6,14 @@ from ipaddress import ip_address, ip_interface, ip_network
 import pytest
 from world import NS, OWN, OWNER, observed, operations, pair, veth
 
+from ifagent.core.desired import Desired
 from ifagent.core.host_routes import HostRoutes, Route, why_taken
 from ifagent.core.interface import AutoTap, Existing, HostName, Interface, named
 from ifagent.core.link import Address, Link, LinkId
+from ifagent.core.observed import Observed
 from ifagent.core.planner import plan
 from ifagent.core.policy import Policy
 from ifagent.core.state import ConfigState
-from ifagent.core.views import Desired, Observed
 
 ETH0 = LinkId(OWN, 2)
 VPN = LinkId(OWN, 3)

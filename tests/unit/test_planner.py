@@ -8,6 +8,7 @@ import pytest
 from world import NS, OWN, OWNER, lo, observed, operations, pair, planned, veth
 
 from ifagent.core.addresses import PORTION
+from ifagent.core.desired import Desired
 from ifagent.core.host_routes import HostRoutes, Route
 from ifagent.core.interface import (
     AutoTap,
@@ -20,13 +21,13 @@ from ifagent.core.interface import (
     named,
 )
 from ifagent.core.link import Address, Link, LinkId, NsId
+from ifagent.core.observed import Absence, Observed
 from ifagent.core.operations import AddAddress, CreateLink, DeleteLink, MoveLink, RemoveNamespace, SetLink
 from ifagent.core.plan import Plan, Verdict
 from ifagent.core.planner import plan
 from ifagent.core.policy import Policy
 from ifagent.core.remembered import Adoption, Remembered, TapAddress
 from ifagent.core.state import ConfigState
-from ifagent.core.views import Absence, Desired, Observed
 from ifagent.kernel.requests import encode
 
 T = TypeVar("T")

@@ -7,12 +7,13 @@ from dataclasses import replace
 from ipaddress import ip_interface
 from typing import Any
 
+from ifagent.core.desired import Desired
 from ifagent.core.interface import HostName, Interface, NamespaceRef, Veth, named
 from ifagent.core.link import Address, Link, LinkId, NsId, OperState
+from ifagent.core.observed import Observed
 from ifagent.core.ownership import Owner
 from ifagent.core.plan import Plan
 from ifagent.core.planner import plan
-from ifagent.core.views import Desired, Observed
 
 OWNER = Owner("test", b"seed")
 OWN = NsId(1)

@@ -10,12 +10,13 @@ import click
 
 from ifagent.cli.failures import Failure
 from ifagent.cli.output import complain, say
+from ifagent.core.desired import Desired
 from ifagent.core.interface import Interface, Name
 from ifagent.core.link import NsId
+from ifagent.core.observed import Observed
 from ifagent.core.ownership import Owner
 from ifagent.core.planner import plan
 from ifagent.core.state import ConfigState
-from ifagent.core.views import Desired, Observed
 from ifagent.errors import BrokenFile, InvalidSettings
 from ifagent.formats.files import Entry, list_files, read_interfaces
 

@@ -15,28 +15,20 @@ on it, seen or not.
 
 from __future__ import annotations
 
-from ifagent.core.interface import (
-    AutoTap,
-    Existing,
-    HostName,
-    Interface,
-    Loopback,
-    Name,
-    NamespaceRef,
-    NamespaceType,
-    Veth,
-)
+from ifagent.core.desired import Desired
+from ifagent.core.interface import Interface
+from ifagent.core.kinds.contract import CommonFields, Origin
 from ifagent.core.link import OUTLIVES_ITS_LOWER, Link, LinkId, NsId
+from ifagent.core.names import HostName, Name
+from ifagent.core.namespace_ref import NamespaceRef, NamespaceType
+from ifagent.core.observed import Observed
 from ifagent.core.operations import Place, Target
 from ifagent.core.ownership import Borrowing, Owner
 from ifagent.core.policy import Policy
 from ifagent.core.remembered import Adoption
-from ifagent.core.views import Desired, Observed
 
-
-def is_existing(interface: Interface) -> bool:
-    """Tell whether an interface is for a link that is somebody else's for good."""
-    return isinstance(interface.kind, Existing | Loopback)
+Unit = tuple[Interface, ...]
+"""Interfaces whose links are made by one operation: one, or the two ends of a pair."""
 
 
 class Claims:
@@ -89,7 +81,7 @@ class Claims:
         interface = self.desired.interfaces.get(name)
         if interface is None:  # its value is not known, so it stays as it is, or it is to go
             return True
-        if not isinstance(interface.kind, Veth) or link.kind != "veth":
+        if interface.kind.origin is not Origin.CREATED or link.kind != interface.kind.kernel_kind:
             return False
         return link.id.namespace in {self.observed.own, self.place(interface)}
 
@@ -100,7 +92,7 @@ class Claims:
             link = self._remembered_tap(adoption)
             if link is not None:
                 self.adopted[link.id] = adoption
-                if self.is_tap(adoption.name):
+                if self.adopts(adoption.name):
                     self.of[adoption.name] = link
         for link in self.at.values():
             marked = self.owner.adoption(link)
@@ -109,11 +101,12 @@ class Claims:
             trusted = link.id.namespace == self.observed.own
             (self.adopted if trusted else self.marked_as_adopted)[link.id] = marked
             interface = self.desired.interfaces.get(marked.name)
-            if self.is_tap(marked.name) and interface and (trusted or link.id.namespace == self.place(interface)):
+            if self.adopts(marked.name) and interface and (trusted or link.id.namespace == self.place(interface)):
                 self.of.setdefault(marked.name, link)
         taken: set[LinkId] = set()
-        for name in sorted(name for name in self.desired.interfaces if self.is_tap(name) and name not in self.of):
-            found = self.at.get((self.observed.own, self.tap_name(self.desired.interfaces[name])))
+        for name in sorted(name for name in self.desired.interfaces if self.adopts(name) and name not in self.of):
+            interface = self.desired.interfaces[name]
+            found = self.at.get((self.observed.own, interface.kind.made_as(interface)))
             if found is not None and found.id not in taken and self.why_not_adoptable(found) is None:
                 taken.add(found.id)
                 self.of[name] = found
@@ -178,7 +171,7 @@ class Claims:
             if (borrowing := self.owner.borrowing(link)) is not None:
                 self.borrowed[link.id] = borrowing
         taken = {link.id for link in self.of.values()}
-        existing = [interface for interface in self.desired.interfaces.values() if is_existing(interface)]
+        existing = [i for i in self.desired.interfaces.values() if i.kind.origin is Origin.EXISTING]
         # Whoever calls a link by its host name comes before whoever calls it by another one.
         for called in (self.at, self.altnamed):
             found = {}
@@ -190,21 +183,24 @@ class Claims:
             self.of |= found
             taken |= {link.id for link in found.values()}
 
-    def is_tap(self, name: Name) -> bool:
-        """Tell whether an AUTO_TAP of this name is declared."""
+    def adopts(self, name: Name) -> bool:
+        """Tell whether an interface of this name is declared that adopts a link."""
         interface = self.desired.interfaces.get(name)
-        return interface is not None and isinstance(interface.kind, AutoTap)
+        return interface is not None and interface.kind.origin is Origin.ADOPTED
 
-    def tap_name(self, interface: Interface) -> HostName:
-        """Return the host name under which an AUTO_TAP's creator makes it."""
-        temporary = interface.kind.temp_if_name if isinstance(interface.kind, AutoTap) else ""
-        return HostName(temporary or interface.host_name)
+    def adoption(self, link: Link) -> Adoption | None:
+        """Return how a link was adopted, whether that is remembered or only its mark says so."""
+        return self.adopted.get(link.id) or self.marked_as_adopted.get(link.id)
+
+    def interface_of(self, link: Link) -> Name | None:
+        """Return the interface that a link belongs to."""
+        return self.by.get(link.id)
 
     def _is_place_of(self, place: tuple[NsId, HostName], name: Name) -> bool:
         interface = self.desired.interfaces.get(name)
         return interface is not None and place == (self.place(interface), interface.host_name)
 
-    def place(self, interface: Interface) -> Place:
+    def place(self, interface: CommonFields) -> Place:
         """Return the namespace that the interface wants to be in; the reference if it does not exist."""
         place = self._places.get(interface.name)
         if place is None:
@@ -216,14 +212,16 @@ class Claims:
     def is_at_place(self, interface: Interface) -> bool:
         """Tell whether the interface's link is where it is wanted; one of somebody else's is not wanted elsewhere."""
         link = self.of.get(interface.name)
-        if is_existing(interface):
+        if interface.kind.origin is Origin.EXISTING:
             return link is not None
         return link is not None and self._is_place_of((link.id.namespace, link.host_name), interface.name)
 
-    def is_intact(self, one: Interface, other: Interface) -> bool:
-        """Tell whether the links of two interfaces are the two ends of a pair."""
-        near, far = self.of.get(one.name), self.of.get(other.name)
-        return near is not None and far is not None and near.kind == "veth" and near.peer == far.id
+    def is_intact(self, unit: Unit) -> bool:
+        """Tell whether every interface of a unit has its link, and those of a pair are each other's peers."""
+        links = [link for interface in unit if (link := self.of.get(interface.name)) is not None]
+        if len(links) < len(unit) or any(link.kind != unit[0].kind.kernel_kind for link in links):
+            return False
+        return len(unit) == 1 or links[0].peer == links[1].id
 
     def occupant(self, interface: Interface) -> Link | None:
         """Return the link at the interface's place, unless it is its own."""

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from ifagent.core.address_lists import AddressStep
 from ifagent.core.addresses import CROWD, AddressSteps, address_steps, oddities
-from ifagent.core.interface import HostName, Interface, IPInterface
 from ifagent.core.link import Checksums, Link
+from ifagent.core.names import HostName, IPInterface
 from ifagent.core.operations import (
     AddAddress,
     DeleteAddress,
@@ -40,13 +40,13 @@ class Changes(NamedTuple):
 
 
 class Attributes(NamedTuple):
-    """What a link is to have beside its host name: given, or by default, or ``None`` for none of our business.
+    """What a link is to have: given, or by default, or ``None`` for none of our business.
 
     ``alias`` and ``group`` are the marks. ``checksums`` that are not known yet are waited for; ``alias_last`` says
-    that the mark in force is still needed until everything else is right, ``keeps_name`` that the link stays as it is
-    called, whatever that is.
+    that the mark in force is still needed until everything else is right.
     """
 
+    host_name: HostName | None = None
     mac: str | None = None
     mtu: int | None = None
     up: bool | None = None
@@ -54,21 +54,18 @@ class Attributes(NamedTuple):
     group: int | None = None
     checksums: Checksums | None = None
     alias_last: bool = False
-    keeps_name: bool = False
     addresses: tuple[IPInterface, ...] | None = None
 
 
-def configure(
-    interface: Interface, target: Target, link: Link, attributes: Attributes, *, newest_first: bool = True
-) -> Changes:
-    """Return what makes ``link`` as ``interface`` says; nothing where it is so already.
+def configure(target: Target, link: Link, attributes: Attributes, *, newest_first: bool = True) -> Changes:
+    """Return what gives ``link`` its ``attributes``; nothing where it has them already.
 
     ``target`` is how operations are to name the link. ``newest_first`` says how the kernel lists IPv6 addresses.
     """
     different = {
         name: value
         for name, has, value in (
-            ("host_name", link.host_name, None if attributes.keeps_name else interface.host_name),
+            ("host_name", link.host_name, attributes.host_name),
             ("mac", link.mac, attributes.mac),
             ("mtu", link.mtu, attributes.mtu),
             ("up", link.up, attributes.up),
@@ -86,7 +83,7 @@ def configure(
     if different:
         operations.append(SetLink(target=target, **different))  # type: ignore[arg-type]  # fields by name
     if "host_name" in different and target.ifindex is not None:
-        target = Target(target.namespace, HostName(interface.host_name), target.ifindex)
+        target = Target(target.namespace, attributes.host_name or link.host_name, target.ifindex)
     if checksums and attributes.checksums and link.checksums:
         operations.append(SetChecksums(target, attributes.checksums))
     if attributes.addresses is None:

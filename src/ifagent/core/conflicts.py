@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from ifagent.core.claims import Claims
+from ifagent.core.claims import Claims, Unit
 from ifagent.core.interface import Interface, Name
 from ifagent.core.link import Link, LinkId
 from ifagent.core.plan import Obstacle
 from ifagent.core.state import ConfigState
-
-Pair = tuple[Interface, Interface]
 
 
 class Conflicts:
@@ -32,7 +30,7 @@ class Conflicts:
         self._spared = spared
 
     def why_not_made(self, interface: Interface) -> Obstacle | None:
-        """Return why the interface's pair cannot be made now, ``None`` if it can."""
+        """Return why the interface's link cannot be made now, ``None`` if it can."""
         return self._kept_for_another(interface) or self._spared_for_others(interface) or self.in_the_way(interface)
 
     def in_the_way(self, interface: Interface) -> Obstacle | None:
@@ -84,29 +82,29 @@ class Conflicts:
             return None
         return interface
 
-    def caught_in_circles(self, intact: Iterable[Pair]) -> list[Pair]:
-        """Return pairs to be made anew because their ends wait for each other's places in a circle."""
+    def caught_in_circles(self, intact: Iterable[Unit]) -> list[Unit]:
+        """Return units to be made anew because their interfaces wait for each other's places in a circle."""
         if not self._claims.desired.complete:
             return []
-        pair_of = {end.name: pair for pair in intact for end in pair}
+        unit_of = {end.name: unit for unit in intact for end in unit}
         waits: dict[Name, Name] = {}
-        for pair in intact:
-            if any(self._claims.uppers.get(self._claims.of[end.name].id) for end in pair):
+        for unit in intact:
+            if any(self._claims.uppers.get(self._claims.of[end.name].id) for end in unit):
                 continue
-            for end in pair:
+            for end in unit:
                 occupant = self._claims.occupant(end)
                 leaver = self._leaver(occupant) if occupant and occupant.host_name == end.host_name else None
-                if leaver is not None and leaver.name in pair_of:
+                if leaver is not None and leaver.name in unit_of:
                     waits[end.name] = leaver.name
-        caught: list[Pair] = []
+        caught: list[Unit] = []
         for start in sorted(waits):
             name, seen = start, set[Name]()
             while name in waits and name not in seen:
                 seen.add(name)
                 name = waits[name]
             if seen and name == start:
-                caught.append(pair_of[start])
-                for end in pair_of[start]:
+                caught.append(unit_of[start])
+                for end in unit_of[start]:
                     waits.pop(end.name, None)
         return caught
 

@@ -12,6 +12,7 @@ from typing import assert_never
 from ifagent.core.admission import Admission
 from ifagent.core.agenda import Agenda, Node
 from ifagent.core.declarations import Declarations
+from ifagent.core.desired import Desired
 from ifagent.core.events import (
     Declaration,
     Declared,
@@ -31,13 +32,12 @@ from ifagent.core.host_routes import HostRoutes, given
 from ifagent.core.interface import HostName, Interface, Name, NamespaceRef, NamespaceType, named
 from ifagent.core.islands import Islands, Scope
 from ifagent.core.link import LOOPBACK_IFINDEX, Link, LinkId, NsId
+from ifagent.core.observed import Absence, Observed
 from ifagent.core.ownership import Owner
 from ifagent.core.plan import Plan
 from ifagent.core.policy import Policy
-from ifagent.core.relations import Relations, tap_name
+from ifagent.core.relations import Relations
 from ifagent.core.remembered import Remembered
-from ifagent.core.veths import peer_name_of
-from ifagent.core.views import Absence, Desired, Observed
 
 HOST_ROUTES = "host routes"
 """What interfaces wait for that may take links or traffic of the host's: how that is connected."""
@@ -180,16 +180,15 @@ class Index:
     def _touch_around(self, interface: Interface) -> None:
         """Touch whatever an interface that may be no more has had to do with."""
         relations = self.relations
-        if peer := peer_name_of(interface):
-            self._touch(peer)
+        self._touch(*(reference.to for reference in interface.kind.references()))
         place = self._place(interface)
         self._touch(*relations.wanting(place, interface.host_name))
-        self._touch(*relations.waiting_for_tap(tap_name(interface)))
+        self._touch(*relations.waiting_for_tap(interface.kind.made_as(interface)))
         if not isinstance(place, NamespaceRef):
             self.agenda.touch(place, place)
             if (link := relations.link_called(place, interface.host_name)) is not None:
                 self._touch_link(link.id)
-        if (tap := relations.link_at(self.own, tap_name(interface))) is not None:
+        if (tap := relations.link_at(self.own, interface.kind.made_as(interface))) is not None:
             self._touch_link(tap.id)
 
     def _list_namespaces(self, paths: Mapping[NamespaceRef, tuple[NsId, str]]) -> None:
@@ -445,7 +444,7 @@ class Index:
         if relations.changes_links(name) and self._policy.asks_for_uplinks:
             return True
         links = [link for id in relations.links_of(name) if (link := self.observed().link(id)) is not None]
-        if (tap := tap_name(interface)) and not links and relations.link_at(self.own, tap) is not None:
+        if (tap := interface.kind.made_as(interface)) and not links and relations.link_at(self.own, tap) is not None:
             return True
         has = {address for link in links if link.id.namespace == place for address in given(link)}
         return place in self.host and not interface.link_only and not has.issuperset(interface.ip_addresses)

@@ -11,14 +11,14 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, replace
 
 from ifagent.core.agenda import Node
+from ifagent.core.desired import Desired
 from ifagent.core.interface import HostName, Interface, Name, NamespaceRef, NamespaceType
 from ifagent.core.link import LOOPBACK_IFINDEX, Link, LinkId, NsId
+from ifagent.core.observed import Observed
 from ifagent.core.operations import Place
 from ifagent.core.ownership import Owner
-from ifagent.core.relations import Relations, tap_name
+from ifagent.core.relations import Relations
 from ifagent.core.remembered import Adoption
-from ifagent.core.veths import peer_name_of
-from ifagent.core.views import Desired, Observed
 
 NEARLY_EMPTY = 64
 """Most links of a namespace that are looked at together to find out whether it is to be removed with them."""
@@ -124,20 +124,19 @@ class Islands:
 
     def _around_name(self, name: Name) -> Iterator[Name | LinkId]:
         yield from self._relations.links_of(name)
-        yield from self._relations.naming_as_peer(name)
+        yield from self._relations.referring_to(name)
         if (adoption := self._observed.remembered.adoptions.get(name)) is not None:
             yield from self._around_home(adoption)
         interface = self._desired.interfaces.get(name)
         if interface is None:
             return
-        if peer := peer_name_of(interface):
-            yield peer
+        yield from (reference.to for reference in interface.kind.references())
         place = self._place(interface)
         yield from self._relations.wanting(place, interface.host_name)
         yield from _id(
             None if isinstance(place, NamespaceRef) else self._relations.link_called(place, interface.host_name)
         )
-        if tap := tap_name(interface):
+        if tap := interface.kind.made_as(interface):
             yield from self._relations.waiting_for_tap(tap)
             yield from _id(self._relations.link_at(self._observed.own, tap))
 

@@ -23,15 +23,20 @@ The rules, in words:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from ifagent.core.claims import Claims, is_existing
+from ifagent.core.adoption import adoption_of, found_at, give_back, let_go, let_lie
+from ifagent.core.claims import Claims, Unit
 from ifagent.core.configure import Attributes, configure
-from ifagent.core.conflicts import Conflicts, Pair, duplicates, out_of_range, spared
-from ifagent.core.existing import existing_attributes, existing_obstacle, let_go
-from ifagent.core.interface import DEFAULT_MTU, AutoTap, Interface, Loopback, Name, NamespaceRef, NamespaceType, Veth
+from ifagent.core.conflicts import Conflicts, duplicates, out_of_range, spared
+from ifagent.core.desired import Desired
+from ifagent.core.interface import Interface
+from ifagent.core.kinds.contract import Origin, Reference
 from ifagent.core.link import LOOPBACK_IFINDEX, Link, LinkId, NsId
+from ifagent.core.names import Name
+from ifagent.core.namespace_ref import NamespaceRef, NamespaceType
+from ifagent.core.observed import Observed
 from ifagent.core.operations import (
     CreateLink,
     CreateNamespace,
@@ -51,9 +56,6 @@ from ifagent.core.policy import Policy
 from ifagent.core.remembered import Adoption, Learnt
 from ifagent.core.screen import Screen
 from ifagent.core.state import ConfigState
-from ifagent.core.taps import adoption_of, found_at, give_back, let_lie, tap_attributes, tap_missing
-from ifagent.core.veths import peer_name_of, veth_attributes
-from ifagent.core.views import Desired, Observed
 
 FALLBACK_LINKS = frozenset({"tunl0", "gre0", "gretap0", "erspan0", "sit0", "ip6tnl0", "ip_vti0", "ip6_vti0", "ip6gre0"})
 """Links that the kernel makes by itself in every new namespace when their modules are loaded."""
@@ -96,24 +98,24 @@ class _Planner:
     def plan(self) -> Plan:
         for name, obstacle in self.set_aside.items():
             self._judge(name, obstacle)
-        passed = self.screen.passed
-        taps = [interface for interface in passed.values() if isinstance(interface.kind, AutoTap)]
-        existing = [interface for interface in passed.values() if is_existing(interface)]
-        pairs = self._pair({name: i for name, i in passed.items() if isinstance(i.kind, Veth)})
-        intact = [pair for pair in pairs if self.claims.is_intact(*pair)]
-        for pair in self.conflicts.caught_in_circles(intact):
-            intact.remove(pair)
+        by_origin: dict[Origin, list[Interface]] = {origin: [] for origin in Origin}
+        for interface in self.screen.passed.values():
+            by_origin[interface.kind.origin].append(interface)
+        units = self._units(by_origin[Origin.CREATED])
+        intact = [unit for unit in units if self.claims.is_intact(unit)]
+        for unit in self.conflicts.caught_in_circles(intact):
+            intact.remove(unit)
         self._keep_and_doom(intact)
-        alive = {end.name for pair in intact for end in pair}
-        for pair in pairs:
-            if pair[0].name in alive:
-                for end in pair:
-                    self._correct(end, veth_attributes(self.owner, end, self.claims.of[end.name]))
+        alive = {interface.name for unit in intact for interface in unit}
+        for unit in units:
+            if unit[0].name in alive:
+                for interface in unit:
+                    self._correct(interface)
             else:
-                self._create(pair)
-        for interface in taps:
+                self._create(unit)
+        for interface in by_origin[Origin.ADOPTED]:
             self._adopt(interface)
-        for interface in existing:
+        for interface in by_origin[Origin.EXISTING]:
             self._configure_existing(interface)
         self._give_back()
         self._tidy()
@@ -121,36 +123,48 @@ class _Planner:
 
     # Rule 3
 
-    def _pair(self, candidates: Mapping[Name, Interface]) -> list[Pair]:
-        pairs: list[Pair] = []
-        for name, interface in candidates.items():
-            peer_name = peer_name_of(interface)
-            peer = candidates.get(peer_name)
-            if peer is not None and peer_name_of(peer) == name:
-                if name < peer_name:
-                    pairs.append((interface, peer))
+    def _units(self, candidates: Iterable[Interface]) -> list[Unit]:
+        """Return what is made together; set aside what names a partner that is not there, or names another one."""
+        by_name = {interface.name: interface for interface in candidates}
+        units: list[Unit] = []
+        for name, interface in by_name.items():
+            partner = _partner(interface)
+            if partner is None:
+                units.append((interface,))
                 continue
-            if peer is not None:
-                reason = f"interface {peer_name} names {peer_name_of(peer)} as its peer, not {name}"
-            elif peer_name in self.set_aside:
-                reason = f"its peer {peer_name} cannot be realised: {self.set_aside[peer_name].reason}"
-            elif peer_name in self.desired.refused:
-                reason = f"its peer {peer_name} cannot be realised: {self.desired.refused[peer_name].reason}"
-            elif peer_name in self.desired.held:
-                reason = f"the value of its peer {peer_name} is invalid"
-            else:
-                reason = f"its peer {peer_name} is not declared"
-            if peer_name in self.sheltered:
+            other = by_name.get(partner.to)
+            back = None if other is None else _partner(other)
+            if other is not None and back is not None and back.to == name:
+                if name < other.name:
+                    units.append((interface, other))
+                continue
+            if partner.to in self.sheltered:
                 self.sheltered.add(name)
-            self._put_aside(name, Obstacle(ConfigState.PENDING, reason, (f"interface {peer_name}",)))
-        return pairs
+            obstacle = Obstacle(ConfigState.PENDING, self._why_alone(name, partner.to), (f"interface {partner.to}",))
+            self._put_aside(name, obstacle)
+        return units
+
+    def _why_alone(self, name: Name, partner: Name) -> str:
+        """Say why the interface that another one names as its partner is none for it."""
+        if partner in self.set_aside:
+            return f"its peer {partner} cannot be realised: {self.set_aside[partner].reason}"
+        if partner in self.desired.refused:
+            return f"its peer {partner} cannot be realised: {self.desired.refused[partner].reason}"
+        if partner in self.desired.held:
+            return f"the value of its peer {partner} is invalid"
+        other = self.desired.interfaces.get(partner)
+        if other is None:
+            return f"its peer {partner} is not declared"
+        back = _partner(other)
+        if back is None:
+            return f"interface {partner} is of type {other.kind.type}, which has no peer"
+        return f"interface {partner} names {back.to} as its peer, not {name}"
 
     # Rule 4
 
-    def _keep_and_doom(self, intact: Iterable[Pair]) -> None:
-        for pair in intact:
-            self.kept.update(self.claims.of[end.name].id for end in pair)
-        self.kept.update(link.id for name, link in self.claims.of.items() if self.claims.is_tap(name))
+    def _keep_and_doom(self, intact: Iterable[Unit]) -> None:
+        self.kept.update(self.claims.of[interface.name].id for unit in intact for interface in unit)
+        self.kept.update(link.id for name, link in self.claims.of.items() if self.claims.adopts(name))
         for name in self.sheltered & self.claims.of.keys():
             link = self.claims.of[name]
             self.kept.update(id for id in (link.id, link.peer) if id)
@@ -180,34 +194,34 @@ class _Planner:
 
     # Rule 5
 
-    def _create(self, pair: Pair) -> None:
-        obstacles = {end.name: obstacle for end in pair if (obstacle := self.conflicts.why_not_made(end))}
-        for end, other in (pair, pair[::-1]):
-            obstacle = obstacles.get(end.name)
+    def _create(self, unit: Unit) -> None:
+        obstacles = {i.name: obstacle for i in unit if (obstacle := self.conflicts.why_not_made(i))}
+        for interface, other in zip(unit, unit[::-1], strict=True):
+            obstacle = obstacles.get(interface.name)
             if obstacle is None and obstacles:
                 reason = f"its peer {other.name} cannot be realised: {obstacles[other.name].reason}"
                 obstacle = Obstacle(ConfigState.PENDING, reason, (f"interface {other.name}",))
-            self.verdicts[end.name] = Verdict(None, obstacle, () if obstacle else ("the link is missing",))
+            self.verdicts[interface.name] = Verdict(None, obstacle, () if obstacle else ("the link is missing",))
         if obstacles:
             return
-        near, far = (
-            LinkEnd(self.claims.place(end), end.host_name, wants.mac or "", wants.mtu or DEFAULT_MTU)
-            for end, wants in ((end, veth_attributes(self.owner, end)) for end in pair)
+        wanted = [interface.kind.attributes(interface, None, self.claims) for interface in unit]
+        ends = tuple(
+            LinkEnd(self.claims.place(interface), interface.host_name, wants.mac or "", wants.mtu or 0)
+            for interface, wants in zip(unit, wanted, strict=True)
         )
-        create = CreateLink("veth", (near, far), self.owner.group)
-        names = [end.name for end in pair]
-        after = [self._prepare(made.target, names) for made in (near, far)]
+        create = CreateLink(unit[0].kind.kernel_kind, ends, self.owner.group)
+        names = [interface.name for interface in unit]
+        after = [self._prepare(end.target, names) for end in ends]
         after += [[doom] for name in names if (link := self.claims.of.get(name)) and (doom := self.doomed.get(link.id))]
         self._step(create, names, (operation for operations in after for operation in operations))
-        for end, made in zip(pair, (near, far), strict=True):
-            newborn = Link(
-                id=LinkId(NsId(0), 0), host_name=made.host_name, mac=made.mac, mtu=made.mtu, group=create.group
-            )
-            self._configure(end, veth_attributes(self.owner, end), made.target, newborn, [create])
+        for interface, wants, end in zip(unit, wanted, ends, strict=True):
+            newborn = Link(id=LinkId(NsId(0), 0), host_name=end.host_name, mac=end.mac, mtu=end.mtu, group=create.group)
+            self._configure(interface, wants, end.target, newborn, [create])
 
-    def _correct(self, interface: Interface, attributes: Attributes) -> None:
+    def _correct(self, interface: Interface) -> None:
         """Plan what puts the link of an interface right, where it is or by moving it."""
         link = self.claims.of[interface.name]
+        attributes = interface.kind.attributes(interface, link, self.claims)
         place = self.claims.place(interface)
         target, seen = _target(link), link
         after: list[Operation] = []
@@ -217,7 +231,7 @@ class _Planner:
             obstacle = Obstacle(ConfigState.FAILED, spared(link, uppers[0], f"cannot be moved to {place}"))
         if obstacle:
             # It stays where it is; everything else about it is put right.
-            attributes = attributes._replace(keeps_name=True)
+            attributes = attributes._replace(host_name=None)
         elif place != link.id.namespace:
             destination = Target(place, interface.host_name)
             # Names that a tenant has given it are not for others: the host may have a use for them.
@@ -250,33 +264,39 @@ class _Planner:
         return [operation]
 
     def _adopt(self, interface: Interface) -> None:
-        link = self.claims.of.get(interface.name)
+        link = self._found(interface)
         if link is None:
-            self._put_aside(interface.name, tap_missing(self.claims, interface))
-        elif obstacle := out_of_range(interface, link):
-            self._put_aside(interface.name, obstacle)
-        else:
+            return
+        if link.id not in self.claims.marked_as_adopted:
             adoption = adoption_of(self.claims, interface, link, self.claims.place(interface))
-            if link.id not in self.claims.marked_as_adopted:
-                self.adoptions[interface.name] = adoption
-            self._correct(interface, tap_attributes(self.claims, interface, adoption))
+            self.adoptions[interface.name] = adoption
+        self._correct(interface)
 
     def _configure_existing(self, interface: Interface) -> None:
-        link, place = self.claims.of.get(interface.name), self.claims.place(interface)
-        if isinstance(interface.kind, Loopback) and isinstance(place, NamespaceRef):
+        place = self.claims.place(interface)
+        if interface.kind.makes_namespace and isinstance(place, NamespaceRef):
             self._prepare(Target(place, interface.host_name), [interface.name])
             self.verdicts[interface.name] = Verdict(None, None, (f"namespace {place} is missing",))
             return
-        obstacle = existing_obstacle(self.claims, self.policy, interface)
-        if link is not None and obstacle is None:
-            obstacle = out_of_range(interface, link)
-        if link is None or obstacle is not None:
-            self._put_aside(interface.name, obstacle or Obstacle(ConfigState.PENDING, "its link is not there"))
+        link = self._found(interface)
+        if link is None:
             return
-        differences = self._configure(
-            interface, existing_attributes(self.claims, interface, link), _target(link), link, ()
-        )
+        attributes = interface.kind.attributes(interface, link, self.claims)
+        differences = self._configure(interface, attributes, _target(link), link, ())
         self.verdicts[interface.name] = Verdict(link.id, duplicates(interface, link), differences)
+
+    def _found(self, interface: Interface) -> Link | None:
+        """Return the link that somebody else has made for an interface; set it aside if nothing may be done to it."""
+        link = self.claims.of.get(interface.name)
+        obstacle = interface.kind.obstacle(interface, link, self.claims)
+        if link is None:
+            obstacle = obstacle or Obstacle(ConfigState.PENDING, "its link is not there")
+        elif obstacle is None:
+            obstacle = out_of_range(interface, link)
+        if obstacle is None:
+            return link
+        self._put_aside(interface.name, obstacle)
+        return None
 
     def _give_back(self) -> None:
         if not self.desired.complete:
@@ -291,7 +311,7 @@ class _Planner:
                 continue
             if id in self.claims.marked_as_adopted:
                 self._chain(let_lie(link), set() if name in self.desired.interfaces else {name})
-            elif not (self.claims.is_tap(name) and name in self.set_aside):
+            elif not (self.claims.adopts(name) and name in self.set_aside):
                 self._give_back_tap(link, adoption)
         for id, borrowing in self.claims.borrowed.items():
             link = self.observed.link(id)
@@ -316,7 +336,7 @@ class _Planner:
     ) -> tuple[str, ...]:
         """Plan what makes ``link`` at ``target`` what ``interface`` says; return the differences in words."""
         newest_first = self.observed.ipv6_newest_first
-        changes = configure(interface, target, link, attributes, newest_first=newest_first)
+        changes = configure(target, link, attributes, newest_first=newest_first)
         # What concerns one link is carried out in this order; only what must not be done after a refusal has to wait.
         for change in changes.attributes:
             self._step(change, [interface.name], after)
@@ -381,6 +401,11 @@ class _Planner:
         """Tell whether the agent remembers to have made a namespace; the mark alone may be forged."""
         made = self.observed.remembered.namespaces
         return ref.reference in made and made[ref.reference] in {None, id}
+
+
+def _partner(interface: Interface) -> Reference | None:
+    """Return the reference to the interface whose link is made together with this one's."""
+    return next((reference for reference in interface.kind.references() if reference.mutual), None)
 
 
 def _target(link: Link) -> Target:

@@ -8,12 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from ifagent.core.existing import changes_link
-from ifagent.core.interface import AutoTap, HostName, Interface, Name, NamespaceRef
+from ifagent.core.interface import HostName, Interface, Name, NamespaceRef
 from ifagent.core.link import LOOPBACK_IFINDEX, Link, LinkId, NsId
 from ifagent.core.ownership import Owner
 from ifagent.core.remembered import Remembered
-from ifagent.core.veths import peer_name_of
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -35,7 +33,7 @@ class Relations:
         self._owner = owner
         self._names_in: dict[NamespaceRef, set[Name]] = {}
         self._changing_links: set[Name] = set()
-        self._naming_as_peer: dict[Name, set[Name]] = {}
+        self._referring_to: dict[Name, set[Name]] = {}
         self._wanting: dict[tuple[NamespaceRef, HostName], set[Name]] = {}
         self._waiting_for_tap: dict[HostName, set[Name]] = {}
         self._links_of: dict[Name, set[LinkId]] = {}
@@ -55,17 +53,19 @@ class Relations:
         self._changing_links.discard(name)
         if before is not None:
             _take(self._names_in, before.namespace, name)
-            _take(self._naming_as_peer, peer_name_of(before), name)
+            for reference in before.kind.references():
+                _take(self._referring_to, reference.to, name)
             _take(self._wanting, (before.namespace, before.host_name), name)
-            _take(self._waiting_for_tap, tap_name(before), name)
+            _take(self._waiting_for_tap, before.kind.made_as(before), name)
         if interface is not None:
             self.interfaces[name] = interface
-            if changes_link(interface):
+            if interface.kind.changes_link(interface):
                 self._changing_links.add(name)
             _put(self._names_in, interface.namespace, name)
-            _put(self._naming_as_peer, peer_name_of(interface), name)
+            for reference in interface.kind.references():
+                _put(self._referring_to, reference.to, name)
             _put(self._wanting, (interface.namespace, interface.host_name), name)
-            _put(self._waiting_for_tap, tap_name(interface), name)
+            _put(self._waiting_for_tap, interface.kind.made_as(interface), name)
         refs = [each.namespace for each in (before, interface) if each is not None]
         if len(refs) < 2 or refs[0] != refs[1]:
             self.references += 1
@@ -192,9 +192,9 @@ class Relations:
         """Return the links that sit on a link."""
         return frozenset(self._uppers.get(id, ()))
 
-    def naming_as_peer(self, name: Name) -> frozenset[Name]:
-        """Return the veth ends that name an interface as their peer."""
-        return frozenset(self._naming_as_peer.get(name, ()))
+    def referring_to(self, name: Name) -> frozenset[Name]:
+        """Return the interfaces that refer to one."""
+        return frozenset(self._referring_to.get(name, ()))
 
     def wanting(self, place: NsId | NamespaceRef, host_name: HostName) -> set[Name]:
         """Return the interfaces that want a place."""
@@ -240,13 +240,6 @@ class Relations:
     def has_marks(self, namespace: NsId) -> bool:
         """Tell whether a namespace was made by this agent, or has links that it made or configures."""
         return namespace in self._marks_in
-
-
-def tap_name(interface: Interface) -> HostName:
-    """Return the host name under which an AUTO_TAP's creator makes it, empty for other kinds."""
-    if not isinstance(interface.kind, AutoTap):
-        return HostName("")
-    return HostName(interface.kind.temp_if_name or interface.host_name)
 
 
 def _put(groups: dict[K, set[V]], key: K, member: V) -> None:

@@ -9,12 +9,11 @@ from __future__ import annotations
 from ifagent.core.claims import Claims
 from ifagent.core.host_routes import given, why_taken
 from ifagent.core.interface import Interface, Name, NamespaceRef, NamespaceType
+from ifagent.core.observed import Absence
 from ifagent.core.operations import Place
 from ifagent.core.plan import Obstacle
 from ifagent.core.policy import Policy
 from ifagent.core.state import ConfigState
-from ifagent.core.unrealised import unrealised_kind, unrealised_wish
-from ifagent.core.views import Absence
 
 
 class Screen:
@@ -95,11 +94,11 @@ class Screen:
 
     def _missing(self, interface: Interface, place: Place) -> Obstacle | None:
         ref = interface.namespace
-        if reason := unrealised_kind(interface):
+        if reason := interface.kind.unsupported:
             return Obstacle(ConfigState.PENDING, reason)
-        if reason := unrealised_wish(interface):
+        if interface.vrf_master_interface:  # a link that it has already is left alone
             self.sheltered.add(interface.name)
-            return Obstacle(ConfigState.PENDING, reason)
+            return Obstacle(ConfigState.PENDING, "not supported yet by this version: vrf_master_interface")
         if isinstance(place, NamespaceRef):
             if ref.type is NamespaceType.NAMED:
                 return None

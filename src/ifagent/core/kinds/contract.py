@@ -13,8 +13,16 @@ from typing import ClassVar, NamedTuple, Protocol
 
 from pydantic_core import PydanticCustomError
 
+from ifagent.core.configure import Attributes
+from ifagent.core.link import Link
 from ifagent.core.names import HostName, IPInterface, Name, check_host_name
 from ifagent.core.namespace_ref import NamespaceRef
+from ifagent.core.observed import Observed
+from ifagent.core.operations import Place, Target
+from ifagent.core.ownership import Owner
+from ifagent.core.plan import Obstacle
+from ifagent.core.policy import Policy
+from ifagent.core.remembered import Adoption
 
 ETHERNET_MTU = range(68, 65536)
 """MTUs that the kernel's veth and TAP drivers take (``IFLA_MIN_MTU`` and ``IFLA_MAX_MTU``), in bytes."""
@@ -71,11 +79,43 @@ class CommonFields(Protocol):
     def link_only(self) -> bool: ...  # noqa: D102
 
 
+class View(Protocol):
+    """What the rules of kinds see while a plan is made; see :class:`ifagent.core.claims.Claims`."""
+
+    @property
+    def owner(self) -> Owner: ...  # noqa: D102
+    @property
+    def policy(self) -> Policy: ...  # noqa: D102
+    @property
+    def observed(self) -> Observed: ...  # noqa: D102
+
+    def place(self, interface: CommonFields, /) -> Place:
+        """Return the namespace that an interface wants to be in; the reference if it does not exist."""
+        ...
+
+    def at_target(self, target: Target, /) -> Link | None:
+        """Return the link that is called so in this namespace."""
+        ...
+
+    def interface_of(self, link: Link, /) -> Name | None:
+        """Return the interface that a link belongs to."""
+        ...
+
+    def adoption(self, link: Link, /) -> Adoption | None:
+        """Return how a link was adopted."""
+        ...
+
+    def why_not_adoptable(self, link: Link, /) -> str | None:
+        """Say why a link is none that is adopted; the sentence begins with the link. ``None``: it may be."""
+        ...
+
+
 class LinkKind:
     """The base of all kinds.
 
     ``type`` is its name in Python, in files and in states. ``kernel_kind`` is what the kernel calls it
     (``IFLA_INFO_KIND``). ``mtus`` are those that its driver takes, ``default_mtu`` is the kernel's.
+    ``makes_namespace`` says that a named namespace is made for it, although the link is not.
     """
 
     __slots__ = ()
@@ -84,6 +124,7 @@ class LinkKind:
     kernel_kind: ClassVar[str] = ""
     mtus: ClassVar[range] = ETHERNET_MTU
     default_mtu: ClassVar[int] = DEFAULT_MTU
+    makes_namespace: ClassVar[bool] = False
 
     # What may be declared
 
@@ -111,6 +152,30 @@ class LinkKind:
     def changes_link(self, interface: CommonFields) -> bool:  # noqa: ARG002 it is the agent's own
         """Tell whether anything is done to a link that is somebody else's for good."""
         return False
+
+    # What it is to be like
+
+    @property
+    def unsupported(self) -> str:
+        """Why nothing can be done about an interface of this kind yet, empty if something can."""
+        return ""
+
+    def obstacle(self, interface: CommonFields, link: Link | None, view: View) -> Obstacle | None:  # noqa: ARG002
+        """Say what an interface waits for, or why its link is not to be touched."""
+        return None
+
+    def attributes(self, interface: CommonFields, link: Link | None, view: View) -> Attributes:  # noqa: ARG002
+        """Return what the link is to have; ``link`` is what it is now, ``None`` if it is to be made."""
+        owner = view.owner
+        return Attributes(
+            host_name=interface.host_name,
+            mac=None if interface.link_only else interface.phys_address or owner.default_mac(interface.name),
+            mtu=interface.mtu or self.default_mtu,
+            up=interface.enabled,
+            alias=owner.alias(interface.name),
+            group=owner.group,
+            addresses=None if interface.link_only else interface.ip_addresses,
+        )
 
 
 def wrong(field: str, message: str) -> PydanticCustomError:

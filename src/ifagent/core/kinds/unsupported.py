@@ -16,3 +16,8 @@ class Unsupported(LinkKind):
     mtus: ClassVar[range] = ANY_MTU
 
     type: Literal["vrf_device", "dummy"]
+
+    @property
+    def unsupported(self) -> str:
+        """Say that the agent cannot make it."""
+        return f"kind not supported yet: interfaces of type {self.type.upper()} are not realised by this version"

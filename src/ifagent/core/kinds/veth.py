@@ -8,8 +8,9 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator
 from pydantic.dataclasses import dataclass
 
-from ifagent.core.kinds.contract import CommonFields, LinkKind, Reference, wrong
-from ifagent.core.link import Checksums
+from ifagent.core.configure import Attributes
+from ifagent.core.kinds.contract import CommonFields, LinkKind, Reference, View, wrong
+from ifagent.core.link import Checksums, Link
 from ifagent.core.names import check_name
 
 Offloading = Literal["default", "enabled", "disabled"]
@@ -36,7 +37,18 @@ class Veth(LinkKind):
         """Yield the other end."""
         yield Reference(self.peer_if_name, "veth.peer_if_name", mutual=True)
 
+    def attributes(self, interface: CommonFields, link: Link | None, view: View) -> Attributes:
+        """Return what one end is to have: what every link is, and its checksum offloading."""
+        checksums, owner = self._checksums, view.owner
+        default = checksums == Checksums()
+        known = default and not (link and owner.without_checksums(link))
+        common = LinkKind.attributes(self, interface, link, view)
+        return common._replace(
+            alias=owner.alias(interface.name, checksums=default),
+            checksums=None if known else checksums,
+            alias_last=default,
+        )
+
     @property
-    def checksums(self) -> Checksums:
-        """The checksum offloading that the end is to have."""
+    def _checksums(self) -> Checksums:
         return Checksums(rx=self.rx_checksum_offloading != "disabled", tx=self.tx_checksum_offloading != "disabled")

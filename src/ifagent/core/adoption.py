@@ -1,10 +1,10 @@
-"""TAPs: links that another program makes, that the agent adopts while they are declared, and then gives back.
+"""Links that the agent has not made: what is remembered of one that it adopts, and how each is given back. Pure.
 
-What an interface leaves open is as the TAP's creator has it, whenever he sets it. Given back it is as it was when it
-was adopted: name, namespace, alias, admin state, master, addresses, and MAC and MTU if the agent has changed them. Of a
-``link_only`` one that was not moved the addresses are its creator's all the time, and not looked at.
-Whoever is root in the namespace of an adopted TAP can forge what its alias says, so a TAP of which nothing but that
-tells of an adoption stays where it is: the agent only takes off what it may have put there.
+What an interface leaves open is as the link's creator has it, whenever he sets it. Given back a TAP is as it was when
+it was adopted: name, namespace, alias, admin state, master, addresses, and MAC and MTU if the agent has changed them.
+Of a ``link_only`` one that was not moved the addresses are its creator's all the time, and not looked at. Whoever is
+root in the namespace of an adopted TAP can forge what its alias says, so a TAP of which nothing but that tells of an
+adoption stays where it is: the agent only takes off what it may have put there.
 """
 
 from __future__ import annotations
@@ -12,29 +12,26 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from ifagent.core.claims import Claims
-from ifagent.core.configure import Attributes
-from ifagent.core.interface import Interface
+from ifagent.core.kinds.contract import CommonFields, View
 from ifagent.core.link import Link, LinkId
 from ifagent.core.operations import AddAddress, DeleteAddress, MoveLink, Operation, Place, SetLink, Target
-from ifagent.core.plan import Obstacle
+from ifagent.core.ownership import Borrowing
 from ifagent.core.remembered import Adoption, TapAddress
-from ifagent.core.state import ConfigState
 
 
-def adoption_of(claims: Claims, interface: Interface, link: Link, place: Place) -> Adoption:
+def adoption_of(view: View, interface: CommonFields, link: Link, place: Place) -> Adoption:
     """Return what is to be remembered of an adopted TAP before anything is done to it."""
-    before = claims.adopted.get(link.id) or claims.marked_as_adopted.get(link.id)
+    before = view.adoption(link)
     leaves_addresses = interface.link_only and place == link.id.namespace
     if before is None:
-        master = claims.observed.link(LinkId(link.id.namespace, link.master))
+        master = view.observed.link(LinkId(link.id.namespace, link.master))
         before = Adoption(
             name=interface.name,
             host_name=link.host_name,
             mac=link.mac,
             mtu=link.mtu,
             up=link.up,
-            alias=claims.owner.alias_before(link),
+            alias=view.owner.alias_before(link),
             master=link.master,
             master_name=master.host_name if master else "",
             addresses=_given_to(link),
@@ -60,39 +57,16 @@ def found_at(adoption: Adoption, link: Link, place: Place) -> Adoption:
     return replace(adoption, link=link.id, cookie=adoption.cookie if stays else 0, moving_to=moving_to)
 
 
-def tap_attributes(claims: Claims, interface: Interface, adoption: Adoption) -> Attributes:
-    """Return what an adopted TAP is to have; what is ``None`` is as its creator has it."""
-    mac = interface.phys_address or (adoption.mac if adoption.keeps_mac else "")
-    return Attributes(
-        mac=None if interface.link_only else mac or None,
-        mtu=interface.mtu or (adoption.mtu if adoption.keeps_mtu else 0) or None,
-        up=interface.enabled,
-        alias=claims.owner.adopted_alias(adoption),
-        addresses=None if interface.link_only else interface.ip_addresses,
-    )
-
-
-def tap_missing(claims: Claims, interface: Interface) -> Obstacle:
-    """Say what a declared TAP waits for."""
-    name = claims.tap_name(interface)
-    there = claims.at_target(Target(claims.observed.own, name))
-    reason = f"no program has made the TAP {name} in the agent's own namespace"
-    if there is not None:
-        why = claims.why_not_adoptable(there) or "another interface adopts it"
-        reason = f"{there} is in the agent's own namespace, but {why}"
-    return Obstacle(ConfigState.PENDING, reason, (f"tap {name}",))
-
-
-def give_back(claims: Claims, link: Link, before: Adoption) -> list[Operation]:
+def give_back(view: View, link: Link, before: Adoption) -> list[Operation]:
     """Return what makes an adopted TAP what it was, each operation to be carried out after the one before it.
 
     Nothing where it is that already. Where somebody else has its old name by now, or that is not known, it keeps the
     one it has.
     """
-    own = claims.observed.own
+    own = view.observed.own
     here = Target(link.id.namespace, link.host_name, link.id.ifindex)
     home = Target(own, before.host_name or link.host_name)
-    occupant = claims.at_target(home)
+    occupant = view.at_target(home)
     if occupant is not None and occupant.id != link.id:
         home = Target(own, link.host_name)
     operations: list[Operation] = []
@@ -109,7 +83,7 @@ def give_back(claims: Claims, link: Link, before: Adoption) -> list[Operation]:
         "host_name": home.host_name,
         "mac": before.mac if before.keeps_mac or before.link is None else "",
         "mtu": before.mtu if before.keeps_mtu or before.link is None else 0,
-        "master": 0 if seen.master else _bridge_before(claims, before),
+        "master": 0 if seen.master else _bridge_before(view, before),
     }
     different = {field: value for field, value in wanted.items() if value and value != getattr(seen, field)}
     if before.up not in {None, seen.up}:
@@ -134,9 +108,9 @@ def _given_to(link: Link) -> tuple[TapAddress, ...]:
     return tuple(TapAddress(each.interface, each.peer) for each in link.addresses if not each.made_by_kernel)
 
 
-def _bridge_before(claims: Claims, before: Adoption) -> int:
+def _bridge_before(view: View, before: Adoption) -> int:
     """Return the ifindex of the bridge that a TAP was a port of, 0 where that is not there or another one by now."""
-    master = claims.observed.link(LinkId(claims.observed.own, before.master))
+    master = view.observed.link(LinkId(view.observed.own, before.master))
     if master is None or master.kind != "bridge" or before.master_name not in {"", master.host_name}:
         return 0
     return before.master
@@ -144,3 +118,10 @@ def _bridge_before(claims: Claims, before: Adoption) -> int:
 
 def _take_off(here: Target, link: Link, kept: Collection[TapAddress]) -> Iterable[Operation]:
     return [DeleteAddress(here, *address) for address in _given_to(link) if address not in kept]
+
+
+def let_go(link: Link, before: Borrowing) -> list[Operation]:
+    """Return what takes off a link what its interface had asked for, each operation after the one before it."""
+    target = Target(link.id.namespace, link.host_name, link.id.ifindex)
+    addresses = [DeleteAddress(target, a.interface, a.peer) for a in link.addresses if not a.made_by_kernel]
+    return [*addresses, SetLink(target=target, alias=before.alias)]

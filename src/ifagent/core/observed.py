@@ -1,31 +1,14 @@
-"""What the planner looks at: what is to be, and what is."""
+"""What is, as the planner takes it. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from ifagent.core.host_routes import HostRoutes
-from ifagent.core.interface import Interface, Name, NamespaceRef
 from ifagent.core.link import Link, LinkId, NsId
-from ifagent.core.plan import Obstacle
+from ifagent.core.namespace_ref import NamespaceRef
 from ifagent.core.remembered import Remembered
-
-
-@dataclass(frozen=True, slots=True)
-class Desired:
-    """What is to be, as the planner takes it.
-
-    ``held`` are names whose value is invalid and whose last valid value is unknown: what the kernel has of
-    them stays as it is. ``complete`` is true once every source has said all it has: only then is anything of
-    ours that nobody wants taken away. ``refused`` are interfaces beyond the limits, and why.
-    """
-
-    interfaces: Mapping[Name, Interface]
-    held: AbstractSet[Name] = frozenset()
-    complete: bool = True
-    refused: Mapping[Name, Obstacle] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
