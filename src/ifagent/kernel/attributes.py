@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from struct import Struct
 from typing import Final, NamedTuple
 
-from ifagent.kernel.rtnetlink import ATTRIBUTE, NLA_TYPE_MASK
+from ifagent.kernel.rtnetlink import ATTRIBUTE, IFLA_ALT_IFNAME, NLA_TYPE_MASK
 
 _ALL: Final = range(NLA_TYPE_MASK + 1)
 
@@ -89,3 +89,18 @@ class Reader:
                 types.append(kind)
             offset += length + 3 & ~3
         return _Layout(Struct("".join(headers)), tuple(expected), Struct("".join(payloads)), tuple(types))
+
+
+def each_altname(properties: bytes) -> Iterator[bytes]:
+    """Yield every altname of an ``IFLA_PROP_LIST`` as it is there, with its final zero byte.
+
+    They are attributes of one kind, of which a :class:`Reader` would tell one. Raises :class:`MalformedMessage`.
+    """
+    offset = 0
+    while len(properties) - offset >= ATTRIBUTE.size:
+        length, kind = ATTRIBUTE.unpack_from(properties, offset)
+        if length < ATTRIBUTE.size or offset + length > len(properties):
+            raise MalformedMessage(f"attribute {kind} of {length} bytes")
+        if kind & NLA_TYPE_MASK == IFLA_ALT_IFNAME:
+            yield properties[offset + ATTRIBUTE.size : offset + length]
+        offset += length + 3 & ~3

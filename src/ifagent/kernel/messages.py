@@ -6,7 +6,6 @@ bytes are, nothing but :class:`MalformedMessage` is raised.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import lru_cache
 from ipaddress import IPv4Address, ip_address
 from itertools import islice
@@ -16,11 +15,10 @@ from ifagent.core.address_values import interned
 from ifagent.core.counters import LinkCounters
 from ifagent.core.interface import MAX_HOST_NAME_BYTES, HostName, IPInterface
 from ifagent.core.link import LOOPBACK_ADDRESSES, LOOPBACK_IFINDEX, Address, OperState, usual_scope
-from ifagent.kernel.attributes import MalformedMessage, Reader
+from ifagent.kernel.attributes import MalformedMessage, Reader, each_altname
 from ifagent.kernel.rtnetlink import (
     AF_INET,
     AF_INET6,
-    ATTRIBUTE,
     HEADER,
     IFA_ADDRESS,
     IFA_BROADCAST,
@@ -37,7 +35,6 @@ from ifagent.kernel.rtnetlink import (
     IFF_UP,
     IFINFO,
     IFLA_ADDRESS,
-    IFLA_ALT_IFNAME,
     IFLA_AMT_LINK,
     IFLA_CARRIER,
     IFLA_GROUP,
@@ -65,7 +62,6 @@ from ifagent.kernel.rtnetlink import (
     NETNSA_CURRENT_NSID,
     NETNSA_NSID,
     NETNSA_NSID_NOT_ASSIGNED,
-    NLA_TYPE_MASK,
     NLM_F_ACK_TLVS,
     NLM_F_CAPPED,
     NLMSG_ERROR,
@@ -254,20 +250,8 @@ def parse_link(data: bytes, message: Message) -> LinkMessage | None:
 
 def _altnames(payload: bytes) -> tuple[HostName, ...]:
     """Return the first altnames that can be host names too; nobody refers to others, and there may be hundreds."""
-    names = (name for name in _each_altname(payload) if len(name) <= MAX_HOST_NAME_BYTES + 1)
+    names = (name for name in each_altname(payload) if len(name) <= MAX_HOST_NAME_BYTES + 1)
     return tuple(HostName(_text(name)) for name in islice(names, MAX_ALTNAMES))
-
-
-def _each_altname(payload: bytes) -> Iterator[bytes]:
-    """Yield every altname of an ``IFLA_PROP_LIST`` as it is there, with its final zero byte."""
-    offset = 0
-    while len(payload) - offset >= ATTRIBUTE.size:
-        length, kind = ATTRIBUTE.unpack_from(payload, offset)
-        if length < ATTRIBUTE.size or offset + length > len(payload):
-            raise MalformedMessage(f"attribute {kind} of {length} bytes")
-        if kind & NLA_TYPE_MASK == IFLA_ALT_IFNAME:
-            yield payload[offset + ATTRIBUTE.size : offset + length]
-        offset += length + 3 & ~3
 
 
 def parse_altnames(data: bytes, message: Message) -> tuple[int, list[bytes]]:
@@ -276,7 +260,7 @@ def parse_altnames(data: bytes, message: Message) -> tuple[int, list[bytes]]:
         raise MalformedMessage("a link message without its header")
     ifindex = IFINFO.unpack_from(data, message.start)[2]
     found = _LINK.read(data, message.start + IFINFO.size, message.end)
-    return ifindex, list(_each_altname(found.get(IFLA_PROP_LIST, b"")))
+    return ifindex, list(each_altname(found.get(IFLA_PROP_LIST, b"")))
 
 
 def parse_counters(data: bytes, message: Message) -> tuple[int, LinkCounters]:
