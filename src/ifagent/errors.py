@@ -22,15 +22,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from ifagent.core.operations import Operation
-    from ifagent.core.state import InterfaceState
-
+from typing import Protocol
 
 MAX_ERRORS = 20
 """Most errors told of one value."""
@@ -109,10 +103,22 @@ class AgentEnded(IfagentError):
     """The agent does not run, or no longer: nobody would ever act on the call."""
 
 
+class NotAppliedState(Protocol):
+    """What errors tell of a state, which is an :class:`ifagent.InterfaceState`."""
+
+    @property
+    def config_state(self) -> str:
+        """What has become of the declaration."""
+
+    @property
+    def reason(self) -> str:
+        """Why it is not applied."""
+
+
 class NotApplied(IfagentError):
     """A wait ended before the interface was applied; ``state`` says why, ``None`` if it is unknown."""
 
-    def __init__(self, name: str, state: InterfaceState | None) -> None:
+    def __init__(self, name: str, state: NotAppliedState | None) -> None:
         """Keep the last state seen; the message carries its reason."""
         self.name = name
         self.state = state
@@ -127,11 +133,11 @@ class RevisionNotApplied(IfagentError):
     newest revision that the agent has heard of; where it is lower than ``revision``, the store has not told yet.
     """
 
-    def __init__(self, revision: int, *, seen: int, states: Mapping[str, InterfaceState | None]) -> None:
+    def __init__(self, revision: int, *, seen: int, states: Mapping[str, NotAppliedState | None]) -> None:
         """Keep what is missing; the message names it with reasons."""
         self.revision = revision
         self.seen = seen
-        self.states: dict[str, InterfaceState | None] = dict(states)
+        self.states: dict[str, NotAppliedState | None] = dict(states)
         missing = [f"the agent has heard of revision {seen} at most"] if seen < revision else []
         for name, state in self.states.items():
             why = f"{state.config_state}: {state.reason}".removesuffix(": ") if state else "not acted on yet"
@@ -142,7 +148,7 @@ class RevisionNotApplied(IfagentError):
 class KernelRefused(IfagentError):
     """The kernel answered a request with an error; ``text`` is its extended acknowledgement."""
 
-    def __init__(self, operation: Operation | str, errno: int, text: str = "") -> None:
+    def __init__(self, operation: str, errno: int, text: str = "") -> None:
         """Keep what was asked and what came back."""
         self.operation = operation
         self.errno = errno

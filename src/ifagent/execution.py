@@ -195,7 +195,7 @@ class Execution:
             self._retry.accepted(operation, step.names)
 
     def _note_refusal(self, outcome: Outcome, names: frozenset[Name], work: _Work) -> None:
-        text = self._with_references(str(KernelRefused(outcome.operation, outcome.errno, outcome.text)))
+        text = self._with_references(str(KernelRefused(str(outcome.operation), outcome.errno, outcome.text)))
         self._retry.refused(outcome, names, text, self._clock(), self.link_of(outcome.operation))
         if was_gone(outcome):
             log.debug("gone already", operation=outcome.operation)
