@@ -86,12 +86,12 @@ class _Seen:
 
     def lose(self, problem: str) -> None:
         if not self._lost:
-            log.warning("the agent cannot be heard", problem=problem)
+            log.warning("lost connection to the agent", problem=problem)
         self._lost = True
 
     def find(self) -> None:
         if self._lost:
-            log.info("the agent can be heard again")
+            log.info("reconnected to the agent")
         self.listed, self._lost = True, False
 
     def tell(self, change: Change, name: Name, state: InterfaceState | None, missed: int = 0) -> StateEvent:
@@ -142,10 +142,10 @@ async def _lines(socket: Path, request: dict[str, Any]) -> AsyncGenerator[tuple[
     except TimeoutError:
         raise SourceLost(where, "does not take connections") from None
     except PermissionError:
-        text = "may not be asked by this user: root, the agent's user and members of the socket's group may"
+        text = "permission denied: only root, the agent's user and members of the socket's group may ask"
         raise SourceLost(where, text) from None
     except OSError as error:
-        raise SourceLost(where, f"cannot be reached, does it run? ({error.strerror or error})") from None
+        raise SourceLost(where, f"cannot be reached, is it running? ({error.strerror or error})") from None
     try:
         writer.write(encode_line(request))
         while (line := await reader.readline()).endswith(b"\n"):
@@ -159,6 +159,6 @@ async def _lines(socket: Path, request: dict[str, Any]) -> AsyncGenerator[tuple[
     except OSError:
         raise SourceLost(where, "went away") from None
     except (InvalidState, ValueError) as error:
-        raise SourceLost(where, f"said what cannot be understood: {error}") from None
+        raise SourceLost(where, f"sent an invalid answer: {error}") from None
     finally:
         writer.transport.abort()

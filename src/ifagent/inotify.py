@@ -99,13 +99,15 @@ class Watches:
     def _complain(self, error: OSError) -> None:
         problem = inotify_in_words(error)
         if problem not in self._problems:
-            log.warning("changes are found at an interval only", seconds=self._interval, problem=problem, **self._about)
+            log.warning(
+                "inotify unavailable, falling back to polling", seconds=self._interval, problem=problem, **self._about
+            )
         self._problems[problem] = time.monotonic() + 2 * RETRY
 
     def _recover(self) -> None:
         if self._problems:
             self._problems.clear()
-            log.info("changes are heard of again", **self._about)
+            log.info("inotify available again", **self._about)
 
     def _on_news(self, hear: Hear) -> None:
         if self._inotify is None or self._loop is None:

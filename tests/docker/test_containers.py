@@ -62,7 +62,7 @@ def gone(label: str = "web") -> NamespaceSeen:
 
 
 def away(docker: DockerEngine, why: str, label: str = "web") -> NamespaceSeen:
-    problem = f"the container engine cannot be reached ({docker.socket}: {why})"
+    problem = f"cannot reach the container engine ({docker.socket}: {why})"
     return NamespaceSeen(ref(label), None, problem=problem)
 
 

@@ -187,4 +187,4 @@ def test_what_it_cannot_do_is_one_sentence(lab: FileLab) -> None:
     mine.write_text("")
     refused = lab.command("run", "--label", f"{lab.label}-2", "--socket", str(mine))
     assert refused.returncode == 2
-    assert "is there and is not a socket" in refused.stderr
+    assert "exists and is not a socket" in refused.stderr

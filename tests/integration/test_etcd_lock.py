@@ -122,7 +122,7 @@ async def test_the_second_waits_says_who_has_it_and_takes_over_at_once(
     async with EtcdStore(etcd.address, label) as store, agents(first):
         await published(store, "one")
         async with agents(second):
-            await until(lambda: said(caplog, "another agent has the label, waiting"))
+            await until(lambda: said(caplog, "another agent holds the label, waiting"))
             assert 'holder="process 7 on one"' in caplog.text
             assert not second.ready
             key = lock_key(label).decode()
@@ -132,7 +132,7 @@ async def test_the_second_waits_says_who_has_it_and_takes_over_at_once(
             await published(store, "two")
             assert time.monotonic() - began < 1, "an agent that ends well gives its label back"
             assert json.loads(etcd.ctl("get", key, "--print-value-only"))["host"] == "two"
-            assert said(caplog, "another agent has the label, waiting") == 1
+            assert said(caplog, "another agent holds the label, waiting") == 1
 
 
 async def test_it_takes_over_within_the_lease_of_one_that_died(etcd: EtcdServer, label: str) -> None:
@@ -195,7 +195,7 @@ async def test_an_absent_store_is_not_waited_for(
     await to_thread.run_sync(own_etcd.stop)
     async with EtcdStore(own_etcd.address, label) as store, agents(one := Agent(own_etcd.address, label, ONE)):
         await until(lambda: one.ready)
-        assert said(caplog, "the label cannot be claimed, going on") == 1
+        assert said(caplog, "cannot acquire the label lock, continuing without it") == 1
         await to_thread.run_sync(own_etcd.start)
         await until_published(store, "one")
         assert json.loads(own_etcd.ctl("get", lock_key(label).decode(), "--print-value-only"))["host"] == "one"
@@ -218,7 +218,7 @@ async def test_a_holder_that_was_seen_is_waited_for_through_an_outage(
     ):
         await published(store, "one")
         async with agents(two := Agent(proxy.address, label, TWO)):
-            await until(lambda: said(caplog, "another agent has the label, waiting"))
+            await until(lambda: said(caplog, "another agent holds the label, waiting"))
             await proxy.refuse()
             await attempts.until_slow()
             assert not two.ready
@@ -243,8 +243,8 @@ async def test_a_lock_that_was_lost_is_taken_again(
         await proxy.accept()
         await published(store, "one")
         assert one.ended is None
-        await until(lambda: said(caplog, "states are published again"))
-        assert said(caplog, "states cannot be published") == said(caplog, "states are published again") == 1
+        await until(lambda: said(caplog, "publishing states again"))
+        assert said(caplog, "cannot publish states") == said(caplog, "publishing states again") == 1
 
 
 @pytest.fixture
@@ -273,7 +273,7 @@ async def test_a_lock_that_somebody_else_has_by_then_is_the_end(
         await until(lambda: one.ended is not None)
         assert isinstance(one.ended, LabelTaken)
         assert str(one.ended) == f"the label '{label}' is taken by process 7 on two"
-        assert [record.levelname for record in caplog.records if "another agent has the label" in record.message][
+        assert [record.levelname for record in caplog.records if "another agent holds the label" in record.message][
             -1
         ] == "ERROR"
         # What the new one has written was neither changed nor taken back.
@@ -293,7 +293,7 @@ async def test_one_that_never_had_it_gives_its_predecessor_the_time_to_be_gone(
         await to_thread.run_sync(own_etcd.start)
         await until_published(store, "two")
         assert two.ended is None
-        assert said(caplog, "another agent has the label, waiting whether it is alive") == 1
+        assert said(caplog, "another agent holds the label, waiting to see whether it is still alive") == 1
 
 
 @pytest.mark.usefixtures("lively")

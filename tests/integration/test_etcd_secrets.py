@@ -43,9 +43,9 @@ def test_no_secret_is_in_logs_states_errors_or_the_store(tmp_path: Path, monkeyp
         lab.put_raw({"broken": "{"})
         lab.until_state("broken", "INVALID")
         server.stop()
-        until(lambda: "the store cannot be heard" in lab.logs(), what=lab.logs)
+        until(lambda: "lost connection to the store" in lab.logs(), what=lab.logs)
         server.start()
-        until(lambda: "the store can be heard again" in lab.logs(), what=lab.logs)
+        until(lambda: "reconnected to the store" in lab.logs(), what=lab.logs)
         lab.until_applied("a", "b")
 
         said = [lab.command(*words, check=False) for words in (["states", "--json"], ["get", "--json"], ["get"])]

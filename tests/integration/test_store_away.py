@@ -87,9 +87,9 @@ def healthy_again(lab: Lab) -> None:
     lab.until_applied("a", "b", "e", "f")
     until(lambda: health(lab).get("state") == 1 and "problems" not in health(lab), what=lambda: health(lab))
     until(lambda: lab.states().keys() == {"a", "b", "e", "f"})
-    for event in ("the store cannot be heard", "the store can be heard again"):
+    for event in ("lost connection to the store", "reconnected to the store"):
         assert count(lab, event) == 1, lab.logs()
-    assert count(lab, "states cannot be published") <= 1
+    assert count(lab, "cannot publish states") <= 1
     levels = {line["level"] for line in log_of(lab)}
     assert "error" not in levels
 
@@ -104,7 +104,7 @@ def test_drift_is_healed_while_etcd_is_away_for_longer_than_the_lease(
         declare(lab, spaces)
         lab.until_applied("a", "b", "c", "d")
         end(own_etcd)
-        until(lambda: count(lab, "the store cannot be heard"), what=lab.logs)
+        until(lambda: count(lab, "lost connection to the store"), what=lab.logs)
         gone = time.monotonic()
         heals(lab, spaces[0])
         until(lambda: time.monotonic() - gone > 11, within=20)
@@ -133,7 +133,7 @@ def test_drift_is_healed_behind_a_black_hole_while_etcd_changes_and_is_compacted
         hole.close()
         change(lab, spaces)
         server.ctl("compact", str(server.revision()))
-        until(lambda: count(lab, "the store cannot be heard"), within=10, what=lab.logs)
+        until(lambda: count(lab, "lost connection to the store"), within=10, what=lab.logs)
         heals(lab, spaces[0])
         until(lambda: not lab.states() and not health(lab), within=20)
         heals(lab, spaces[0])
@@ -152,7 +152,7 @@ def test_a_second_agent_waits_and_takes_over_from_one_that_was_killed(lab: Lab) 
     lab.put(*pair("a", "b", space, space))
     lab.until_applied("a", "b")
     lab.start_agent(ready=False, program=ON_ANOTHER_HOST)
-    until(lambda: count(lab, "another agent has the label, waiting for its end", 1), what=lab.logs)
+    until(lambda: count(lab, "another agent holds the label, waiting for it to end", 1), what=lab.logs)
     [said] = [line for line in log_of(lab, 1) if line["level"] == "warning"]
     assert said["holder"].startswith(f"process {first.pid} on ")
     assert not count(lab, "ready", 1)
@@ -163,7 +163,7 @@ def test_a_second_agent_waits_and_takes_over_from_one_that_was_killed(lab: Lab) 
     lab.put(veth("a", "b", space, mtu=1400))
     until(lambda: lab.link("a", space)["mtu"] == 1400)
     until(lambda: lab.state("a").get("mtu") == 1400)
-    assert count(lab, "another agent has the label, waiting for its end", 1) == 1
+    assert count(lab, "another agent holds the label, waiting for it to end", 1) == 1
 
 
 def test_a_killed_agent_restarts_without_waiting_for_its_own_lease(lab: Lab) -> None:
@@ -176,7 +176,7 @@ def test_a_killed_agent_restarts_without_waiting_for_its_own_lease(lab: Lab) -> 
     lab.start_agent()
     lab.until_applied("a", "b")
     assert time.monotonic() - began < 8
-    assert not count(lab, "another agent has the label, waiting for its end", 1)
+    assert not count(lab, "another agent holds the label, waiting for it to end", 1)
 
 
 def test_an_agent_that_slept_through_its_lease_ends(lab: Lab) -> None:
@@ -195,7 +195,7 @@ def test_an_agent_that_slept_through_its_lease_ends(lab: Lab) -> None:
     lines = (lab.folder / "agent-0.log").read_text().splitlines()
     assert lines[-1].startswith(f"ifagent: the label '{lab.label}' is taken by process ")
     [error] = [one for one in map(json.loads, lines[:-1]) if one["level"] == "error"]
-    assert error["event"] == "another agent has the label"
+    assert error["event"] == "another agent holds the label"
     # The second one's states are all still there.
     assert {state["config_state"] for state in lab.states().values()} == {"APPLIED"}
     assert lab.states().keys() == {"a", "b"}
@@ -205,7 +205,7 @@ def test_an_agent_that_slept_through_its_lease_ends(lab: Lab) -> None:
 def test_a_waiting_agent_ends_when_it_is_told_to(lab: Lab) -> None:
     lab.start_agent()
     second = lab.start_agent(ready=False, program=ON_ANOTHER_HOST)
-    until(lambda: count(lab, "another agent has the label, waiting for its end", 1), what=lab.logs)
+    until(lambda: count(lab, "another agent holds the label, waiting for it to end", 1), what=lab.logs)
     second.send_signal(signal.SIGTERM)
     assert second.wait(10) == 0
 

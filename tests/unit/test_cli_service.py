@@ -252,7 +252,7 @@ async def test_watch_survives_the_agent(lab: Lab) -> None:
             while (await event(stream))["name"] != "b":
                 pass
             scope.cancel()
-            assert b"the agent cannot be heard" in await process.stderr.receive()
+            assert b"lost connection to the agent" in await process.stderr.receive()
             (lab.store / "a.yaml").write_text(PAIR.replace("10.0.0.1", "10.0.0.2"))
             lab.kernel = SimulatedKernel()
             group.start_soon(lab.serve)

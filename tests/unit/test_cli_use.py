@@ -99,14 +99,14 @@ def test_wrong_use_is_2(arguments: list[str], invoke: Invoke) -> None:
     [
         (
             ["states", "--store", "http://x"],
-            "'http://x' is not the URL of a store, write etcd://HOST:PORT or file:PATH",
+            "'http://x' is not a store URL, expected etcd://HOST:PORT or file:PATH",
         ),
         (["states", "--store", "etcd://a:b"], "is not an endpoint such as"),
         (["states", "--store", "etcd://u:secret@h"], "takes no user or password"),
         (["states", "--store", "file:"], "has no path, write file:PATH"),
         (["states", "--label", "a/b"], "--label: a label has at most 64"),
         (["run", "--label", ""], "--label: a label has at most 64"),
-        (["run", "--store", "ftp:x"], "'ftp:x' is not the URL of a store"),
+        (["run", "--store", "ftp:x"], "'ftp:x' is not a store URL"),
         (["run", "--full-look-interval", "0"], "--full-look-interval: "),
         (["run", "--counters", "0.01"], "--counters: Input should be greater than or equal to 0.1"),
         (["run", "--counters", "inf"], "--counters: "),
@@ -128,7 +128,7 @@ def test_no_agent_is_1_in_one_sentence(tmp_path: Path, invoke: Invoke) -> None:
     for command in ("states", "watch"):
         result = invoke(command, *place)
         assert result.exit_code == 1
-        assert "cannot be reached, does it run?" in one_sentence(result)
+        assert "cannot be reached, is it running?" in one_sentence(result)
 
 
 def test_no_etcd_is_1_in_one_sentence(tmp_path: Path, invoke: Invoke) -> None:
@@ -314,7 +314,7 @@ def test_apply_get_delete_with_files_and_no_agent(tmp_path: Path, invoke: Invoke
     assert (result.exit_code, result.stdout, result.stderr) == (0, "2 interfaces declared\n", "")
     result = invoke("get", *place)
     assert result.exit_code == 0
-    assert "states are not known" in result.stderr
+    assert "states are unknown" in result.stderr
     header, first, _ = result.stdout.splitlines()
     assert header.split()[:4] == ["name", "type", "peer", "namespace"]
     assert first.split() == ["a", "veth", "b", "ns1", "a", "10.0.0.1/24", "unknown"]

@@ -162,7 +162,7 @@ async def test_ready_once_every_source_has_been_heard() -> None:
                 await anyio.sleep(0.01)
         assert await asked.get("/readyz") == (
             503,
-            "not ready\nslow: has not been heard yet\nslow: cannot reach it\n",
+            "not ready\nslow: not synced\nslow: cannot reach it\n",
         )
         metrics = await asked.metrics()
         assert values(metrics["ifagent_ready"]) == {(): 0}
@@ -478,5 +478,5 @@ def test_what_others_can_reach_must_be_allowed(address: str) -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("public", [False, True])
 def test_what_is_no_address(address: str, public: bool) -> None:
-    with pytest.raises(InvalidSettings, match="is no address to listen at"):
+    with pytest.raises(InvalidSettings, match="is not a listen address"):
         parse_address(address, public=public)

@@ -359,7 +359,7 @@ async def test_the_socket_of_a_live_agent_is_left_alone(path: Path) -> None:
 async def test_what_is_no_socket_is_left_alone(path: Path) -> None:
     path.parent.mkdir()
     path.write_text("mine")
-    assert "is there and is not a socket" in await start_and_fail(path)
+    assert "exists and is not a socket" in await start_and_fail(path)
     assert path.read_text() == "mine"
 
 

@@ -220,7 +220,7 @@ async def test_the_service_answers_http_before_it_is_ready(tmp_path: Path, manag
     ("arguments", "told"),
     [
         (["--http", "0.0.0.0:9100"], "--http-public"),
-        (["--http", "9100"], "is no address to listen at"),
+        (["--http", "9100"], "is not a listen address"),
     ],
 )
 def test_what_cannot_be_listened_at_is_2_in_one_sentence(arguments: list[str], told: str, tmp_path: Path) -> None:

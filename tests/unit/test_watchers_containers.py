@@ -189,7 +189,7 @@ async def test_a_list_that_cannot_be_read_is_a_problem_until_it_can(engine: Fake
     async with following(engine) as watched:
         watched.want("web")
         await watched.until(lambda: "the list of containers" in watched.problem("web"))
-        assert watched.problem("web").startswith(f"the container engine cannot be reached ({engine.socket}: ")
+        assert watched.problem("web").startswith(f"cannot reach the container engine ({engine.socket}: ")
         engine.list = None
         await until_own(watched)
         assert len(watched.said) == 2
@@ -321,7 +321,7 @@ async def test_a_container_whose_process_is_not_here_is_said_to_be_so(
         watched.want("web")
         path = f"/proc/{child.pid}/ns/net"
         await watched.until_said(
-            "web", f"its container runs, but cannot be looked into ({path}: No such file or directory)"
+            "web", f"its container runs, but its namespace cannot be read ({path}: No such file or directory)"
         )
         engine.containers["a"] = described()
         await engine.happen("start", "a")
@@ -632,7 +632,7 @@ async def test_an_engine_that_is_not_installed_matters_only_where_there_is_no_ot
         watched.want("web")
         await watched.until_said("web", NOT_RUNNING)
         await engine.stop()
-        start = "the container engine cannot be reached"
+        start = "cannot reach the container engine"
         await watched.until_said("web", f"{start} ({engine.socket}: Connection refused)")
         engine.socket.unlink()
         await watched.until_said("web", f"{start} ({sockets[0]}: No such file or directory)")

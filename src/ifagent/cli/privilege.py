@@ -60,7 +60,7 @@ def reduce_to_needs(settings: Settings, *, port: int = 0) -> None:
         log.warning("a capability is missing", capability=str(need.capability), problem=str(need))
     capabilities.give_up_all_but(need.capability for need in needs)
     kept = sorted(capabilities.permitted())
-    log.info("nothing else is permitted", capabilities=" ".join(map(str, kept)))
+    log.info("dropped all other capabilities", capabilities=" ".join(map(str, kept)))
 
 
 def _needs(settings: Settings, *, port: int) -> Iterator[Need]:

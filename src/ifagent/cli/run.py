@@ -282,7 +282,7 @@ async def _serve(agent: Agent, outlets: Sequence[Outlet], *, stores: Sequence[st
             await anyio.sleep_forever()
         finally:
             notify("STOPPING=1")
-            log.info("stopping, the interfaces stay as they are")
+            log.info("stopping, leaving the interfaces as they are")
 
 
 def _http_server(address: str, *, public: bool) -> Outlet:

@@ -255,7 +255,7 @@ class Connections:
             connection, _ = await asyncio.get_running_loop().sock_accept(self._listener)
         except OSError as error:
             if error.errno in _NO_ROOM:
-                log.warning("connections cannot be accepted", problem=error.strerror)
+                log.warning("cannot accept connections", problem=error.strerror)
                 self._close_one(lambda _client: True)
                 await anyio.sleep(RETRY)
             return
@@ -301,7 +301,7 @@ class Connections:
                 await answer(client)
         except OSError as error:
             client.resets = True
-            log.debug("a client went away", problem=str(error) or "it does not read")
+            log.debug("client disconnected", problem=str(error) or "it does not read")
         except Exception:  # noqa: BLE001 whatever a client has found does not end the agent
             log.exception("a client cannot be answered")
         finally:

@@ -88,7 +88,7 @@ def parse_address(address: str, *, public: bool = False) -> tuple[str, int]:
     except ValueError:
         ip = None
     if ip is None or (ip.version == 6) != address.startswith("[") or not colon or not _is_port(port):
-        raise InvalidSettings(f"{address!r} is no address to listen at, write one such as 127.0.0.1:9100 or [::1]:9100")
+        raise InvalidSettings(f"{address!r} is not a listen address, expected one such as 127.0.0.1:9100 or [::1]:9100")
     if not (ip.is_loopback or public):
         raise InvalidSettings(
             f"{address} can be reached by other machines, and everybody there could read all states; "
@@ -147,7 +147,7 @@ class HttpServer:
             where = f"{self._host}:{self._port}"
             raise InvalidSettings(f"cannot listen at {where}: {error.strerror or error}") from None
         self._port = listener.getsockname()[1]
-        log.info("answering over HTTP", address=self._host, port=self._port)
+        log.info("HTTP server listening", address=self._host, port=self._port)
         return listener
 
     async def _answer(self, client: Client) -> None:
@@ -325,15 +325,15 @@ def _address(connection: socket.socket) -> Hashable:
 
 def _only_get(request: Request) -> None:
     if request.method != "GET":
-        raise RequestRefused(405, "this can be asked for with GET only")
+        raise RequestRefused(405, "only GET is allowed here")
 
 
 def _readiness(now: Health) -> list[str]:
     lines = ["ready" if now.ready else "not ready"]
-    lines += [f"{source.name}: has not been heard yet" for source in now.sources if not source.synced]
+    lines += [f"{source.name}: not synced" for source in now.sources if not source.synced]
     lines += [f"{source.name}: {source.problem}" for source in now.sources if source.problem]
     if not now.ready and len(lines) == 1:
-        lines.append(now.trouble or "the first round is not done")
+        lines.append(now.trouble or "initial reconciliation in progress")
     return [visible(cut(line, _MAX_LINE)) for line in lines]
 
 

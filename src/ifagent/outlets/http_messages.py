@@ -56,18 +56,18 @@ def parse_request(head: bytes) -> Request:
     first, *lines = head.removesuffix(END_OF_HEAD).decode("latin-1").split("\r\n")
     match = _FIRST_LINE.fullmatch(first)
     if match is None:
-        raise RequestRefused(400, "this is no request of HTTP/1.1")
+        raise RequestRefused(400, "not an HTTP/1.1 request")
     method, target, minor = match.groups()
     fields = _fields(lines)
     try:
         parts = urlsplit(target)
         parameters = dict(parse_qsl(parts.query, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS))
     except ValueError:
-        raise RequestRefused(400, "what is asked for is no address") from None
+        raise RequestRefused(400, "invalid request target") from None
     if method not in {"GET", "HEAD"}:
-        raise RequestRefused(405, "states can be read, and nothing be written")
+        raise RequestRefused(405, "read-only: use GET or HEAD")
     if "content-encoding" in fields:
-        raise RequestRefused(415, "a request has no body here, and so none that is encoded")
+        raise RequestRefused(415, "a request has no body here, so no content encoding")
     if fields.get("content-length", "0") != "0" or "transfer-encoding" in fields:
         raise RequestRefused(413, "a request has no body here")
     stays = minor == "1" and "close" not in fields.get("connection", "").lower()
@@ -81,7 +81,7 @@ def _fields(lines: list[str]) -> dict[str, str]:
     for line in lines:
         match = _FIELD.fullmatch(line)
         if match is None:
-            raise RequestRefused(400, "there is a line in the head of the request that is no field")
+            raise RequestRefused(400, "invalid header line")
         name, value = match.group(1).lower(), match.group(2)
         fields[name] = f"{fields[name]}, {value}" if name in fields else value
     return fields

@@ -53,7 +53,7 @@ def remove(path: Path, inode: int) -> None:
     except FileNotFoundError:
         pass
     except OSError as error:
-        log.warning("the socket cannot be removed", path=str(path), problem=str(error))
+        log.warning("cannot remove the socket", path=str(path), problem=str(error))
 
 
 @asynccontextmanager
@@ -77,7 +77,7 @@ async def _locked(directory: Path) -> AsyncIterator[None]:
 def _bind(path: Path, group: int | None) -> tuple[socket.socket, os.stat_result]:
     if path.exists():
         if not stat.S_ISSOCK(path.stat().st_mode):
-            raise InvalidSettings(f"{path} is there and is not a socket")
+            raise InvalidSettings(f"{path} exists and is not a socket")
         if _is_live(path):
             raise InvalidSettings(f"another agent answers at {path}; give this one another label or socket")
         path.unlink()
@@ -103,7 +103,7 @@ def _let_in(path: Path, group: int | None) -> os.stat_result:
     try:
         status = os.fstat(fd)
         if not stat.S_ISSOCK(status.st_mode) or status.st_uid != os.geteuid():
-            raise OSError(errno.EEXIST, "somebody else has put something in its place")
+            raise OSError(errno.EEXIST, "it was replaced by something else")
         itself = Path(f"/proc/self/fd/{fd}")
         if group is not None:
             os.chown(itself, -1, group)

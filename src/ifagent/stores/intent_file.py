@@ -166,7 +166,7 @@ class IntentFile:
         except OSError as error:
             text = f"{text}; it cannot be set aside: {error.strerror}"
             aside = self.path
-        log.warning("the last known intent is damaged, it is not used", source=self._source, path=aside, problem=text)
+        log.warning("last known intent is damaged, ignoring it", source=self._source, path=aside, problem=text)
 
     # Writing
 

@@ -94,7 +94,7 @@ class LastKnown:
                 emit(event)
                 if self._in_force:
                     self._in_force = ""
-                    log.info("the source is heard, its last known intent is no longer used", source=self.name)
+                    log.info("source synced, no longer using its last known intent", source=self.name)
                     emit(self._health())
                 self._change()
             case Declared():
@@ -137,7 +137,7 @@ class LastKnown:
         written = f"{intent.written:%Y-%m-%dT%H:%M:%SZ}"
         age = max(0, round((datetime.now(UTC) - intent.written).total_seconds()))
         log.warning(
-            "the source is not heard, its last known intent is used",
+            "source not synced, using its last known intent",
             source=self.name,
             written=written,
             age=age,
@@ -169,12 +169,10 @@ class LastKnown:
         except OSError as error:
             problem = error.strerror or str(error)
             if problem != self._refused:
-                log.warning(
-                    "the intent cannot be kept on disk", source=self.name, path=self._file.path, problem=problem
-                )
+                log.warning("cannot save the intent to disk", source=self.name, path=self._file.path, problem=problem)
             self._refused = problem
             return
         self._written = changes
         if self._refused:
             self._refused = ""
-            log.info("the intent is kept on disk again", source=self.name, path=self._file.path)
+            log.info("saving the intent to disk again", source=self.name, path=self._file.path)

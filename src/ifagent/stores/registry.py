@@ -32,7 +32,7 @@ def backend_of(url: str) -> StoreBackend:
     if not colon or scheme not in _BACKENDS:
         what = "this" if "@" in url else repr(url)
         examples = " or ".join(backend.example for backend in BACKENDS)
-        raise InvalidSettings(f"{what} is not the URL of a store, write {examples}")
+        raise InvalidSettings(f"{what} is not a store URL, expected {examples}")
     return _BACKENDS[scheme]
 
 

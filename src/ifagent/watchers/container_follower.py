@@ -143,10 +143,10 @@ class Follower:
         """Note that a connection ended, or that none could be made: only that is told, as most are back at once."""
         problem = str(error).removeprefix(f"{error.source}: ")
         if self._listed:
-            log.info("the connection to the container engine ended", socket=str(self.socket), problem=problem)
+            log.info("lost connection to the container engine", socket=str(self.socket), problem=problem)
             return
         if problem != self.problem:
-            log.warning("the container engine cannot be reached", socket=str(self.socket), problem=problem)
+            log.warning("cannot reach the container engine", socket=str(self.socket), problem=problem)
         self.problem = problem
         for id, process in self._containers.processes().items():
             if process.stale:
@@ -219,7 +219,7 @@ class Follower:
             running = await engine.running()
             await self._look_at_all({*self._containers, *running})
             if self.problem:
-                log.info("the container engine can be reached", socket=str(self.socket))
+                log.info("connected to the container engine", socket=str(self.socket))
             self._listing, self._listed, self.problem = False, True, ""
             self._tell("")
             if self._list_again:
@@ -259,7 +259,7 @@ class Follower:
             try:
                 await self._follow(engine, id, news)
             except BadAnswer as error:
-                log.warning("a container cannot be inspected", container=id, problem=str(error))
+                log.warning("cannot inspect container", container=id, problem=str(error))
                 self._containers.remove(id)
             known = self._containers.get(id) or known
             if not news.is_set():

@@ -130,7 +130,9 @@ class ContainerWatcher:
             newest = max(processes, key=lambda process: (process.namespace is not None, process.started))
             if newest.namespace is not None:
                 return NamespaceSeen(ref, newest.namespace, newest.path)
-            return NamespaceSeen(ref, None, problem=f"its container runs, but cannot be looked into ({newest.problem})")
+            return NamespaceSeen(
+                ref, None, problem=f"its container runs, but its namespace cannot be read ({newest.problem})"
+            )
         if ref not in self._said and any(follower.undecided(label) for follower in self._followers):
             return None
         return NamespaceSeen(ref, None, problem=self._engines_problem() or _NOT_RUNNING)
@@ -142,4 +144,4 @@ class ContainerWatcher:
         if not troubled or (not present and len(troubled) < len(self._followers)):
             return ""
         first = (present or troubled)[0]
-        return f"the container engine cannot be reached ({first.socket}: {first.problem})"
+        return f"cannot reach the container engine ({first.socket}: {first.problem})"

@@ -144,7 +144,9 @@ def _hold(pid: int) -> int | None:
     except ProcessLookupError:
         return None
     except OSError as error:
-        log.warning("the end of a container is learnt from its engine only", pid=pid, problem=in_words(error))
+        log.warning(
+            "cannot watch the container's process, relying on the engine for its end", pid=pid, problem=in_words(error)
+        )
         return None
 
 

@@ -164,7 +164,7 @@ class PathWatcher:
                     await self._follow(walker, directories, emit)
             except OSError as error:
                 if not told:
-                    log.warning("paths of namespaces cannot be followed now", problem=in_words(error))
+                    log.warning("cannot follow namespace paths now", problem=in_words(error))
                 told = True
             await anyio.sleep(INTERVAL)
 

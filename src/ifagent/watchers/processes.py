@@ -307,7 +307,9 @@ class ProcessWatcher:
     def _complain(self, error: OSError) -> None:
         if not self._complained:
             self._complained = True
-            log.warning("processes that start are found at an interval only", seconds=INTERVAL, problem=in_words(error))
+            log.warning(
+                "process connector unavailable, falling back to polling", seconds=INTERVAL, problem=in_words(error)
+            )
 
     def _listen(self, connector: Connector) -> None:
         if connector is self._connector:

@@ -60,7 +60,7 @@ def read_position(answer: Any) -> Position:
     header = answer.header
     revision = int(header.revision)
     if not 0 < revision <= MAX_REVISION:
-        raise BrokenAnswer("it has no revision that can be")
+        raise BrokenAnswer("its revision is out of range")
     return Position(int(header.cluster_id), revision)
 
 

@@ -177,7 +177,7 @@ class Cluster:
             raise
         token = str(answer.token)
         if not (token.isascii() and token.isprintable() and len(token) <= MAX_TOKEN_BYTES):
-            raise EtcdError(f"{member.endpoint}: the token cannot be one")
+            raise EtcdError(f"{member.endpoint}: invalid token")
         return token
 
     def renew(self, route: Route, error: EtcdError) -> bool:

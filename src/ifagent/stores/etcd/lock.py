@@ -189,12 +189,16 @@ class LabelLock:
                 if holder == self._holder:
                     raise InvalidSettings("two of the stores are in one and the same etcd")
                 if holder != seen:
-                    log.warning("another agent has the label, waiting for its end", label=self._label, holder=holder)
+                    log.warning(
+                        "another agent holds the label, waiting for it to end", label=self._label, holder=holder
+                    )
                 seen = holder
                 backoff.reset()
             except SourceLost as error:
                 if seen is None:
-                    log.warning("the label cannot be claimed, going on", label=self._label, problem=str(error))
+                    log.warning(
+                        "cannot acquire the label lock, continuing without it", label=self._label, problem=str(error)
+                    )
                     return False
                 await anyio.sleep(backoff.next())
             else:
@@ -205,11 +209,13 @@ class LabelLock:
         signs, seen = _Signs(), None
         while (holder := await self._take(signs)) is not None:
             if signs.is_alive:
-                log.error("another agent has the label", label=self._label, holder=holder)
+                log.error("another agent holds the label", label=self._label, holder=holder)
                 raise LabelTaken(self._label, str(holder))
             if holder != seen:
                 log.warning(
-                    "another agent has the label, waiting whether it is alive", label=self._label, holder=holder
+                    "another agent holds the label, waiting to see whether it is still alive",
+                    label=self._label,
+                    holder=holder,
                 )
             seen = holder
             await anyio.sleep(GLANCE)
@@ -288,7 +294,7 @@ class LabelLock:
             return
         self._remind_at = time.monotonic() + REMINDER
         log.warning(
-            "somebody has overwritten the label's lock, it is taken back",
+            "label lock was overwritten, taking it back",
             label=self._label,
             holder=Holder.decode(found.data) if found else "nobody",
             times=self._taken_back,

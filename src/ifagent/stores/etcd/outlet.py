@@ -160,7 +160,7 @@ class EtcdOutlet:
                 await self._hold(presence)
             except SourceLost as error:
                 if presence.lost():
-                    log.warning("states cannot be published", problem=str(error))
+                    log.warning("cannot publish states", problem=str(error))
                 await anyio.sleep(presence.wait())
 
     def _begin(self) -> None:
@@ -176,7 +176,7 @@ class EtcdOutlet:
         while True:
             if presence.return_due == 0:
                 presence.returned()
-                log.info("states are published again")
+                log.info("publishing states again")
             if not len(self._wanted):
                 with anyio.move_on_after(min(LOOK, self._lock.keep_due)):
                     await self._wake.wait()
@@ -221,7 +221,7 @@ class EtcdOutlet:
         if await self._client.count(self._prefix) < expected:
             self._compared = False  # some were deleted
         if changed or not self._compared:
-            log.warning("somebody else has changed published states, they are written again", keys=changed)
+            log.warning("published states were changed by another client, rewriting them", keys=changed)
         self._check_at = time.monotonic() + CHECK
 
     def _ours(self, values: list[tuple[bytes, Value]]) -> dict[bytes, _Published]:
@@ -301,7 +301,7 @@ class EtcdOutlet:
             try:
                 await self._lock.release()
             except SourceLost as error:
-                log.info("states were left to their lease", problem=str(error))
+                log.info("cannot withdraw published states, they expire with their lease", problem=str(error))
 
 
 class Health:

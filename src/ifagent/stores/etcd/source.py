@@ -118,11 +118,11 @@ class EtcdSource:
                     await self._moved.wait()
             case Lost(problem):
                 self._lost = problem
-                log.warning("the store cannot be heard", source=self.name, problem=problem)
+                log.warning("lost connection to the store", source=self.name, problem=problem)
                 self._tell_health()
             case Back():
                 self._lost = ""
-                log.info("the store can be heard again", source=self.name)
+                log.info("reconnected to the store", source=self.name)
                 self._tell_health()
             case _:
                 assert_never(event)

@@ -99,9 +99,9 @@ class EtcdStore:
                             for told in seen.change(key, value.data if value else None):
                                 yield told
                     case Lost(problem):
-                        log.warning("the store cannot be heard", problem=problem)
+                        log.warning("lost connection to the store", problem=problem)
                     case Back():
-                        log.info("the store can be heard again")
+                        log.info("reconnected to the store")
                     case _:
                         assert_never(event)
 
@@ -161,5 +161,5 @@ def _decode(name: Name, data: bytes) -> InterfaceState | None:
     try:
         return decode_state(data)
     except IfagentError as error:
-        log.warning("a published state cannot be read", name=name, problem=str(error))
+        log.warning("cannot read published state", name=name, problem=str(error))
         return None

@@ -223,10 +223,10 @@ class FileSource:
         problems = self._picture.problems
         for problem in problems:
             if problem not in self._told:
-                log.warning("cannot be read, what it said before stands", source=self.name, problem=problem)
+                log.warning("cannot read file, keeping its previous contents", source=self.name, problem=problem)
         if problems != self._told:
             if not problems:
-                log.info("everything can be read again", source=self.name)
+                log.info("all files can be read again", source=self.name)
             emit(SourceHealth(self.name, "; ".join(problems)))
         self._told = problems
 

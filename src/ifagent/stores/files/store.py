@@ -93,7 +93,7 @@ class FileStore:
                 try:
                     files.append(read_interfaces(path, read=read_stored_text))
                 except BrokenFile as error:
-                    log.warning("cannot be read", problem=str(error))
+                    log.warning("cannot read file", problem=str(error))
         merged = merge(files)
         return {name: merged[name] for name in sorted(merged)}
 
