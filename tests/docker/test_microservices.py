@@ -93,7 +93,7 @@ def test_the_daemon_is_killed_and_comes_back_or_comes_only_later(lab: Lab, own_d
     space = lab.space("s")
     start(lab, own_docker)
     lab.put(within(veth("a", "b"), "web"), veth("b", "a", space))
-    until(lambda: "cannot be reached" in lab.state("a").get("reason", ""), what=lambda: lab.state("a"))
+    until(lambda: "cannot reach the container engine" in lab.state("a").get("reason", ""), what=lambda: lab.state("a"))
     own_docker.start()
     box = own_docker.run("web")
     lab.until_applied("a", "b")

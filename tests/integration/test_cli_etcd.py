@@ -76,9 +76,9 @@ def test_watch_writes_nothing_but_events_to_stdout(own_etcd: EtcdServer, label: 
         try:
             until(lambda: seen.read_text().count("\n") == 2)
             own_etcd.kill()
-            until(lambda: "cannot be heard" in log.read_text())
+            until(lambda: "lost connection to the store" in log.read_text())
             own_etcd.start()
-            until(lambda: "can be heard again" in log.read_text())
+            until(lambda: "reconnected to the store" in log.read_text())
             lab.put(*pair("a", "b", lab.space("s1"), lab.space("s2"), mtu=1400))
             until(lambda: '"mtu":1400' in seen.read_text())
             watch.send_signal(signal.SIGTERM)

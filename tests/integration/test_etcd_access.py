@@ -21,7 +21,7 @@ from ifagent.stores.etcd.answers import Changes
 from ifagent.stores.etcd.client import EtcdClient
 from ifagent.stores.etcd.cluster import Cluster
 from ifagent.stores.etcd.errors import EtcdError
-from ifagent.stores.etcd.watcher import Back, Lost, Snapshot, WatchEvent, WatchStream, watch_prefix
+from ifagent.stores.etcd.watcher import Disconnected, Reconnected, Snapshot, WatchEvent, WatchStream, watch_prefix
 
 pytest_plugins = ["etcd_fixtures"]
 pytestmark = [pytest.mark.anyio, pytest.mark.etcd]
@@ -199,11 +199,11 @@ async def test_a_new_authority_is_taken_from_the_same_files(
             server_files(server).copy_from(stranger.issue("server", "127.0.0.1"))
             server._options.append(f"--trusted-ca-file={stranger.ca}")
             await to_thread.run_sync(server.start)
-            await until(lambda: of(seen, Lost))
+            await until(lambda: of(seen, Disconnected))
             mine.copy_from(stranger.issue("me"))
             ca.write_bytes(stranger.ca.read_bytes())
-            await until(lambda: of(seen, Back))
-            assert (len(of(seen, Snapshot)), len(of(seen, Lost)), len(of(seen, Back))) == (2, 1, 1)
+            await until(lambda: of(seen, Reconnected))
+            assert (len(of(seen, Snapshot)), len(of(seen, Disconnected)), len(of(seen, Reconnected))) == (2, 1, 1)
 
 
 # Users and tokens
@@ -295,15 +295,15 @@ async def test_tokens_that_expire_are_renewed_unnoticed(
                         assert await client.keep_alive(lease)
                         await anyio.sleep(0.05)
                 written = len(of(seen, Changes))
-                assert not of(seen, Lost)
+                assert not of(seen, Disconnected)
                 # The watch's own token has expired long ago; it needs another one when it is opened anew.
                 before = len(tokens)
                 proxy.reset()
-                await until(lambda: of(seen, Back))
+                await until(lambda: of(seen, Reconnected))
                 assert len(tokens) > before
                 await client.put(b"/w/b", b"last")
                 await until(lambda: len(of(seen, Changes)) > written)
-                assert len(of(seen, Lost)) == 1
+                assert len(of(seen, Disconnected)) == 1
 
 
 async def test_a_password_that_was_changed_is_read_anew(own_etcd: EtcdServer, tmp_path: Path) -> None:
@@ -319,4 +319,4 @@ async def test_a_password_that_was_changed_is_read_anew(own_etcd: EtcdServer, tm
         secret.write_text("another-one")
         await client.put(b"/w/a", b"1")
         await until(lambda: of(seen, Changes))
-        assert len(of(seen, Lost)) == len(of(seen, Back))
+        assert len(of(seen, Disconnected)) == len(of(seen, Reconnected))

@@ -23,7 +23,7 @@ from ifagent.formats.keys import lock_key
 from ifagent.stores.etcd import lock as lock_module
 from ifagent.stores.etcd import outlet as etcd_outlet
 from ifagent.stores.etcd.address import EtcdAddress
-from ifagent.stores.etcd.client import EtcdClient, NotHeld
+from ifagent.stores.etcd.client import EtcdClient, LockLost
 from ifagent.stores.etcd.errors import EtcdError
 from ifagent.stores.etcd.lock import Holder, LabelLock
 from ifagent.stores.etcd.outlet import EtcdOutlet
@@ -138,7 +138,7 @@ async def test_the_second_waits_says_who_has_it_and_takes_over_at_once(
 async def test_it_takes_over_within_the_lease_of_one_that_died(etcd: EtcdServer, label: str) -> None:
     async with EtcdStore(etcd.address, label) as store, EtcdClient(etcd.address) as client:
         died = LabelLock(client, label, holder=ONE, ttl=2)
-        assert await died.take() is None
+        assert await died.try_acquire() is None
         async with agents(second := Agent(etcd.address, label, TWO)):
             await anyio.wait_all_tasks_blocked()
             assert not second.ready
@@ -150,7 +150,7 @@ async def test_one_that_can_be_seen_to_be_dead_is_not_waited_for(etcd: EtcdServe
     with Spawned(*SLEEP) as process:
         dead = replace(HERE, pid=process.pid, started=lock_module._started(process.pid))
     async with EtcdStore(etcd.address, label) as store, EtcdClient(etcd.address) as client:
-        assert await LabelLock(client, label, holder=dead, ttl=60).take() is None
+        assert await LabelLock(client, label, holder=dead, ttl=60).try_acquire() is None
         began = time.monotonic()
         async with agents(Agent(etcd.address, label, replace(HERE, host="mine"))):
             await published(store, "mine")
@@ -181,9 +181,9 @@ async def test_labels_do_not_meddle(etcd: EtcdServer, label: str) -> None:
 
 async def test_one_process_twice_is_told(etcd: EtcdServer, label: str) -> None:
     async with EtcdClient(etcd.address) as client:
-        assert await LabelLock(client, label, holder=HERE, ttl=10).claim()
+        assert await LabelLock(client, label, holder=HERE, ttl=10).acquire()
         with pytest.raises(InvalidSettings, match="one and the same etcd"):
-            await LabelLock(client, label, holder=HERE, ttl=10).claim()
+            await LabelLock(client, label, holder=HERE, ttl=10).acquire()
 
 
 # When the store is away
@@ -252,7 +252,7 @@ def lively(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have agents show more often that they live."""
     for module in (lock_module, etcd_outlet):
         monkeypatch.setattr(module, "HEARTBEAT", 1.0)
-    monkeypatch.setattr(lock_module, "PATIENCE", 1.0)
+    monkeypatch.setattr(lock_module, "TAKEOVER_GRACE", 1.0)
 
 
 @pytest.mark.usefixtures("lively")
@@ -286,7 +286,7 @@ async def test_one_that_never_had_it_gives_its_predecessor_the_time_to_be_gone(
     own_etcd: EtcdServer, label: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with EtcdClient(own_etcd.address) as client:
-        assert await LabelLock(client, label, holder=ONE, ttl=3).take() is None
+        assert await LabelLock(client, label, holder=ONE, ttl=3).try_acquire() is None
     await to_thread.run_sync(own_etcd.stop)
     async with EtcdStore(own_etcd.address, label) as store, agents(two := Agent(own_etcd.address, label, TWO)):
         await until(lambda: two.ready)
@@ -319,20 +319,20 @@ async def test_one_that_never_had_it_ends_if_somebody_alive_has_it(own_etcd: Etc
 async def test_nobody_but_the_holder_writes(etcd: EtcdServer, label: str) -> None:
     async with EtcdClient(etcd.address) as client:
         mine, other = (LabelLock(client, label, holder=holder, ttl=10) for holder in (ONE, TWO))
-        assert await mine.take() is None
-        assert await other.take() == ONE
+        assert await mine.try_acquire() is None
+        assert await other.try_acquire() == ONE
         await mine.write(puts={b"/k": b"1"})
-        with pytest.raises(NotHeld, match=r"/ifagent/lock is not held any more"):
+        with pytest.raises(LockLost, match=r"/ifagent/lock is not held any more"):
             await other.write(puts={b"/k": b"2"})
-        with pytest.raises(NotHeld):
+        with pytest.raises(LockLost):
             await other.write(deletes=frozenset([b"/k"]))
         value = await client.get(b"/k")
         assert value
         assert (value.data, value.lease) == (b"1", mine.lease)
         await client.delete(lock_key(label))
-        with pytest.raises(NotHeld):
+        with pytest.raises(LockLost):
             await mine.write(puts={b"/k": b"3"})
-        assert await other.take() is None
+        assert await other.try_acquire() is None
         await other.release()
         await mine.release()
         assert await client.get(b"/k") is None
@@ -365,8 +365,8 @@ async def test_a_lock_that_was_taken_but_nobody_heard_is_ours(
         one = LabelLock(client, label, holder=HERE, ttl=10)
         with monkeypatch.context() as patched:
             patched.setattr(EtcdClient, "put_if", lost)
-            assert not await one.claim()
-        await one.claim_again()
+            assert not await one.acquire()
+        await one.reacquire()
         value = await client.get(lock_key(label))
         assert value
         assert value.lease == one.lease

@@ -368,7 +368,7 @@ async def test_health_is_told_as_ligato_tells_it(etcd: EtcdServer, label: str) -
 async def test_health_is_written_when_it_changes_and_at_intervals(
     etcd: EtcdServer, label: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(etcd_outlet, "LOOK", 0.01)
+    monkeypatch.setattr(etcd_outlet, "HEALTH_POLL", 0.01)
     monkeypatch.setattr(etcd_outlet, "HEARTBEAT", 1.5)
     async with EtcdClient(etcd.address) as client, agent(etcd.address, label, how=How()):
         first = await health(client, label, state=1)

@@ -16,7 +16,7 @@ from ifagent.stores.etcd.address import EtcdAddress
 from ifagent.stores.etcd.answers import Changes
 from ifagent.stores.etcd.client import EtcdClient
 from ifagent.stores.etcd.errors import EtcdError
-from ifagent.stores.etcd.watcher import Back, Lost, Snapshot, WatchEvent, watch_prefix
+from ifagent.stores.etcd.watcher import Disconnected, Reconnected, Snapshot, WatchEvent, watch_prefix
 
 pytest_plugins = ["etcd_fixtures"]
 pytestmark = [pytest.mark.anyio, pytest.mark.etcd]
@@ -109,16 +109,16 @@ async def test_a_restarted_store_is_listed_and_followed(own_etcd: EtcdServer) ->
         await settled(seen, client, b"/w/a")
         for end in (own_etcd.stop, own_etcd.kill):
             await to_thread.run_sync(end)
-            await until(lambda: isinstance(seen.events[-1], Lost))
+            await until(lambda: isinstance(seen.events[-1], Disconnected))
             await to_thread.run_sync(own_etcd.start)
             await to_thread.run_sync(lambda: own_etcd.ctl("put", "/w/b", f"{time.monotonic()}"))
-            await until(lambda: len(seen.of(Back)) == len(seen.of(Lost)))
-            await settled(seen, client, b"/w/c%d" % len(seen.of(Back)))
+            await until(lambda: len(seen.of(Reconnected)) == len(seen.of(Disconnected)))
+            await settled(seen, client, b"/w/c%d" % len(seen.of(Reconnected)))
         kinds = [type(event) for event in seen.events]
         assert kinds.count(Snapshot) == 3
-        assert kinds.count(Lost) == kinds.count(Back) == 2
+        assert kinds.count(Disconnected) == kinds.count(Reconnected) == 2
         # Which of its words grpc uses for a connection that ends depends on what it was about to do.
-        assert any(sign in seen.of(Lost)[0].problem for sign in ("connection", "Broken pipe"))
+        assert any(sign in seen.of(Disconnected)[0].problem for sign in ("connection", "Broken pipe"))
 
 
 async def test_a_store_that_comes_late(own_etcd: EtcdServer) -> None:
@@ -126,9 +126,9 @@ async def test_a_store_that_comes_late(own_etcd: EtcdServer) -> None:
     await to_thread.run_sync(own_etcd.stop)
     async with watching(own_etcd.address, b"/w/") as seen:
         await until(lambda: seen.events)
-        assert seen.events[0] == Lost(f"127.0.0.1:{own_etcd.port}: connection refused")
+        assert seen.events[0] == Disconnected(f"127.0.0.1:{own_etcd.port}: connection refused")
         await to_thread.run_sync(own_etcd.start)
-        await until(lambda: isinstance(seen.events[-1], Back))
+        await until(lambda: isinstance(seen.events[-1], Reconnected))
         assert seen.values == {b"/w/a": b"1"}
         assert len(seen.events) == 3
 
@@ -159,14 +159,14 @@ async def test_compaction_while_disconnected(etcd: EtcdServer, label: str) -> No
         await client.txn(puts={prefix + key: b"old" for key in (b"a", b"b", b"c")})
         await settled(seen, client, prefix + b"x")
         await proxy.refuse()
-        await until(lambda: isinstance(seen.events[-1], Lost))
+        await until(lambda: isinstance(seen.events[-1], Disconnected))
         await client.delete(prefix + b"a")
         await client.put(prefix + b"b", b"new")
         revision = await client.put(prefix + b"d", b"new")
         await to_thread.run_sync(lambda: etcd.ctl("compact", str(revision)))
         await proxy.accept()
-        await until(lambda: isinstance(seen.events[-1], Back))
-        assert [len(seen.of(kind)) for kind in (Snapshot, Lost, Back)] == [2, 1, 1]
+        await until(lambda: isinstance(seen.events[-1], Reconnected))
+        assert [len(seen.of(kind)) for kind in (Snapshot, Disconnected, Reconnected)] == [2, 1, 1]
         expected = {b"b": b"new", b"c": b"old", b"d": b"new", b"x": b"settled"}
         assert seen.values == {prefix + key: value for key, value in expected.items()}
         await settled(seen, client, prefix + b"y")
@@ -199,8 +199,8 @@ async def test_a_black_hole_is_noticed_within_10_s(etcd: EtcdServer, label: str)
     ):
         await settled(seen, client, prefix + b"x")
         proxy.swallow()
-        await until(lambda: seen.of(Lost))
-        assert "no sign of life" in seen.of(Lost)[0].problem
+        await until(lambda: seen.of(Disconnected))
+        assert "no sign of life" in seen.of(Disconnected)[0].problem
         await client.put(prefix + b"x", b"missed")
         proxy.flow()
         await until(lambda: seen.values[prefix + b"x"] == b"missed")
@@ -213,11 +213,11 @@ async def test_a_paused_store_is_noticed(own_etcd: EtcdServer, monkeypatch: pyte
         await settled(seen, client, b"/w/a")
         own_etcd.pause()
         try:
-            await until(lambda: seen.of(Lost))
+            await until(lambda: seen.of(Disconnected))
         finally:
             own_etcd.resume()
-        assert "no sign of life for 0.4 s" in seen.of(Lost)[0].problem
-        await until(lambda: seen.of(Back))
+        assert "no sign of life for 0.4 s" in seen.of(Disconnected)[0].problem
+        await until(lambda: seen.of(Reconnected))
         await settled(seen, client, b"/w/b")
 
 
@@ -251,7 +251,7 @@ async def test_many_keys_deleted_by_one_request_are_told_soon_in_parts_of_one_re
         assert sum(len(changes.changes) for changes in parts) == 60_001
         assert len({changes.revision for changes in parts}) == 1
         assert [changes.more for changes in parts] == [True] * (len(parts) - 1) + [False]
-        assert not seen.of(Lost)
+        assert not seen.of(Disconnected)
 
 
 async def test_an_answer_that_is_too_large_is_listed_instead(
@@ -264,7 +264,7 @@ async def test_an_answer_that_is_too_large_is_listed_instead(
         await settled(seen, client, prefix + b"x")
         await client.txn(puts={prefix + b"%d" % number: bytes(10_000) for number in range(20)})
         await until(lambda: len(seen.values) == 21)
-        assert "an answer is too large" in seen.of(Lost)[0].problem
+        assert "an answer is too large" in seen.of(Disconnected)[0].problem
         assert len(seen.of(Snapshot)) == 2
         await settled(seen, client, prefix + b"y")
 
@@ -281,9 +281,9 @@ async def test_a_store_that_refuses_says_why_once(own_etcd: EtcdServer) -> None:
         await to_thread.run_sync(protect)
         await to_thread.run_sync(own_etcd.kill)
         await to_thread.run_sync(own_etcd.start)
-        await until(lambda: seen.of(Lost))
-        assert len(seen.of(Lost)) == 1
-        assert not seen.of(Back)
+        await until(lambda: seen.of(Disconnected))
+        assert len(seen.of(Disconnected)) == 1
+        assert not seen.of(Reconnected)
 
 
 async def test_a_watch_that_is_refused_says_why(own_etcd: EtcdServer) -> None:
@@ -300,7 +300,7 @@ async def test_a_watch_that_is_refused_says_why(own_etcd: EtcdServer) -> None:
     assert caught.value.source == "etcd"
     async with watching(own_etcd.address, b"/w/") as seen:
         await until(lambda: seen.events)
-        assert "user name is empty" in seen.of(Lost)[0].problem
+        assert "user name is empty" in seen.of(Disconnected)[0].problem
 
 
 async def test_the_next_endpoint_takes_over(etcd: EtcdServer, label: str) -> None:
@@ -310,7 +310,7 @@ async def test_the_next_endpoint_takes_over(etcd: EtcdServer, label: str) -> Non
         async with watching(both, prefix) as seen:
             await settled(seen, client, prefix + b"a")
             await first.refuse()
-            await until(lambda: isinstance(seen.events[-1], Back))
+            await until(lambda: isinstance(seen.events[-1], Reconnected))
             await settled(seen, client, prefix + b"b")
             assert second._pairs
 
@@ -329,7 +329,7 @@ async def test_ending_a_watch_leaves_no_tasks(etcd: EtcdServer, label: str, mome
                 await until(lambda: seen.of(Snapshot))
             if moment == "lost":
                 proxy.reset()
-                await until(lambda: seen.of(Lost))
+                await until(lambda: seen.of(Disconnected))
 
     async with EtcdClient(etcd.address) as client:
         await client.get(b"/warm-up")

@@ -129,9 +129,9 @@ async def test_a_watch_survives_the_agent_and_tells_the_differences(path: Path) 
 
 
 async def test_no_agent_is_told_in_one_sentence(path: Path) -> None:
-    with pytest.raises(SourceLost, match="cannot be reached, does it run"):
+    with pytest.raises(SourceLost, match="cannot be reached, is it running"):
         await fetch_states(path)
-    with pytest.raises(SourceLost, match="cannot be reached, does it run"):
+    with pytest.raises(SourceLost, match="cannot be reached, is it running"):
         await anext(watch_states(path))
 
 
@@ -327,7 +327,7 @@ print(fetch())
 
 @pytest.mark.parametrize(
     ("mode", "told"),
-    [(0o666, f"user {STRANGER} may not ask: only root, "), (0o660, "may not be asked by this user: root, ")],
+    [(0o666, f"user {STRANGER} may not ask: only root, "), (0o660, "permission denied: only root, ")],
 )
 async def test_a_user_who_is_refused_hears_why(shared: Path, mode: int, told: str) -> None:
     shared.chmod(mode)

@@ -611,7 +611,7 @@ async def test_what_does_not_speak_http_is_a_problem() -> None:
             watching(ContainerWatcher([socket]), NamespaceType.MICROSERVICE) as watched,
         ):
             watched.want("web")
-            await watched.until(lambda: f"cannot be reached ({socket}: " in watched.problem("web"))
+            await watched.until(lambda: f"cannot reach the container engine ({socket}: " in watched.problem("web"))
 
 
 @pytest.mark.parametrize(

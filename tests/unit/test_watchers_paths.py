@@ -21,7 +21,7 @@ from ifagent.core.link import NsId
 from ifagent.filesystem.walk import Found, Walker
 from ifagent.nsfs import namespace_at, open_namespace_of, own_namespace
 from ifagent.watchers import paths
-from ifagent.watchers.directories import Directories, Round, Way
+from ifagent.watchers.directories import Directories, PathWatches, WalkCache
 from ifagent.watchers.paths import PathWatcher
 
 pytestmark = pytest.mark.anyio
@@ -260,10 +260,10 @@ async def test_ways_that_no_longer_matter_are_forgotten(tmp_path: Path) -> None:
     directories, walker = Directories(interval=1.0), Walker()
     try:
         directories.listen(lambda _: None)
-        ways = {name: Way() for name in ("one", "other")}
+        ways = {name: PathWatches() for name in ("one", "other")}
         for name, way in ways.items():
             with suppress(FileNotFoundError):
-                walker.walk(str(tmp_path / name), visit=directories.visit(way, known=Round()))
+                walker.walk(str(tmp_path / name), visit=directories.visit(way, known=WalkCache()))
         directories.set_ways({name: frozenset(way.steps) for name, way in ways.items()})
         (last,) = ways["one"].steps - ways["other"].steps
         shared = next(iter(ways["one"].steps & ways["other"].steps))

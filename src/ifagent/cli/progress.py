@@ -27,7 +27,7 @@ async def wait_applied(store: Store, names: Collection[Name], seconds: float, *,
     """Wait until the values declared now under these names are applied; say what becomes of them.
 
     Raises :class:`Failure` with the reason of each that is not, after ``seconds``, or earlier if nothing will change
-    by itself. ``prefix`` begins the failure where lost connection to the agent.
+    by itself. ``prefix`` begins the failure where the agent cannot be heard.
     """
     # Several transactions, or somebody else in between, give each interface a revision of its own.
     declared = await store.declarations()

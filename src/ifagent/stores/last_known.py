@@ -34,13 +34,13 @@ from ifagent.stores.intent_file import Intent, IntentFile
 PAUSE: Final = 0.2
 """Least seconds between two writes."""
 
-SHARE: Final = 4
+REST_FACTOR: Final = 4
 """A write is followed by a pause at least so many times as long as it took."""
 
 RETRY: Final = 10.0
 """Seconds between two attempts to write where the disk refuses."""
 
-FAREWELL: Final = 2.0
+SHUTDOWN_TIMEOUT: Final = 2.0
 """Most seconds that the end waits for the last changes to be written."""
 
 
@@ -130,7 +130,7 @@ class LastKnown:
         try:
             await self._keep()
         finally:
-            with anyio.move_on_after(FAREWELL, shield=True):
+            with anyio.move_on_after(SHUTDOWN_TIMEOUT, shield=True):
                 await self._write(abandon=True)
 
     def _use(self, intent: Intent, emit: Callable[[Event], None]) -> None:
@@ -156,7 +156,7 @@ class LastKnown:
             took = anyio.current_time() - began
             if self._refused:
                 self._news.set()
-            await anyio.sleep(RETRY if self._refused else max(PAUSE, SHARE * took))
+            await anyio.sleep(RETRY if self._refused else max(PAUSE, REST_FACTOR * took))
 
     async def _write(self, *, abandon: bool = False) -> None:
         """Write what is not written yet, if the disk lets us."""

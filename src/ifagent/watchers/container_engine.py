@@ -57,7 +57,7 @@ MAX_LABEL: Final = 4096
 LIMIT: Final = 60.0
 """Seconds that a whole answer may take."""
 
-SHARE: Final = 4
+REST_FACTOR: Final = 4
 """Reading of events is followed by a pause so many times as long: an engine may tell of them without end."""
 
 _IN_THREAD: Final = 2**14
@@ -263,7 +263,7 @@ class EventStream:
                 # What follows of this event cannot be read, and says so then.
                 self._rest = b""
             events = [event for line in lines if line.strip() and (event := read_event(line))]
-            self._pause = SHARE * (time.monotonic() - began)
+            self._pause = REST_FACTOR * (time.monotonic() - began)
             if events:
                 return events
             await anyio.sleep(self._pause)

@@ -22,7 +22,7 @@ from anyio.abc import TaskGroup
 
 from ifagent.errors import SourceLost
 from ifagent.log import log
-from ifagent.watchers.container_engine import SHARE, BadAnswer, Container, Engine, EventStream
+from ifagent.watchers.container_engine import REST_FACTOR, BadAnswer, Container, Engine, EventStream
 from ifagent.watchers.engine_containers import ContainerProcess, EngineContainers
 
 FIRST_WAIT: Final = 0.05
@@ -223,7 +223,7 @@ class Follower:
             self._listing, self._listed, self.problem = False, True, ""
             self._tell("")
             if self._list_again:
-                await anyio.sleep(SHARE * (time.monotonic() - began))
+                await anyio.sleep(REST_FACTOR * (time.monotonic() - began))
         self._lists = False
 
     def _look_at(self, id: str) -> None:

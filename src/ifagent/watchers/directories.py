@@ -18,20 +18,20 @@ from ifagent.inotify import Watches
 
 _MASK: Final = Mask.CREATE | Mask.DELETE | Mask.MOVE | Mask.ATTRIB | Mask.ONLYDIR | Mask.EXCL_UNLINK
 
-Step = tuple[int, str]
+WatchedName = tuple[int, str]
 """A watch, and the name in its directory that matters to a path."""
 
 
 @dataclass(slots=True)
-class Way:
+class PathWatches:
     """How a path is walked: by which steps. ``unheard`` says that not every change of it will be told."""
 
-    steps: set[Step] = field(default_factory=set)
+    steps: set[WatchedName] = field(default_factory=set)
     unheard: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class WalkCache:
     """The watches that several walks have in common; for walks that follow each other at once."""
 
     watches: dict[str, int | None] = field(default_factory=dict)
@@ -43,11 +43,11 @@ class Directories:
     def __init__(self, *, interval: float) -> None:
         """Open nothing yet."""
         self._watches = Watches(_MASK, interval=interval)
-        self._ways: dict[str, frozenset[Step]] = {}
-        self._paths: dict[Step, set[str]] = {}
+        self._ways: dict[str, frozenset[WatchedName]] = {}
+        self._paths: dict[WatchedName, set[str]] = {}
         self._uses: Counter[int] = Counter()
 
-    def listen(self, hear: Callable[[Step | None], None]) -> None:
+    def listen(self, hear: Callable[[WatchedName | None], None]) -> None:
         """Have the running loop call ``hear`` with every step that something happened to; ``None``: to any.
 
         That includes names in a watched directory that do not matter to any path. To be called before each look, for
@@ -66,7 +66,7 @@ class Directories:
         """Stop watching."""
         self._watches.close()
 
-    def visit(self, way: Way, *, known: Round) -> Visit:
+    def visit(self, way: PathWatches, *, known: WalkCache) -> Visit:
         """Return what is to be called before each step of a walk, in a worker thread, and notes it in ``way``."""
 
         def visit(place: str, name: str, directory: int, mount: Mount) -> None:
@@ -89,7 +89,7 @@ class Directories:
 
         return visit
 
-    def set_ways(self, ways: Mapping[str, frozenset[Step]]) -> None:
+    def set_ways(self, ways: Mapping[str, frozenset[WatchedName]]) -> None:
         """Note how paths were walked, no steps for those that no longer matter; drop the watches nobody needs."""
         for path, steps in ways.items():
             old = self._ways.pop(path, frozenset())
@@ -107,6 +107,6 @@ class Directories:
                 self._ways[path] = steps
         self._watches.keep_only(lambda watch: watch in self._uses)
 
-    def paths_by(self, step: Step) -> frozenset[str]:
+    def paths_by(self, step: WatchedName) -> frozenset[str]:
         """Return the paths that a step matters to."""
         return frozenset(self._paths.get(step, ()))

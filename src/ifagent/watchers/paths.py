@@ -36,7 +36,7 @@ from ifagent.limits import in_words
 from ifagent.log import log
 from ifagent.mounts import MountWatch
 from ifagent.nsfs import NOWHERE, namespace_at, namespace_device, open_from_inside, open_namespace_of
-from ifagent.watchers.directories import Directories, Round, Step, Way
+from ifagent.watchers.directories import Directories, PathWatches, WalkCache, WatchedName
 
 SETTLE: Final = 0.01
 """Seconds that news is collected."""
@@ -65,11 +65,11 @@ _OF_PROCESS: Final = re.compile(r"/proc/(\d+)/")
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _Lookup:
     """What was found at one path: the namespace with a file that is open, or why there is none, and the way there."""
 
     ref: NamespaceRef
-    way: Way
+    way: PathWatches
     place: str = ""
     namespace: NsId | None = None
     file: int = -1
@@ -130,7 +130,7 @@ class PathWatcher:
         self._again: set[str] = set()
         self._known: dict[str, _Known] = {}
         self._due: set[str] = set()
-        self._steps: set[Step] = set()
+        self._steps: set[WatchedName] = set()
         self._looking = False
         self._news = anyio.Event()
         self._limit: anyio.CapacityLimiter | None = None
@@ -241,7 +241,7 @@ class PathWatcher:
         self._take([look], directories, emit)
         self._news.set()
 
-    def _take(self, looks: Iterable[_Look], directories: Directories, emit: Callable[[Event], None]) -> None:
+    def _take(self, looks: Iterable[_Lookup], directories: Directories, emit: Callable[[Event], None]) -> None:
         """Take in what was found, and say what is not as it was said."""
         looks = list(looks)
         directories.set_ways({look.ref.reference: frozenset(look.way.steps) for look in looks})
@@ -259,7 +259,7 @@ class PathWatcher:
                 known.seen, known.told = event, True
                 emit(event)
 
-    def _event(self, known: _Known, look: _Look) -> NamespaceSeen:
+    def _event(self, known: _Known, look: _Lookup) -> NamespaceSeen:
         """Return what is to be said, and keep the namespace open through the file of the first look that found it."""
         before = known.seen
         if look.open_question and before is not None and before.id is not None:
@@ -280,7 +280,7 @@ class PathWatcher:
         self._due |= self._known.keys()
         self._news.set()
 
-    def _hear(self, directories: Directories, step: Step | None) -> None:
+    def _hear(self, directories: Directories, step: WatchedName | None) -> None:
         """Note what happened; which paths it matters to is known once those that are looked at now are."""
         if step is None:
             self._look_at_all()
@@ -348,9 +348,9 @@ def _changed(unheard: Iterable[_Known], now: float) -> set[str]:
 
 def _look_at(
     refs: Iterable[NamespaceRef], walker: Walker, directories: Directories
-) -> tuple[list[_Look], list[NamespaceRef]]:
+) -> tuple[list[_Lookup], list[NamespaceRef]]:
     """Look at several paths, in a worker thread; return what was found, and which are on ways that may hang."""
-    known, looks, slow = Round(), [], []
+    known, looks, slow = WalkCache(), [], []
     for ref in refs:
         try:
             looks.append(_look_at_one(ref, walker, partial(directories.visit, known=known)))
@@ -359,20 +359,20 @@ def _look_at(
     return looks, slow
 
 
-def _look_at_one(ref: NamespaceRef, walker: Walker, visit: Callable[[Way], Visit] | None) -> _Look:
+def _look_at_one(ref: NamespaceRef, walker: Walker, visit: Callable[[PathWatches], Visit] | None) -> _Lookup:
     """Look at a path; what changes after that is told, unless its way is ``unheard``.
 
     Without ``visit`` it may lead over file systems that do not answer; else there is :class:`MayHang` then.
     """
-    way = Way(unheard=visit is None)
+    way = PathWatches(unheard=visit is None)
     try:
         with walker.at(ref.reference, visit=visit and visit(way), patient=visit is None) as found:
             return _identify(ref, way, found)
     except DoesNotAnswer as error:
-        return _Look(ref, way, problem=f"cannot be looked at: {error.strerror}", open_question=True)
+        return _Lookup(ref, way, problem=f"cannot be looked at: {error.strerror}", open_question=True)
     except OSError as error:
         problem = _PROBLEMS.get(error.errno or 0)
-        return _Look(
+        return _Lookup(
             ref,
             way,
             problem=problem or f"cannot be opened: {in_words(error)}",
@@ -380,8 +380,8 @@ def _look_at_one(ref: NamespaceRef, walker: Walker, visit: Callable[[Way], Visit
         )
 
 
-def _identify(ref: NamespaceRef, way: Way, found: Found) -> _Look:
-    plain = _Look(ref, way, found.place, problem="is not a network namespace", invalid=True)
+def _identify(ref: NamespaceRef, way: PathWatches, found: Found) -> _Lookup:
+    plain = _Lookup(ref, way, found.place, problem="is not a network namespace", invalid=True)
     # By what the walk has seen of it: asking here could mean to wait.
     if found.status is None or found.status.device != namespace_device():
         return plain
@@ -390,7 +390,7 @@ def _identify(ref: NamespaceRef, way: Way, found: Found) -> _Look:
         return plain
     id, file = opened
     try:
-        return _Look(ref, way, found.place, namespace=id, file=open_from_inside(file))
+        return _Lookup(ref, way, found.place, namespace=id, file=open_from_inside(file))
     finally:
         os.close(file)
 

@@ -63,7 +63,7 @@ MAX_TXN_BYTES: Final = 1 << 20
 T = TypeVar("T")
 
 
-class NotHeld(EtcdError):
+class LockLost(EtcdError):
     """A guarded write was not carried out, because the key that guards it hangs on another lease, or is gone."""
 
     def __init__(self, key: bytes) -> None:
@@ -89,7 +89,7 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class TxnResult:
     """A write is done: the store's revision after it, and which keys were there to be deleted."""
 
     revision: int
@@ -256,32 +256,32 @@ class EtcdClient:
         deletes: Collection[bytes] = (),
         lease: int = 0,
         held: bytes | None = None,
-    ) -> Written:
+    ) -> TxnResult:
         """Write and delete keys, in one transaction where etcd's limits allow it, else in several in order.
 
         A key that is in both is written. Deleting a key that is not there is fine. The puts hang on
         ``lease``. Up to 128 operations and 1 MiB are one change for everybody who watches. With ``held`` nothing is
-        done unless that key hangs on ``lease``, which raises :class:`NotHeld`.
+        done unless that key hangs on ``lease``, which raises :class:`LockLost`.
         """
         puts = puts or {}
         guards = []
         if held is not None:
             guards = [rpc.Compare(key=held, target=rpc.Compare.LEASE, result=rpc.Compare.EQUAL, lease=lease)]
-        written = Written(0)
+        written = TxnResult(0)
         operations = itertools.chain(puts.items(), ((key, None) for key in dict.fromkeys(deletes) if key not in puts))
         for chunk in chunks(operations):
             request = rpc.TxnRequest(compare=guards, success=[_operation(key, data, lease) for key, data in chunk])
             deleting = [key if data is None else None for key, data in chunk]
 
-            def read(answer: Any, deleting: list[bytes | None] = deleting) -> Written:
+            def read(answer: Any, deleting: list[bytes | None] = deleting) -> TxnResult:
                 if held is not None and not answer.succeeded:
-                    raise NotHeld(held)
+                    raise LockLost(held)
                 if not answer.succeeded:
                     raise BrokenAnswer("it says that a transaction without a condition has failed")
-                return Written(read_position(answer).revision, frozenset(read_deletions(answer, deleting)))
+                return TxnResult(read_position(answer).revision, frozenset(read_deletions(answer, deleting)))
 
             done = await self._unary(lambda member: member.kv.Txn, request, read)
-            written = Written(done.revision, written.deleted | done.deleted)
+            written = TxnResult(done.revision, written.deleted | done.deleted)
         return written
 
     async def grant(self, ttl: float) -> int:

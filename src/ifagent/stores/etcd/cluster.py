@@ -24,9 +24,9 @@ from ifagent.errors import InvalidSettings
 from ifagent.stores.etcd.access import Certificates
 from ifagent.stores.etcd.address import Endpoint, EtcdAddress
 from ifagent.stores.etcd.answers import BrokenAnswer
-from ifagent.stores.etcd.errors import EtcdError, in_words
+from ifagent.stores.etcd.errors import EtcdError, explain
 
-LETTING_GO = 0.05
+CANCEL_SETTLE = 0.05
 """Seconds that closing takes after calls were cancelled.
 
 grpc lets go of a cancelled call some milliseconds later and offers nothing to wait for; a program whose loop is
@@ -117,7 +117,7 @@ class Cluster:
         for member in self._members:
             await member.channel.close()
         if self._cancelled_calls:
-            await anyio.sleep(LETTING_GO)
+            await anyio.sleep(CANCEL_SETTLE)
 
     # Whose turn it is
 
@@ -126,7 +126,7 @@ class Cluster:
         """The endpoint whose turn it is; there is one after the first request."""
         return self._members[self._turn]
 
-    def avoid(self, member: Member) -> None:
+    def rotate_from(self, member: Member) -> None:
         """Give the turn to the next endpoint if ``member`` has it."""
         self._certificates_may_differ = True
         if member is self.member:
@@ -180,7 +180,7 @@ class Cluster:
             raise EtcdError(f"{member.endpoint}: invalid token")
         return token
 
-    def renew(self, route: Route, error: EtcdError) -> bool:
+    def forget_token(self, route: Route, error: EtcdError) -> bool:
         """Forget the token if that is what an error was about; tell whether another attempt makes sense."""
         if not (error.bad_token and self.address.access.user):
             return False
@@ -204,7 +204,7 @@ class Cluster:
                 async with self._errors(route.member):
                     return await attempt(route)
             except EtcdError as error:
-                if route and not renewed and self.renew(route, error):
+                if route and not renewed and self.forget_token(route, error):
                     renewed = True
                 elif error.code == grpc.StatusCode.UNAVAILABLE.name and others:
                     others -= 1
@@ -229,22 +229,22 @@ class Cluster:
         except BrokenAnswer as error:
             raise self.broken(member, error) from error
         except (grpc.aio.BaseError, asyncio.InvalidStateError) as error:
-            self.avoid(member)
+            self.rotate_from(member)
             raise EtcdError(f"{member.endpoint}: the connection was closed") from error
 
     def broken(self, member: Member, error: BrokenAnswer) -> EtcdError:
         """Say what is wrong with an answer, and move on from the endpoint that sent it."""
-        self.avoid(member)
+        self.rotate_from(member)
         return EtcdError(f"{member.endpoint}: sent an answer that cannot be: {error}")
 
     def failed(self, member: Member, error: grpc.RpcError) -> EtcdError:
         """Say in our words what grpc reported, and move on from an endpoint that is not well."""
         code = error.code()
         if code in _MOVE_ON:
-            self.avoid(member)
+            self.rotate_from(member)
         text = f"no answer within {self.address.timeout:g} s"
         if code is not grpc.StatusCode.DEADLINE_EXCEEDED:
-            text = in_words(error.details() or code.name)
+            text = explain(error.details() or code.name)
         return EtcdError(f"{member.endpoint}: {text}", code.name)
 
 

@@ -43,7 +43,7 @@ class EtcdError(SourceLost):
         return str(self).endswith(_BAD_TOKEN)
 
 
-def in_words(details: str) -> str:
+def explain(details: str) -> str:
     """Shorten the chain of reasons that grpc or etcd gives to what a person can use."""
     for sign, words in _SIGNS:
         if sign in details:

@@ -30,16 +30,16 @@ from ifagent.formats.strict_json import BrokenJson, read_json
 from ifagent.log import log
 from ifagent.stores.etcd.answers import Value
 from ifagent.stores.etcd.backoff import Backoff
-from ifagent.stores.etcd.client import EtcdClient, NotHeld
+from ifagent.stores.etcd.client import EtcdClient, LockLost
 from ifagent.stores.etcd.errors import EtcdError
 
 HEARTBEAT = 10.0
 """Seconds after which an agent's health is written even if it has not changed; ligato v1.4.1's."""
 
-PATIENCE = 3.0
+TAKEOVER_GRACE = 3.0
 """Seconds beyond the time in which a holder has to show that it lives, after which it counts as none."""
 
-GLANCE = 0.3
+HOLDER_POLL = 0.3
 """Seconds between two looks at a label that somebody else has."""
 
 REMINDER = 60.0
@@ -161,20 +161,20 @@ class LabelLock:
         self._health = health_key(label)
         self._holder = holder
         self._held_under = 0
-        self._keep_at = 0.0
+        self._refresh_at = 0.0
         self._taken_back = 0
         self._remind_at = 0.0
 
     @property
-    def keep_due(self) -> float:
+    def refresh_due(self) -> float:
         """Seconds until the lease's time has to be started anew."""
-        return max(0.0, self._keep_at - time.monotonic())
+        return max(0.0, self._refresh_at - time.monotonic())
 
-    async def take(self) -> Holder | None:
+    async def try_acquire(self) -> Holder | None:
         """Take the lock if nobody seems to have it, or make sure of it; return who else has it, if somebody does."""
         return await self._take(_Signs())
 
-    async def claim(self) -> bool:
+    async def acquire(self) -> bool:
         """Wait until the lock is ours; return false at once if the store cannot be reached.
 
         Once somebody else was seen to have it, the store's absence is waited out too. Raises
@@ -202,9 +202,9 @@ class LabelLock:
                     return False
                 await anyio.sleep(backoff.next())
             else:
-                await anyio.sleep(GLANCE)
+                await anyio.sleep(HOLDER_POLL)
 
-    async def claim_again(self) -> None:
+    async def reacquire(self) -> None:
         """Make sure of the lock, or take it again. Raises :class:`LabelTaken` if another agent has it and lives."""
         signs, seen = _Signs(), None
         while (holder := await self._take(signs)) is not None:
@@ -218,26 +218,26 @@ class LabelLock:
                     holder=holder,
                 )
             seen = holder
-            await anyio.sleep(GLANCE)
+            await anyio.sleep(HOLDER_POLL)
 
-    async def keep(self) -> None:
+    async def refresh(self) -> None:
         """Start the lease's time anew if that is due, and see that the lock still hangs on it; take it back if not."""
-        if self.keep_due:
+        if self.refresh_due:
             return
         if not await self._client.keep_alive(self.lease):
             raise EtcdError("the lease ran out")
-        self._keep_at = time.monotonic() + self.ttl / 3
+        self._refresh_at = time.monotonic() + self.ttl / 3
         found = await self._client.get(self._key)
         if found and found.lease == self.lease:
             return
         self._say_overwritten(found)
         if await self._put(found) is not None:
-            raise NotHeld(self._key)
+            raise LockLost(self._key)
 
     async def write(
         self, *, puts: Mapping[bytes, bytes] | None = None, deletes: Collection[bytes] = frozenset()
     ) -> int:
-        """Write under the lease, and delete; return the revision. Raises :class:`NotHeld` if the lock is not ours."""
+        """Write under the lease, and delete; return the revision. Raises :class:`LockLost` if the lock is not ours."""
         return (await self._client.txn(puts=puts, deletes=deletes, lease=self.lease, held=self._key)).revision
 
     async def release(self) -> None:
@@ -269,8 +269,8 @@ class LabelLock:
             return True
         if there and not there.lease:
             # Its true holder, if there is one, sees that within a third of a lease.
-            return bool(self._held_under) or signs.quiet_for > self.ttl / 3 + PATIENCE / 2
-        return signs.quiet_for > HEARTBEAT + PATIENCE
+            return bool(self._held_under) or signs.quiet_for > self.ttl / 3 + TAKEOVER_GRACE / 2
+        return signs.quiet_for > HEARTBEAT + TAKEOVER_GRACE
 
     async def _put(self, there: Value | None) -> Value | None:
         """Write the key over what is there; return what is there instead if that is something else by now."""
@@ -285,7 +285,7 @@ class LabelLock:
         """Have a lease that lives; another one if the last is gone."""
         if not (self.lease and await self._client.keep_alive(self.lease)):
             self.lease = await self._client.grant(self.ttl)
-        self._keep_at = time.monotonic() + self.ttl / 3
+        self._refresh_at = time.monotonic() + self.ttl / 3
 
     def _say_overwritten(self, found: Value | None) -> None:
         """Tell that the lock, which has been ours all the time, is not ours any more in the store."""

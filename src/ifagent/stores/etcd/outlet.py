@@ -45,10 +45,10 @@ from ifagent.stores.to_publish import ToPublish
 INTERVAL = 0.05
 """Least seconds between the beginnings of two transactions; changes are collected meanwhile."""
 
-LOOK = 1.0
+HEALTH_POLL = 1.0
 """Seconds between two looks at how the agent is."""
 
-GLANCE = 0.25
+HEALTH_POLL_LEAST = 0.25
 """Least seconds between two looks at how the agent is."""
 
 CHECK = 30.0
@@ -57,7 +57,7 @@ CHECK = 30.0
 SOME = MAX_TXN_OPS - 1
 """Most states that are written at a time: the agent's health has a place beside them."""
 
-LAST_WORDS = 1.0
+SHUTDOWN_TIMEOUT = 1.0
 """Most seconds that the outlet takes, when it is cancelled, to take back what it has said."""
 
 
@@ -87,7 +87,7 @@ class EtcdOutlet:
         self._lock = LabelLock(self._client, label, holder=holder or Holder.here(), ttl=ttl)
         self._prefix = status_prefix(label)
         self._health_key = health_key(label)
-        self._health: Health
+        self._health: PublishedHealth
         self._wanted = ToPublish()
         self._published: dict[bytes, _Published] = {}
         self._published_under = 0
@@ -107,10 +107,10 @@ class EtcdOutlet:
         once. On the way out the lease is revoked, with which everything goes. Raises
         :class:`ifagent.errors.LabelTaken` if another agent took the label while the store, or the lease, was lost.
         """
-        self._health = Health(self._health_key, agent.statistics)
+        self._health = PublishedHealth(self._health_key, agent.statistics)
         async with self._client:
             try:
-                await self._lock.claim()
+                await self._lock.acquire()
                 task_status.started()
                 await self._speak_for(agent)
             finally:
@@ -153,7 +153,7 @@ class EtcdOutlet:
         presence = Presence()
         while True:
             try:
-                await self._lock.claim_again()
+                await self._lock.reacquire()
                 self._begin()
                 await self._write()
                 presence.reached()
@@ -178,10 +178,10 @@ class EtcdOutlet:
                 presence.returned()
                 log.info("publishing states again")
             if not len(self._wanted):
-                with anyio.move_on_after(min(LOOK, self._lock.keep_due)):
+                with anyio.move_on_after(min(HEALTH_POLL, self._lock.refresh_due)):
                     await self._wake.wait()
             await anyio.sleep(max(0, self._sent + INTERVAL - time.monotonic()))
-            await self._lock.keep()
+            await self._lock.refresh()
             await self._write()
 
     # What is there
@@ -292,19 +292,19 @@ class EtcdOutlet:
 
     async def _keep_up(self) -> None:
         """Keep the lease, and tell how the agent is, as far as that is due."""
-        await self._lock.keep()
+        await self._lock.refresh()
         if puts := self._health.due():
             await self._lock.write(puts=puts)
 
     async def _take_back(self) -> None:
-        with anyio.move_on_after(LAST_WORDS, shield=True):
+        with anyio.move_on_after(SHUTDOWN_TIMEOUT, shield=True):
             try:
                 await self._lock.release()
             except SourceLost as error:
                 log.info("cannot withdraw published states, they expire with their lease", problem=str(error))
 
 
-class Health:
+class PublishedHealth:
     """How the agent is, under its key: written when it changes, and every 10 s."""
 
     def __init__(self, key: bytes, statistics: Callable[[], Statistics]) -> None:
@@ -315,16 +315,16 @@ class Health:
         self._state = OperationalState.INIT
         self._told: tuple[object, ...] = ()
         self._next = 0.0
-        self._looked = -GLANCE
+        self._looked = -HEALTH_POLL_LEAST
         self.left_out: int = 0
 
     def begin(self) -> None:
         """Have it written the next time in any case."""
-        self._next, self._looked = 0.0, -GLANCE
+        self._next, self._looked = 0.0, -HEALTH_POLL_LEAST
 
     def due(self) -> dict[bytes, bytes]:
         """Return what is to be written now: nothing, or the key and its value."""
-        if time.monotonic() < self._looked + GLANCE:
+        if time.monotonic() < self._looked + HEALTH_POLL_LEAST:
             return {}
         self._looked = time.monotonic()
         now = self._statistics()

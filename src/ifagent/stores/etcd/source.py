@@ -22,7 +22,7 @@ from ifagent.stores.etcd.address import EtcdAddress
 from ifagent.stores.etcd.answers import AT_ONCE, Changes, Position, Value
 from ifagent.stores.etcd.backlog import Backlog
 from ifagent.stores.etcd.client import EtcdClient, Page
-from ifagent.stores.etcd.watcher import Back, Listed, Lost, PagedEvent, watch_pages
+from ifagent.stores.etcd.watcher import Disconnected, Listed, PagedEvent, Reconnected, watch_pages
 
 HOLD: Final = 0.005
 """Seconds after which others have a turn while values are read: a large one may take some milliseconds."""
@@ -116,11 +116,11 @@ class EtcdSource:
                 self._moved = anyio.Event()
                 while self._backlog.is_full:
                     await self._moved.wait()
-            case Lost(problem):
+            case Disconnected(problem):
                 self._lost = problem
                 log.warning("lost connection to the store", source=self.name, problem=problem)
                 self._tell_health()
-            case Back():
+            case Reconnected():
                 self._lost = ""
                 log.info("reconnected to the store", source=self.name)
                 self._tell_health()

@@ -20,7 +20,7 @@ from ifagent.log import log
 from ifagent.stores.etcd.address import EtcdAddress
 from ifagent.stores.etcd.answers import Changes, Value
 from ifagent.stores.etcd.client import EtcdClient
-from ifagent.stores.etcd.watcher import Back, Lost, Snapshot, watch_prefix
+from ifagent.stores.etcd.watcher import Disconnected, Reconnected, Snapshot, watch_prefix
 
 
 class EtcdStore:
@@ -98,9 +98,9 @@ class EtcdStore:
                         for key, value in changes:
                             for told in seen.change(key, value.data if value else None):
                                 yield told
-                    case Lost(problem):
+                    case Disconnected(problem):
                         log.warning("lost connection to the store", problem=problem)
-                    case Back():
+                    case Reconnected():
                         log.info("reconnected to the store")
                     case _:
                         assert_never(event)

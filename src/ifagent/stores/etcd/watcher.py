@@ -33,7 +33,7 @@ from ifagent.stores.etcd.answers import BrokenAnswer, Changes, Position, Value, 
 from ifagent.stores.etcd.backoff import Presence
 from ifagent.stores.etcd.client import EtcdClient, Page, prefix_end
 from ifagent.stores.etcd.cluster import Route, decoded, guarded
-from ifagent.stores.etcd.errors import EtcdError, in_words
+from ifagent.stores.etcd.errors import EtcdError, explain
 
 QUIET = 3.0
 """Seconds of silence after which the server is asked for a sign of life, and within which it must give one."""
@@ -58,19 +58,19 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class Disconnected:
     """The store cannot be heard from now on; ``problem`` is one short sentence. Said once, not per attempt."""
 
     problem: str
 
 
 @dataclass(frozen=True, slots=True)
-class Back:
+class Reconnected:
     """The store can be heard again; what was missed has been handed on."""
 
 
-WatchEvent = Snapshot | Changes | Lost | Back
-PagedEvent = Page | Listed | Changes | Lost | Back
+WatchEvent = Snapshot | Changes | Disconnected | Reconnected
+PagedEvent = Page | Listed | Changes | Disconnected | Reconnected
 
 
 class _Listed(Protocol):
@@ -116,7 +116,7 @@ def watch_pages(client: EtcdClient, *prefixes: bytes) -> AsyncGenerator[PagedEve
 
 async def _watch(
     client: EtcdClient, prefixes: tuple[bytes, ...], listing: Callable[[], AsyncGenerator[T, None]]
-) -> AsyncGenerator[T | Changes | Lost | Back, None]:
+) -> AsyncGenerator[T | Changes | Disconnected | Reconnected, None]:
     presence = Presence()
     while True:
         try:
@@ -131,7 +131,7 @@ async def _watch(
                 while True:
                     if presence.return_due == 0:
                         presence.returned()
-                        yield Back()
+                        yield Reconnected()
                     pauses = Pauses()
                     for changes in await stream.changes(within=presence.return_due):
                         ours = tuple(change for change in changes.changes if change[0].startswith(prefixes))
@@ -140,7 +140,7 @@ async def _watch(
                         await pauses.now_and_then()
         except SourceLost as error:
             if presence.lost():
-                yield Lost(_without_source(error))
+                yield Disconnected(_without_source(error))
             await anyio.sleep(presence.wait())
 
 
@@ -167,7 +167,7 @@ class WatchStream:
         try:
             await self._open(route)
         except EtcdError as error:
-            if not self._cluster.renew(route, error):
+            if not self._cluster.forget_token(route, error):
                 raise
             await self._open(await self._cluster.route())
         return self
@@ -230,11 +230,11 @@ class WatchStream:
                     raise self._refused(answer)
                 self._idle = 0 if answer.events else self._idle + 1
                 if self._idle > MAX_IDLE:
-                    self._cluster.avoid(self._route.member)
+                    self._cluster.rotate_from(self._route.member)
                     raise EtcdError(f"{self._route.member.endpoint}: sends answers without end that say nothing")
                 return answer
             if asked:
-                self._cluster.avoid(self._route.member)
+                self._cluster.rotate_from(self._route.member)
                 raise EtcdError(f"{self._route.member.endpoint}: no sign of life for {2 * QUIET:g} s")
             asked, self._idle = True, 0
             await self._write(rpc.WatchRequest(progress_request=rpc.WatchProgressRequest()))
@@ -248,7 +248,7 @@ class WatchStream:
         except grpc.RpcError as error:
             raise self._cluster.failed(self._route.member, error) from error
         if answer is grpc.aio.EOF:
-            self._cluster.avoid(self._route.member)
+            self._cluster.rotate_from(self._route.member)
             raise EtcdError(f"{self._route.member.endpoint}: the server ended the watch")
         try:
             return decoded(answer)
@@ -257,9 +257,9 @@ class WatchStream:
 
     def _refused(self, answer: Any) -> Exception:
         """Say why the server ended the watch. A refused creation has ``created`` set as well."""
-        self._cluster.avoid(self._route.member)
+        self._cluster.rotate_from(self._route.member)
         return EtcdError(
-            f"{self._route.member.endpoint}: {in_words(answer.cancel_reason) or 'the server ended the watch'}"
+            f"{self._route.member.endpoint}: {explain(answer.cancel_reason) or 'the server ended the watch'}"
         )
 
     async def _write(self, request: Any) -> None:
@@ -270,7 +270,7 @@ class WatchStream:
         except grpc.RpcError as error:
             raise self._cluster.failed(self._route.member, error) from error
         except (TimeoutError, asyncio.InvalidStateError, grpc.aio.UsageError) as error:
-            self._cluster.avoid(self._route.member)
+            self._cluster.rotate_from(self._route.member)
             raise EtcdError(f"{self._route.member.endpoint}: the connection takes no requests") from error
 
     async def _close(self) -> None:
