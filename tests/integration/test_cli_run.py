@@ -165,7 +165,7 @@ def test_the_links_stay_when_it_ends_and_are_pruned_after_a_restart(lab: FileLab
 
     # A file that cannot be read may declare anything, so nothing is taken away.
     file.write_text("{")
-    agent = lab.start_agent(said='"cannot be read')
+    agent = lab.start_agent(said='"cannot read file')
     assert lab.link("veth1Name", lab.one)["ifindex"] == before["ifindex"]
     assert "lab.yaml: line 1" in lab.log.read_text()
     assert '"ready"' not in lab.log.read_text()
