@@ -64,14 +64,14 @@ class Attention:
         Of ``anew``, what leads nowhere begins anew, as if never heard of: it may mean another process by now than the
         one that has ended. A reference that leads somewhere means what it meant.
         """
-        relations, index = self._index.relations, self._index
+        index, namespaces = self._index, self._index.namespaces
         ended = {ref for ref in anew if index.namespace(ref) is None}
-        if relations.references == self._references and not any(
+        if namespaces.generation == self._references and not any(
             ref.type in w.types for ref in ended for w in self._watchers
         ):
             return
-        self._references = relations.references
-        references = relations.made_references()
+        self._references = namespaces.generation
+        references = namespaces.referenced()
         for watcher in self._watchers:
             wanted = frozenset(ref for ref in references if ref.type in watcher.types)
             again = wanted & ended & self._wanted[watcher]
@@ -92,7 +92,7 @@ class Attention:
         for namespace in doubtful:
             for waiting in (self._to_close, self._to_open, self._to_look_at):
                 waiting.pop(namespace, None)
-            path, wanted = self._index.way_to(namespace)
+            path, wanted = self._index.namespaces.to_follow(namespace)
             attached = self._index.is_attached(namespace)
             if not path:
                 self._open_again.pop(namespace, None)

@@ -182,7 +182,7 @@ class Execution:
         """Open the namespaces that were made, for what the plan has to do in them."""
         made = [op.namespace for op in operations if isinstance(op, CreateNamespace)]
         found = {id for ref in made if (id := self._index.namespace(ref)) is not None}
-        new = {id: self._index.way_to(id)[0] for id in found if not self._index.is_attached(id)}
+        new = {id: self._index.namespaces.to_follow(id)[0] for id in found if not self._index.is_attached(id)}
         if new:
             await self._attention.open(new)
             await self._fold()
@@ -216,7 +216,7 @@ class Execution:
         """Name namespaces as people do, where an operation has their ids."""
 
         def named(match: re.Match[str]) -> str:
-            refs = self._index.relations.leading_to(NsId(int(match[1])))
+            refs = self._index.namespaces.leading_to(NsId(int(match[1])))
             return min(map(str, refs), default=match[0])
 
         return _NAMESPACE.sub(named, text)

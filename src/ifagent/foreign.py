@@ -54,7 +54,7 @@ class ForeignStates:
     def look(self) -> None:
         """Publish what is new about links; to be called after a round, before anybody else has a turn."""
         before, self._told, clock = self._told, {}, self._clock()
-        observed, is_ours = self._index.observed(), self._index.relations.is_ours
+        observed, is_ours = self._index.observed(), self._index.marks.is_ours
         mine = {state.link_id for state in self._source.states.values()}
         for namespace, links in observed.links.items():
             ref = self._way_to(namespace)
@@ -85,5 +85,5 @@ class ForeignStates:
         return _Told(link, peer, name, ref, state)
 
     def _way_to(self, namespace: NsId) -> NamespaceRef | None:
-        relations = self._index.relations
-        return way_to(relations.leading_to(namespace), relations.made_references())
+        namespaces = self._index.namespaces
+        return way_to(namespaces.leading_to(namespace), namespaces.referenced())

@@ -177,7 +177,7 @@ class Reconciler:
 
     async def _inspect(self) -> None:
         """Find out what the plan has to know of some links and the kernel does not tell by itself."""
-        wanted = self.index.relations.without_checksums
+        wanted = self.index.marks.without_checksums
         if wanted != self._inspected:
             self._inspected = frozenset(wanted)
             await self.kernel.inspect(wanted)
@@ -192,9 +192,9 @@ class Reconciler:
             else:
                 self.retry.gone(name)
                 self._drift.forget(name)
-        interfaces = self.index.relations.interfaces
+        interfaces = self.index.graph.interfaces
         self.attention.follow(interfaces[name].namespace for name in changed if name in interfaces)
-        peers = {peer for name in changed for peer in self.index.relations.referring_to(name)}
+        peers = {peer for name in changed for peer in self.index.graph.referring_to(name)}
         for name in peers:
             self.retry.undone(name)
         self._exempt |= changed | peers

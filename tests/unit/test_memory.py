@@ -94,7 +94,7 @@ def test_an_index_is_as_small_as_before_after_very_many_interfaces() -> None:
         compact(table)
     assert nearly_empty([index]) == []
     assert list(index.declared) == names[:1]
-    assert list(index.relations.interfaces) == names[:1]
+    assert list(index.graph.interfaces) == names[:1]
 
 
 def test_the_agenda_forgets_what_was_planned_long_ago() -> None:

@@ -28,15 +28,18 @@ from ifagent.core.events import (
     SourceRevision,
     SourceSnapshot,
 )
+from ifagent.core.graph import Graph, Key
 from ifagent.core.host_routes import HostRoutes, given
 from ifagent.core.interface import HostName, Interface, Name, NamespaceRef, NamespaceType, named
 from ifagent.core.islands import Islands, Scope
 from ifagent.core.link import LOOPBACK_IFINDEX, Link, LinkId, NsId
+from ifagent.core.marked_links import MarkedLinks
+from ifagent.core.namespaces import Namespaces
 from ifagent.core.observed import Absence, Observed
+from ifagent.core.operations import Place
 from ifagent.core.ownership import Owner
 from ifagent.core.plan import Plan
 from ifagent.core.policy import Policy
-from ifagent.core.relations import Relations
 from ifagent.core.remembered import Remembered
 
 HOST_ROUTES = "host routes"
@@ -59,7 +62,9 @@ class Index:
 
     def __init__(self, own: NsId, sources: Sequence[str], owner: Owner, policy: Policy | None = None) -> None:
         self.own = own
-        self.relations: Relations = Relations(own, owner)
+        self.marks: MarkedLinks = MarkedLinks(owner)
+        self.namespaces: Namespaces = Namespaces(own, self.marks.is_in)
+        self.graph: Graph = Graph(self.namespaces, self.marks)
         self.declarations: Declarations = Declarations(sources)
         self.agenda: Agenda = Agenda()
         self.changed: set[Name] = set()
@@ -74,13 +79,7 @@ class Index:
         self._owner = owner
         self._current: set[NsId] = set()
         self._held: set[Name] = set()
-        self._namespaces: dict[NamespaceRef, NsId] = {}
-        self._named: Mapping[NamespaceRef, tuple[NsId, str]] = {}
-        self._paths: dict[NamespaceRef, str] = {}
-        self._absent: dict[NamespaceRef, Absence] = {}
         self._links: dict[NsId, dict[int, Link]] = {}
-        self._looked_at: set[NsId] = set()
-        self._lingering: dict[NsId, str] = {}
         self._host_routes = HostRoutes()
         self._routes_known_of: frozenset[NsId] = frozenset()
         self._under_way: dict[Node | NamespaceRef, Hashable] = {}
@@ -137,7 +136,7 @@ class Index:
     def _update(self, name: Name, declaration: Declaration | None) -> None:
         """Have something else count as declared under ``name``."""
         self.changed.add(name)
-        before = self.relations.interfaces.get(name) or self.admission.refused_interface(name)
+        before = self.graph.interfaces.get(name) or self.admission.refused_interface(name)
         if declaration is None:
             self._held.discard(name)
             self._admit(self.admission.redeclare(name, None))
@@ -152,86 +151,64 @@ class Index:
     def _admit(self, in_force: Mapping[Name, Interface | None]) -> None:
         """Have other interfaces in force; what the kernel has of one that is beyond the limits stays as it is."""
         for name, after in in_force.items():
-            before = self.relations.interfaces.get(name)
+            before = self.graph.interfaces.get(name)
             if before is not None:
-                self._touch_around(before)
-            self.relations.redeclare(name, after)
+                self._touch_around(name)
+            self.namespaces.set_interface(name, before, after)
+            self.graph.set_interface(name, after)
             for interface in (before, after):
-                id = None if interface is None else self._namespaces.get(interface.namespace)
+                id = None if interface is None else self.namespace(interface.namespace)
                 if id is not None:
                     self.doubtful.add(id)
             self._touch(name, anew=True)
 
     def _prefer_what_has_its_link(self, link: Link) -> None:
         """Let interfaces that have been there before the agent was started in for others that have not."""
-        for name in self.relations.names_on(link):
+        for name in self.marks.names_on(link):
             interface = self.admission.refused_interface(name)
             if interface is not None and link.id.namespace == self._place(interface):
-                self._admit(self.admission.prefer(name, lambda other: bool(self.relations.links_of(other))))
+                self._admit(self.admission.prefer(name, lambda other: bool(self.graph.links_of(other))))
 
     def _touch(self, *names: Name, anew: bool = False) -> None:
         for name in names:
-            interface = self.relations.interfaces.get(name)
+            interface = self.graph.interfaces.get(name)
             self.agenda.touch(name, None if interface is None else self._place(interface), anew=anew)
 
     def _touch_link(self, id: LinkId) -> None:
         self.agenda.touch(id, id.namespace)
 
-    def _touch_around(self, interface: Interface) -> None:
-        """Touch whatever an interface that may be no more has had to do with."""
-        relations = self.relations
-        self._touch(*(reference.to for reference in interface.kind.references()))
-        place = self._place(interface)
-        self._touch(*relations.wanting(place, interface.host_name))
-        self._touch(*relations.waiting_for_tap(interface.kind.made_as(interface)))
-        if not isinstance(place, NamespaceRef):
+    def _touch_around(self, key: Key) -> None:
+        """Touch whatever an interface, or a link, has to do with that may be no more, or another one from now on."""
+        self.touch_nodes(self.graph.neighbours(key))
+        if isinstance(key, str) and isinstance(place := self._place(self.graph.interfaces[key]), int):
             self.agenda.touch(place, place)
-            if (link := relations.link_called(place, interface.host_name)) is not None:
-                self._touch_link(link.id)
-        if (tap := relations.link_at(self.own, interface.kind.made_as(interface))) is not None:
-            self._touch_link(tap.id)
 
     def _list_namespaces(self, paths: Mapping[NamespaceRef, tuple[NsId, str]]) -> None:
-        before, self._named = self._named, paths
-        for ref in before.keys() - paths.keys():
-            self._see_namespace(ref, None)
-        for ref, (id, path) in paths.items() - before.items():
+        for ref, id, path in self.namespaces.list_named(paths):
             self._see_namespace(ref, id, path)
         ids = {ref.reference: id for ref, (id, _) in paths.items()}
-        self.remembered = self.remembered.with_names(ids, lambda name: bool(self.relations.names_in(named(name))))
+        self.remembered = self.remembered.with_names(ids, lambda name: bool(self.namespaces.names_in(named(name))))
 
     def _see_namespace(
         self, ref: NamespaceRef, id: NsId | None, path: str = "", absence: Absence | None = None
     ) -> None:
-        before = self._namespaces.get(ref)
-        if before == id and self._paths.get(ref, "") == path and self._absent.get(ref) == absence:
+        if not self.namespaces.news(ref, id, path, absence):
             return
-        self._touch_reference(ref, before)
-        self._absent.pop(ref, None)
-        self._namespaces.pop(ref, None)
-        self._paths.pop(ref, None)
-        if absence is not None:
-            self._absent[ref] = absence
-        if id is not None:
-            self._namespaces[ref] = id
-            self._paths[ref] = path
-            self.agenda.touch(id, id)
-        self.relations.lead(ref, before, id)
-        for namespace in (before, id):
-            if namespace is not None:
-                self.doubtful.add(namespace)
-                self.agenda.release(namespace)
-        if before is not None and not self.relations.leading_to(before):
-            self._looked_at.discard(before)
-            self.unreachable.pop(before, None)
-
-    def _touch_reference(self, ref: NamespaceRef, before: NsId | None) -> None:
-        names = self.relations.names_in(ref)
+        before, names = self.namespace(ref), self.namespaces.names_in(ref)
         self._touch(*names, anew=True)
         if before is not None:
-            self.agenda.touch(before, before)
             for name in names:
-                self._touch_around(self.relations.interfaces[name])
+                self._touch_around(name)
+        self.namespaces.lead(ref, id, path, absence)
+        for name in names:
+            self.graph.update_interface(name)
+        for namespace in (before, id):
+            if namespace is not None:
+                self.agenda.touch(namespace, namespace)
+                self.doubtful.add(namespace)
+                self.agenda.release(namespace)
+        if before is not None and not self.namespaces.leading_to(before):
+            self.unreachable.pop(before, None)
 
     def _list_links(self, namespace: NsId, links: Mapping[int, Link] | None) -> None:
         before = self._links.get(namespace)
@@ -248,7 +225,7 @@ class Index:
             self._catch_up(namespace)
             return
         self._links[namespace] = after
-        self._looked_at.add(namespace)
+        self.namespaces.note_listed(namespace)
         self._current.add(namespace)
         if self.unreachable.pop(namespace, None) is not None:
             self._touch_namespace(namespace)
@@ -265,39 +242,33 @@ class Index:
         self._change_link(before, link)
 
     def _change_link(self, before: Link | None, after: Link | None) -> None:
-        if before is after or before == after:
+        link = after or before
+        if link is None or before is after or before == after:
             return
-        relations, marked = self.relations, self.relations.marked
-        concerned = before is not None and relations.concerns(before)
-        if before is not None and concerned:
-            self._touch(*relations.names_on(before))
-            self._touch(*relations.wanting_a_name_of(before))
-            if before.id.namespace == self.own:
-                self._touch(*relations.waiting_for_tap(before.host_name))
-            for other in (before.peer, before.lower):
-                if other is not None:
-                    self._touch_link(other)
+        id, graph, marked = link.id, self.graph, self.marks.generation
+        concerned = before is not None and graph.concerns_interfaces(before)
+        nodes = graph.nodes(id)
         if before is not None and after is None:
-            self.remember(self.remembered.without_link(before.id, own=self.own))
-        relations.relink(before, after)
+            self.remember(self.remembered.without_link(id, own=self.own))
+        around = list(graph.neighbours(id)) if concerned else []
+        self.marks.set_link(id, after)
+        graph.set_link(id, after)
+        if graph.nodes(id) != nodes:
+            self.touch_nodes(around)
         if after is not None and self.admission.refused:
             self._prefer_what_has_its_link(after)
-        if after is not None and (concerned or relations.concerns(after)):
-            self._touch_link(after.id)
-        elif before is not None and concerned:
-            self._touch_link(before.id)
-        if (link := before or after) is not None:
-            namespace = link.id.namespace
-            if relations.marked != marked:
-                self.doubtful.add(namespace)
-            if (before is None or after is None) and relations.has_marks(namespace):
-                # With its last link, a namespace may have to go.
-                self.agenda.touch(namespace, namespace)
+        if concerned or (after is not None and graph.concerns_interfaces(after)):
+            self._touch_link(id)
+        if self.marks.generation != marked:
+            self.doubtful.add(id.namespace)
+        if (before is None or after is None) and self.marks.is_in(id.namespace):
+            # With its last link, a namespace may have to go.
+            self.agenda.touch(id.namespace, id.namespace)
 
     def _touch_namespace(self, namespace: NsId) -> None:
         self.agenda.touch(namespace, namespace)
-        for ref in self.relations.leading_to(namespace):
-            self._touch(*self.relations.names_in(ref))
+        for ref in self.namespaces.leading_to(namespace):
+            self._touch(*self.namespaces.names_in(ref))
 
     def _catch_up(self, namespace: NsId) -> None:
         self.behind.discard(namespace)
@@ -305,7 +276,7 @@ class Index:
 
     def _give_up_on(self, namespace: NsId, problem: str) -> None:
         self.agenda.release(namespace)
-        if namespace in self._links or not self.relations.leading_to(namespace):
+        if namespace in self._links or not self.namespaces.leading_to(namespace):
             return
         if self.unreachable.get(namespace) != problem:
             self.unreachable[namespace] = problem
@@ -314,12 +285,13 @@ class Index:
     def _see_host_routes(self, routes: HostRoutes, namespaces: frozenset[NsId]) -> None:
         before = self._host_routes
         if routes.uplinks != before.uplinks or routes.problems.get(self.own) != before.problems.get(self.own):
-            self._touch(*self.relations.changing_links())
+            interfaces = self.graph.interfaces.values()
+            self._touch(*(each.name for each in interfaces if each.kind.changes_link(each)))
+            self._touch(*(each.name for each in interfaces if each.kind.made_as(each)))
         for namespace in self.host:
             if routes.problems.get(namespace) != before.problems.get(namespace):
                 self._touch_namespace(namespace)
-                self._touch(*self.relations.adopting_from(namespace))
-        ours = self.relations.made_in(self.host)
+        ours = self.marks.made_in(self.host)
         links = (link for id in self.host for link in self._links.get(id, {}).values())
         self._host_routes = routes.with_links((link for link in links if link.id not in ours), ours=ours)
         self._routes_known_of = namespaces
@@ -346,7 +318,7 @@ class Index:
     def touch_everything(self) -> None:
         """Have everything planned anew."""
         self._touch(*self.declarations.declared)
-        for id in self.relations.marked_links():
+        for id in self.marks:
             self._touch_link(id)
         for namespace in self._links:
             self.agenda.touch(namespace, namespace)
@@ -381,7 +353,10 @@ class Index:
         """Note what the agent remembers from now on."""
         if remembered is not self.remembered:
             self.remembered = remembered
-            self.relations.remember(remembered)
+            for id in self.marks.set_adoptions(remembered.adoptions):
+                if (link := self._links.get(id.namespace, {}).get(id.ifindex)) is not None:
+                    self.graph.set_link(id, link)
+            self.graph.set_adoptions(remembered.adoptions)
 
     def note(self, planned: Plan) -> None:
         """Note what a plan has found out that later ones build upon."""
@@ -392,10 +367,10 @@ class Index:
 
         Its namespace is listened to until nothing of ours is left in it.
         """
-        id, path = self._namespaces.get(ref), self._paths.get(ref, "")
+        id, path = self.namespace(ref), self.namespaces.path(ref)
         self._see_namespace(ref, None)
-        if id is not None and id in self._links and not self.relations.leading_to(id):
-            self._lingering[id] = path
+        if id is not None and id in self._links and not self.namespaces.leading_to(id):
+            self.namespaces.drain(id, path)
 
     def take_changed(self) -> Iterable[Name]:
         """Return the names whose declaration changed since the last call."""
@@ -408,7 +383,7 @@ class Index:
         What is known of a namespace that is ``behind`` counts once for each listing.
         """
         agenda, held = self.agenda, frozenset(self.behind - self._current)
-        islands = Islands(self.desired(), self.observed(), self.relations, self._owner, self._waits)
+        islands = Islands(self.desired(), self.observed(), self.graph, self.namespaces, self._owner, self._waits)
         for node in agenda.take(now):
             place = self._place_of(node)
             waits = place if place in held else islands.add(node)
@@ -425,7 +400,7 @@ class Index:
         """Return what has to be known, or to be done, before anything can be decided about something."""
         if (work := self._under_way.get(node)) is not None:
             return work
-        interface = self.relations.interfaces.get(node) if isinstance(node, str) else None
+        interface = self.graph.interfaces.get(node) if isinstance(node, str) else None
         if interface is None:
             return None
         place = self._place(interface)
@@ -440,11 +415,11 @@ class Index:
 
     def _may_take_from_the_host(self, interface: Interface, place: NsId | NamespaceRef) -> bool:
         """Tell whether it matters for an interface how the host is connected."""
-        relations, name = self.relations, interface.name
-        if relations.changes_links(name) and self._policy.asks_for_uplinks:
+        kind = interface.kind
+        if kind.changes_link(interface) and self._policy.asks_for_uplinks:
             return True
-        links = [link for id in relations.links_of(name) if (link := self.observed().link(id)) is not None]
-        if (tap := interface.kind.made_as(interface)) and not links and relations.link_at(self.own, tap) is not None:
+        links = [link for id in self.graph.links_of(interface.name) if (link := self.link(id)) is not None]
+        if (made_as := kind.made_as(interface)) and not links and self.graph.link_at(self.own, made_as) is not None:
             return True
         has = {address for link in links if link.id.namespace == place for address in given(link)}
         return place in self.host and not interface.link_only and not has.issuperset(interface.ip_addresses)
@@ -456,7 +431,7 @@ class Index:
             return node.namespace
         if isinstance(node, int):
             return None
-        interface = self.relations.interfaces.get(node)
+        interface = self.graph.interfaces.get(node)
         place = None if interface is None else self._place(interface)
         return None if isinstance(place, NamespaceRef) else place
 
@@ -472,18 +447,16 @@ class Index:
 
     def desired(self) -> Desired:
         """Return what is to be; a view, valid until the next event is folded."""
-        return Desired(
-            self.relations.interfaces, self._held, self.declarations.complete, refused=self.admission.refused
-        )
+        return Desired(self.graph.interfaces, self._held, self.declarations.complete, refused=self.admission.refused)
 
     def observed(self) -> Observed:
         """Return what is; a view, valid until the next event is folded."""
         return Observed(
             own=self.own,
-            namespaces=self._namespaces,
+            namespaces=self.namespaces.ids,
             links=self._links,
             unreachable=self.unreachable,
-            absent=self._absent,
+            absent=self.namespaces.absent,
             ipv6_newest_first=self.ipv6_newest_first,
             host=self.host,
             host_routes=self._host_routes,
@@ -499,16 +472,21 @@ class Index:
 
     def namespace(self, ref: NamespaceRef) -> NsId | None:
         """Return the namespace that a reference leads to."""
-        return self._namespaces.get(ref)
+        return self.namespaces.ids.get(ref)
 
     def link_named(self, namespace: NsId, host_name: HostName) -> Link | None:
         """Return the link with this host name."""
-        return self.relations.link_at(namespace, host_name)
+        id = self.graph.link_at(namespace, host_name)
+        return None if id is None else self.link(id)
+
+    def link(self, id: LinkId) -> Link | None:
+        """Return a link, ``None`` if there is none or its namespace is not listened to."""
+        return self._links.get(id.namespace, {}).get(id.ifindex)
 
     def attached_of_host(self) -> tuple[frozenset[NsId], AbstractSet[LinkId]]:
         """Return the namespaces of the host that are listened to, and which links there the agent made or adopted."""
         attached = self.host & self._links.keys()
-        return attached, self.relations.made_in(attached)
+        return attached, self.marks.made_in(attached)
 
     def is_attached(self, namespace: NsId) -> bool:
         """Tell whether a namespace is listened to."""
@@ -523,24 +501,5 @@ class Index:
         """Return the namespaces that are listened to."""
         return set(self._links)
 
-    def way_to(self, namespace: NsId) -> tuple[str, bool]:
-        """Return a path to open a namespace that deserves attention, and whether an interface refers to it.
-
-        Attention deserve the agent's own, those that a declared interface refers to, those with links of ours or
-        made by us, and each other one until it has been looked at once, for left-overs. The path is empty for others.
-        """
-        relations = self.relations
-        wanted = namespace == self.own or relations.is_wanted(namespace)
-        if wanted or namespace not in self._looked_at or relations.has_marks(namespace):
-            for ref in relations.leading_to(namespace):
-                return self._paths[ref], wanted
-        if namespace in self._lingering:
-            if relations.has_marks(namespace):
-                return self._lingering[namespace], False
-            del self._lingering[namespace]
-        return "", False
-
-    def _place(self, interface: Interface) -> NsId | NamespaceRef:
-        if interface.namespace.type is NamespaceType.OWN:
-            return self.own
-        return self._namespaces.get(interface.namespace, interface.namespace)
+    def _place(self, interface: Interface) -> Place:
+        return self.namespaces.place(interface.namespace)

@@ -12,13 +12,12 @@ from dataclasses import dataclass, replace
 
 from ifagent.core.agenda import Node
 from ifagent.core.desired import Desired
-from ifagent.core.interface import HostName, Interface, Name, NamespaceRef, NamespaceType
+from ifagent.core.graph import Graph
+from ifagent.core.interface import Name
 from ifagent.core.link import LOOPBACK_IFINDEX, Link, LinkId, NsId
+from ifagent.core.namespaces import Namespaces
 from ifagent.core.observed import Observed
-from ifagent.core.operations import Place
 from ifagent.core.ownership import Owner
-from ifagent.core.relations import Relations
-from ifagent.core.remembered import Adoption
 
 NEARLY_EMPTY = 64
 """Most links of a namespace that are looked at together to find out whether it is to be removed with them."""
@@ -50,7 +49,8 @@ class Islands:
         self,
         desired: Desired,
         observed: Observed,
-        relations: Relations,
+        graph: Graph,
+        namespaces: Namespaces,
         owner: Owner,
         waits: Callable[[Node], Hashable | None],
     ) -> None:
@@ -58,7 +58,8 @@ class Islands:
         self._waits = waits
         self._desired = desired
         self._observed = observed
-        self._relations = relations
+        self._graph = graph
+        self._namespaces = namespaces
         self._owner = owner
         self._names: set[Name] = set()
         self._links: set[LinkId] = set()
@@ -88,17 +89,12 @@ class Islands:
             waiting += [LinkId(place, ifindex) for ifindex in self._observed.links[place]]
         while waiting:
             node = waiting.pop()
-            if isinstance(node, LinkId):
-                if node not in self._links and node not in links:
-                    links.add(node)
-                    if (what := self._waits(node)) is not None:
-                        return what
-                    waiting += self._around_link(node)
-            elif node not in self._names and node not in names:
-                names.add(node)
-                if (what := self._waits(node)) is not None:
-                    return what
-                waiting += self._around_name(node)
+            if node in self._links or node in self._names or node in links or node in names:
+                continue
+            (links if isinstance(node, LinkId) else names).add(node)  # type: ignore[arg-type] # which of the two it is
+            if (what := self._waits(node)) is not None:
+                return what
+            waiting += self._graph.neighbours(node)
         self._names |= names
         self._links |= links
         if place is not None:
@@ -112,51 +108,7 @@ class Islands:
         links = self._observed.links.get(namespace)
         if links is None or len(links) > NEARLY_EMPTY or namespace == self._observed.own:
             return False
-        return not self._relations.is_wanted(namespace) and self._owner.made_namespace(links.get(LOOPBACK_IFINDEX))
-
-    def _around_home(self, adoption: Adoption) -> Iterator[LinkId]:
-        """Yield what it depends on in the own namespace how a TAP is given back."""
-        own, link = self._observed.own, self._observed.link(adoption.link)
-        if adoption.master:
-            yield LinkId(own, adoption.master)
-        for host_name in (adoption.host_name, link.host_name if link else ""):
-            yield from _id(self._relations.link_at(own, HostName(host_name)))
-
-    def _around_name(self, name: Name) -> Iterator[Name | LinkId]:
-        yield from self._relations.links_of(name)
-        yield from self._relations.referring_to(name)
-        if (adoption := self._observed.remembered.adoptions.get(name)) is not None:
-            yield from self._around_home(adoption)
-        interface = self._desired.interfaces.get(name)
-        if interface is None:
-            return
-        yield from (reference.to for reference in interface.kind.references())
-        place = self._place(interface)
-        yield from self._relations.wanting(place, interface.host_name)
-        yield from _id(
-            None if isinstance(place, NamespaceRef) else self._relations.link_called(place, interface.host_name)
-        )
-        if tap := interface.kind.made_as(interface):
-            yield from self._relations.waiting_for_tap(tap)
-            yield from _id(self._relations.link_at(self._observed.own, tap))
-
-    def _around_link(self, id: LinkId) -> Iterator[Name | LinkId]:
-        link = self._observed.link(id)
-        if link is None:
-            return
-        yield from self._relations.names_on(link)
-        yield from self._relations.wanting_a_name_of(link)
-        if id.namespace == self._observed.own:
-            yield from self._relations.waiting_for_tap(link.host_name)
-        yield from self._relations.uppers_of(id)
-        if link.kind == "tun" and link.master:  # to be remembered when it is adopted
-            yield LinkId(id.namespace, link.master)
-        yield from (other for other in (link.peer, link.lower) if other is not None)
-
-    def _place(self, interface: Interface) -> Place:
-        if interface.namespace.type is NamespaceType.OWN:
-            return self._observed.own
-        return self._observed.namespaces.get(interface.namespace, interface.namespace)
+        return not self._namespaces.is_referenced(namespace) and self._owner.made_namespace(links.get(LOOPBACK_IFINDEX))
 
     def scope(self, held: frozenset[NsId]) -> Scope:
         """Return what to plan; nothing is decided about interfaces in ``held`` namespaces."""
@@ -164,7 +116,7 @@ class Islands:
         found = {name: self._desired.interfaces.get(name) for name in self._names}
         interfaces = {name: interface for name, interface in found.items() if interface is not None}
         refs = {interface.namespace for interface in interfaces.values()}
-        refs |= {ref for id in self._emptied for ref in self._relations.leading_to(id)}
+        refs |= {ref for id in self._emptied for ref in self._namespaces.leading_to(id)}
         namespaces = {ref: self._observed.namespaces[ref] for ref in refs if ref in self._observed.namespaces}
         links: dict[NsId, dict[int, Link]] = {id: {} for id in namespaces.values() if id in everywhere}
         if self._observed.own in everywhere:
@@ -177,7 +129,9 @@ class Islands:
         adoptions = {name: a for name, a in remembered.adoptions.items() if name in self._names}
         names = self._names
         if held:
-            names = names - {name for name, interface in interfaces.items() if self._place(interface) in held}
+            names = names - {
+                name for name, interface in interfaces.items() if self._namespaces.place(interface.namespace) in held
+            }
         return Scope(
             names=frozenset(names),
             namespaces=frozenset(self._emptied - held),
@@ -193,8 +147,3 @@ class Islands:
             nodes=frozenset(self.nodes()),
             held=held,
         )
-
-
-def _id(link: Link | None) -> Iterator[LinkId]:
-    if link is not None:
-        yield link.id
