@@ -443,6 +443,10 @@ async def test_watches_end_with_the_agent() -> None:
                 await anext(events)
 
 
+def test_the_port_is_known_before_it_listens() -> None:
+    assert HttpServer("127.0.0.1:80").ports == (80,)
+
+
 async def test_a_port_that_is_taken_is_said() -> None:
     async with served() as asked:
         with pytest.raises(InvalidSettings, match=r"cannot listen at 127\.0\.0\.1:\d+: .*in use"):

@@ -53,6 +53,10 @@ def test_outlets_are_in_one_order_for_all_agents() -> None:
     assert len(there) == 2
 
 
+def test_outlets_of_stores_listen_at_no_port() -> None:
+    assert [one.ports for one in open_outlets(["etcd://a"], label="l", accesses={})] == [()]
+
+
 def test_access_for_another_kind_of_store_is_refused() -> None:
     for open_it in (
         lambda: open_source("etcd://h", label="l", access=Strange()),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import grp
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -41,13 +41,13 @@ class Need:
         )
 
 
-def reduce_to_needs(settings: Settings, *, port: int = 0) -> None:
-    """Give up for good whatever the settings, and a TCP ``port`` to listen at, do not need.
+def reduce_to_needs(settings: Settings, *, ports: Collection[int] = ()) -> None:
+    """Give up for good whatever the settings, and the TCP ``ports`` to listen at, do not need.
 
     To be called before there are other threads. Raises :class:`MissingRights`, with a line for each, if what is
     essential is not there; what else is missing is logged.
     """
-    needs, there = list(_needs(settings, port=port)), capabilities.permitted()
+    needs, there = list(_needs(settings, ports)), capabilities.permitted()
     missing = [need for need in needs if need.loss and need.capability not in there]
     if essential := [str(need) for need in missing if need.essential]:
         raise MissingRights("\n".join(essential))
@@ -63,7 +63,7 @@ def reduce_to_needs(settings: Settings, *, port: int = 0) -> None:
     log.info("dropped all other capabilities", capabilities=" ".join(map(str, kept)))
 
 
-def _needs(settings: Settings, *, port: int) -> Iterator[Need]:
+def _needs(settings: Settings, ports: Collection[int]) -> Iterator[Need]:
     yield Need(Capability.NET_ADMIN, "links and addresses cannot be changed", essential=True)
     yield Need(Capability.SYS_ADMIN, "network namespaces can be neither entered nor made", essential=True)
     may_allow = settings.policy.may_allow
@@ -71,8 +71,10 @@ def _needs(settings: Settings, *, port: int) -> Iterator[Need]:
         yield Need(Capability.SYS_PTRACE, "the namespaces of other users' processes and containers cannot be opened")
     elif identify(str(settings.proc_root / "1/ns/net")) != own_namespace():
         yield Need(Capability.SYS_PTRACE, "the host's network namespace cannot be told from others that have a name")
-    if port and port < int(_FIRST_FREE_PORT.read_text()):
-        yield Need(Capability.NET_BIND_SERVICE, f"HTTP cannot be answered at port {port}", essential=True)
+    first_free = int(_FIRST_FREE_PORT.read_text())
+    if privileged := [str(port) for port in ports if 0 < port < first_free]:
+        loss = f"nothing can be answered at port {' and '.join(privileged)}"
+        yield Need(Capability.NET_BIND_SERVICE, loss, essential=True)
     # Root has it, and with it reaches stores, sockets and namespaces in the directories of other users.
     yield Need(Capability.DAC_OVERRIDE)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import resource
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -138,25 +138,13 @@ def command(
     socket: Path | None,
     log_level: str,
     log_format: str,
-    netns_dir: Path,
-    private_mounts: bool,
-    proc_root: Path,
-    container_sockets: tuple[Path, ...],
-    microservice_variable: str,
-    full_look_interval: float,
-    counters: float | None,
-    drift: str,
-    allow_namespaces: tuple[str, ...],
-    allow_existing: tuple[str, ...],
-    allow_taps: tuple[str, ...],
-    allow_host_networks: tuple[str, ...],
-    max_interfaces: int,
-    max_namespaces: int,
     http: str | None,
     http_public: bool,
     state_dir: Path | None,
     runtime_dir: Path | None,
     socket_group: str | None,
+    container_sockets: tuple[Path, ...],
+    **settings: object,
 ) -> None:
     """Keep the interfaces of this machine as they are declared.
 
@@ -165,49 +153,35 @@ def command(
     """
     logs.configure(level=log_level, format=log_format)
     logs.hold()
-    settings = make_settings(
+    made = make_settings(
         label=label,
-        netns_dir=netns_dir,
-        full_look_interval=full_look_interval,
-        counters=counters,
-        private_mounts=private_mounts,
-        proc_root=proc_root,
         container_sockets=container_sockets or None,
-        microservice_variable=microservice_variable,
-        drift=drift,
-        allow_namespaces=allow_namespaces,
-        allow_existing=allow_existing,
-        max_interfaces=max_interfaces,
-        max_namespaces=max_namespaces,
-        allow_taps=allow_taps,
-        allow_host_networks=allow_host_networks,
         runtime_dir=runtime_dir or socket_of(label=label, socket=socket).parent,
+        **settings,
     )
     _raise_file_limit()
     _collect_garbage_rarely()
     capabilities.switch_on()
     group = join_group(socket_group) if socket_group else None
-    port = _http_port(http, public=http_public) if http else 0
-    accesses = store_accesses(stores)
     serve = partial(
         serve_until_told,
-        settings,
+        made,
         stores,
         socket,
-        accesses=accesses,
+        accesses=store_accesses(stores),
         http=http,
         http_public=http_public,
         state_dir=state_dir,
         socket_group=group,
-        ready_to_start=partial(_give_up_rights, settings, port=port),
+        ready_to_start=partial(_give_up_rights, made),
         end_within=END_TIME,
     )
     anyio.run(serve, backend="asyncio")
 
 
-def _give_up_rights(settings: Settings, *, port: int) -> None:
+def _give_up_rights(settings: Settings, ports: Collection[int]) -> None:
     """Give up what is not needed while there is one thread, then let there be others."""
-    reduce_to_needs(settings, port=port)
+    reduce_to_needs(settings, ports=ports)
     logs.release()
 
 
@@ -238,17 +212,17 @@ async def serve_until_told(
     http_public: bool = False,
     state_dir: Path | None = None,
     socket_group: int | None = None,
-    ready_to_start: Callable[[], None] = lambda: None,
+    ready_to_start: Callable[[Collection[int]], None] = lambda _: None,
     end_within: float | None = None,
 ) -> None:
     """Run an agent with its outlets until SIGTERM, SIGINT or SIGHUP.
 
     ``socket`` ``None`` is the default one, which an agent without root's rights may do without. ``accesses`` are
     what stores ask for, by the names of their kinds, ``state_dir`` where the last known intent of remote ones is kept,
-    ``None`` for nowhere.
-    ``socket_group`` is the id of a group of the process whose members may ask at the socket, ``None`` for its own.
-    ``ready_to_start`` is called once all that was given has been found to be of use, before anything is begun. With
-    ``end_within`` the process ends so many seconds after the signal, whatever hangs.
+    ``None`` for nowhere. ``socket_group`` is the id of a group of the process whose members may ask at the socket,
+    ``None`` for its own. ``ready_to_start`` is called with the TCP ports that will be listened at, once all that was
+    given has been found to be of use, before anything is begun. With ``end_within`` the process ends so many seconds
+    after the signal, whatever hangs.
     """
     label = check_label(settings.label)
     accesses = accesses or {}
@@ -262,7 +236,7 @@ async def serve_until_told(
     # An agent without root's rights may not be allowed to make the default one.
     required = socket is not None or os.geteuid() == 0
     outlets.append(LocalSocket(socket or default_socket(label), group=socket_group, required=required))
-    ready_to_start()
+    ready_to_start([port for outlet in outlets for port in outlet.ports])
     agent.take_label()
     told_to_end = anyio.CancelScope()
     with told_to_end, cancelled_on_signal(told_to_end, end_within=end_within):
@@ -289,9 +263,3 @@ def _http_server(address: str, *, public: bool) -> Outlet:
     from ifagent.outlets.http import HttpServer
 
     return HttpServer(address, public=public)
-
-
-def _http_port(address: str, *, public: bool) -> int:
-    from ifagent.outlets.http import parse_address
-
-    return parse_address(address, public=public)[1]

@@ -45,6 +45,10 @@ class AgentView(Protocol):
 class Outlet(Protocol):
     """A way by which states, and how the agent is, leave the agent."""
 
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """TCP ports that it will listen at, which may take a right; 0 for any."""
+
     async def run(self, agent: AgentView, *, task_status: TaskStatus[None] = ...) -> None:
         """Let out what ``agent`` says until cancelled; never returns.
 

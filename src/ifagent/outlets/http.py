@@ -127,6 +127,11 @@ class HttpServer:
         """The port; once it runs, the one that the kernel chose for 0."""
         return self._port
 
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """The port."""
+        return (self._port,)
+
     async def run(self, agent: AgentView, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Answer until cancelled; ``task_status.started()`` when it can be reached.
 

@@ -73,6 +73,11 @@ class LocalSocket:
         self._agent: AgentView
         self._connections: Connections
 
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """None."""
+        return ()
+
     async def run(self, agent: AgentView, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Answer until cancelled, then take the socket away; ``task_status.started()`` when it can be reached.
 

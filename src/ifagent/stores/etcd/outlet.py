@@ -98,6 +98,11 @@ class EtcdOutlet:
         self._wake = anyio.Event()
         self._sent = 0.0
 
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """None."""
+        return ()
+
     async def run(self, agent: AgentView, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Have the label and write what should be there, until cancelled.
 
