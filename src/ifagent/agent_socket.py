@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ import anyio
 
 from ifagent.core.events import Declaration
 from ifagent.core.interface import Name
-from ifagent.core.state import Change, InterfaceState, StateEvent, Status
+from ifagent.core.state import Change, InterfaceState, StateEvent
+from ifagent.core.watched_states import WatchedStates
 from ifagent.errors import InvalidState, SourceLost
 from ifagent.formats.local import MAX_ANSWER_BYTES, decode_declaration, decode_line, encode_line
 from ifagent.formats.state import decode_event, decode_state_fields
@@ -75,13 +75,12 @@ async def watch_states(
         await anyio.sleep(RETRY)
 
 
-class _Seen:
-    """What a watch has told, over several connections."""
+class _Seen(WatchedStates):
+    """What a watch has told, and whether the agent can be heard."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.listed = False
-        self.states: dict[Name, InterfaceState] = {}
-        self._seq = 0
         self._lost = False
 
     def lose(self, problem: str) -> None:
@@ -93,14 +92,6 @@ class _Seen:
         if self._lost:
             log.info("reconnected to the agent")
         self.listed, self._lost = True, False
-
-    def tell(self, change: Change, name: Name, state: InterfaceState | None, missed: int = 0) -> StateEvent:
-        self._seq += 1
-        if change is Change.DELETED:
-            self.states.pop(name, None)
-        elif state is not None:
-            self.states[name] = state
-        return StateEvent(seq=self._seq, event=change, name=name, state=state, missed=missed)
 
 
 def _request(do: str, *, name: Name | None = None, foreign: bool = False) -> dict[str, Any]:
@@ -116,21 +107,15 @@ async def _watch_once(socket: Path, request: dict[str, Any], seen: _Seen) -> Asy
             if "listed" in fields:
                 seen.find()
                 for gone in [name for name in seen.states if name not in now_there]:
-                    yield seen.tell(Change.DELETED, gone, _gone(seen.states[gone]))
+                    if told := seen.withdraw(gone):
+                        yield told
                 continue
             event = decode_event(line)
-            if event.event is not Change.SNAPSHOT or first:
-                now_there.add(event.name)
-                yield seen.tell(event.event, event.name, event.state, event.missed)
-                continue
             now_there.add(event.name)
-            before = seen.states.get(event.name)
-            if event.state != before:
-                yield seen.tell(Change.CHANGED if before else Change.CREATED, event.name, event.state)
-
-
-def _gone(state: InterfaceState) -> InterfaceState:
-    return replace(state, admin_status=Status.DELETED, oper_status=Status.DELETED)
+            if event.event is not Change.SNAPSHOT or event.state is None or first:
+                yield seen.tell(event.event, event.name, event.state, event.missed)
+            elif told := seen.difference(event.name, event.state):
+                yield told
 
 
 async def _lines(socket: Path, request: dict[str, Any]) -> AsyncGenerator[tuple[dict[str, Any], bytes], None]:

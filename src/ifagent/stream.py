@@ -13,11 +13,11 @@ import weakref
 from bisect import bisect_left, bisect_right
 from collections import Counter, deque
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol, Self
 
 from ifagent.core.interface import Name, NamespaceRef
-from ifagent.core.state import Change, ConfigState, InterfaceState, StateEvent, Status
+from ifagent.core.state import Change, ConfigState, InterfaceState, StateEvent
 
 WAKE_AT_ONCE = 16
 """Readers woken in one turn of the event loop, so that the agent has its turns while thousands are woken."""
@@ -313,7 +313,7 @@ class StateHub:
                 if log.wanted.matches(state):
                     log.append(name, state)
                 elif before is not None and log.wanted.matches(before):
-                    log.append(name, _gone(before), deleted=True)
+                    log.append(name, before.as_deleted(), deleted=True)
                 else:
                     continue
                 woken.add(log)
@@ -368,7 +368,3 @@ class StateHub:
         if not self._logs:
             return set()
         return {log for state in states for key in _keys_of(state) for log in self._by_key.get(key, ())}
-
-
-def _gone(state: InterfaceState) -> InterfaceState:
-    return replace(state, admin_status=Status.DELETED, oper_status=Status.DELETED)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 
 from ifagent.core.counters import Counters
@@ -88,6 +88,10 @@ class InterfaceState:
     def link_id(self) -> LinkId | None:
         """Where the link is, ``None`` while there is none."""
         return LinkId(self.namespace_id, self.if_index) if self.if_index and self.namespace_id is not None else None
+
+    def as_deleted(self) -> InterfaceState:
+        """Return the last state of an interface that is no more: both statuses ``DELETED``."""
+        return replace(self, admin_status=Status.DELETED, oper_status=Status.DELETED)
 
 
 class Change(StrEnum):

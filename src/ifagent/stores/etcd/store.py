@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import aclosing
-from dataclasses import replace
 from types import TracebackType
 from typing import Self, assert_never
 
 from ifagent.core.events import Declaration
 from ifagent.core.interface import Interface, Name
-from ifagent.core.state import Change, InterfaceState, StateEvent, Status
+from ifagent.core.state import Change, InterfaceState, StateEvent
+from ifagent.core.watched_states import WatchedStates
 from ifagent.errors import IfagentError
 from ifagent.formats import ligato_v1
 from ifagent.formats.families import Families
@@ -106,15 +106,14 @@ class EtcdStore:
                         assert_never(event)
 
 
-class _Seen:
-    """What one watch has told, and so what it has to tell next."""
+class _Seen(WatchedStates):
+    """What one watch has told, and of which keys and data that was made."""
 
     def __init__(self, prefix: bytes) -> None:
+        super().__init__()
         self._prefix = prefix
-        self._seq = 0
         self._first = True
         self._data: dict[bytes, bytes] = {}
-        self._states: dict[Name, InterfaceState] = {}
 
     def listed(self, values: Mapping[bytes, Value]) -> Iterator[StateEvent]:
         """Tell what a listing has that was not told, and what it no longer has."""
@@ -127,28 +126,19 @@ class _Seen:
 
     def change(self, key: bytes, data: bytes | None, *, created: Change = Change.CREATED) -> Iterator[StateEvent]:
         """Tell one key's new value; nothing if it is the old one."""
-        if data == self._data.get(key):
-            return
         name = name_of(self._prefix, key)
-        if not name:
+        if data == self._data.get(key) or not name:
             return
-        old = self._states.get(name)
+        event = None
         if data is None:
             del self._data[key]
-            if old:
-                del self._states[name]
-                gone = replace(old, admin_status=Status.DELETED, oper_status=Status.DELETED)
-                yield self._event(Change.DELETED, name, gone)
-            return
-        self._data[key] = data
-        state = _decode(name, data)
-        if state and state != old:
-            self._states[name] = state
-            yield self._event(Change.CHANGED if old else created, name, state)
-
-    def _event(self, event: Change, name: Name, state: InterfaceState) -> StateEvent:
-        self._seq += 1
-        return StateEvent(seq=self._seq, event=event, name=name, state=state)
+            event = self.withdraw(name)
+        else:
+            self._data[key] = data
+            if state := _decode(name, data):
+                event = self.difference(name, state, created=created)
+        if event is not None:
+            yield event
 
 
 def _states(prefix: bytes, values: Mapping[bytes, Value]) -> dict[Name, InterfaceState]:
