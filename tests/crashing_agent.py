@@ -25,7 +25,7 @@ import anyio
 import ifagent.stores.etcd.outlet
 import ifagent.stores.etcd.source
 from ifagent.cli import logs
-from ifagent.cli.run import serve_until_told
+from ifagent.cli.run import serve
 from ifagent.core.operations import Operation, Outcome
 from ifagent.core.ownership import Owner
 from ifagent.kernel import namespaces
@@ -86,7 +86,7 @@ def run_agent(*, label: str, store: str, socket: str, log: str, kill_at: int) ->
         setattr(namespaces, name, fuse.after(getattr(namespaces, name)))
     kernel = SteppingKernel(mark=Owner(label).namespace_mark, fuse=fuse)
     settings = Settings(label=label, runtime_dir=Path(socket).parent)
-    anyio.run(partial(serve_until_told, settings, [store], Path(socket), kernel), backend="asyncio")
+    anyio.run(partial(serve, settings, [store], Path(socket), kernel), backend="asyncio")
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from ifagent.agent_socket import fetch_states
-from ifagent.cli.run import serve_until_told
+from ifagent.cli.run import serve
 from ifagent.cli.systemd import notify
 from ifagent.errors import InvalidSettings, SourceLost
 from ifagent.kernel.simulated import SimulatedKernel
@@ -53,7 +53,7 @@ class Lab:
 
     async def serve(self, **options: Any) -> None:
         stores = options.pop("stores", [f"file:{self.store}"])
-        await serve_until_told(Settings(label="lab"), stores, self.socket, self.kernel, **options)
+        await serve(Settings(label="lab"), stores, self.socket, self.kernel, **options)
 
     async def ifagent(self, *arguments: str) -> CompletedProcess[bytes]:
         command = [sys.executable, "-m", "ifagent", *arguments]

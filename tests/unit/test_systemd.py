@@ -25,7 +25,7 @@ from ifagent import Agent, Memory, Settings
 from ifagent.cli import systemd
 from ifagent.cli.app import app
 from ifagent.cli.run import command as run
-from ifagent.cli.run import serve_until_told
+from ifagent.cli.run import serve
 from ifagent.cli.systemd import keep_informed, notify, summary, watchdog_interval
 from ifagent.core.state import DECLARED_STATES, ConfigState
 from ifagent.errors import InvalidSettings
@@ -200,13 +200,11 @@ async def test_the_service_answers_http_before_it_is_ready(tmp_path: Path, manag
     store.write_text("[]")
     async with anyio.create_task_group() as group, ClientSession() as client:
 
-        async def serve() -> None:
+        async def service() -> None:
             settings, kernel = Settings(label="lab"), SimulatedKernel()
-            await serve_until_told(
-                settings, [f"file:{store}"], tmp_path / "agent.sock", kernel, http=f"127.0.0.1:{port}"
-            )
+            await serve(settings, [f"file:{store}"], tmp_path / "agent.sock", kernel, http=f"127.0.0.1:{port}")
 
-        group.start_soon(serve)
+        group.start_soon(service)
         await manager.until(lambda: manager.count("READY=1") == 1)
         async with client.get(f"http://127.0.0.1:{port}/readyz") as response:
             assert response.status == 200

@@ -163,8 +163,8 @@ def command(
     _collect_garbage_rarely()
     capabilities.switch_on()
     group = join_group(socket_group) if socket_group else None
-    serve = partial(
-        serve_until_told,
+    service = partial(
+        serve,
         made,
         stores,
         socket,
@@ -176,7 +176,7 @@ def command(
         ready_to_start=partial(_give_up_rights, made),
         end_within=END_TIME,
     )
-    anyio.run(serve, backend="asyncio")
+    anyio.run(service, backend="asyncio")
 
 
 def _give_up_rights(settings: Settings, ports: Collection[int]) -> None:
@@ -201,7 +201,7 @@ def _collect_garbage_rarely() -> None:
     gc.set_threshold(10_000, 5, 80)
 
 
-async def serve_until_told(
+async def serve(
     settings: Settings,
     stores: Sequence[str],
     socket: Path | None = None,
@@ -240,10 +240,10 @@ async def serve_until_told(
     agent.take_label()
     told_to_end = anyio.CancelScope()
     with told_to_end, cancelled_on_signal(told_to_end, end_within=end_within):
-        await _serve(agent, outlets, stores=stores)
+        await _run(agent, outlets, stores=stores)
 
 
-async def _serve(agent: Agent, outlets: Sequence[Outlet], *, stores: Sequence[str]) -> None:
+async def _run(agent: Agent, outlets: Sequence[Outlet], *, stores: Sequence[str]) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(keep_informed, agent.statistics)
         group.start_soon(hand_back_memory, agent, *outlets)
