@@ -74,11 +74,11 @@ class Agent:
         first_process: NsId | None = None
         self._host_lock: HostLock | None = None
         secluded = ""
-        if watchers is None:
-            watchers = _watchers(self.settings) if kernel is None else ()
         if kernel is None:
             from ifagent.kernel.linux import LinuxKernel
+            from ifagent.watchers.registry import make_watchers
 
+            watchers = make_watchers(self.settings) if watchers is None else watchers
             mark = Owner(self.settings.label).namespace_mark
             kernel = LinuxKernel(netns_dir=str(self.settings.netns_dir), mark=mark)
             self._host_lock = HostLock(self.settings.label)
@@ -101,7 +101,7 @@ class Agent:
         self._feeds = Feeds(self._hub, self._index, kernel)
         # Where states are told to whoever does not ask for anything else.
         self._told = self._feeds.hub(counters=self.settings.counters, keep=True)
-        self._watchers = tuple(watchers)
+        self._watchers = tuple(watchers or ())
         runtime_file = RuntimeFile(self.settings.runtime_dir, self.settings.label, kernel.own)
         self._index.remember(runtime_file.load())
         hosts = [host for source in sources if isinstance(source, RemoteSource) for host in source.hosts]
@@ -459,18 +459,3 @@ class Agent:
                 elif state.config_state is not ConfigState.APPLIED:
                     missing[name] = state
         return missing
-
-
-def _watchers(settings: Settings) -> tuple[NamespaceWatcher, ...]:
-    """Return what finds the namespaces of processes, paths and containers."""
-    from ifagent.watchers.containers import ContainerWatcher
-    from ifagent.watchers.paths import PathWatcher
-    from ifagent.watchers.processes import ProcessWatcher
-
-    return (
-        ProcessWatcher(settings.proc_root),
-        PathWatcher(),
-        ContainerWatcher(
-            settings.container_sockets, variable=settings.microservice_variable, proc_root=settings.proc_root
-        ),
-    )

@@ -20,8 +20,8 @@ from spawned import SLEEP, Spawned
 
 from ifagent.errors import InvalidSettings, LabelTaken
 from ifagent.formats.keys import lock_key
+from ifagent.stores.etcd import health as health_module
 from ifagent.stores.etcd import lock as lock_module
-from ifagent.stores.etcd import outlet as etcd_outlet
 from ifagent.stores.etcd.address import EtcdAddress
 from ifagent.stores.etcd.client import EtcdClient, LockLost
 from ifagent.stores.etcd.errors import EtcdError
@@ -250,7 +250,7 @@ async def test_a_lock_that_was_lost_is_taken_again(
 @pytest.fixture
 def lively(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have agents show more often that they live."""
-    for module in (lock_module, etcd_outlet):
+    for module in (lock_module, health_module):
         monkeypatch.setattr(module, "HEARTBEAT", 1.0)
     monkeypatch.setattr(lock_module, "TAKEOVER_GRACE", 1.0)
 

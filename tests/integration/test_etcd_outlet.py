@@ -18,6 +18,7 @@ from ifagent.core.state import Change, ConfigState, InterfaceState, StateEvent, 
 from ifagent.formats.keys import health_key, key_of, status_prefix
 from ifagent.formats.state import encode_state_json
 from ifagent.statistics import SourceStatistics, Statistics
+from ifagent.stores.etcd import health as health_module
 from ifagent.stores.etcd import outlet as etcd_outlet
 from ifagent.stores.etcd.address import EtcdAddress
 from ifagent.stores.etcd.client import EtcdClient
@@ -369,7 +370,7 @@ async def test_health_is_written_when_it_changes_and_at_intervals(
     etcd: EtcdServer, label: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(etcd_outlet, "HEALTH_POLL", 0.01)
-    monkeypatch.setattr(etcd_outlet, "HEARTBEAT", 1.5)
+    monkeypatch.setattr(health_module, "HEARTBEAT", 1.5)
     async with EtcdClient(etcd.address) as client, agent(etcd.address, label, how=How()):
         first = await health(client, label, state=1)
         before, began = etcd.revision(), time.monotonic()
