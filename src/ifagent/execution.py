@@ -20,7 +20,6 @@ from ifagent.attention import Attention
 from ifagent.core.agenda import Node
 from ifagent.core.index import Index
 from ifagent.core.interface import Name, NamespaceRef
-from ifagent.core.islands import Scope
 from ifagent.core.link import Link, NsId
 from ifagent.core.operations import (
     CreateNamespace,
@@ -34,6 +33,7 @@ from ifagent.core.operations import (
 )
 from ifagent.core.plan import Plan, Step, Waves
 from ifagent.core.retry import Fate, RetryBook, fate, was_gone
+from ifagent.core.scope import Scope
 from ifagent.errors import AgentBug, KernelRefused
 from ifagent.kernel.contract import Kernel
 from ifagent.log import log

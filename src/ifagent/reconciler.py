@@ -14,16 +14,18 @@ from anyio.abc import TaskStatus
 
 from ifagent.attention import Attention
 from ifagent.core.budget import AIM, Budget
+from ifagent.core.desired import Desired
 from ifagent.core.drift import Drift
 from ifagent.core.index import HOST_ROUTES, Index
 from ifagent.core.interface import Name
-from ifagent.core.islands import Scope
 from ifagent.core.link import LinkId
+from ifagent.core.observed import Observed
 from ifagent.core.ownership import Owner
 from ifagent.core.plan import Plan
 from ifagent.core.planner import plan
 from ifagent.core.policy import Policy
 from ifagent.core.retry import RetryBook
+from ifagent.core.scope import Scope
 from ifagent.execution import Execution
 from ifagent.host_routes import HostRoutesWatch
 from ifagent.inbox import Inbox
@@ -41,13 +43,17 @@ MAX_PASSES = 16
 """Most times one round plans before it publishes what it has; the next round goes on from there."""
 
 
+Planner = Callable[[Desired, Observed, Owner, Policy], Plan]
+"""What decides, such as :func:`ifagent.core.planner.plan`."""
+
+
 class Reconciler:
     """Brings the kernel to what the index says is desired. Used by the agent's loop only.
 
     ``runtime_file`` keeps what is remembered, before anything is done because of it. ``policy`` is what may be done at
     all; links that lead to ``hosts`` are not cut. With ``repairs_drift`` false, what somebody else has changed is only
-    told. ``clock`` returns the monotonic time, in seconds, that ``next_time`` is measured in. :meth:`run` has to run
-    beside the rounds.
+    told. ``plan`` decides. ``clock`` returns the monotonic time, in seconds, that ``next_time`` is measured in.
+    :meth:`run` has to run beside the rounds.
     """
 
     def __init__(
@@ -63,6 +69,7 @@ class Reconciler:
         policy: Policy = Policy(),  # noqa: B008 frozen
         hosts: Sequence[str] = (),
         repairs_drift: bool = True,
+        plan: Planner = plan,
         clock: Callable[[], float] = anyio.current_time,
     ) -> None:
         self.kernel = kernel
@@ -77,6 +84,7 @@ class Reconciler:
         self._runtime_file = runtime_file
         self._policy = policy
         self._repairs_drift = repairs_drift
+        self._plan_scope = plan
         self._clock = clock
         self._folded = 0
         self._folding = anyio.Lock()
@@ -217,7 +225,7 @@ class Reconciler:
 
     def _plan(self, scope: Scope) -> Plan:
         self.retry.reconsider(scope.names, self._execution.link_of, self._execution.surroundings_of)
-        planned = plan(scope.desired, scope.observed, self.owner, self._policy)
+        planned = self._plan_scope(scope.desired, scope.observed, self.owner, self._policy)
         self.retry.keep_only(planned.steps, scope.nodes)
         busy = {name for step in planned.steps.values() for name in step.names}
         self._publishing.take_in(scope.names, planned.verdicts, busy)

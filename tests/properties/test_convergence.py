@@ -6,7 +6,7 @@ import errno
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_interface
 from typing import Any
 
@@ -17,16 +17,19 @@ from hypothesis import strategies as st
 
 from ifagent.core.address_lists import in_kernel_order
 from ifagent.core.addresses import managed
+from ifagent.core.desired import Desired
 from ifagent.core.events import Declaration, Declared, SourceSnapshot
 from ifagent.core.index import Index
 from ifagent.core.interface import AutoTap, Existing, Interface, Loopback, NamespaceRef, Veth, named
 from ifagent.core.link import Link, LinkId
+from ifagent.core.observed import Observed
 from ifagent.core.operations import (
     AddAddress,
     CreateLink,
     CreateNamespace,
     DeleteAddress,
     DeleteLink,
+    LinkOperation,
     MoveLink,
     Operation,
     Outcome,
@@ -35,6 +38,7 @@ from ifagent.core.operations import (
     SetLink,
 )
 from ifagent.core.ownership import Owner
+from ifagent.core.plan import Plan
 from ifagent.core.planner import plan
 from ifagent.core.policy import Policy
 from ifagent.core.state import ConfigState
@@ -125,8 +129,17 @@ class World:
             OWNER,
             runtime_file=self.runtime_file,
             policy=POLICY,
+            plan=self.plan,
             clock=lambda: self.now,
         )
+
+    def plan(self, desired: Desired, observed: Observed, owner: Owner, policy: Policy) -> Plan:
+        """Plan what hangs together as the agent does, and check that it would be planned so with everything too."""
+        part = plan(desired, observed, owner, policy)
+        whole = plan(self.index.desired(), self.index.observed(), owner, policy)
+        assert part.verdicts == {name: whole.verdicts[name] for name in part.verdicts}
+        assert part.steps.keys() <= whole.steps.keys()
+        return part
 
     async def execute(self, operations: Sequence[Operation]) -> list[Outcome]:
         """Carry out what the agent asks for, but never let it touch what is not its own."""
@@ -140,7 +153,7 @@ class World:
                     self.check_may_do(operation, link)
         return await self.really_execute(operations)
 
-    def check_may_do(self, operation: Operation, link: Link) -> None:
+    def check_may_do(self, operation: LinkOperation, link: Link) -> None:
         """Check that what is not of the agent's making is at most adopted, or configured where that is asked for.
 
         And that no end of a pair is moved out of a namespace where somebody else may have put a link on it.
@@ -152,12 +165,16 @@ class World:
         assert not isinstance(operation, DeleteLink), f"{operation} on {link}"
         if link.kind == "tun":
             return
-        # What was planned is carried out beside the rounds, and may have been taken back meanwhile.
-        assert OWNER.borrowing(link) or link.host_name in self.asked, f"{operation} on {link}"
+        # What was planned is carried out beside the rounds: it may have been taken back, or the link renamed.
+        assert OWNER.borrowing(link) or operation.target.host_name in self.asked, f"{operation} on {link}"
         assert not isinstance(operation, MoveLink), f"{operation} on {link}"
         if isinstance(operation, SetLink):
             given = (operation.host_name, operation.mac, operation.group)
             assert given == (None,) * 3, f"{operation} on {link}"
+
+    def check(self) -> None:
+        """Compare the kernel with what was declared."""
+        check(self)
 
     async def listen(self, *, task_status: TaskStatus[None]) -> None:
         await self.kernel.run(self.inbox.put, task_status=task_status)
@@ -174,6 +191,12 @@ class World:
         self.declared[interface.name] = interface
         self.invalid.discard(interface.name)
         self.inbox.put(Declared("test", interface.name, Declaration(name=interface.name, interface=interface)))
+
+    def declare_pair(self, near: Interface, far: Interface) -> None:
+        """Declare two interfaces as the ends of a pair: by chance alone two rarely name each other."""
+        if near.name != far.name:
+            for one, other in ((near, far), (far, near)):
+                self.declare(replace(one, kind=Veth(peer_if_name=other.name), mtu=one.mtu if one.mtu < 65536 else 0))
 
     def take_back(self, name: str) -> None:
         self.declared.pop(name, None)
@@ -298,10 +321,10 @@ ACTIONS = st.one_of(
     act(_add_tap, st.sampled_from(["tap0", "a", "x"])),
     act(_namespace, st.sampled_from(["n1", "n2", "other"]), st.booleans()),
 )
+PAIRS = act(World.declare_pair, interfaces(), interfaces())
 
 
-async def run(script: list[tuple[Action, bool]]) -> None:
-    world = World()
+async def run(script: list[tuple[Action, bool]], world: World) -> None:
     lives: list[list[tuple[Action, bool]]] = [[]]
     for action, settle in script:
         if action is restart:
@@ -322,7 +345,7 @@ async def run(script: list[tuple[Action, bool]]) -> None:
                     await world.reconciler.round()
             if life is lives[-1]:
                 await converge(world)
-                check(world)
+                world.check()
             group.cancel_scope.cancel()
 
 
@@ -460,4 +483,20 @@ def check_realised(world: World, name: str) -> None:
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(ACTIONS, st.booleans()), max_size=30))
 def test_the_kernel_becomes_what_was_declared(script: list[tuple[Action, bool]]) -> None:
-    anyio.run(run, script)
+    anyio.run(run, script, World())
+
+
+class Unwatched(World):
+    """One of which only the plans are checked."""
+
+    async def execute(self, operations: Sequence[Operation]) -> list[Outcome]:
+        return await self.really_execute(operations)
+
+    def check(self) -> None:
+        pass
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.tuples(st.one_of(PAIRS, PAIRS, ACTIONS), st.booleans()), max_size=20))
+def test_what_hangs_together_is_all_that_counts(script: list[tuple[Action, bool]]) -> None:
+    anyio.run(run, script, Unwatched())

@@ -31,7 +31,6 @@ from ifagent.core.events import (
 from ifagent.core.graph import Graph, Key
 from ifagent.core.host_routes import HostRoutes, given
 from ifagent.core.interface import HostName, Interface, Name, NamespaceRef, NamespaceType, named
-from ifagent.core.islands import Islands, Scope
 from ifagent.core.link import LOOPBACK_IFINDEX, Link, LinkId, NsId
 from ifagent.core.marked_links import MarkedLinks
 from ifagent.core.namespaces import Namespaces
@@ -41,6 +40,7 @@ from ifagent.core.ownership import Owner
 from ifagent.core.plan import Plan
 from ifagent.core.policy import Policy
 from ifagent.core.remembered import Remembered
+from ifagent.core.scope import Scope, ScopeFinder
 
 HOST_ROUTES = "host routes"
 """What interfaces wait for that may take links or traffic of the host's: how that is connected."""
@@ -378,23 +378,23 @@ class Index:
         return changed
 
     def take_scope(self, now: float, most: int) -> Scope:
-        """Return what is to be planned now of all that was touched: about ``most`` interfaces and links, or an island.
+        """Return what to plan now of what was touched, and what hangs together with it: about ``most`` links and such.
 
         What is known of a namespace that is ``behind`` counts once for each listing.
         """
         agenda, held = self.agenda, frozenset(self.behind - self._current)
-        islands = Islands(self.desired(), self.observed(), self.graph, self.namespaces, self._owner, self._waits)
+        finder = ScopeFinder(self.desired(), self.observed(), self.graph, self.namespaces, self._owner, self._waits)
         for node in agenda.take(now):
             place = self._place_of(node)
-            waits = place if place in held else islands.add(node)
+            waits = place if place in held else finder.add(node)
             if waits is not None:
                 agenda.park(node, waits)
-            if islands.size >= most:
+            if finder.size >= most:
                 break
-        agenda.planned((n for n in islands.nodes() if not held or self._place_of(n) not in held), now)
+        agenda.planned((n for n in finder.nodes() if not held or self._place_of(n) not in held), now)
         self._current.clear()
         self._routes_known_of = frozenset()
-        return islands.scope(held)
+        return finder.scope(held)
 
     def _waits(self, node: Node) -> Hashable | None:
         """Return what has to be known, or to be done, before anything can be decided about something."""

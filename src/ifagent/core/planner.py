@@ -177,7 +177,8 @@ class _Planner:
                 self.kept.update(id for id in (link.id, link.peer) if id)
         for link in ours:
             if link.id not in self.kept and link.id not in self.doomed and link.id not in self.spared:
-                self._doom([end for end in (link, self.observed.peer(link)) if end])
+                ends = [end for end in (link, self.observed.peer(link)) if end]
+                self._doom(sorted(ends, key=lambda end: end.id))  # of one pair it is always the same end
 
     def _doom(self, ends: Sequence[Link]) -> None:
         names = {name for end in ends for name in self.claims.names_of(end)}

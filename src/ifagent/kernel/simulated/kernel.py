@@ -175,10 +175,10 @@ class SimulatedKernel:
             raise AgentBug("the simulated kernel does not run")
         for operation in operations:
             OperationCheck(operation, self._is_attached)
-        outcomes = []
-        self._removed.clear()
+        outcomes, removed = [], set[NsId]()
         for operation in operations:
             await anyio.lowlevel.checkpoint()
+            self._removed = removed  # by this batch: others are carried out at the same time
             outcomes.append(self._answer(operation))
         return outcomes
 

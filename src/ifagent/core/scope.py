@@ -1,8 +1,8 @@
 """What has to be planned together after something has changed.
 
-An island is everything that hangs together with something: the other end of a pair, whoever names it as a peer, who
-wants or has its place, whatever is in a namespace that is about to be removed. What is not of the islands that were
-touched would be planned just as before, so it is left out, and a change costs what it concerns and not what there is.
+That is everything that hangs together (:mod:`ifagent.core.graph`): the other end of a pair, whoever names it as a peer,
+who wants or has its place, and whatever is in a namespace that is about to be removed. What does not would be planned
+just as before, so it is left out, and a change costs what it concerns and not what there is.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Scope:
         return bool(self.names or self.namespaces)
 
 
-class Islands:
-    """Finds the islands of what was touched; used once."""
+class ScopeFinder:
+    """Finds what hangs together with what was touched; used once."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Islands:
         yield from self._touched
 
     def add(self, start: Node) -> Hashable | None:
-        """Add the island of what was touched, unless one of it waits for something: return for what."""
+        """Add what hangs together with what was touched, unless some of it waits for something: return for what."""
         names, links = set[Name](), set[LinkId]()
         waiting: list[Name | LinkId] = [start] if isinstance(start, LinkId | str) else []
         place = None if isinstance(start, str) else start.namespace if isinstance(start, LinkId) else start
