@@ -25,6 +25,7 @@ import anyio
 
 from ifagent.errors import LabelTaken
 from ifagent.log import log
+from ifagent.passed_files import Closing, refuse_files
 
 _PEER: Final = struct.Struct("=iII")
 """``struct ucred``: process, user, group."""
@@ -55,6 +56,7 @@ class HostLock:
         bound = socket.socket(socket.AF_UNIX)
         try:
             bound.bind(self._name)
+            refuse_files(bound)
             bound.listen(_BACKLOG)  # whoever connects is told our process id by the kernel
             bound.settimeout(0)
         except OSError as error:
@@ -67,10 +69,12 @@ class HostLock:
 
     async def run(self) -> None:
         """Let go of whoever has looked who has the lock, until cancelled; at most a hundred a second."""
+        closing = Closing()
         while self._bound is not None:
             await anyio.wait_readable(self._bound)
             with suppress(OSError):
-                self._bound.accept()[0].close()
+                if not closing.is_full:
+                    closing.close(self._bound.accept()[0])
             await anyio.sleep(_PAUSE)
         await anyio.sleep_forever()
 

@@ -24,6 +24,7 @@ from anyio.abc import TaskGroup
 
 from ifagent.core.state import StateEvent
 from ifagent.log import log
+from ifagent.passed_files import Closing, receive
 
 SEND_TIME: Final = 10.0
 """Seconds that a client may take to read a piece of an answer, unless told otherwise."""
@@ -112,8 +113,9 @@ async def piece_of_events(
 class Client:
     """One connection. ``who`` is whom it counts for, such as an address or a user."""
 
-    def __init__(self, connection: socket.socket, who: Hashable) -> None:
+    def __init__(self, connection: socket.socket, who: Hashable, closing: Closing) -> None:
         self.who = who
+        self._closing = closing
         self.socket = connection
         self.scope: anyio.CancelScope = anyio.CancelScope()
         self.waits = True
@@ -122,12 +124,18 @@ class Client:
         """What its client has not read is of no use any more; else the kernel keeps it."""
         self._received = b""
 
+    async def receive(self, most: int) -> bytes:
+        """Return up to so many bytes of what the client says, empty once it says no more. Raises ``OSError``."""
+        if self.socket.family == socket.AF_UNIX:
+            return await receive(self.socket, most)
+        return await asyncio.get_running_loop().sock_recv(self.socket, most)
+
     async def read_until(self, end: bytes, *, most: int) -> bytes:
         """Return what comes up to and with ``end``; what does not end within ``most`` bytes, so many and one more.
 
         Empty if the client goes without having said anything whole.
         """
-        loop, searched = asyncio.get_running_loop(), 0
+        searched = 0
         while True:
             found = self._received.find(end, max(0, searched - len(end)), most)
             if found >= 0 or len(self._received) > most:
@@ -135,7 +143,7 @@ class Client:
                 line, self._received = self._received[:length], self._received[length:]
                 return line
             searched = len(self._received)
-            more = await loop.sock_recv(self.socket, most + 1 - searched)
+            more = await self.receive(most + 1 - searched)
             if not more:
                 return b""
             self._received += more
@@ -151,7 +159,7 @@ class Client:
         with suppress(OSError):
             if self.resets:
                 self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
-        self.socket.close()
+        self._closing.close(self.socket)
 
     async def until_gone(self, work: Awaitable[None]) -> None:
         """Wait for the end of what is done for the client, which ends when the client goes; raises what it raises."""
@@ -169,7 +177,7 @@ class Client:
     async def _cancel_when_gone(self, scope: anyio.CancelScope) -> None:
         more = b""
         with suppress(OSError):
-            more = await asyncio.get_running_loop().sock_recv(self.socket, 1)
+            more = await self.receive(1)
         if not more:  # else it goes on to say something, which nobody wants to know
             scope.cancel()
 
@@ -178,7 +186,7 @@ class Client:
         with suppress(OSError), anyio.move_on_after(LINGER_TIME):
             self.socket.shutdown(socket.SHUT_WR)
             unread = MAX_UNREAD
-            while unread > 0 and (more := await asyncio.get_running_loop().sock_recv(self.socket, 64 * 1024)):
+            while unread > 0 and (more := await self.receive(64 * 1024)):
                 unread -= len(more)
                 await anyio.lowlevel.checkpoint()
 
@@ -215,6 +223,7 @@ class Connections:
         self._clients: dict[Client, None] = {}
         """In the order in which they began to wait, those that do not wait among them."""
         self._count: Counter[Hashable] = Counter()
+        self._closing = Closing()
 
     async def run(self) -> None:
         """Answer until cancelled, then close every connection; the listener is left open."""
@@ -224,7 +233,7 @@ class Connections:
                     await self._accept(group)
         finally:
             for client in self._clients:  # whose tasks never had a turn
-                client.socket.close()
+                client.close()
 
     @asynccontextmanager
     async def busy(self, client: Client) -> AsyncIterator[None]:
@@ -251,6 +260,9 @@ class Connections:
                 del self._count[client.who]
 
     async def _accept(self, group: TaskGroup) -> None:
+        if self._closing.is_full:
+            await anyio.sleep(RETRY)
+            return
         try:
             connection, _ = await asyncio.get_running_loop().sock_accept(self._listener)
         except OSError as error:
@@ -262,9 +274,9 @@ class Connections:
         with suppress(OSError):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         try:
-            client = Client(connection, self._who(connection))
+            client = Client(connection, self._who(connection), self._closing)
         except OSError:  # it has gone already
-            connection.close()
+            self._closing.close(connection)
             return
         if self._has_room(client.who):
             self._clients[client] = None
@@ -273,7 +285,7 @@ class Connections:
         elif self._refuse is not None and self._refused < MAX_REFUSED:
             group.start_soon(self._serve_no_more, client, self._refuse)
         else:
-            connection.close()
+            client.close()
         await anyio.lowlevel.checkpoint()
 
     def _has_room(self, who: Hashable) -> bool:

@@ -16,6 +16,7 @@ import anyio
 
 from ifagent.errors import InvalidSettings
 from ifagent.log import log
+from ifagent.passed_files import refuse_files
 
 MODE: Final = 0o660
 """The socket's mode: its owner and group may talk to the agent."""
@@ -86,6 +87,7 @@ def _bind(path: Path, group: int | None) -> tuple[socket.socket, os.stat_result]
         bound.bind(str(path))
         # Nobody can connect before it listens, so nobody finds it with another group or mode.
         status = _let_in(path, group)
+        refuse_files(bound)
         bound.listen(_BACKLOG)
     except OSError:
         bound.close()
