@@ -1,23 +1,20 @@
-"""The kinds that have a form of their own in messages, one module each."""
+"""The kinds that have a form of their own in messages, one module each by the ``type`` of the model's kind."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
-from ifagent.formats.kinds.auto_tap import AutoTapForm
 from ifagent.formats.kinds.contract import KindForm
-from ifagent.formats.kinds.loopback import LoopbackForm
-from ifagent.formats.kinds.veth import VethForm
-from ifagent.formats.kinds.vrf_device import VrfDeviceForm
 
 FORMS: Mapping[str, KindForm[Any]] = {
-    "veth": VethForm(),
-    "tap": AutoTapForm(),
-    "loopback": LoopbackForm(),
-    "vrf_device": VrfDeviceForm(),
+    name: import_module(f"{__name__}.{name}").FORM
+    for name in sorted((name for _, name, _ in iter_modules(__path__)), reverse=True)
+    if name != "contract"
 }
-"""By the ``type`` of the model's kind."""
+"""By ``type``; every module here but the contract has one."""
 
 _PLAIN: KindForm[Any] = KindForm()
 

@@ -18,3 +18,6 @@ class LoopbackForm(KindForm[Loopback]):
             reader.unused(found, "host_if_name", f"the loopback link is called {LOOPBACK_NAME}")
             del found["host_if_name"]
         return {}
+
+
+FORM = LoopbackForm()

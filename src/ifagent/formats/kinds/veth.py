@@ -56,3 +56,6 @@ def _read(reader: Reader, found: Found, *, hint: str = "") -> Found | None:
         if number is not None:
             plain[key] = OFFLOADINGS[number]
     return plain if plain["peer_if_name"] else None
+
+
+FORM = VethForm()

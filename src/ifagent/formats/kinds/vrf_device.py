@@ -24,3 +24,6 @@ class VrfDeviceForm(KindForm[Unsupported]):
         vrf = reader.members(found.get("vrf_dev"), "vrf_dev", _KNOWN)
         reader.number((vrf or {}).get("routing_table", 0), "vrf_dev.routing_table", "the number of a table")
         return {}
+
+
+FORM = VrfDeviceForm()

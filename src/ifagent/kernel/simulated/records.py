@@ -6,8 +6,9 @@ import errno
 from dataclasses import dataclass, field
 
 from ifagent.core.counters import LinkCounters
-from ifagent.core.interface import DEFAULT_MTU, ETHERNET_MTU, HostName
-from ifagent.core.link import LOOPBACK_IFINDEX, Address, Checksums, Duplex, Link, LinkId, NsId, OperState, Speed
+from ifagent.core.interface import DEFAULT_MTU, HostName
+from ifagent.core.link import LOOPBACK_IFINDEX, Address, Checksums, Link, LinkId, NsId, OperState, Speed
+from ifagent.kernel.simulated.kinds import traits_of
 
 
 class Refused(Exception):
@@ -18,6 +19,16 @@ class Refused(Exception):
         self.errno = errno_
         self.text = text
         super().__init__(errno_, text)
+
+
+MTU_LIMIT = 1 << 31
+"""One more than the largest MTU that there is, in bytes."""
+
+
+def mtus_of(kind: str) -> range:
+    """Return the MTUs that links of a kind take."""
+    traits = traits_of(kind)
+    return range(traits.min_mtu, traits.max_mtu + 1 if traits.max_mtu else MTU_LIMIT)
 
 
 @dataclass(slots=True, eq=False)
@@ -58,12 +69,17 @@ class WorldLink:
             return OperState.DOWN
         if not self.carrier:
             return self.lost_carrier_as
-        return OperState.UP if self.kind == "veth" else OperState.UNKNOWN
+        return traits_of(self.kind).with_carrier
+
+    @property
+    def mtus(self) -> range:
+        """The MTUs that the link takes."""
+        return range(MTU_LIMIT) if self.ifindex == LOOPBACK_IFINDEX else mtus_of(self.kind)
 
     @property
     def speed(self) -> Speed:
         """What the drivers of links that are not hardware say, if they say anything."""
-        return Speed(10_000_000_000, Duplex.FULL) if self.kind in {"veth", "tun"} else Speed()
+        return traits_of(self.kind).speed
 
     def send(self, packets: int, size: int) -> None:
         """Count packets of so many bytes that are sent; without carrier they are dropped."""
@@ -81,7 +97,7 @@ class WorldLink:
 
     def seen(self, peer: LinkId | None, checksums: Checksums | None = None) -> Link:
         """Return the link as the kernel reports it, with ``peer`` as the other end."""
-        limited = self.ifindex != LOOPBACK_IFINDEX
+        limits = self.mtus
         return Link(
             id=self.id,
             host_name=self.host_name,
@@ -96,8 +112,8 @@ class WorldLink:
             peer=peer,
             lower=self.lower.id if self.lower is not None and self.lower.namespace.held else None,
             master=self.master,
-            min_mtu=ETHERNET_MTU.start if limited else 0,
-            max_mtu=ETHERNET_MTU.stop - 1 if limited else 0,
+            min_mtu=limits.start,
+            max_mtu=limits.stop - 1 if limits.stop < MTU_LIMIT else 0,
             speed=self.speed,
             checksums=checksums,
             altnames=tuple(self.altnames),

@@ -10,7 +10,7 @@ import errno
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from ifagent.core.interface import DEFAULT_MTU, ETHERNET_MTU, HostName, IPInterface
+from ifagent.core.interface import DEFAULT_MTU, HostName, IPInterface
 from ifagent.core.link import (
     IFA_F_DADFAILED,
     IFA_F_TENTATIVE,
@@ -31,7 +31,7 @@ from ifagent.kernel.simulated.addresses import (
     replace_address,
 )
 from ifagent.kernel.simulated.names import POLICY, check_altname, check_free, check_length, check_mac, check_name
-from ifagent.kernel.simulated.records import Refused, WorldLink, WorldNamespace, lose_carrier
+from ifagent.kernel.simulated.records import Refused, WorldLink, WorldNamespace, lose_carrier, mtus_of
 
 MAX_ALIAS_BYTES = 255
 _LOOPBACK_MTU = 65536
@@ -129,7 +129,7 @@ class World:
             check_length(host_name)
             if mac:
                 check_mac(mac)
-            if mtu and mtu not in ETHERNET_MTU:
+            if mtu and mtu not in mtus_of(kind):
                 raise Refused(errno.EINVAL)
         near = ends[0]
         if all(end[0] is near[0] for end in ends):
@@ -289,9 +289,8 @@ class World:
 
     def _set_mtu(self, link: WorldLink, mtu: int) -> None:
         """Change the MTU; below 1280 IPv6 leaves the link, from 1280 on it comes back."""
-        limits = range(2**31) if link.ifindex == LOOPBACK_IFINDEX else ETHERNET_MTU
-        if mtu not in limits:
-            less = mtu < limits.start
+        if mtu not in link.mtus:
+            less = mtu < link.mtus.start
             raise Refused(errno.EINVAL, f"mtu {'less than device minimum' if less else 'greater than device maximum'}")
         link.mtu = mtu
         if mtu < MIN_IPV6_MTU:

@@ -62,3 +62,6 @@ def _host_name_of(name: str) -> str:
         for byte in name.encode():
             digest = (digest ^ byte) * 0x01000193 & 0xFFFFFFFF
         return f"tap-{digest}"
+
+
+FORM = AutoTapForm()
