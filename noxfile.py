@@ -112,8 +112,8 @@ def properties(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def conformance(session: nox.Session) -> None:
-    """Check the simulated and the real kernel with one suite."""
-    pytest(session, "tests/conformance")
+    """Check the simulated and the real kernel with one suite, and each kind of link on both."""
+    pytest(session, "tests/conformance", "tests/kinds")
 
 
 @nox.session(venv_backend="none")

@@ -23,6 +23,7 @@ import user_mode_linux
 RELEASES = ("bookworm", "trixie", "forky")
 SUITES = {
     "conformance": ("tests/conformance",),
+    "kinds": ("tests/kinds",),
     **{
         name: (f"tests/integration/test_{name}.py",)
         for name in (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from functools import cache
 
 
 def linux_version() -> tuple[int, int]:
@@ -13,3 +15,13 @@ def linux_version() -> tuple[int, int]:
 
 RENAMES_UP = linux_version() >= (6, 2)
 """Whether a link that is up can be renamed; older kernels want it down for that."""
+
+
+@cache
+def can_make(kind: str) -> bool:
+    """Tell whether the kernel can make links of a kind; to know it, one is made and deleted."""
+    add, delete = (["ip", "link", what, "name", "probe0", "type", kind] for what in ("add", "del"))
+    made = subprocess.run(add, check=False, capture_output=True, timeout=20).returncode == 0
+    if made:
+        subprocess.run(delete, check=True, capture_output=True, timeout=20)
+    return made

@@ -12,16 +12,12 @@ if TYPE_CHECKING:
     from ifagent.core.counters import Counters
     from ifagent.core.desired import Desired
     from ifagent.core.interface import (
-        AutoTap,
-        Existing,
         Interface,
-        Loopback,
         NamespaceRef,
         NamespaceType,
-        Unsupported,
-        Veth,
         named,
     )
+    from ifagent.core.kinds import AutoTap, Existing, Loopback, Unsupported, Veth
     from ifagent.core.observed import Observed
     from ifagent.core.plan import Plan
     from ifagent.core.planner import plan
@@ -34,17 +30,17 @@ if TYPE_CHECKING:
 # Where each name is defined; imported when it is first used, so that no program pays for what it does not use.
 _MODULES = {
     "Agent": "ifagent.agent",
-    "AutoTap": "ifagent.core.interface",
+    "AutoTap": "ifagent.core.kinds",
     "Change": "ifagent.core.state",
     "ConfigState": "ifagent.core.state",
     "Counters": "ifagent.core.counters",
     "Desired": "ifagent.core.desired",
-    "Existing": "ifagent.core.interface",
+    "Existing": "ifagent.core.kinds",
     "IfagentError": "ifagent.errors",
     "Interface": "ifagent.core.interface",
     "InterfaceState": "ifagent.core.state",
     "InvalidInterface": "ifagent.errors",
-    "Loopback": "ifagent.core.interface",
+    "Loopback": "ifagent.core.kinds",
     "Memory": "ifagent.stores.memory",
     "NamespaceRef": "ifagent.core.interface",
     "NamespaceType": "ifagent.core.interface",
@@ -57,8 +53,8 @@ _MODULES = {
     "Statistics": "ifagent.statistics",
     "Status": "ifagent.core.state",
     "UnknownInterface": "ifagent.errors",
-    "Unsupported": "ifagent.core.interface",
-    "Veth": "ifagent.core.interface",
+    "Unsupported": "ifagent.core.kinds",
+    "Veth": "ifagent.core.kinds",
     "named": "ifagent.core.interface",
     "plan": "ifagent.core.planner",
 }
