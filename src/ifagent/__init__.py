@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         NamespaceType,
         named,
     )
-    from ifagent.core.kinds import AutoTap, Existing, Loopback, Unsupported, Veth
+    from ifagent.core.kinds import AutoTap, Dummy, Existing, Loopback, Unsupported, Veth
     from ifagent.core.observed import Observed
     from ifagent.core.plan import Plan
     from ifagent.core.planner import plan
@@ -35,6 +35,7 @@ _MODULES = {
     "ConfigState": "ifagent.core.state",
     "Counters": "ifagent.core.counters",
     "Desired": "ifagent.core.desired",
+    "Dummy": "ifagent.core.kinds",
     "Existing": "ifagent.core.kinds",
     "IfagentError": "ifagent.errors",
     "Interface": "ifagent.core.interface",
@@ -66,6 +67,7 @@ __all__ = [
     "ConfigState",
     "Counters",
     "Desired",
+    "Dummy",
     "Existing",
     "IfagentError",
     "Interface",

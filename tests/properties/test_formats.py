@@ -32,6 +32,7 @@ from ifagent.core.interface import (
     Unsupported,
     Veth,
 )
+from ifagent.core.kinds import Dummy
 from ifagent.core.link import Duplex, NsId
 from ifagent.core.state import Change, ConfigState, InterfaceState, StateEvent, Status
 from ifagent.errors import FieldError, InvalidInterface, InvalidState
@@ -81,7 +82,8 @@ kinds = st.one_of(
     st.builds(AutoTap, temp_if_name=st.just("") | host_names),
     st.just(Loopback()),
     st.just(Existing()),
-    st.builds(Unsupported, type=st.sampled_from(["vrf_device", "dummy"])),
+    st.builds(Unsupported),
+    st.builds(Dummy),
 )
 
 

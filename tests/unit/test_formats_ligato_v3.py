@@ -24,6 +24,7 @@ from ifagent.core.interface import (
     Veth,
     named,
 )
+from ifagent.core.kinds import Dummy
 from ifagent.errors import InvalidInterface
 from ifagent.formats import ligato_v1, ligato_v3
 from ifagent.formats.numbers import KIND_NUMBERS, REFERENCES, LinkType, OffloadingNumber, ReferenceNumber
@@ -212,7 +213,7 @@ def test_the_four_modes_of_existing(link_only: bool, addresses: list[str]) -> No
 def test_kinds_that_are_not_supported_are_known() -> None:
     vrf = decode(other("VRF_DEVICE", vrf_dev={"routing_table": 7}, mtu=65575))
     assert vrf.kind == decode(other(5, vrfDev={"routingTable": "7"})).kind == Unsupported(type="vrf_device")
-    assert decode(other("DUMMY")).kind == decode(other(6)).kind == Unsupported(type="dummy")
+    assert decode(other("DUMMY")).kind == decode(other(6)).kind == Dummy()
     assert list(errors(other(5, vrf_dev={"routing_table": "x"}))) == ["vrf_dev.routing_table"]
 
 

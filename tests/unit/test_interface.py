@@ -17,6 +17,7 @@ from ifagent.core.interface import (
     check_host_name,
     parse_interface,
 )
+from ifagent.core.kinds import Dummy
 from ifagent.errors import InvalidInterface
 
 VETH = {"type": "veth", "peer_if_name": "b"}
@@ -128,7 +129,7 @@ def test_an_existing_link_may_be_the_loopback() -> None:
     assert Interface(name="a", kind=Existing()).host_name == "a"
 
 
-@pytest.mark.parametrize("kind", [Unsupported(type="dummy"), Veth(peer_if_name="b")])
+@pytest.mark.parametrize("kind", [Dummy(), Veth(peer_if_name="b")])
 def test_others_may_not_be_called_lo(kind: Kind) -> None:
     with pytest.raises(ValidationError, match="is reserved"):
         Interface(name="a", kind=kind, host_if_name="lo")

@@ -15,7 +15,7 @@ class Unsupported(LinkKind):
 
     mtus: ClassVar[range] = ANY_MTU
 
-    type: Literal["vrf_device", "dummy"]
+    type: Literal["vrf_device"] = "vrf_device"
 
     @property
     def unsupported(self) -> str:

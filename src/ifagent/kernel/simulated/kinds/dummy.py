@@ -1,0 +1,5 @@
+"""Dummy: ``drivers/net/dummy.c``, which limits no MTU."""
+
+from ifagent.kernel.simulated.kinds.contract import Traits
+
+TRAITS = Traits(min_mtu=0, max_mtu=0)
