@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 from lab import Lab, addresses, ip, pair, until, veth
@@ -111,6 +112,43 @@ def test_nor_does_one_that_its_link_has_already_elsewhere(connected: Lab) -> Non
         assert f"{address} would take " in connected.until_state("a", "INVALID")["reason"]
         assert "a" in connected.links(there)
     assert routes_of_the_host() == before
+
+
+@needs_tun
+def test_nor_does_one_in_a_network_of_a_link_whose_addresses_are_left_to_the_host(connected: Lab) -> None:
+    space = connected.space("writer")
+    ip("tuntap", "add", "dev", "vpn-1", "mode", "tap")
+    connected.start_agent()
+    connected.put(*(end | {"link_only": True} for end in pair("c", "d", "", space)))
+    connected.put({"name": "t", "type": 1, "enabled": True, "link_only": True, "tap": {"temp_if_name": "vpn-1"}})
+    connected.until_applied("c", "d", "t")
+    for number, link in enumerate(("c", "t")):
+        ip("address", "add", f"10.9{number}.0.1/24", "dev", link)
+        taking, other = f"a{number}", f"b{number}"
+        connected.put(*pair(taking, other, "", space), veth(taking, other, ip_addresses=[f"10.9{number}.0.53/32"]))
+        reason = connected.until_state(taking, "INVALID")["reason"]
+        assert f"would take 10.9{number}.0.1/24 of {link} from the host" in reason
+        assert f" dev {link}" in ip("route", "get", f"10.9{number}.0.53")
+
+
+@pytest.mark.parametrize("address", ["169.254.1.1/32", "169.254.1.2/24"])
+def test_nor_does_one_that_holds_a_gateway_of_ipv4_link_local(connected: Lab, address: str) -> None:
+    ip("route", "replace", "default", "via", "169.254.1.1", "dev", "up0", "onlink")
+    connected.start_agent()
+    connected.put(*pair("a", "b", "", connected.space("writer")), veth("a", "b", ip_addresses=[address]))
+    assert "the gateway 169.254.1.1" in connected.until_state("a", "INVALID")["reason"]
+
+
+@needs_tun
+def test_nor_is_a_tap_adopted_that_one_of_very_many_routes_leads_out_of(connected: Lab, tmp_path: Path) -> None:
+    ip("tuntap", "add", "dev", "vm-1", "mode", "tap")
+    ip("link", "set", "dev", "vm-1", "up")
+    many = [f"route add 10.{100 + n // 250}.{n % 250}.0/24 dev ptp0" for n in range(10_001)]
+    (tmp_path / "routes").write_text("\n".join([*many, "route add 10.250.0.0/16 dev vm-1"]))
+    ip("-batch", str(tmp_path / "routes"))
+    connected.start_agent()
+    connected.put({"name": "t", "type": 1, "enabled": True, "tap": {"temp_if_name": "vm-1"}})
+    assert "routes lead out of it" in connected.until_state("t", "PENDING")["reason"]
 
 
 @needs_tun

@@ -291,7 +291,7 @@ class Index:
         for namespace in self.host:
             if routes.problems.get(namespace) != before.problems.get(namespace):
                 self._touch_namespace(namespace)
-        ours = self.marks.made_in(self.host)
+        ours = self._with_own_addresses(self.host)
         links = (link for id in self.host for link in self._links.get(id, {}).values())
         self._host_routes = routes.with_links((link for link in links if link.id not in ours), ours=ours)
         self._routes_known_of = namespaces
@@ -484,9 +484,15 @@ class Index:
         return self._links.get(id.namespace, {}).get(id.ifindex)
 
     def attached_of_host(self) -> tuple[frozenset[NsId], AbstractSet[LinkId]]:
-        """Return the namespaces of the host that are listened to, and which links there the agent made or adopted."""
+        """Return the namespaces of the host that are listened to, and links there whose addresses are the agent's."""
         attached = self.host & self._links.keys()
-        return attached, self.marks.made_in(attached)
+        return attached, self._with_own_addresses(attached)
+
+    def _with_own_addresses(self, namespaces: AbstractSet[NsId]) -> AbstractSet[LinkId]:
+        """Return the links that the agent made or adopted, but for those whose addresses are left to others."""
+        link_only = (name for name, interface in self.graph.interfaces.items() if interface.link_only)
+        left = {id for name in link_only for id in self.graph.links_of(name)}
+        return self.marks.made_in(namespaces) - left
 
     def is_attached(self, namespace: NsId) -> bool:
         """Tell whether a namespace is listened to."""

@@ -72,12 +72,18 @@ def find_uplinks(hosts: Iterable[IPAddress]) -> frozenset[int]:
 def list_routes(requests: RequestSocket, namespace: NsId, ours: Container[LinkId]) -> list[Route]:
     """Return the routes of the namespace that a socket is in, those that lead nowhere too.
 
-    Of each family and type they are at most :data:`MAX_ROUTES`; the rest of them counts as a default route. What the
+    Of each family and type they are at most :data:`MAX_ROUTES`; the rest of them counts as one default route. What the
     kernel has made by itself for links of ``ours`` is left out, and so is what means something else on every link.
     Raises one of :data:`UNREADABLE`, or another ``OSError``.
     """
     found: list[Route] = []
     read = count(1)
+
+    def links_of(data: bytes, message: Message) -> Route | None:
+        route = take(data, message)
+        if route is not None:
+            links.update(route.links)
+        return None
 
     def take(data: bytes, message: Message) -> Route | None:
         pause_after(next(read))
@@ -87,7 +93,9 @@ def list_routes(requests: RequestSocket, namespace: NsId, ours: Container[LinkId
         for kind in _TYPES:
             routes = requests.pick(dump_routes(family, kind), take, most=MAX_ROUTES + 1)
             if len(routes) > MAX_ROUTES:
-                routes[MAX_ROUTES:] = [Route(everywhere, (), (LinkId(namespace, LOOPBACK_IFINDEX),))]
+                links = {LinkId(namespace, LOOPBACK_IFINDEX)}
+                requests.pick(dump_routes(family, kind), links_of, most=MAX_ROUTES)
+                routes[MAX_ROUTES:] = [Route(everywhere, (), tuple(sorted(links)))]
             found += routes
     return found
 
@@ -116,7 +124,7 @@ def _parse(namespace: NsId, ours: Container[LinkId], data: bytes, message: Messa
         hops = list(_next_hops(found[RTA_MULTIPATH]))
     return Route(
         network,
-        tuple(gateway for _, hop in hops if (gateway := _gateway(hop)) is not None and not gateway.is_link_local),
+        tuple(gateway for _, hop in hops if (gateway := _gateway(hop)) is not None),
         tuple(link for payload, _ in hops if (link := _link(namespace, payload)) is not None)
         or (LinkId(namespace, LOOPBACK_IFINDEX),),  # what leads nowhere does so by lo, as IPv6 says
         made_by_kernel=made_by_kernel,
@@ -138,5 +146,7 @@ def _next_hops(data: bytes) -> Iterator[tuple[bytes, dict[int, bytes]]]:
 
 
 def _gateway(hop: dict[int, bytes]) -> IPAddress | None:
+    """Return the gateway of a route; ``None`` for an IPv6 link-local one, which means something else on every link."""
     packed = hop.get(RTA_GATEWAY) or hop.get(RTA_VIA, b"")[2:]
-    return ip_address(packed) if len(packed) in _SIZES.values() else None
+    address = ip_address(packed) if len(packed) in _SIZES.values() else None
+    return None if address is None or (address.version == 6 and address.is_link_local) else address
