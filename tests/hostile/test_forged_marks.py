@@ -101,6 +101,50 @@ def test_a_tap_put_in_the_place_of_an_adopted_one_is_not_given_back(running: Lab
     assert not is_anywhere_but(running, space)
 
 
+@needs_tun
+def test_a_tap_without_a_name_in_its_mark_is_not_adopted_in_a_namespace(running: Lab) -> None:
+    space = running.space("hostile")
+    running.put(*pair("a", "b", "", space))
+    running.until_applied("a", "b")
+    forge_tap(space, "t", "")
+    ip("-n", space, "link", "set", "dev", "t", "group", str(running.link("b", space)["group"]))
+    a_round_later(running, 1400)
+    running.put({"name": "t", "type": 1, "tap": {"temp_if_name": "made"}, "namespace": {"type": 2, "name": space}})
+    running.until_state("t", "PENDING")
+    if "t" in running.links(space):
+        ip("-n", space, "link", "set", "dev", "t", "group", "0")
+    running.delete("t")
+    until(lambda: not running.state("t"), what=running.logs)
+    a_round_later(running, 1300)
+    assert FORGED_MAC not in {link["address"] for link in running.links().values()}
+
+
+@needs_tun
+def test_no_tap_becomes_the_one_that_cannot_be_moved(running: Lab) -> None:
+    space = running.space("hostile")
+    running.put(*pair("a", "b", "", space))
+    running.until_applied("a", "b")
+    ip("tuntap", "add", "dev", "made", "mode", "tap")
+    ip("-n", space, "link", "add", "name", "t", "type", "bridge")
+    running.put({"name": "t", "type": 1, "tap": {"temp_if_name": "made"}, "namespace": {"type": 2, "name": space}})
+    running.until_state("t", "FAILED")
+    alias = running.link("made")["ifalias"]
+    ip("-n", space, "tuntap", "add", "dev", "forged", "mode", "tap")
+    ip("-n", space, "link", "set", "dev", "forged", "address", FORGED_MAC, "up")
+    again = f"while ip -n {space} link set dev forged alias {alias}; do :; done"
+    with subprocess.Popen(["sh", "-c", again], stderr=subprocess.DEVNULL) as forging:
+        try:
+            a_round_later(running, 1400)
+            ip("link", "del", "dev", "made")
+            a_round_later(running, 1300)
+            running.delete("t")
+            until(lambda: not running.state("t"), what=running.logs)
+            a_round_later(running, 1200)
+        finally:
+            forging.kill()
+    assert FORGED_MAC not in {link["address"] for link in running.links().values()}
+
+
 def test_a_forged_pair_does_not_become_the_link_between_two_others(lab: Lab) -> None:
     hostile, one, two = lab.space("hostile"), lab.space("one"), lab.space("two")
     lab.put(*pair("h0", "h1", "", hostile))

@@ -307,3 +307,14 @@ def test_thousands_of_addresses_take_linear_time(mirror: Mirror, text: str) -> N
         mirror.apply(A, Change(message, gone=True))
     assert time.process_time() - start < 5
     assert mirror.changed() == [], "none is left"
+
+
+def test_a_link_with_the_ifindex_of_one_that_has_gone_is_another_one(mirror: Mirror) -> None:
+    tap = veth(3, kind="tun")
+    mirror.replace(A, Listing.of([tap]), ())
+    mirror.apply(A, Change(tap, gone=True))
+    mirror.apply(A, Change(tap))
+    gone, new = mirror.changed()
+    assert gone == LinkSeen(LinkId(A, 3), None)
+    assert new.link is not None
+    assert mirror.changed() == []

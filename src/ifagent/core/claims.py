@@ -73,11 +73,11 @@ class Claims:
         if unnamed:
             wanted = {(self.place(i), i.host_name): i.name for i in self.desired.interfaces.values()}
             for place, link in unnamed:
-                if (name := wanted.get(place)) is not None:
+                if (name := wanted.get(place)) is not None and self.is_believed(link, name):
                     self.of.setdefault(name, link)
 
     def is_believed(self, link: Link, name: Name) -> bool:
-        """Tell whether a link's mark makes it the link of the interface that it names."""
+        """Tell whether a link's marks make it the link of the interface that they name, or whose place it has."""
         interface = self.desired.interfaces.get(name)
         if interface is None:  # its value is not known, so it stays as it is, or it is to go
             return True
@@ -118,7 +118,7 @@ class Claims:
             return link
         for link in self.observed.links.get(self._goal(adoption), {}).values():
             marked = self.owner.adoption(link)
-            if marked is not None and marked.name == adoption.name:
+            if marked is not None and marked.name == adoption.name and _may_have_been(link, adoption):
                 return link
         return None
 
@@ -241,3 +241,8 @@ class Claims:
         if name is None or (link.id not in self.by and name in self.desired.interfaces):
             return set()
         return {name}
+
+
+def _may_have_been(link: Link, adoption: Adoption) -> bool:
+    """Tell whether a link in another namespace can be the TAP that was moved there: that has the MAC that it had."""
+    return adoption.keeps_mac or adoption.mac in {"", link.mac}

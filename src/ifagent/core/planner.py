@@ -219,8 +219,8 @@ class _Planner:
             newborn = Link(id=LinkId(NsId(0), 0), host_name=end.host_name, mac=end.mac, mtu=end.mtu, group=create.group)
             self._configure(interface, wants, end.target, newborn, [create])
 
-    def _correct(self, interface: Interface) -> None:
-        """Plan what puts the link of an interface right, where it is or by moving it."""
+    def _correct(self, interface: Interface) -> bool:
+        """Plan what puts the link of an interface right, where it is or by moving it; return whether it is moved."""
         link = self.claims.of[interface.name]
         attributes = interface.kind.attributes(interface, link, self.claims)
         place = self.claims.place(interface)
@@ -255,6 +255,7 @@ class _Planner:
             after += self._free_name(interface, link)
         differences += self._configure(interface, attributes, target, seen, after)
         self.verdicts[interface.name] = Verdict(link.id, obstacle or duplicates(interface, seen), differences)
+        return seen is not link
 
     def _free_name(self, interface: Interface, link: Link) -> list[Operation]:
         """Return what has to go before an interface's link can be renamed to what it is called already besides."""
@@ -268,10 +269,12 @@ class _Planner:
         link = self._found(interface)
         if link is None:
             return
+        stays = not self._correct(interface)
         if link.id not in self.claims.marked_as_adopted:
+            # Nothing elsewhere is taken for a TAP that is not about to be moved.
+            place = link.id.namespace if stays else self.claims.place(interface)
             adoption = adoption_of(self.claims, interface, link, self.claims.place(interface))
-            self.adoptions[interface.name] = adoption
-        self._correct(interface)
+            self.adoptions[interface.name] = found_at(adoption, link, place)
 
     def _configure_existing(self, interface: Interface) -> None:
         place = self.claims.place(interface)

@@ -74,6 +74,7 @@ class Mirror:
         self._namespaces: dict[NsId, _Namespace] = {}
         self._pairs = Pairs()
         self._touched: dict[NsId, set[int]] = {}
+        self._gone: dict[NsId, set[int]] = {}
         self._unsure: set[NsId] = set()
         self._checksums: dict[LinkId, Checksums | None] = {}
         self._stirred: set[LinkId] = set()
@@ -116,6 +117,7 @@ class Mirror:
             self._end(LinkId(namespace, ifindex))
         self._unsure.discard(namespace)
         self._touched.pop(namespace, None)
+        self._gone.pop(namespace, None)
 
     def touched(self) -> list[NsId]:
         """Return the namespaces that :meth:`changed_in` has something to look at in."""
@@ -126,12 +128,17 @@ class Mirror:
         return [seen for namespace in self.touched() for seen in self.changed_in(namespace)]
 
     def changed_in(self, namespace: NsId) -> list[LinkSeen]:
-        """Return the links of a namespace that are different from what was told of them last."""
+        """Return the links of a namespace that are different from what was told of them last.
+
+        One with the ifindex of another one that has gone is told of after the end of that.
+        """
         seen = []
-        state = self._namespaces.get(namespace, _Namespace())
+        state, gone = self._namespaces.get(namespace, _Namespace()), self._gone.pop(namespace, set())
         for ifindex in self._touched.pop(namespace, ()):
             id_ = LinkId(namespace, ifindex)
             link = self._link(state, id_) if ifindex in state.links else None
+            if link is not None and ifindex in gone and state.told.pop(ifindex, None) is not None:
+                seen.append(LinkSeen(id_, None))
             if state.told.get(ifindex) == link:
                 continue
             if link is None:
@@ -197,6 +204,7 @@ class Mirror:
                     self._stirred.add(id_)
                 self._touch((id_,))
                 if change.gone:
+                    self._gone.setdefault(namespace, set()).add(link.ifindex)
                     state.links.pop(link.ifindex, None)
                     for family in (AF_INET, AF_INET6):
                         state.addresses.pop((link.ifindex, family), None)
