@@ -185,3 +185,13 @@ def kind_of(operation: Operation) -> str:
 @cache
 def _in_snake_case(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def build_version() -> str:
+    """Return the running version, empty if it is run from a source tree that was never installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("ifagent")
+    except PackageNotFoundError:
+        return ""

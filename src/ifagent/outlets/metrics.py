@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from importlib.metadata import version
 from itertools import accumulate
 from operator import attrgetter
 from typing import Final
@@ -21,7 +20,7 @@ from prometheus_client.registry import Collector
 
 from ifagent.core.counters import Counters
 from ifagent.core.interface import Name
-from ifagent.statistics import Histogram, Statistics
+from ifagent.statistics import Histogram, Statistics, build_version
 from ifagent.visible import is_visible, visible
 
 _AT_ONCE: Final = 500
@@ -35,7 +34,7 @@ class _Statistics(Collector):
 
     def __init__(self, statistics: Callable[[], Statistics]) -> None:
         self._statistics = statistics
-        self._version = version("ifagent")
+        self._version = build_version()
         self.latest: Statistics
 
     def collect(self) -> Iterator[Metric]:

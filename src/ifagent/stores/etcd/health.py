@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 
 from ifagent.formats.health import OperationalState, encode_health
-from ifagent.statistics import Statistics
+from ifagent.statistics import Statistics, build_version
 from ifagent.stores.etcd.lock import HEARTBEAT
 
 HEALTH_POLL_LEAST = 0.25
@@ -20,7 +19,7 @@ class PublishedHealth:
     def __init__(self, key: bytes, statistics: Callable[[], Statistics]) -> None:
         self._key = key
         self._statistics = statistics
-        self._version = _version()
+        self._version = build_version()
         self._start = self._last_change = time.time()
         self._state = OperationalState.INIT
         self._told: tuple[object, ...] = ()
@@ -59,10 +58,3 @@ class PublishedHealth:
             build_version=self._version,
         )
         return {self._key: value}
-
-
-def _version() -> str:
-    try:
-        return version("ifagent")
-    except PackageNotFoundError:  # run from a source tree that was never installed
-        return ""
