@@ -228,7 +228,7 @@ class Agent:
     async def _look_regularly(self) -> None:
         while True:
             await anyio.sleep(self.settings.full_look_interval)
-            self._reconciler.look_at_everything()
+            self._reconciler.request_full_resync()
 
     # Declaring
 
@@ -274,7 +274,7 @@ class Agent:
         self._check_running()
         if interfaces is not None:
             self._declared_here.replace(interfaces)
-        looked = self._reconciler.look_at_everything(repair=True)
+        looked = self._reconciler.request_full_resync(repair=True)
         while not looked.is_set():
             self._check_running()
             await self._settled.wait()

@@ -16,7 +16,6 @@ from typing import Final
 
 from anyio.abc import TaskGroup
 
-from ifagent.attention import Attention
 from ifagent.core.agenda import Node
 from ifagent.core.index import Index
 from ifagent.core.interface import Name, NamespaceRef
@@ -37,6 +36,7 @@ from ifagent.core.scope import Scope
 from ifagent.errors import AgentBug, KernelRefused
 from ifagent.kernel.contract import Kernel
 from ifagent.log import log
+from ifagent.namespaces import NamespaceTracker
 from ifagent.statistics import LoopCounters, Progress
 
 PORTION: Final = 256
@@ -77,7 +77,7 @@ class Execution:
         self,
         kernel: Kernel,
         index: Index,
-        attention: Attention,
+        namespaces: NamespaceTracker,
         retry: RetryBook,
         counters: LoopCounters,
         *,
@@ -88,7 +88,7 @@ class Execution:
         self.group: TaskGroup | None = None
         self._kernel = kernel
         self._index = index
-        self._attention = attention
+        self._namespaces = namespaces
         self._retry = retry
         self._counters = counters
         self._fold = fold
@@ -150,7 +150,7 @@ class Execution:
         self._index.slow_down(work.cut)
         for name, namespace in work.stale.items():
             if self._index.is_attached(namespace):
-                self._attention.look({namespace})
+                self._namespaces.relist({namespace})
                 self._index.await_listing((name,), namespace)
         for name, namespace in work.held.items():
             if namespace in self._index.behind:
@@ -184,7 +184,7 @@ class Execution:
         found = {id for ref in made if (id := self._index.namespace(ref)) is not None}
         new = {id: self._index.namespaces.to_follow(id)[0] for id in found if not self._index.is_attached(id)}
         if new:
-            await self._attention.open(new)
+            await self._namespaces.open(new)
             await self._fold()
 
     def _note_acceptance(self, step: Step) -> None:

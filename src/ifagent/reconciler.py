@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 import anyio
 from anyio.abc import TaskStatus
 
-from ifagent.attention import Attention
 from ifagent.core.budget import AIM, Budget
 from ifagent.core.desired import Desired
 from ifagent.core.drift import Drift
@@ -31,6 +30,7 @@ from ifagent.host_routes import HostRoutesWatch
 from ifagent.inbox import Inbox
 from ifagent.kernel.contract import Kernel
 from ifagent.log import log
+from ifagent.namespaces import NamespaceTracker
 from ifagent.pauses import Pauses
 from ifagent.publishing import Publishing
 from ifagent.runtime_file import RuntimeFile
@@ -79,7 +79,7 @@ class Reconciler:
         self.retry: RetryBook = RetryBook()
         self.counters: LoopCounters = LoopCounters()
         self.settling: Settling = Settling(inbox, index.agenda)
-        self.attention: Attention = Attention(kernel, index, inbox, watchers)
+        self.namespaces: NamespaceTracker = NamespaceTracker(kernel, index, inbox, watchers)
         self.next_time: float | None = None
         self._runtime_file = runtime_file
         self._policy = policy
@@ -97,7 +97,7 @@ class Reconciler:
         self._execution = Execution(
             kernel,
             index,
-            self.attention,
+            self.namespaces,
             self.retry,
             self.counters,
             fold=self._fold,
@@ -109,7 +109,7 @@ class Reconciler:
         """Do what rounds do not wait for, until cancelled."""
         async with anyio.create_task_group() as group:
             self._execution.group = group
-            group.start_soon(self.attention.run)
+            group.start_soon(self.namespaces.run)
             group.start_soon(self._host_routes.run)
             task_status.started()
 
@@ -118,9 +118,9 @@ class Reconciler:
         """True while nothing is being done or found out beside the rounds that the next ones wait for."""
         now = self._clock()
         rests = self.index.agenda.next_time(now) != now
-        return rests and self._execution.idle and self.attention.idle and self._host_routes.idle
+        return rests and self._execution.idle and self.namespaces.idle and self._host_routes.idle
 
-    def look_at_everything(self, *, repair: bool = False) -> anyio.Event:
+    def request_full_resync(self, *, repair: bool = False) -> anyio.Event:
         """Look at every namespace anew and plan everything; with ``repair``, put right what was left as drifted.
 
         The event says when the looking is done.
@@ -130,7 +130,7 @@ class Reconciler:
             self.retry.forgive()
         self.index.touch_everything()
         self.inbox.wake()
-        return self.attention.look_at_everything()
+        return self.namespaces.relist_all()
 
     async def round(self) -> None:
         """Carry out one round; afterwards ``next_time`` says when the next is due without news."""
@@ -153,7 +153,7 @@ class Reconciler:
         """Take in what was said, plan some of what was touched and begin with it; return whether there was anything."""
         await self._fold()
         self._forget_changed()
-        self.attention.attend()
+        self.namespaces.attach_needed()
         await self._inspect()
         folded, now = self._folded, self._clock()
         since = self.inbox.take_oldest()
@@ -201,7 +201,7 @@ class Reconciler:
                 self.retry.gone(name)
                 self._drift.forget(name)
         interfaces = self.index.graph.interfaces
-        self.attention.follow(interfaces[name].namespace for name in changed if name in interfaces)
+        self.namespaces.update_watchers(interfaces[name].namespace for name in changed if name in interfaces)
         peers = {peer for name in changed for peer in self.index.graph.referring_to(name)}
         for name in peers:
             self.retry.undone(name)

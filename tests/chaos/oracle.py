@@ -51,7 +51,7 @@ class Expected:
     """What must be.
 
     ``links`` are to be as wished, at the place given. ``frozen`` names may have links, which stay as they are.
-    ``borrowed`` are the places of links of others that are to have the addresses of a wish.
+    ``configured`` are the places of links of others that are to have the addresses of a wish.
     """
 
     states: Mapping[str, State]
@@ -90,7 +90,7 @@ class _Oracle:
         }
         self.states: dict[str, State] = {}
         self.links: dict[str, tuple[Wish, Place]] = {}
-        self.borrowed: dict[Place, Wish] = {}
+        self.configured: dict[Place, Wish] = {}
         self.frozen: set[str] = set(world.unknown)
         self.passed: dict[str, Wish] = {}
         self.stuck: dict[str, State | None] = {}
@@ -108,7 +108,7 @@ class _Oracle:
             elif wish.existing:
                 self._borrow(wish)
         self.states |= dict.fromkeys(self.world.invalid, INVALID)
-        return Expected(self.states, self.links, frozenset(self.frozen), self.borrowed)
+        return Expected(self.states, self.links, frozenset(self.frozen), self.configured)
 
     def _is_of(self, name: str, link: Link) -> bool:
         """Tell whether a link is still its interface's: of the same kind, and where an end of a pair may be."""
@@ -249,7 +249,7 @@ class _Oracle:
             self.states[wish.name] = INVALID
         else:
             self._have(wish, place, None)
-            self.borrowed[place] = self.links.pop(wish.name)[0]
+            self.configured[place] = self.links.pop(wish.name)[0]
 
 
 def names_of(links: Iterable[Link], label: str) -> dict[str, list[Link]]:

@@ -244,8 +244,8 @@ def samples_netlink() -> Sequence[bytes]:
     request = HEADER.pack(20, RTM_NEWLINK, 0, 1, 0)
     refused = struct.pack("=i", -22) + request + attribute(NLMSGERR_ATTR_MSG, b"no\0")
     ids = bytes(4) + attribute(NETNSA_NSID, struct.pack("=i", 3)) + attribute(NETNSA_CURRENT_NSID, struct.pack("=i", 0))
-    loopback = link_message(1, "lo", "", alias=OWNER.borrowed_alias("l", OWNER.namespace_mark), sequence=1)
-    theirs = link_message(11, "e", "bridge", alias=OWNER.borrowed_alias("e", "a%b/c"), sequence=1)
+    loopback = link_message(1, "lo", "", alias=OWNER.configured_alias("l", OWNER.namespace_mark), sequence=1)
+    theirs = link_message(11, "e", "bridge", alias=OWNER.configured_alias("e", "a%b/c"), sequence=1)
     gone = realised[0][:4] + struct.pack("=H", RTM_DELLINK) + realised[0][6:]
     return [
         b"".join(realised),

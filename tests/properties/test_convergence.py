@@ -166,7 +166,7 @@ class World:
         if link.kind == "tun":
             return
         # What was planned is carried out beside the rounds: it may have been taken back, or the link renamed.
-        assert OWNER.borrowing(link) or operation.target.host_name in self.asked, f"{operation} on {link}"
+        assert OWNER.configured_mark(link) or operation.target.host_name in self.asked, f"{operation} on {link}"
         assert not isinstance(operation, MoveLink), f"{operation} on {link}"
         if isinstance(operation, SetLink):
             given = (operation.host_name, operation.mac, operation.group)
@@ -420,9 +420,9 @@ def check_given_back(world: World) -> None:
             assert declared is not None, f"not given back: {link}"
             assert isinstance(declared.kind, AutoTap), f"not given back: {link}"
     for link in world.links():
-        borrowing = OWNER.borrowing(link)
-        if borrowing is not None and borrowing.name not in held:
-            user = world.index.desired().interfaces.get(borrowing.name)
+        configured_mark = OWNER.configured_mark(link)
+        if configured_mark is not None and configured_mark.name not in held:
+            user = world.index.desired().interfaces.get(configured_mark.name)
             assert user is not None, f"not let go of: {link}"
             assert isinstance(user.kind, Existing | Loopback), f"not let go of: {link}"
 

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from world import veth
 
-from ifagent.core.admission import Admission
 from ifagent.core.interface import Interface
 from ifagent.core.policy import Policy
+from ifagent.core.quota import Quota
 
 NAMES = [f"n{number}" for number in range(8)]
 CHANGES = st.lists(
@@ -16,7 +16,7 @@ CHANGES = st.lists(
 )
 
 
-def declared(admission: Admission, name: str, space: str | None = "") -> set[str]:
+def declared(admission: Quota, name: str, space: str | None = "") -> set[str]:
     return set(admission.redeclare(name, None if space is None else veth(name, "peer", space)))
 
 
@@ -26,7 +26,7 @@ def nothing(name: str) -> bool:
 
 
 def test_who_was_there_first_stays() -> None:
-    admission = Admission(Policy(max_interfaces=2))
+    admission = Quota(Policy(max_interfaces=2))
     for name in ("victim", "b", "0", "1"):
         declared(admission, name)
     assert admission.refused.keys() == {"0", "1"}
@@ -37,7 +37,7 @@ def test_who_was_there_first_stays() -> None:
 
 
 def test_a_flood_of_namespaces_refuses_itself() -> None:
-    admission = Admission(Policy(max_namespaces=2))
+    admission = Quota(Policy(max_namespaces=2))
     declared(admission, "z", "zzz")
     for number in range(10):
         declared(admission, f"a{number}", f"a{number}")
@@ -50,7 +50,7 @@ def test_a_flood_of_namespaces_refuses_itself() -> None:
 
 
 def test_one_that_has_its_link_is_let_in_for_the_last() -> None:
-    admission = Admission(Policy(max_interfaces=2))
+    admission = Quota(Policy(max_interfaces=2))
     for name in ("a", "b", "victim"):
         declared(admission, name)
     assert admission.prefer("victim", lambda name: name != "a").keys() == {"victim", "a"}
@@ -64,7 +64,7 @@ def test_one_that_has_its_link_is_let_in_for_the_last() -> None:
 def test_the_limits_hold_and_no_room_is_left_unused(
     changes: list[tuple[str, str | None, bool]], interfaces: int, namespaces: int
 ) -> None:
-    admission = Admission(Policy(max_interfaces=interfaces, max_namespaces=namespaces))
+    admission = Quota(Policy(max_interfaces=interfaces, max_namespaces=namespaces))
     there: dict[str, Interface] = {}
     for name, space, prefers in changes:
         before = dict(admission.refused)
@@ -80,7 +80,7 @@ def test_the_limits_hold_and_no_room_is_left_unused(
         assert others <= changed
 
 
-def check(admission: Admission, there: Mapping[str, Interface], interfaces: int, namespaces: int) -> None:
+def check(admission: Quota, there: Mapping[str, Interface], interfaces: int, namespaces: int) -> None:
     admitted = {name: interface.namespace for name, interface in there.items() if name not in admission.refused}
     references = set(admitted.values())
     assert admission.refused.keys() <= there.keys()

@@ -75,7 +75,7 @@ def test_addresses_and_nothing_else_are_set() -> None:
 
 
 def test_without_addresses_there_are_to_be_none() -> None:
-    link = eth0("10.0.0.9/24", alias=OWNER.borrowed_alias("e", ""))
+    link = eth0("10.0.0.9/24", alias=OWNER.configured_alias("e", ""))
     result = planned(existing(), world=observed([link]))
     assert operations(result) == ["DeleteAddress"]
 
@@ -98,7 +98,7 @@ def test_link_only_with_addresses_waits_for_others_to_give_them() -> None:
 
 
 def test_a_link_that_is_no_longer_changed_gets_its_alias_back() -> None:
-    link = eth0("10.0.0.1/24", alias=OWNER.borrowed_alias("e", "uplink"))
+    link = eth0("10.0.0.1/24", alias=OWNER.configured_alias("e", "uplink"))
     result = planned(existing(link_only=True), world=observed([link]))
     assert [op.alias for op in result.steps if isinstance(op, SetLink)] == ["uplink"]
     assert operations(result) == ["SetLink"]
@@ -130,16 +130,16 @@ def test_loopback() -> None:
 
 def test_a_namespace_of_ours_is_known_by_a_configured_loopback_too() -> None:
     world = observed(namespaces=("ns1",))
-    lo = replace(world.links[NS[named("ns1")]][1], alias=OWNER.borrowed_alias("l", OWNER.namespace_mark))
+    lo = replace(world.links[NS[named("ns1")]][1], alias=OWNER.configured_alias("l", OWNER.namespace_mark))
     world.links[NS[named("ns1")]][1] = lo  # type: ignore[index]
     world = replace(world, remembered=Remembered(namespaces={"ns1": NS[named("ns1")]}))
     assert operations(planned(world=world))[-1] == "RemoveNamespace"
-    assert OWNER.borrowing(lo) is not None
-    assert OWNER.borrowing(lo).alias == "ifagent/test"  # type: ignore[union-attr]
+    assert OWNER.configured_mark(lo) is not None
+    assert OWNER.configured_mark(lo).alias == "ifagent/test"  # type: ignore[union-attr]
 
 
 def test_a_long_alias_is_given_up() -> None:
-    assert OWNER.borrowed_alias("e", "x" * 255) == "ifagent-link/test//e"
+    assert OWNER.configured_alias("e", "x" * 255) == "ifagent-link/test//e"
 
 
 # What the settings allow

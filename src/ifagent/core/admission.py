@@ -1,129 +1,130 @@
-"""Which interfaces are within the limits, where more are declared than the settings allow. Pure.
+"""Which declared interfaces may be realised, each taken by itself, and why the others may not. Pure.
 
-Those that were there first stay, whatever is declared after them: a flood of names refuses itself and nobody else. When
-one goes, whoever has waited longest takes its place. A change costs the same however many wait.
+Set aside is what the settings do not allow, what has a namespace that is not there (a named one is made instead), what
+asks for something that cannot be done yet, and what has a place that another interface has.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
-
-from ifagent.core.interface import Interface, Name, NamespaceRef
+from ifagent.core.host_routes import given, why_taken
+from ifagent.core.interface import Interface, Name, NamespaceRef, NamespaceType
+from ifagent.core.matches import LinkMatches
+from ifagent.core.observed import Absence
+from ifagent.core.operations import Place
 from ifagent.core.plan import Obstacle
 from ifagent.core.policy import Policy
 from ifagent.core.state import ConfigState
 
 
 class Admission:
-    """Keeps count of declared interfaces, and of the references to namespaces that admitted ones make.
+    """Sorts declared interfaces.
 
-    ``refused`` says which interfaces are beyond the limits, and why.
+    ``admitted`` may be realised, ``blocked`` may not, with the obstacle of each. Of what is ``frozen`` the kernel's
+    links stay as they are.
     """
 
-    def __init__(self, policy: Policy) -> None:
-        self.refused: dict[Name, Obstacle] = {}
-        self._admitted: dict[Name, Interface] = {}
-        self._references: Counter[NamespaceRef] = Counter()
-        self._waiting: dict[Name, Interface] = {}
-        self._for_a_place: dict[Name, None] = {}
-        self._for_a_reference: dict[NamespaceRef, dict[Name, None]] = {}
-        self._most = policy.max_interfaces
-        self._most_references = policy.max_namespaces
-        reason = f"more than {self._most} interfaces are declared, the settings allow no more"
-        self._no_place = Obstacle(ConfigState.INVALID, reason)
-        reason = f"interfaces are declared in more than {self._most_references} namespaces, the settings allow no more"
-        self._no_reference = Obstacle(ConfigState.INVALID, reason, field="namespace")
+    def __init__(self, matches: LinkMatches, policy: Policy) -> None:
+        self._matches = matches
+        self._observed = matches.observed
+        self._policy = policy
+        self.admitted: dict[Name, Interface] = {}
+        self.blocked: dict[Name, Obstacle] = {}
+        self.frozen: set[Name] = set(matches.desired.held)
+        for name, beyond in matches.desired.refused.items():
+            self.block(name, beyond)
+        interfaces = matches.desired.interfaces
+        taken: dict[tuple[Place, str], Name] = {}
+        # An interface whose link is at its place comes before a rival for that place.
+        order = sorted(interfaces.values(), key=lambda i: (not matches.is_at_place(i), i.name))
+        for interface in order:
+            obstacle = self._forbidden(interface) or self._taking_from_the_host(interface)
+            if obstacle is None:
+                place = matches.place(interface)
+                rival = taken.setdefault((place, interface.host_name), interface.name)
+                obstacle = _duplicate(interface, rival) if rival != interface.name else self._missing(interface, place)
+            if obstacle:
+                self.block(interface.name, obstacle)
+            else:
+                self.admitted[interface.name] = interface
 
-    def redeclare(self, name: Name, interface: Interface | None) -> dict[Name, Interface | None]:
-        """Take note of a valid interface that is declared, ``None`` if none is.
+    def block(self, name: Name, obstacle: Obstacle) -> None:
+        """Set an interface aside; what is invalid leaves the kernel as it is."""
+        self.blocked[name] = obstacle
+        if obstacle.config_state is ConfigState.INVALID:
+            self.frozen.add(name)
 
-        Return what is in force from now on under this name, and under others that are admitted or refused by it.
-        """
-        before = self._admitted.get(name)
-        if before is not None and interface is not None and before.namespace == interface.namespace:
-            self._admitted[name] = interface
-            return {name: interface}
-        changed: dict[Name, Interface | None] = {name: None}
-        if before is not None:
-            self._leave(name)
+    def _forbidden(self, interface: Interface) -> Obstacle | None:
+        ref = interface.namespace
+        if not self._policy.allows_namespace(ref):
+            reason = f"the settings do not allow interfaces in namespace {ref}"
+        elif (
+            ref.type is not NamespaceType.OWN
+            and self._observed.namespaces.get(ref) in self._observed.host
+            and not self._policy.allows_namespace(NamespaceRef())
+        ):
+            reason = f"namespace {ref} is the host's own, where the settings do not allow interfaces"
         else:
-            self._wait_no_more(name)
-        if interface is not None:
-            self._enter(interface, changed)
-        self._fill(changed)
-        return changed
+            return None
+        return Obstacle(ConfigState.INVALID, reason, field="namespace")
 
-    def refused_interface(self, name: Name) -> Interface | None:
-        """Return an interface that is beyond the limits."""
-        return self._waiting.get(name)
+    def _taking_from_the_host(self, interface: Interface) -> Obstacle | None:
+        """Return why an address cannot be given to a link of the host's namespaces: it would take its traffic."""
+        place = self._matches.place(interface)
+        if isinstance(place, NamespaceRef) or place not in self._observed.host or interface.link_only:
+            return None
+        link = self._matches.link_of.get(interface.name)
+        own = None if link is None else link.id
+        # What it has elsewhere it has yet to get here.
+        has = given(link) if link and link.id.namespace == place else frozenset()
+        routes = self._observed.host_routes
+        for number, address in enumerate(interface.ip_addresses):
+            if address in has or self._policy.allows_host_network(address):
+                continue
+            if problem := routes.problems.get(place):
+                self.frozen.add(interface.name)
+                reason = f"what {address} would take from the host is not known: {problem}"
+                return Obstacle(ConfigState.PENDING, reason, ("the host's routes",))
+            if taken := why_taken(address, own, routes, place):
+                reason = (
+                    f"{address} would take {taken} from the host; the agent's operator can allow it, "
+                    f"with --allow-host-network {address.network}"
+                )
+                return Obstacle(ConfigState.INVALID, reason, field=f"ip_addresses[{number}]")
+        return None
 
-    def prefer(self, name: Name, has_link: Callable[[Name], bool]) -> dict[Name, Interface | None]:
-        """Let an interface in that has its link already, for the last one that has none; return what is in force."""
-        interface = self._waiting.get(name)
-        last = next((other for other in reversed(self._admitted) if not has_link(other)), None)
-        if interface is None or last is None:
-            return {}
-        changed: dict[Name, Interface | None] = {}
-        evicted = self._leave(last)
-        self._wait_no_more(name)
-        self._enter(interface, changed)
-        self._enter(evicted, changed)
-        self._fill(changed)
-        return changed
+    def _missing(self, interface: Interface, place: Place) -> Obstacle | None:
+        ref = interface.namespace
+        if reason := interface.kind.unsupported:
+            return Obstacle(ConfigState.PENDING, reason)
+        if interface.vrf_master_interface:  # a link that it has already is left alone
+            self.frozen.add(interface.name)
+            return Obstacle(ConfigState.PENDING, "not supported yet by this version: vrf_master_interface")
+        if isinstance(place, NamespaceRef):
+            if ref.type is NamespaceType.NAMED:
+                return None
+            absence = self._observed.absent.get(ref)
+            if absence is None:  # it may be there
+                self.frozen.add(interface.name)
+            return _absent(ref, absence)
+        if place not in self._observed.links:
+            self.frozen.add(interface.name)
+            problem = self._observed.unreachable.get(place, "it is being opened")
+            reason = f"namespace {ref} cannot be used yet: {problem}"
+            return Obstacle(ConfigState.PENDING, reason, (f"namespace {ref}",))
+        return None
 
-    def _enter(self, interface: Interface, changed: dict[Name, Interface | None]) -> None:
-        """Admit an interface, or have it wait."""
-        name, ref = interface.name, interface.namespace
-        changed[name] = None
-        if len(self._admitted) >= self._most:
-            self._for_a_place[name] = None
-            self.refused[name] = self._no_place
-        elif ref not in self._references and len(self._references) >= self._most_references:
-            self._for_a_reference.setdefault(ref, {})[name] = None
-            self.refused[name] = self._no_reference
-        else:
-            self._admitted[name] = changed[name] = interface
-            self._references[ref] += 1
-            return
-        self._waiting[name] = interface
 
-    def _leave(self, name: Name) -> Interface:
-        interface = self._admitted.pop(name)
-        self._references[interface.namespace] -= 1
-        if not self._references[interface.namespace]:
-            del self._references[interface.namespace]
-        return interface
+def _absent(ref: NamespaceRef, absence: Absence | None) -> Obstacle:
+    """Say why a namespace that cannot be made is not there."""
+    if absence is not None and absence.invalid:
+        return Obstacle(ConfigState.INVALID, f"{ref.reference} {absence.problem}", field="namespace.filepath")
+    reason = f"namespace {ref}: {absence.problem if absence else 'it is being looked for'}"
+    return Obstacle(ConfigState.PENDING, reason, (f"namespace {ref}",))
 
-    def _wait_no_more(self, name: Name) -> None:
-        interface = self._waiting.pop(name, None)
-        if interface is None:
-            return
-        del self.refused[name]
-        if name in self._for_a_place:
-            del self._for_a_place[name]
-            return
-        others = self._for_a_reference[interface.namespace]
-        del others[name]
-        if not others:
-            del self._for_a_reference[interface.namespace]
 
-    def _fill(self, changed: dict[Name, Interface | None]) -> None:
-        """Let those in for whom there is room now."""
-        while self._for_a_place and len(self._admitted) < self._most:
-            self._move_up(next(iter(self._for_a_place)), changed)
-        while (ref := self._next_reference(changed)) is not None and len(self._admitted) < self._most:
-            for name in list(self._for_a_reference[ref]):
-                self._move_up(name, changed)
-
-    def _next_reference(self, changed: dict[Name, Interface | None]) -> NamespaceRef | None:
-        """Return a reference that is waited for and may be made: one that somebody has begun to make, or the first."""
-        begun = (i.namespace for i in changed.values() if i is not None and i.namespace in self._for_a_reference)
-        if self._for_a_reference and len(self._references) < self._most_references:
-            return next(begun, None) or next(iter(self._for_a_reference))
-        return next(begun, None)
-
-    def _move_up(self, name: Name, changed: dict[Name, Interface | None]) -> None:
-        interface = self._waiting[name]
-        self._wait_no_more(name)
-        self._enter(interface, changed)
+def _duplicate(interface: Interface, rival: Name) -> Obstacle:
+    reason = (
+        f"interface {rival} already has the host name {interface.host_name} "
+        f"in namespace {interface.namespace}; choose another one"
+    )
+    return Obstacle(ConfigState.INVALID, reason, field="host_if_name")

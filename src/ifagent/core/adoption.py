@@ -15,7 +15,7 @@ from dataclasses import replace
 from ifagent.core.kinds.contract import CommonFields, View
 from ifagent.core.link import Link, LinkId
 from ifagent.core.operations import AddAddress, DeleteAddress, MoveLink, Operation, Place, SetLink, Target
-from ifagent.core.ownership import Borrowing
+from ifagent.core.ownership import ConfiguredMark
 from ifagent.core.remembered import Adoption, TapAddress
 
 
@@ -57,7 +57,7 @@ def found_at(adoption: Adoption, link: Link, place: Place) -> Adoption:
     return replace(adoption, link=link.id, cookie=adoption.cookie if stays else 0, moving_to=moving_to)
 
 
-def give_back(view: View, link: Link, before: Adoption) -> list[Operation]:
+def release_adopted(view: View, link: Link, before: Adoption) -> list[Operation]:
     """Return what makes an adopted TAP what it was, each operation to be carried out after the one before it.
 
     Nothing where it is that already. Where somebody else has its old name by now, or that is not known, it keeps the
@@ -66,7 +66,7 @@ def give_back(view: View, link: Link, before: Adoption) -> list[Operation]:
     own = view.observed.own
     here = Target(link.id.namespace, link.host_name, link.id.ifindex)
     home = Target(own, before.host_name or link.host_name)
-    occupant = view.at_target(home)
+    occupant = view.link_at_target(home)
     if occupant is not None and occupant.id != link.id:
         home = Target(own, link.host_name)
     operations: list[Operation] = []
@@ -97,7 +97,7 @@ def give_back(view: View, link: Link, before: Adoption) -> list[Operation]:
     return operations
 
 
-def let_lie(link: Link) -> list[Operation]:
+def strip_adopted(link: Link) -> list[Operation]:
     """Return what takes off a TAP what the agent may have put on it, and leaves it where it is."""
     here = Target(link.id.namespace, link.host_name, link.id.ifindex)
     return [*_take_off(here, link, ()), SetLink(target=here, alias="")]
@@ -120,7 +120,7 @@ def _take_off(here: Target, link: Link, kept: Collection[TapAddress]) -> Iterabl
     return [DeleteAddress(here, *address) for address in _given_to(link) if address not in kept]
 
 
-def let_go(link: Link, before: Borrowing) -> list[Operation]:
+def release_configured(link: Link, before: ConfiguredMark) -> list[Operation]:
     """Return what takes off a link what its interface had asked for, each operation after the one before it."""
     target = Target(link.id.namespace, link.host_name, link.id.ifindex)
     addresses = [DeleteAddress(target, a.interface, a.peer) for a in link.addresses if not a.made_by_kernel]

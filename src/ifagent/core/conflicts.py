@@ -4,41 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from ifagent.core.claims import Claims, Unit
 from ifagent.core.interface import Interface, Name
 from ifagent.core.link import Link, LinkId
+from ifagent.core.matches import LinkMatches, Unit
 from ifagent.core.plan import Obstacle
 from ifagent.core.state import ConfigState
 
 
 class Conflicts:
-    """Finds them. ``set_aside``, ``kept``, ``doomed`` and ``spared`` are the planner's, and grow while it plans."""
+    """Finds them. The collections are the planner's, and grow while it plans."""
 
     def __init__(
         self,
-        claims: Claims,
+        matches: LinkMatches,
         *,
-        set_aside: Collection[Name],
+        blocked: Collection[Name],
         kept: Collection[LinkId],
-        doomed: Collection[LinkId],
-        spared: Mapping[LinkId, Link],
+        to_delete: Collection[LinkId],
+        kept_for_uppers: Mapping[LinkId, Link],
     ) -> None:
-        self._claims = claims
-        self._set_aside = set_aside
+        self._matches = matches
+        self._blocked = blocked
         self._kept = kept
-        self._doomed = doomed
-        self._spared = spared
+        self._to_delete = to_delete
+        self._kept_for_uppers = kept_for_uppers
 
     def why_not_made(self, interface: Interface) -> Obstacle | None:
         """Return why the interface's link cannot be made now, ``None`` if it can."""
-        return self._kept_for_another(interface) or self._spared_for_others(interface) or self.in_the_way(interface)
+        return self._kept_for_another(interface) or self._kept_for_others(interface) or self.place_conflict(interface)
 
-    def in_the_way(self, interface: Interface) -> Obstacle | None:
+    def place_conflict(self, interface: Interface) -> Obstacle | None:
         """Return why the interface's place cannot be taken now, ``None`` if it is free or will be."""
-        own = self._claims.of.get(interface.name)
-        in_the_way = [link for link in (own, self._claims.occupant(interface)) if link is not None]
-        for link in in_the_way:
-            if link.id in self._doomed or (link is own and link.id in self._kept):
+        own = self._matches.link_of.get(interface.name)
+        found = [link for link in (own, self._matches.occupant(interface)) if link is not None]
+        for link in found:
+            if link.id in self._to_delete or (link is own and link.id in self._kept):
                 continue
             if link is not own and link.host_name != interface.host_name:
                 return Obstacle(
@@ -46,10 +46,10 @@ class Conflicts:
                     f"conflict: {interface.host_name} is another name of {link.host_name}, ifindex {link.id.ifindex}, "
                     f"in namespace {interface.namespace}; take that name off it, or choose another host_if_name",
                 )
-            if (leaver := self._leaver(link)) is not None and link is not own:
-                reason = f"interface {leaver.name} still has the host name {interface.host_name}"
+            if (leaving := self._moving_away(link)) is not None and link is not own:
+                reason = f"interface {leaving.name} still has the host name {interface.host_name}"
                 return Obstacle(ConfigState.PENDING, reason, (f"host name {interface.host_name}",))
-            if self._claims.owner.owns(link) and not self._claims.desired.complete:
+            if self._matches.owner.owns(link) and not self._matches.desired.complete:
                 return Obstacle(ConfigState.PENDING, f"{link} can only be replaced once every source has been heard")
             return Obstacle(
                 ConfigState.FAILED,
@@ -59,43 +59,43 @@ class Conflicts:
         return None
 
     def _kept_for_another(self, interface: Interface) -> Obstacle | None:
-        """Return why an interface whose pair is to be made anew must wait: its link is the peer of a sheltered one."""
-        own = self._claims.of.get(interface.name)
+        """Return why an interface whose pair is to be made anew must wait: its link is the peer of a frozen one."""
+        own = self._matches.link_of.get(interface.name)
         if own is None or own.id not in self._kept:
             return None
-        peer = self._claims.observed.peer(own)
-        rival = (self._claims.owner.name_of(peer) if peer else None) or ""
+        peer = self._matches.observed.peer(own)
+        rival = (self._matches.owner.name_of(peer) if peer else None) or ""
         reason = f"its link is still the other end of interface {rival}, whose value is invalid"
         return Obstacle(ConfigState.PENDING, reason, (f"interface {rival}",))
 
-    def _spared_for_others(self, interface: Interface) -> Obstacle | None:
+    def _kept_for_others(self, interface: Interface) -> Obstacle | None:
         """Return why a pair that is to be made anew stays: links of others would go with it."""
-        own = self._claims.of.get(interface.name)
-        if own is None or own.id not in self._spared:
+        own = self._matches.link_of.get(interface.name)
+        if own is None or own.id not in self._kept_for_uppers:
             return None
-        return Obstacle(ConfigState.FAILED, spared(own, self._spared[own.id], "cannot be made anew"))
+        return Obstacle(ConfigState.FAILED, kept_for_uppers(own, self._kept_for_uppers[own.id], "cannot be made anew"))
 
-    def _leaver(self, occupant: Link) -> Interface | None:
+    def _moving_away(self, occupant: Link) -> Interface | None:
         """Return the interface whose link this is, if that has to go to another place."""
-        interface = self._claims.desired.interfaces.get(self._claims.by.get(occupant.id, ""))
-        if interface is None or interface.name in self._set_aside or self._claims.is_at_place(interface):
+        interface = self._matches.desired.interfaces.get(self._matches.interface_at.get(occupant.id, ""))
+        if interface is None or interface.name in self._blocked or self._matches.is_at_place(interface):
             return None
         return interface
 
-    def caught_in_circles(self, intact: Iterable[Unit]) -> list[Unit]:
+    def find_swap_cycles(self, intact: Iterable[Unit]) -> list[Unit]:
         """Return units to be made anew because their interfaces wait for each other's places in a circle."""
-        if not self._claims.desired.complete:
+        if not self._matches.desired.complete:
             return []
         unit_of = {end.name: unit for unit in intact for end in unit}
         waits: dict[Name, Name] = {}
         for unit in intact:
-            if any(self._claims.uppers.get(self._claims.of[end.name].id) for end in unit):
+            if any(self._matches.uppers.get(self._matches.link_of[end.name].id) for end in unit):
                 continue
             for end in unit:
-                occupant = self._claims.occupant(end)
-                leaver = self._leaver(occupant) if occupant and occupant.host_name == end.host_name else None
-                if leaver is not None and leaver.name in unit_of:
-                    waits[end.name] = leaver.name
+                occupant = self._matches.occupant(end)
+                leaving = self._moving_away(occupant) if occupant and occupant.host_name == end.host_name else None
+                if leaving is not None and leaving.name in unit_of:
+                    waits[end.name] = leaving.name
         caught: list[Unit] = []
         for start in sorted(waits):
             name, seen = start, set[Name]()
@@ -109,13 +109,13 @@ class Conflicts:
         return caught
 
 
-def spared(link: Link, upper: Link, what: str) -> str:
+def kept_for_uppers(link: Link, upper: Link, what: str) -> str:
     """Say what keeps a link as it is: a link of somebody else's that sits on it, or on the other end of its pair."""
     where = "on it" if upper.lower == link.id else "on its other end"
     return f"{link} {what}: {upper}, which somebody else has made, is {where}; remove that first"
 
 
-def duplicates(interface: Interface, link: Link) -> Obstacle | None:
+def duplicate_addresses(interface: Interface, link: Link) -> Obstacle | None:
     """Say which addresses are there and cannot be used, because somebody else on the link has them."""
     failed = [str(a.interface) for a in link.addresses if a.is_duplicate and a.interface in interface.ip_addresses]
     if not failed:
@@ -124,7 +124,7 @@ def duplicates(interface: Interface, link: Link) -> Obstacle | None:
     return Obstacle(ConfigState.FAILED, reason, field="ip_addresses")
 
 
-def out_of_range(interface: Interface, link: Link) -> Obstacle | None:
+def mtu_out_of_range(interface: Interface, link: Link) -> Obstacle | None:
     """Say that a link's driver does not take the wanted MTU."""
     if not interface.mtu or link.min_mtu <= interface.mtu <= (link.max_mtu or interface.mtu):
         return None

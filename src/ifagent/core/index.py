@@ -9,7 +9,6 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import assert_never
 
-from ifagent.core.admission import Admission
 from ifagent.core.agenda import Agenda, Node
 from ifagent.core.declarations import Declarations
 from ifagent.core.desired import Desired
@@ -39,6 +38,7 @@ from ifagent.core.operations import Place
 from ifagent.core.ownership import Owner
 from ifagent.core.plan import Plan
 from ifagent.core.policy import Policy
+from ifagent.core.quota import Quota
 from ifagent.core.remembered import Remembered
 from ifagent.core.scope import Scope, ScopeFinder
 
@@ -74,7 +74,7 @@ class Index:
         self.behind: set[NsId] = set()
         self.unreachable: dict[NsId, str] = {}
         self.doubtful: set[NsId] = set()
-        self.admission: Admission = Admission(policy or Policy())
+        self.quota: Quota = Quota(policy or Policy())
         self._policy = policy or Policy()
         self._owner = owner
         self._current: set[NsId] = set()
@@ -136,14 +136,14 @@ class Index:
     def _update(self, name: Name, declaration: Declaration | None) -> None:
         """Have something else count as declared under ``name``."""
         self.changed.add(name)
-        before = self.graph.interfaces.get(name) or self.admission.refused_interface(name)
+        before = self.graph.interfaces.get(name) or self.quota.refused_interface(name)
         if declaration is None:
             self._held.discard(name)
-            self._admit(self.admission.redeclare(name, None))
+            self._admit(self.quota.redeclare(name, None))
         # An invalid value leaves the last valid one in force.
         elif declaration.interface is not None:
             self._held.discard(name)
-            self._admit(self.admission.redeclare(name, declaration.interface))
+            self._admit(self.quota.redeclare(name, declaration.interface))
         elif before is None:
             self._held.add(name)
         self._touch(name, anew=True)
@@ -165,9 +165,9 @@ class Index:
     def _prefer_what_has_its_link(self, link: Link) -> None:
         """Let interfaces that have been there before the agent was started in for others that have not."""
         for name in self.marks.names_on(link):
-            interface = self.admission.refused_interface(name)
+            interface = self.quota.refused_interface(name)
             if interface is not None and link.id.namespace == self._place(interface):
-                self._admit(self.admission.prefer(name, lambda other: bool(self.graph.links_of(other))))
+                self._admit(self.quota.prefer(name, lambda other: bool(self.graph.links_of(other))))
 
     def _touch(self, *names: Name, anew: bool = False) -> None:
         for name in names:
@@ -255,7 +255,7 @@ class Index:
         graph.set_link(id, after)
         if graph.nodes(id) != nodes:
             self.touch_nodes(around)
-        if after is not None and self.admission.refused:
+        if after is not None and self.quota.refused:
             self._prefer_what_has_its_link(after)
         if concerned or (after is not None and graph.concerns_interfaces(after)):
             self._touch_link(id)
@@ -447,7 +447,7 @@ class Index:
 
     def desired(self) -> Desired:
         """Return what is to be; a view, valid until the next event is folded."""
-        return Desired(self.graph.interfaces, self._held, self.declarations.complete, refused=self.admission.refused)
+        return Desired(self.graph.interfaces, self._held, self.declarations.complete, refused=self.quota.refused)
 
     def observed(self) -> Observed:
         """Return what is; a view, valid until the next event is folded."""

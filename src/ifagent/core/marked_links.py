@@ -39,7 +39,7 @@ class MarkedLinks:
             self.generation += 1
         for those, is_one in (
             (self.without_checksums, link is not None and marked and self._owner.without_checksums(link)),
-            (self._configured, link is not None and marked and self._owner.borrowing(link) is not None),
+            (self._configured, link is not None and marked and self._owner.configured_mark(link) is not None),
         ):
             (those.add if is_one else those.discard)(id)
 
@@ -59,7 +59,7 @@ class MarkedLinks:
     def is_ours(self, link: Link) -> bool:
         """Tell whether this agent has made or adopted a link, or configures it."""
         owner = self._owner
-        return owner.owns(link) or link.id in self._adopted or bool(owner.adoption(link) or owner.borrowing(link))
+        return owner.owns(link) or link.id in self._adopted or bool(owner.adoption(link) or owner.configured_mark(link))
 
     def names_on(self, link: Link) -> Iterator[Name]:
         """Yield the interfaces that a link's alias names, or that are remembered to have adopted it."""
@@ -69,7 +69,7 @@ class MarkedLinks:
             return
         if (name := self._owner.name_of(link)) is not None:
             yield name
-        elif (mark := self._owner.adoption(link) or self._owner.borrowing(link)) is not None:
+        elif (mark := self._owner.adoption(link) or self._owner.configured_mark(link)) is not None:
             yield mark.name
 
     def is_adopted(self, id: LinkId) -> bool:

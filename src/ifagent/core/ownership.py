@@ -10,7 +10,7 @@ A link of ours whose checksum offloading is not the kernel's default says so in 
 what the kernel tells of links does.
 
 Whoever is root where a link is can write any alias and group there, so a mark is a hint and no proof. How far it is
-believed is said in :mod:`ifagent.core.claims`; what must not be forged is in :mod:`ifagent.core.remembered`.
+believed is said in :mod:`ifagent.core.matches`; what must not be forged is in :mod:`ifagent.core.remembered`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _MTU = re.compile(r"[0-9]{1,5}")
 
 
 @dataclass(frozen=True, slots=True)
-class Borrowing:
+class ConfiguredMark:
     """By which interface somebody else's link is configured, and the alias that it had before."""
 
     name: Name
@@ -87,7 +87,7 @@ class Owner:
         mark = _read(self.label, link.alias)
         return isinstance(mark, _Made) and not mark.checksums
 
-    def borrowed_alias(self, name: Name, before: str) -> str:
+    def configured_alias(self, name: Name, before: str) -> str:
         """Return the alias of somebody else's link that interface ``name`` configures.
 
         It keeps the alias that was there ``before`` where both fit; else that one is lost.
@@ -96,14 +96,14 @@ class Owner:
         alias = f"{_BORROWED}{self.label}/{kept}/{name}"
         return alias if len(alias.encode()) <= MAX_ALIAS_BYTES else f"{_BORROWED}{self.label}//{name}"
 
-    def borrowing(self, link: Link) -> Borrowing | None:
+    def configured_mark(self, link: Link) -> ConfiguredMark | None:
         """Return what the alias of somebody else's link says, ``None`` if this agent does not configure it."""
         mark = _read(self.label, link.alias)
-        return mark if isinstance(mark, Borrowing) else None
+        return mark if isinstance(mark, ConfiguredMark) else None
 
-    def may_borrow(self, link: Link) -> bool:
+    def may_configure(self, link: Link) -> bool:
         """Tell whether a link is neither of an agent's making nor configured by another agent."""
-        if self.borrowing(link) is not None or link.alias == self.namespace_mark:
+        if self.configured_mark(link) is not None or link.alias == self.namespace_mark:
             return True
         marks = (_PREFIX, _ADOPTED, _BORROWED, _WITHOUT_CHECKSUMS)
         return not self.owns(link) and not link.alias.startswith(marks)
@@ -116,8 +116,8 @@ class Owner:
         """Return the alias of a link without what this agent has put into it."""
         if self.adoption(link) is not None:
             return ""
-        borrowing = self.borrowing(link)
-        return borrowing.alias if borrowing else link.alias
+        configured_mark = self.configured_mark(link)
+        return configured_mark.alias if configured_mark else link.alias
 
     def adoption(self, link: Link) -> Adoption | None:
         """Return what the alias of a TAP says, ``None`` if this agent has not adopted it."""
@@ -128,7 +128,7 @@ class Owner:
         """Tell whether a link is a TAP, not a tun for packets without Ethernet, that no agent has adopted."""
         if link.kind != "tun" or not link.mac or link.alias.startswith(_ADOPTED):
             return False
-        return self.borrowing(link) is not None or not link.alias.startswith(_BORROWED)
+        return self.configured_mark(link) is not None or not link.alias.startswith(_BORROWED)
 
     def owns(self, link: Link) -> bool:
         """Tell whether this agent made the link, and so may delete it."""
@@ -140,8 +140,8 @@ class Owner:
         """Tell from its ``lo`` whether this agent made a namespace."""
         if loopback is None:
             return False
-        borrowing = self.borrowing(loopback)
-        return (borrowing.alias if borrowing else loopback.alias) == self.namespace_mark
+        configured_mark = self.configured_mark(loopback)
+        return (configured_mark.alias if configured_mark else loopback.alias) == self.namespace_mark
 
     def default_mac(self, name: Name) -> str:
         """Return the MAC of an interface that asks for none.
@@ -167,7 +167,7 @@ def _group(label: str) -> int:
 
 
 @lru_cache(maxsize=1 << 16)
-def _read(label: str, alias: str) -> _Made | Adoption | Borrowing | None:
+def _read(label: str, alias: str) -> _Made | Adoption | ConfiguredMark | None:
     """Return what an alias says if it is one of the agent called ``label``."""
     prefix, slash, rest = alias.partition("/")
     theirs, slash, rest = rest.partition("/")
@@ -181,7 +181,7 @@ def _read(label: str, alias: str) -> _Made | Adoption | Borrowing | None:
     if prefix == _BORROWED:
         kept, slash, name = rest.partition("/")
         if slash:
-            return Borrowing(name, kept.replace("%2F", "/").replace("%25", "%"))
+            return ConfiguredMark(name, kept.replace("%2F", "/").replace("%25", "%"))
     return None
 
 

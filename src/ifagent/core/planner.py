@@ -1,24 +1,24 @@
-"""The planner: whole desired state and whole observed state in, a plan out. Pure.
+"""The planner: whole desired state and whole observed state in, a plan out. Pure, and the same for all kinds.
 
 The rules, in words:
 
-1. **Claim.** See :mod:`ifagent.core.claims`.
-2. **Screen.** What cannot be realised by itself is set aside with a reason, see :mod:`ifagent.core.screen`.
-3. **Pair.** Two veth ends that name each other are a pair. An end whose partner is missing or names another
-   interface is pending. A TAP that its creator has not made is waited for.
-4. **Keep or doom.** A pair whose links are each other's peers stays, whatever else is wrong with it. So does
-   everything of an interface whose value is invalid or whose namespace cannot be seen for now. Every other
-   link of ours is doomed, but only once every source has been heard, and only if no link of somebody else's sits on
-   it that would go with it. What the agent has not made is not its to delete: a TAP that was adopted gets back what it
-   was, and so does a link that was only configured.
-5. **Realise.** A pair without links is created, in one request. A pair with links is corrected in place:
-   moved, renamed, its attributes and addresses set; so is a TAP, which is marked before it is moved. An end of a pair
-   is only moved out of the agent's own namespace: what has to leave another one is made anew. What somebody else has a
-   link on is not moved. A link of somebody else's is configured where it is. Nothing is done for what is right already.
-6. **In the way.** See :mod:`ifagent.core.conflicts`. A place that a foreign link has is a conflict, to be resolved by
-   people. A place that a link of ours is about to leave is waited for; if several wait for each other in a circle, one
-   pair of them is created anew.
-7. **Tidy.** A namespace that the agent made is removed when nobody refers to it and no link is left in it.
+1. **Match links.** Which link belongs to which interface: :mod:`ifagent.core.matches`.
+2. **Admit.** What cannot be applied by itself is blocked, with a reason: :mod:`ifagent.core.admission`.
+3. **Units.** Interfaces whose links are made together, such as the two ends of a veth pair, are a unit: both have to
+   name each other. One whose partner is missing or names another interface is pending. What kinds wait for besides,
+   such as a TAP that its creator has not made, they say themselves (:mod:`ifagent.core.kinds.contract`).
+4. **Keep or delete.** A unit whose links are as they belong together stays, whatever else is wrong with it. So does
+   everything of an interface whose value is invalid or whose namespace cannot be seen for now. Every other link of
+   ours is deleted, but only once every source has been heard, and only if no link of somebody else's sits on it that
+   would go with it. What the agent has not made is not its to delete: a link that was adopted, or only configured, is
+   released as it was (:mod:`ifagent.core.adoption`).
+5. **Create or correct.** A unit without links is created, in one request. One with links is corrected in place: moved,
+   renamed, its attributes and addresses set; so is an adopted link, which is marked before it is moved. What somebody
+   else has a link on is not moved. An existing link is configured where it is. Nothing is done for what is right.
+6. **Conflicts.** A place that somebody else's link has is a conflict, to be resolved by people. A place that a link of
+   ours is about to leave is waited for; if several wait for each other in a circle, one unit of them is created anew:
+   :mod:`ifagent.core.conflicts`.
+7. **Namespaces.** One that the agent made is removed when nobody refers to it and no link is left in it.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from ifagent.core.adoption import adoption_of, found_at, give_back, let_go, let_lie
-from ifagent.core.claims import Claims, Unit
+from ifagent.core.admission import Admission
+from ifagent.core.adoption import adoption_of, found_at, release_adopted, release_configured, strip_adopted
 from ifagent.core.configure import Attributes, configure
-from ifagent.core.conflicts import Conflicts, duplicates, out_of_range, spared
+from ifagent.core.conflicts import Conflicts, duplicate_addresses, kept_for_uppers, mtu_out_of_range
 from ifagent.core.desired import Desired
 from ifagent.core.interface import Interface
 from ifagent.core.kinds.contract import Origin, Reference
 from ifagent.core.link import LOOPBACK_IFINDEX, Link, LinkId, NsId
+from ifagent.core.matches import LinkMatches, Unit
 from ifagent.core.names import Name
 from ifagent.core.namespace_ref import NamespaceRef, NamespaceType
 from ifagent.core.observed import Observed
@@ -54,7 +55,6 @@ from ifagent.core.ownership import Owner
 from ifagent.core.plan import Obstacle, Plan, Step, Verdict
 from ifagent.core.policy import Policy
 from ifagent.core.remembered import Adoption, Learnt
-from ifagent.core.screen import Screen
 from ifagent.core.state import ConfigState
 
 FALLBACK_LINKS = frozenset({"tunl0", "gre0", "gretap0", "erspan0", "sit0", "ip6tnl0", "ip_vti0", "ip6_vti0", "ip6gre0"})
@@ -80,32 +80,36 @@ class _Planner:
         self.observed = observed
         self.owner = owner
         self.policy = policy
-        self.claims = Claims(desired, observed, owner, policy)
-        self.screen = Screen(self.claims, policy)
-        self.set_aside = self.screen.set_aside
-        self.sheltered = self.screen.sheltered
+        self.matches = LinkMatches(desired, observed, owner, policy)
+        self.admission = Admission(self.matches, policy)
+        self.blocked = self.admission.blocked
+        self.frozen = self.admission.frozen
         self.steps: dict[Operation, Step] = {}
         self.verdicts: dict[Name, Verdict] = {}
         self.kept: set[LinkId] = set()
-        self.doomed: dict[LinkId, DeleteLink] = {}
-        self.spared: dict[LinkId, Link] = {}
+        self.to_delete: dict[LinkId, DeleteLink] = {}
+        self.kept_for_uppers: dict[LinkId, Link] = {}
         self.conflicts = Conflicts(
-            self.claims, set_aside=self.set_aside, kept=self.kept, doomed=self.doomed, spared=self.spared
+            self.matches,
+            blocked=self.blocked,
+            kept=self.kept,
+            to_delete=self.to_delete,
+            kept_for_uppers=self.kept_for_uppers,
         )
         self.adoptions: dict[Name, Adoption | None] = {}
         self.made: dict[str, NsId | None] = {}
 
     def plan(self) -> Plan:
-        for name, obstacle in self.set_aside.items():
-            self._judge(name, obstacle)
+        for name, obstacle in self.blocked.items():
+            self._set_verdict(name, obstacle)
         by_origin: dict[Origin, list[Interface]] = {origin: [] for origin in Origin}
-        for interface in self.screen.passed.values():
+        for interface in self.admission.admitted.values():
             by_origin[interface.kind.origin].append(interface)
         units = self._units(by_origin[Origin.CREATED])
-        intact = [unit for unit in units if self.claims.is_intact(unit)]
-        for unit in self.conflicts.caught_in_circles(intact):
+        intact = [unit for unit in units if self.matches.is_intact(unit)]
+        for unit in self.conflicts.find_swap_cycles(intact):
             intact.remove(unit)
-        self._keep_and_doom(intact)
+        self._select_deletions(intact)
         alive = {interface.name for unit in intact for interface in unit}
         for unit in units:
             if unit[0].name in alive:
@@ -117,8 +121,8 @@ class _Planner:
             self._adopt(interface)
         for interface in by_origin[Origin.EXISTING]:
             self._configure_existing(interface)
-        self._give_back()
-        self._tidy()
+        self._release()
+        self._remove_unused_namespaces()
         return Plan(self.steps, self.verdicts, Learnt(self.adoptions, self.made))
 
     # Rule 3
@@ -138,16 +142,16 @@ class _Planner:
                 if name < other.name:
                     units.append((interface, other))
                 continue
-            if partner.to in self.sheltered:
-                self.sheltered.add(name)
+            if partner.to in self.frozen:
+                self.frozen.add(name)
             obstacle = Obstacle(ConfigState.PENDING, self._why_alone(name, partner.to), (f"interface {partner.to}",))
-            self._put_aside(name, obstacle)
+            self._block(name, obstacle)
         return units
 
     def _why_alone(self, name: Name, partner: Name) -> str:
         """Say why the interface that another one names as its partner is none for it."""
-        if partner in self.set_aside:
-            return f"its peer {partner} cannot be realised: {self.set_aside[partner].reason}"
+        if partner in self.blocked:
+            return f"its peer {partner} cannot be realised: {self.blocked[partner].reason}"
         if partner in self.desired.refused:
             return f"its peer {partner} cannot be realised: {self.desired.refused[partner].reason}"
         if partner in self.desired.held:
@@ -162,35 +166,35 @@ class _Planner:
 
     # Rule 4
 
-    def _keep_and_doom(self, intact: Iterable[Unit]) -> None:
-        self.kept.update(self.claims.of[interface.name].id for unit in intact for interface in unit)
-        self.kept.update(link.id for name, link in self.claims.of.items() if self.claims.adopts(name))
-        for name in self.sheltered & self.claims.of.keys():
-            link = self.claims.of[name]
+    def _select_deletions(self, intact: Iterable[Unit]) -> None:
+        self.kept.update(self.matches.link_of[interface.name].id for unit in intact for interface in unit)
+        self.kept.update(link.id for name, link in self.matches.link_of.items() if self.matches.adopts(name))
+        for name in self.frozen & self.matches.link_of.keys():
+            link = self.matches.link_of[name]
             self.kept.update(id for id in (link.id, link.peer) if id)
         if not self.desired.complete:
             return
-        ours = [link for link in self.claims.at.values() if self.owner.owns(link)]
+        ours = [link for link in self.matches.link_at.values() if self.owner.owns(link)]
         for link in ours:
             # Believed or not, to keep it as it is harms nobody.
-            if self.owner.name_of(link) in self.sheltered:
+            if self.owner.name_of(link) in self.frozen:
                 self.kept.update(id for id in (link.id, link.peer) if id)
         for link in ours:
-            if link.id not in self.kept and link.id not in self.doomed and link.id not in self.spared:
+            if link.id not in self.kept and link.id not in self.to_delete and link.id not in self.kept_for_uppers:
                 ends = [end for end in (link, self.observed.peer(link)) if end]
-                self._doom(sorted(ends, key=lambda end: end.id))  # of one pair it is always the same end
+                self._delete(sorted(ends, key=lambda end: end.id))  # of one pair it is always the same end
 
-    def _doom(self, ends: Sequence[Link]) -> None:
-        names = {name for end in ends for name in self.claims.names_of(end)}
-        upper = next((upper for end in ends for upper in self.claims.uppers.get(end.id, ())), None)
+    def _delete(self, ends: Sequence[Link]) -> None:
+        names = {name for end in ends for name in self.matches.names_of(end)}
+        upper = next((upper for end in ends for upper in self.matches.uppers.get(end.id, ())), None)
         if upper is not None:
-            self.spared.update((end.id, upper) for end in ends)
+            self.kept_for_uppers.update((end.id, upper) for end in ends)
             for name in names - self.desired.interfaces.keys():
-                obstacle = Obstacle(ConfigState.FAILED, spared(ends[0], upper, "cannot be removed"))
+                obstacle = Obstacle(ConfigState.FAILED, kept_for_uppers(ends[0], upper, "cannot be removed"))
                 self.verdicts[name] = Verdict(ends[0].id, obstacle)
             return
         operation = DeleteLink(_target(ends[0]), self.owner.last_group)
-        self.doomed.update((end.id, operation) for end in ends)
+        self.to_delete.update((end.id, operation) for end in ends)
         self._step(operation, names)
 
     # Rule 5
@@ -205,31 +209,32 @@ class _Planner:
             self.verdicts[interface.name] = Verdict(None, obstacle, () if obstacle else ("the link is missing",))
         if obstacles:
             return
-        wanted = [interface.kind.attributes(interface, None, self.claims) for interface in unit]
+        wanted = [interface.kind.attributes(interface, None, self.matches) for interface in unit]
         ends = tuple(
-            LinkEnd(self.claims.place(interface), interface.host_name, wants.mac or "", wants.mtu or 0)
+            LinkEnd(self.matches.place(interface), interface.host_name, wants.mac or "", wants.mtu or 0)
             for interface, wants in zip(unit, wanted, strict=True)
         )
         create = CreateLink(unit[0].kind.kernel_kind, ends, self.owner.group)
         names = [interface.name for interface in unit]
         after = [self._prepare(end.target, names) for end in ends]
-        after += [[doom] for name in names if (link := self.claims.of.get(name)) and (doom := self.doomed.get(link.id))]
+        links = [link for name in names if (link := self.matches.link_of.get(name)) is not None]
+        after += [[self.to_delete[link.id]] for link in links if link.id in self.to_delete]
         self._step(create, names, (operation for operations in after for operation in operations))
         for interface, wants, end in zip(unit, wanted, ends, strict=True):
-            newborn = Link(id=LinkId(NsId(0), 0), host_name=end.host_name, mac=end.mac, mtu=end.mtu, group=create.group)
-            self._configure(interface, wants, end.target, newborn, [create])
+            created = Link(id=LinkId(NsId(0), 0), host_name=end.host_name, mac=end.mac, mtu=end.mtu, group=create.group)
+            self._configure(interface, wants, end.target, created, [create])
 
     def _correct(self, interface: Interface) -> bool:
         """Plan what puts the link of an interface right, where it is or by moving it; return whether it is moved."""
-        link = self.claims.of[interface.name]
-        attributes = interface.kind.attributes(interface, link, self.claims)
-        place = self.claims.place(interface)
+        link = self.matches.link_of[interface.name]
+        attributes = interface.kind.attributes(interface, link, self.matches)
+        place = self.matches.place(interface)
         target, seen = _target(link), link
         after: list[Operation] = []
         differences: tuple[str, ...] = ()
-        obstacle = self.conflicts.in_the_way(interface)
-        if obstacle is None and place != link.id.namespace and (uppers := self.claims.uppers.get(link.id)):
-            obstacle = Obstacle(ConfigState.FAILED, spared(link, uppers[0], f"cannot be moved to {place}"))
+        obstacle = self.conflicts.place_conflict(interface)
+        if obstacle is None and place != link.id.namespace and (uppers := self.matches.uppers.get(link.id)):
+            obstacle = Obstacle(ConfigState.FAILED, kept_for_uppers(link, uppers[0], f"cannot be moved to {place}"))
         if obstacle:
             # It stays where it is; everything else about it is put right.
             attributes = attributes._replace(host_name=None)
@@ -254,7 +259,7 @@ class _Planner:
             after = self._prepare(Target(place, interface.host_name), [interface.name])
             after += self._free_name(interface, link)
         differences += self._configure(interface, attributes, target, seen, after)
-        self.verdicts[interface.name] = Verdict(link.id, obstacle or duplicates(interface, seen), differences)
+        self.verdicts[interface.name] = Verdict(link.id, obstacle or duplicate_addresses(interface, seen), differences)
         return seen is not link
 
     def _free_name(self, interface: Interface, link: Link) -> list[Operation]:
@@ -270,14 +275,14 @@ class _Planner:
         if link is None:
             return
         stays = not self._correct(interface)
-        if link.id not in self.claims.marked_as_adopted:
+        if link.id not in self.matches.marked_as_adopted:
             # Nothing elsewhere is taken for a TAP that is not about to be moved.
-            place = link.id.namespace if stays else self.claims.place(interface)
-            adoption = adoption_of(self.claims, interface, link, self.claims.place(interface))
+            place = link.id.namespace if stays else self.matches.place(interface)
+            adoption = adoption_of(self.matches, interface, link, self.matches.place(interface))
             self.adoptions[interface.name] = found_at(adoption, link, place)
 
     def _configure_existing(self, interface: Interface) -> None:
-        place = self.claims.place(interface)
+        place = self.matches.place(interface)
         if interface.kind.makes_namespace and isinstance(place, NamespaceRef):
             self._prepare(Target(place, interface.host_name), [interface.name])
             self.verdicts[interface.name] = Verdict(None, None, (f"namespace {place} is missing",))
@@ -285,52 +290,52 @@ class _Planner:
         link = self._found(interface)
         if link is None:
             return
-        attributes = interface.kind.attributes(interface, link, self.claims)
+        attributes = interface.kind.attributes(interface, link, self.matches)
         differences = self._configure(interface, attributes, _target(link), link, ())
-        self.verdicts[interface.name] = Verdict(link.id, duplicates(interface, link), differences)
+        self.verdicts[interface.name] = Verdict(link.id, duplicate_addresses(interface, link), differences)
 
     def _found(self, interface: Interface) -> Link | None:
         """Return the link that somebody else has made for an interface; set it aside if nothing may be done to it."""
-        link = self.claims.of.get(interface.name)
-        obstacle = interface.kind.obstacle(interface, link, self.claims)
+        link = self.matches.link_of.get(interface.name)
+        obstacle = interface.kind.obstacle(interface, link, self.matches)
         if link is None:
             obstacle = obstacle or Obstacle(ConfigState.PENDING, "its link is not there")
         elif obstacle is None:
-            obstacle = out_of_range(interface, link)
+            obstacle = mtu_out_of_range(interface, link)
         if obstacle is None:
             return link
-        self._put_aside(interface.name, obstacle)
+        self._block(interface.name, obstacle)
         return None
 
-    def _give_back(self) -> None:
+    def _release(self) -> None:
         if not self.desired.complete:
             return
         held = self.desired.held | self.desired.refused.keys()
         for name, adoption in self.observed.remembered.adoptions.items():
-            if self.claims.is_lost(adoption):
+            if self.matches.is_lost(adoption):
                 self.adoptions.setdefault(name, None)
-        for id, adoption in (self.claims.adopted | self.claims.marked_as_adopted).items():
+        for id, adoption in (self.matches.adopted | self.matches.marked_as_adopted).items():
             link, name = self.observed.link(id), adoption.name
-            if link is None or id in self.claims.by or name in held:
+            if link is None or id in self.matches.interface_at or name in held:
                 continue
-            if id in self.claims.marked_as_adopted:
-                self._chain(let_lie(link), set() if name in self.desired.interfaces else {name})
-            elif not (self.claims.adopts(name) and name in self.set_aside):
-                self._give_back_tap(link, adoption)
-        for id, borrowing in self.claims.borrowed.items():
+            if id in self.matches.marked_as_adopted:
+                self._chain(strip_adopted(link), set() if name in self.desired.interfaces else {name})
+            elif not (self.matches.adopts(name) and name in self.blocked):
+                self._release_adopted(link, adoption)
+        for id, configured_mark in self.matches.configured.items():
             link = self.observed.link(id)
-            if link is not None and id not in self.claims.by and borrowing.name not in held:
-                self._chain(let_go(link, borrowing), [borrowing.name])
+            if link is not None and id not in self.matches.interface_at and configured_mark.name not in held:
+                self._chain(release_configured(link, configured_mark), [configured_mark.name])
 
-    def _give_back_tap(self, link: Link, adoption: Adoption) -> None:
+    def _release_adopted(self, link: Link, adoption: Adoption) -> None:
         """Plan what gives a TAP back; it is remembered until there is nothing left to be done."""
         own, name = self.observed.own, adoption.name
-        uppers = self.claims.uppers.get(link.id)
+        uppers = self.matches.uppers.get(link.id)
         if uppers and link.id.namespace != own:
-            obstacle = Obstacle(ConfigState.FAILED, spared(link, uppers[0], "cannot be given back"))
+            obstacle = Obstacle(ConfigState.FAILED, kept_for_uppers(link, uppers[0], "cannot be given back"))
             self.verdicts.setdefault(name, Verdict(link.id, obstacle))
             return
-        operations = give_back(self.claims, link, adoption)
+        operations = release_adopted(self.matches, link, adoption)
         self._chain(operations, [name])
         if adoption.link is not None:  # unless it is not known, or the interface has another TAP by now
             self.adoptions.setdefault(name, found_at(adoption, link, own) if operations else None)
@@ -361,17 +366,17 @@ class _Planner:
             self._step(create, {*names, *(known.names if known else ())})
             operations.append(create)
             self.made[target.namespace.reference] = None
-        occupant = self.claims.at_target(target)
-        if occupant is not None and occupant.id in self.doomed:
-            operations.append(self.doomed[occupant.id])
+        occupant = self.matches.link_at_target(target)
+        if occupant is not None and occupant.id in self.to_delete:
+            operations.append(self.to_delete[occupant.id])
         return operations
 
-    def _put_aside(self, name: Name, obstacle: Obstacle) -> None:
-        self.screen.put_aside(name, obstacle)
-        self._judge(name, obstacle)
+    def _block(self, name: Name, obstacle: Obstacle) -> None:
+        self.admission.block(name, obstacle)
+        self._set_verdict(name, obstacle)
 
-    def _judge(self, name: Name, obstacle: Obstacle) -> None:
-        link = self.claims.of.get(name)
+    def _set_verdict(self, name: Name, obstacle: Obstacle) -> None:
+        link = self.matches.link_of.get(name)
         self.verdicts[name] = Verdict(link.id if link else None, obstacle)
 
     def _chain(self, operations: Iterable[Operation], names: Iterable[Name]) -> None:
@@ -385,7 +390,7 @@ class _Planner:
 
     # Rule 7
 
-    def _tidy(self) -> None:
+    def _remove_unused_namespaces(self) -> None:
         if not self.desired.complete:
             return
         refs = {interface.namespace for interface in self.desired.interfaces.values()}
@@ -397,9 +402,9 @@ class _Planner:
             if not (self._has_made(ref, id) and self.owner.made_namespace(links.get(LOOPBACK_IFINDEX))):
                 continue
             left = [x for x in links.values() if x.id.ifindex != LOOPBACK_IFINDEX and x.host_name not in FALLBACK_LINKS]
-            if all(link.id in self.doomed for link in left):
+            if all(link.id in self.to_delete for link in left):
                 in_it = {op for op in self.steps if isinstance(op, LinkOperation) and op.target.namespace == id}
-                self._step(RemoveNamespace(ref, id), (), in_it | {self.doomed[link.id] for link in left})
+                self._step(RemoveNamespace(ref, id), (), in_it | {self.to_delete[link.id] for link in left})
 
     def _has_made(self, ref: NamespaceRef, id: NsId) -> bool:
         """Tell whether the agent remembers to have made a namespace; the mark alone may be forged."""

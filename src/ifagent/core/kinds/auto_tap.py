@@ -44,7 +44,7 @@ class AutoTap(LinkKind):
         if link is not None:
             return None
         name = self.made_as(interface)
-        there = view.at_target(Target(view.observed.own, name))
+        there = view.link_at_target(Target(view.observed.own, name))
         reason = f"no program has made the TAP {name} in the agent's own namespace"
         if there is not None:
             why = view.why_not_adoptable(there) or "another interface adopts it"

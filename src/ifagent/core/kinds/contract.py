@@ -80,7 +80,7 @@ class CommonFields(Protocol):
 
 
 class View(Protocol):
-    """What the rules of kinds see while a plan is made; see :class:`ifagent.core.claims.Claims`."""
+    """What the rules of kinds see while a plan is made; see :class:`ifagent.core.matches.LinkMatches`."""
 
     @property
     def owner(self) -> Owner: ...  # noqa: D102
@@ -93,7 +93,7 @@ class View(Protocol):
         """Return the namespace that an interface wants to be in; the reference if it does not exist."""
         ...
 
-    def at_target(self, target: Target, /) -> Link | None:
+    def link_at_target(self, target: Target, /) -> Link | None:
         """Return the link that is called so in this namespace."""
         ...
 

@@ -91,20 +91,20 @@ class Existing(ExistingKind):
     def attributes(self, interface: CommonFields, link: Link | None, view: View) -> Attributes:
         """Return which addresses it is to have, unless they are left to others."""
         if interface.link_only:
-            mark = view.owner.borrowing(link) if link else None
+            mark = view.owner.configured_mark(link) if link else None
             return Attributes(alias=mark.alias if mark else None)
         return Attributes(alias=mark_of(interface, link, view), addresses=interface.ip_addresses)
 
 
 def mark_of(interface: CommonFields, link: Link | None, view: View) -> str:
     """Return the alias that says which interface configures a link of somebody else's."""
-    before = view.owner.borrowing(link) if link else None
-    return view.owner.borrowed_alias(interface.name, before.alias if before else link.alias if link else "")
+    before = view.owner.configured_mark(link) if link else None
+    return view.owner.configured_alias(interface.name, before.alias if before else link.alias if link else "")
 
 
 def _missing(interface: CommonFields, view: View) -> Obstacle:
     namespace = interface.namespace
-    there = view.at_target(Target(view.place(interface), interface.host_name))
+    there = view.link_at_target(Target(view.place(interface), interface.host_name))
     if there is None:
         reason = f"there is no link {interface.host_name} in namespace {namespace}"
         return Obstacle(ConfigState.PENDING, reason, (f"link {interface.host_name}",))

@@ -21,7 +21,7 @@ from ifagent.kernel.contract import Kernel
 from ifagent.log import log
 from ifagent.watchers.contract import NamespaceWatcher
 
-OPEN_AGAIN = 1.0
+REOPEN_DELAY = 1.0
 """Seconds until a namespace that could not be entered is tried again."""
 
 AT_A_TIME = 16
@@ -31,7 +31,7 @@ IN_PASSING = 4
 """Most namespaces that are looked at in one go though nobody refers to them."""
 
 
-class Attention:
+class NamespaceTracker:
     """Tells watchers which references matter, and the kernel which namespaces do.
 
     :meth:`run` opens and lists namespaces; everything else is used by rounds, and does not wait.
@@ -58,7 +58,7 @@ class Attention:
 
     # What rounds say
 
-    def follow(self, anew: Iterable[NamespaceRef] = ()) -> None:
+    def update_watchers(self, anew: Iterable[NamespaceRef] = ()) -> None:
         """Have the watchers follow what declared interfaces refer to.
 
         Of ``anew``, what leads nowhere begins anew, as if never heard of: it may mean another process by now than the
@@ -86,7 +86,7 @@ class Attention:
             watcher.want(wanted)
             self._wanted[watcher] = wanted
 
-    def attend(self) -> None:
+    def attach_needed(self) -> None:
         """Have opened what has come to deserve attention, and let go of what no longer does."""
         doubtful, self._index.doubtful = self._index.doubtful, set()
         for namespace in doubtful:
@@ -105,16 +105,16 @@ class Attention:
         if doubtful:
             self._work.set()
 
-    def look_at_everything(self) -> anyio.Event:
+    def relist_all(self) -> anyio.Event:
         """Look anew at which namespaces there are, and at all that are listened to; the event says when that is done.
 
         What was found has been said by then.
         """
         self._relists = True
-        self.look(self._index.attached())
+        self.relist(self._index.attached())
         return self._listed
 
-    def look(self, namespaces: Iterable[NsId]) -> None:
+    def relist(self, namespaces: Iterable[NsId]) -> None:
         """Look at namespaces anew, as far as they are listened to."""
         self._to_list.update(dict.fromkeys(namespaces, ""))
         self._work.set()
@@ -168,7 +168,7 @@ class Attention:
             self._inbox.put(NamespaceUnreachable(namespace, str(problem)))
             if not (path := paths[namespace]):
                 continue
-            self._open_again[namespace] = anyio.current_time() + OPEN_AGAIN, path
+            self._open_again[namespace] = anyio.current_time() + REOPEN_DELAY, path
             if namespace not in self._complained:
                 self._complained.add(namespace)
                 log.warning("cannot enter a namespace", path=path, problem=str(problem))

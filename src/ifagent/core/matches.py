@@ -1,4 +1,4 @@
-"""Which link belongs to which interface, and who has which place.
+"""Which link belongs to which interface, and who has which place. Pure.
 
 A *place* is a namespace and a host name. A link is claimed by the interface that its mark names; failing that, a link
 of ours without a name is claimed by the interface whose place it has. An AUTO_TAP claims the TAP that the agent
@@ -23,7 +23,7 @@ from ifagent.core.names import HostName, Name
 from ifagent.core.namespace_ref import NamespaceRef, NamespaceType
 from ifagent.core.observed import Observed
 from ifagent.core.operations import Place, Target
-from ifagent.core.ownership import Borrowing, Owner
+from ifagent.core.ownership import ConfiguredMark, Owner
 from ifagent.core.policy import Policy
 from ifagent.core.remembered import Adoption
 
@@ -31,12 +31,12 @@ Unit = tuple[Interface, ...]
 """Interfaces whose links are made by one operation: one, or the two ends of a pair."""
 
 
-class Claims:
+class LinkMatches:
     """Look-ups that every rule of the planner shares; made once per planning.
 
-    ``of`` are the links of interfaces, ``by`` the interfaces of links. ``adopted`` are TAPs that may be given back
-    across namespaces, ``marked_as_adopted`` those of which only a mark says so. ``borrowed`` are links of somebody
-    else's that are configured, ``uppers`` the links of others that would go with a link.
+    ``link_of`` are the links of interfaces, ``interface_at`` the interfaces of links. ``adopted`` are TAPs that may be
+    given back across namespaces, ``marked_as_adopted`` those of which only a mark says so. ``configured`` are links of
+    somebody else's that interfaces configure, ``uppers`` the links of others that would go with a link.
     """
 
     def __init__(self, desired: Desired, observed: Observed, owner: Owner, policy: Policy) -> None:
@@ -44,27 +44,27 @@ class Claims:
         self.observed = observed
         self.owner = owner
         self.policy = policy
-        self.at: dict[tuple[NsId, HostName], Link] = {
+        self.link_at: dict[tuple[NsId, HostName], Link] = {
             (namespace, link.host_name): link for namespace, links in observed.links.items() for link in links.values()
         }
         self.altnamed: dict[tuple[NsId, HostName], Link] = {
-            (link.id.namespace, altname): link for link in self.at.values() for altname in link.altnames
+            (link.id.namespace, altname): link for link in self.link_at.values() for altname in link.altnames
         }
-        self.of: dict[Name, Link] = {}
+        self.link_of: dict[Name, Link] = {}
         self.uppers: dict[LinkId, list[Link]] = {}
         self._places: dict[Name, Place] = {}
         self._claim_made()
         self._claim_taps()
         self._claim_existing()
-        self.by: dict[LinkId, Name] = {link.id: name for name, link in self.of.items()}
+        self.interface_at: dict[LinkId, Name] = {link.id: name for name, link in self.link_of.items()}
 
     def _claim_made(self) -> None:
         unnamed: list[tuple[tuple[NsId, HostName], Link]] = []
-        for place, link in self.at.items():
+        for place, link in self.link_at.items():
             name = self.owner.name_of(link)
             if name is not None:
-                if self.is_believed(link, name) and (name not in self.of or self._is_place_of(place, name)):
-                    self.of[name] = link
+                if self.is_believed(link, name) and (name not in self.link_of or self._is_place_of(place, name)):
+                    self.link_of[name] = link
             elif self.owner.owns(link):
                 unnamed.append((place, link))
             # Whatever its marks say: the agent makes nothing that sits on another link.
@@ -74,7 +74,7 @@ class Claims:
             wanted = {(self.place(i), i.host_name): i.name for i in self.desired.interfaces.values()}
             for place, link in unnamed:
                 if (name := wanted.get(place)) is not None and self.is_believed(link, name):
-                    self.of.setdefault(name, link)
+                    self.link_of.setdefault(name, link)
 
     def is_believed(self, link: Link, name: Name) -> bool:
         """Tell whether a link's marks make it the link of the interface that they name, or whose place it has."""
@@ -93,8 +93,8 @@ class Claims:
             if link is not None:
                 self.adopted[link.id] = adoption
                 if self.adopts(adoption.name):
-                    self.of[adoption.name] = link
-        for link in self.at.values():
+                    self.link_of[adoption.name] = link
+        for link in self.link_at.values():
             marked = self.owner.adoption(link)
             if marked is None or link.id in self.adopted:
                 continue
@@ -102,14 +102,14 @@ class Claims:
             (self.adopted if trusted else self.marked_as_adopted)[link.id] = marked
             interface = self.desired.interfaces.get(marked.name)
             if self.adopts(marked.name) and interface and (trusted or link.id.namespace == self.place(interface)):
-                self.of.setdefault(marked.name, link)
+                self.link_of.setdefault(marked.name, link)
         taken: set[LinkId] = set()
-        for name in sorted(name for name in self.desired.interfaces if self.adopts(name) and name not in self.of):
+        for name in sorted(name for name in self.desired.interfaces if self.adopts(name) and name not in self.link_of):
             interface = self.desired.interfaces[name]
-            found = self.at.get((self.observed.own, interface.kind.made_as(interface)))
+            found = self.link_at.get((self.observed.own, interface.kind.made_as(interface)))
             if found is not None and found.id not in taken and self.why_not_adoptable(found) is None:
                 taken.add(found.id)
-                self.of[name] = found
+                self.link_of[name] = found
 
     def _remembered_tap(self, adoption: Adoption) -> Link | None:
         """Return the TAP of a remembered adoption, before or after a move that was about to be made."""
@@ -166,21 +166,21 @@ class Claims:
         return ""
 
     def _claim_existing(self) -> None:
-        self.borrowed: dict[LinkId, Borrowing] = {}
-        for link in self.at.values():
-            if (borrowing := self.owner.borrowing(link)) is not None:
-                self.borrowed[link.id] = borrowing
-        taken = {link.id for link in self.of.values()}
+        self.configured: dict[LinkId, ConfiguredMark] = {}
+        for link in self.link_at.values():
+            if (configured_mark := self.owner.configured_mark(link)) is not None:
+                self.configured[link.id] = configured_mark
+        taken = {link.id for link in self.link_of.values()}
         existing = [i for i in self.desired.interfaces.values() if i.kind.origin is Origin.EXISTING]
         # Whoever calls a link by its host name comes before whoever calls it by another one.
-        for called in (self.at, self.altnamed):
+        for called in (self.link_at, self.altnamed):
             found = {}
             for interface in existing:
                 place = self.place(interface)
                 there = None if isinstance(place, NamespaceRef) else called.get((place, interface.host_name))
-                if there is not None and there.id not in taken and self.owner.may_borrow(there):
+                if there is not None and there.id not in taken and self.owner.may_configure(there):
                     found[interface.name] = there
-            self.of |= found
+            self.link_of |= found
             taken |= {link.id for link in found.values()}
 
     def adopts(self, name: Name) -> bool:
@@ -194,7 +194,7 @@ class Claims:
 
     def interface_of(self, link: Link) -> Name | None:
         """Return the interface that a link belongs to."""
-        return self.by.get(link.id)
+        return self.interface_at.get(link.id)
 
     def _is_place_of(self, place: tuple[NsId, HostName], name: Name) -> bool:
         interface = self.desired.interfaces.get(name)
@@ -211,34 +211,34 @@ class Claims:
 
     def is_at_place(self, interface: Interface) -> bool:
         """Tell whether the interface's link is where it is wanted; one of somebody else's is not wanted elsewhere."""
-        link = self.of.get(interface.name)
+        link = self.link_of.get(interface.name)
         if interface.kind.origin is Origin.EXISTING:
             return link is not None
         return link is not None and self._is_place_of((link.id.namespace, link.host_name), interface.name)
 
     def is_intact(self, unit: Unit) -> bool:
         """Tell whether every interface of a unit has its link, and those of a pair are each other's peers."""
-        links = [link for interface in unit if (link := self.of.get(interface.name)) is not None]
+        links = [link for interface in unit if (link := self.link_of.get(interface.name)) is not None]
         if len(links) < len(unit) or any(link.kind != unit[0].kind.kernel_kind for link in links):
             return False
         return len(unit) == 1 or links[0].peer == links[1].id
 
     def occupant(self, interface: Interface) -> Link | None:
         """Return the link at the interface's place, unless it is its own."""
-        link = self.at_target(Target(self.place(interface), interface.host_name))
-        return None if link is None or self.by.get(link.id) == interface.name else link
+        link = self.link_at_target(Target(self.place(interface), interface.host_name))
+        return None if link is None or self.interface_at.get(link.id) == interface.name else link
 
-    def at_target(self, target: Target) -> Link | None:
+    def link_at_target(self, target: Target) -> Link | None:
         """Return the link that is called so in this namespace: has this host name, or this altname."""
         if isinstance(target.namespace, NamespaceRef):
             return None
         place = target.namespace, target.host_name
-        return self.at.get(place) or self.altnamed.get(place)
+        return self.link_at.get(place) or self.altnamed.get(place)
 
     def names_of(self, link: Link) -> set[Name]:
         """Return the interface whose state tells of what is done to a link: none for one that is not believed."""
-        name = self.by.get(link.id) or self.owner.name_of(link)
-        if name is None or (link.id not in self.by and name in self.desired.interfaces):
+        name = self.interface_at.get(link.id) or self.owner.name_of(link)
+        if name is None or (link.id not in self.interface_at and name in self.desired.interfaces):
             return set()
         return {name}
 
