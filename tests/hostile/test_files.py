@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import anyio
@@ -78,6 +80,19 @@ async def listening(path: Path) -> AsyncIterator[Heard]:
 
 def text(*names: str) -> str:
     return "".join(f"- {{name: {name}, veth: {{peer_if_name: x}}}}\n" for name in names)
+
+
+@contextmanager
+def leased(path: Path) -> Iterator[None]:
+    """Have a lease on a file, as its owner may; nothing tells of its end."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        yield
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    finally:
+        os.close(file)
 
 
 @pytest.fixture
@@ -397,3 +412,15 @@ async def test_an_agent_is_not_ready_before_its_files_have_been_read(place: Path
                     await anyio.sleep(0.01)
             assert agent.statistics().ready, "the last say stands"
         group.cancel_scope.cancel()
+
+
+async def test_a_file_with_a_lease_counts_as_open_for_writing(tmp_path: Path) -> None:
+    one, new = tmp_path / "one.yaml", tmp_path / "new"
+    one.write_text(text("a"))
+    new.write_text(text("b"))
+    async with listening(tmp_path) as heard:
+        await heard.until_names("a")
+        with leased(new):
+            new.rename(tmp_path / "two.yaml")
+            await heard.until_problem("two.yaml: is still open for writing")
+        await heard.until_names("a", "b")

@@ -72,7 +72,10 @@ def _answer(what: bytes, argument: bytes, at: int) -> tuple[dict[str, object], i
         return {}, _memory(b"".join(name + b"\0" for name in names))
     if what == b"s":
         return {"status": _fields(os.fstat(at))}, -1
-    file = os.open(f"/proc/self/fd/{at}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        file = os.open(f"/proc/self/fd/{at}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except BlockingIOError:  # somebody has a lease on it, and may be writing
+        return {"status": _fields(os.fstat(at)), "written": True}, _memory(b"")
     try:
         status = os.fstat(file)
         written = is_written_to(file)

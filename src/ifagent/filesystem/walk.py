@@ -108,11 +108,14 @@ class Walker:
         return found.status
 
     def read(self, file: Found, size: int) -> Content:
-        """Return at most ``size`` bytes of a regular file. Raises ``OSError``."""
+        """Return at most ``size`` bytes of a regular file, none of one with a lease. Raises ``OSError``."""
         if not file.mount.never_hangs:
             return self._helpers.read(file.mount.id, file.fd, size)
         # What is opened is what was looked at; without waiting all the same, for a lease of somebody else's.
-        opened = os.open(f"/proc/self/fd/{file.fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        try:
+            opened = os.open(f"/proc/self/fd/{file.fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        except BlockingIOError:  # he may be writing
+            return Content(self.status(file), b"", written=True)
         try:
             status, written = Status.of(os.fstat(opened)), is_written_to(opened)
             data = bytearray()
