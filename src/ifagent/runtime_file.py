@@ -18,7 +18,7 @@ from ifagent.core.link import NsId
 from ifagent.core.remembered import Remembered
 from ifagent.errors import BrokenFile
 from ifagent.formats.remembered import parse_remembered, remembered_to_json
-from ifagent.kernel.threads import off_loop
+from ifagent.kernel.threads import run_in_thread
 from ifagent.log import log
 
 MAX_BYTES: Final = 64 << 20
@@ -52,7 +52,7 @@ class RuntimeFile:
         self._saved = remembered
         if self._path is not None:
             try:
-                await off_loop(partial(_write, self._path, remembered_to_json(remembered)))
+                await run_in_thread(partial(_write, self._path, remembered_to_json(remembered)))
             except OSError as error:
                 log.warning("the runtime file cannot be written", path=str(self._path), problem=error.strerror)
 

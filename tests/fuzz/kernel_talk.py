@@ -24,6 +24,7 @@ from ifagent.core.retry import Unrest
 from ifagent.errors import AgentBug
 from ifagent.formats.state import MAX_STATE_BYTES, encode_state_json
 from ifagent.kernel.attributes import MalformedMessage
+from ifagent.kernel.link_cache import LinkCache, NamespaceDump, Notification
 from ifagent.kernel.messages import (
     AddressMessage,
     LinkMessage,
@@ -36,7 +37,6 @@ from ifagent.kernel.messages import (
     parse_route,
     split,
 )
-from ifagent.kernel.mirror import Change, Listing, Mirror
 from ifagent.kernel.requests import encode_all
 from ifagent.kernel.rtnetlink import (
     AF_INET,
@@ -123,9 +123,9 @@ INTERFACES = {
 
 def check_plan(data: bytes) -> None:
     """A datagram about links of both namespaces, odd sequence numbers for the other one; planned, encoded, told."""
-    mirror = Mirror(lambda _, nsid: {0: OWN, 1: THERE}.get(nsid), newest_first=True)
+    cache = LinkCache(lambda _, nsid: {0: OWN, 1: THERE}.get(nsid), newest_first=True)
     for namespace in (OWN, THERE):
-        mirror.replace(namespace, Listing.of([], []), ())
+        cache.replace(namespace, NamespaceDump.of([], []), ())
     try:
         messages = split(data)
     except MalformedMessage:
@@ -133,8 +133,8 @@ def check_plan(data: bytes) -> None:
     links: dict[NsId, dict[int, Link]] = {OWN: {}, THERE: {}}
     for message in messages:
         with suppress(MalformedMessage):
-            _take(mirror, data, message)
-        for seen in mirror.changed():
+            _take(cache, data, message)
+        for seen in cache.changed():
             if seen.link is None:
                 links[seen.id.namespace].pop(seen.id.ifindex, None)
             else:
@@ -148,7 +148,7 @@ def check_plan(data: bytes) -> None:
         _check_report(interface, planned.verdicts.get(name, Verdict()), observed)
 
 
-def _take(mirror: Mirror, data: bytes, message: Message) -> None:
+def _take(cache: LinkCache, data: bytes, message: Message) -> None:
     said: LinkMessage | AddressMessage | None = None
     if message.type in {RTM_NEWLINK, RTM_DELLINK}:
         said = parse_link(data, message)
@@ -156,7 +156,7 @@ def _take(mirror: Mirror, data: bytes, message: Message) -> None:
         said = parse_address(data, message)
     if said is not None:
         gone = message.type in {RTM_DELLINK, RTM_DELADDR}
-        mirror.apply((OWN, THERE)[message.sequence & 1], Change(said, gone=gone))
+        cache.apply((OWN, THERE)[message.sequence & 1], Notification(said, gone=gone))
 
 
 def _check_operation(operation: Operation) -> None:

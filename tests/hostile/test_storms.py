@@ -22,7 +22,7 @@ from ifagent.core.operations import SetLink
 from ifagent.kernel.allowance import Allowance
 from ifagent.kernel.linux import LinuxKernel
 from ifagent.kernel.listeners import BUFFERS, LARGEST_BUFFER, SMALLEST_BUFFER, Listeners
-from ifagent.kernel.looks import IDLE, LONGEST_PAUSE, Pace
+from ifagent.kernel.relisting import IDLE, LONGEST_PAUSE, Pace
 from ifagent.kernel.sockets import ListenSocket
 
 pytestmark = [pytest.mark.anyio, pytest.mark.kernel, pytest.mark.timeout(180)]
@@ -234,7 +234,7 @@ def test_a_namespace_that_stays_behind_is_listed_ever_less_often() -> None:
     for _ in range(12):
         pauses.append(pace.due - now)
         now = pace.due
-        pace.look(0.001, now)
+        pace.listed(0.001, now)
     assert pauses == sorted(pauses)
     assert pauses[0] < 0.1
     assert pauses[-1] == LONGEST_PAUSE
@@ -243,10 +243,10 @@ def test_a_namespace_that_stays_behind_is_listed_ever_less_often() -> None:
 def test_a_costly_listing_takes_a_tenth_of_the_time_at_most() -> None:
     pace = Pace()
     pace.fall_behind(0.0)
-    pace.look(3.0, 10.0)
+    pace.listed(3.0, 10.0)
     assert pace.due >= 10.0 + 3.0 * IDLE
     pace.catch_up(11.0)
-    pace.ask(12.0)
+    pace.request(12.0)
     assert pace.due >= 10.0 + 3.0 * IDLE
 
 
@@ -255,7 +255,7 @@ def test_who_was_quiet_for_a_while_is_listed_soon() -> None:
     for _ in range(12):
         pace.fall_behind(now)
         now = pace.due
-        pace.look(0.001, now)
+        pace.listed(0.001, now)
         pace.catch_up(now)
     pace.fall_behind(now)
     assert pace.due - now == LONGEST_PAUSE

@@ -33,9 +33,9 @@ from ifagent.core.operations import (
 )
 from ifagent.errors import NamespaceUnavailable
 from ifagent.kernel.lane import Lane
+from ifagent.kernel.link_cache import NamespaceDump
 from ifagent.kernel.linux import LinuxKernel
 from ifagent.kernel.messages import Ack
-from ifagent.kernel.mirror import Listing
 
 pytestmark = [pytest.mark.anyio, pytest.mark.kernel]
 
@@ -82,7 +82,7 @@ def batch(directory: Path, name: str, *lines: str) -> None:
     subprocess.run(command, input="\n".join(lines), text=True, check=True, timeout=30)
 
 
-async def assert_mirror_is_true(rig: Rig, *names: str) -> None:
+async def assert_cache_is_true(rig: Rig, *names: str) -> None:
     """Compare what was put together from notifications with a listing made now."""
     rig.kernel.drain()
     heard = {name: dict(rig.picture[rig.id(name)]) for name in names}
@@ -163,7 +163,7 @@ async def test_lost_notifications_are_made_up_for(directory: Path) -> None:
         await rig.until(lambda: rig.host_names("a") == expected and not rig.behind)
         listed = {event.namespace for event in rig.events if isinstance(event, LinksListed)}
         assert listed == {rig.id("a")}, "nothing of the other was lost"
-        await assert_mirror_is_true(rig, "a", "b")
+        await assert_cache_is_true(rig, "a", "b")
 
 
 # Attaching
@@ -193,7 +193,7 @@ async def test_nothing_is_missed_while_a_namespace_is_attached(rig: Rig, directo
         ended.set()
         await anyio.to_thread.run_sync(thread.join)
     rig.kernel.drain()
-    await assert_mirror_is_true(rig, "a")
+    await assert_cache_is_true(rig, "a")
 
 
 async def test_what_happens_between_listing_and_knowing_is_not_missed(
@@ -202,15 +202,15 @@ async def test_what_happens_between_listing_and_knowing_is_not_missed(
     await rig.add_namespaces("a")
     await rig.kernel.detach(rig.id("a"))
     numbers = itertools.count()
-    real = Lane.look
+    real = Lane.dump
 
-    def look_too_early(lane: Lane, *, tells_maker: bool) -> Listing:
-        listing = real(lane, tells_maker=tells_maker)
+    def dump_too_early(lane: Lane, *, has_ifa_proto: bool) -> NamespaceDump:
+        listing = real(lane, has_ifa_proto=has_ifa_proto)
         number = next(numbers)
         batch(directory, "a", f"link add v{number} type veth peer name w{number}", f"link set v{number} mtu 1400")
         return listing
 
-    monkeypatch.setattr(Lane, "look", look_too_early)
+    monkeypatch.setattr(Lane, "dump", dump_too_early)
     await rig.attach("a")
     looks = next(numbers)
     assert rig.host_names("a") == {f"{letter}{number}" for letter in "vw" for number in range(looks)}
@@ -410,7 +410,7 @@ async def test_alias_and_group_of_a_link_that_is_down_are_told(rig: Rig) -> None
     assert await rig.do(SetLink(target=rig.target("a", "eth0"), alias="mine", group=7)) == 0
     link = rig.link("a", "eth0")
     assert (link.alias, link.group, link.up) == ("mine", 7, False)
-    await assert_mirror_is_true(rig, "a")
+    await assert_cache_is_true(rig, "a")
 
 
 async def test_what_others_set_right_after_the_agent_is_told(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -445,4 +445,4 @@ async def test_a_refusal_carries_the_kernels_own_words(rig: Rig) -> None:
     (outcome,) = await rig.execute(SetLink(target=rig.target("a", "eth0"), mtu=70000))
     assert outcome.errno == errno.EINVAL
     assert "mtu" in outcome.text
-    await assert_mirror_is_true(rig, "a")
+    await assert_cache_is_true(rig, "a")

@@ -325,7 +325,7 @@ def test_a_kernel_that_does_not_tell_the_maker_is_helped() -> None:
     for text, prefix, automatic in (("fe80::1", 64, True), ("fe80::1", 128, False), ("2001:db8::1", 64, False)):
         attrs = [["IFA_ADDRESS", text]]
         data = written(ifaddrmsg(), family=10, prefixlen=prefix, flags=0, scope=0, index=7, attrs=attrs)
-        message = parse_address(data, only(data), tells_maker=False)
+        message = parse_address(data, only(data), has_ifa_proto=False)
         assert message is not None
         assert message.address.made_by_kernel == automatic
 

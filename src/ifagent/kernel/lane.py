@@ -24,8 +24,8 @@ from ifagent.core.link import LOOPBACK_IFINDEX, Checksums, LinkId, NsId, Speed
 from ifagent.errors import NamespaceUnavailable
 from ifagent.kernel.attributes import UNREADABLE, MalformedMessage
 from ifagent.kernel.ethtool import get_checksums, get_speed, set_checksums
+from ifagent.kernel.link_cache import NamespaceDump
 from ifagent.kernel.messages import Ack, LinkMessage, Message, parse_address, parse_altnames, parse_counters, parse_link
-from ifagent.kernel.mirror import Listing
 from ifagent.kernel.namespaces import open_namespace
 from ifagent.kernel.renames import rename_while_down
 from ifagent.kernel.requests import (
@@ -170,16 +170,16 @@ class Lane:
         with self._any_socket() as socket:
             return list_routes(socket, self.namespace, ours)
 
-    def look(self, *, tells_maker: bool) -> Listing:
-        """List all links and addresses; ``tells_maker`` as in :func:`parse_address`.
+    def dump(self, *, has_ifa_proto: bool) -> NamespaceDump:
+        """List all links and addresses; ``has_ifa_proto`` as in :func:`parse_address`.
 
         Raises one of :data:`UNREADABLE`, or another ``OSError``.
         """
         with self._any_socket() as socket:
             links, addresses = socket.dump(dump_links()), socket.dump(dump_addresses())
         known, self._known = self._known, {}
-        read_address = partial(parse_address, tells_maker=tells_maker)
-        return Listing.of(
+        read_address = partial(parse_address, has_ifa_proto=has_ifa_proto)
+        return NamespaceDump.of(
             [link for data, message in _by_and_by(links) if (link := self._read(parse_link, data, message, known))],
             (
                 found
@@ -234,29 +234,29 @@ def close_lanes(opened: Mapping[NsId, Lane | NamespaceUnavailable]) -> None:
             lane.close()
 
 
-class Look(NamedTuple):
-    """What came of listing a namespace, and how many seconds of a processor's time it took."""
+class ListResult(NamedTuple):
+    """The dump of a namespace or why it failed, and how many seconds of CPU time it took."""
 
-    found: Listing | OSError
+    found: NamespaceDump | OSError
     cost: float
 
 
-def list_lanes(lanes: Iterable[Lane], *, silent: Container[Lane], tells_maker: bool) -> dict[Lane, Look]:
-    """List namespaces, and say why where that is not possible; those that are ``silent`` are heard again from then."""
-    found: dict[Lane, Look] = {}
+def list_lanes(lanes: Iterable[Lane], *, unsubscribed: Container[Lane], has_ifa_proto: bool) -> dict[Lane, ListResult]:
+    """List namespaces, subscribing first to those that are ``unsubscribed``; return the error of those that fail."""
+    found: dict[Lane, ListResult] = {}
     for lane in lanes:
         began = time.thread_time()
-        listed: Listing | OSError
+        listed: NamespaceDump | OSError
         try:
-            if lane in silent:
+            if lane in unsubscribed:
                 lane.listening.empty()
                 lane.listening.subscribe()
-            listed = lane.look(tells_maker=tells_maker)
+            listed = lane.dump(has_ifa_proto=has_ifa_proto)
         except OSError as error:
             listed = error
         except UNREADABLE as error:
             listed = MalformedMessage(str(error))
-        found[lane] = Look(listed, time.thread_time() - began)
+        found[lane] = ListResult(listed, time.thread_time() - began)
     return found
 
 

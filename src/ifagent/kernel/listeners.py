@@ -15,8 +15,8 @@ from typing import Final
 
 from ifagent.core.link import NsId
 from ifagent.kernel.allowance import Allowance
+from ifagent.kernel.link_cache import Notification
 from ifagent.kernel.messages import Message, split
-from ifagent.kernel.mirror import Change
 from ifagent.kernel.rtnetlink import IFINFO, RTM_DELLINK, RTM_DELNSID, RTM_NEWLINK, RTM_NEWNSID
 from ifagent.kernel.sockets import MAX_DATAGRAM, ListenSocket
 
@@ -59,7 +59,7 @@ class Listener:
         self.allowance: Allowance = Allowance(burst=BURST * share, rate=min(RATE * share, 1.0))
         self.behind: bool = False
         self.received: int = 0
-        self.recorded: list[Change] | None = None
+        self.recorded: list[Notification] | None = None
         self.settled: int = 0
         self._unread: list[tuple[bytes, Message]] = []
         self._latest: dict[int, int] = {}

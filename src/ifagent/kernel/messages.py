@@ -275,10 +275,10 @@ def parse_counters(data: bytes, message: Message) -> tuple[int, LinkCounters]:
     return ifindex, LinkCounters._make(LINK_STATS.unpack_from(counts))
 
 
-def parse_address(data: bytes, message: Message, *, tells_maker: bool = True) -> AddressMessage | None:
+def parse_address(data: bytes, message: Message, *, has_ifa_proto: bool = True) -> AddressMessage | None:
     """Return the address of an ``RTM_NEWADDR`` or ``RTM_DELADDR``; ``None`` for a family that is not IP.
 
-    ``tells_maker`` says whether this kernel has ``IFA_PROTO`` (5.18); on older ones a link-local IPv6
+    ``has_ifa_proto`` says whether this kernel has ``IFA_PROTO`` (5.18); on older ones a link-local IPv6
     address with prefix 64 is taken for the kernel's own, and what has temporary addresses made beside it and a
     lifetime for a router's. Temporary addresses are the kernel's in any case, and so are the two of ``lo`` that it
     always has, whoever gave them back. Raises :class:`MalformedMessage`.
@@ -299,7 +299,7 @@ def parse_address(data: bytes, message: Message, *, tells_maker: bool = True) ->
         flags = _number(attributes[IFA_FLAGS])
     interface = interned(version, int.from_bytes(local), prefix)
     if family == AF_INET6:
-        automatic = _is_automatic(interface, flags, attributes.get(IFA_PROTO, b""), tells_maker=tells_maker)
+        automatic = _is_automatic(interface, flags, attributes.get(IFA_PROTO, b""), has_ifa_proto=has_ifa_proto)
     else:
         automatic = attributes.get(IFA_PROTO, b"") in _KERNEL_MADE
     address = Address(
@@ -315,11 +315,11 @@ def parse_address(data: bytes, message: Message, *, tells_maker: bool = True) ->
     return AddressMessage(ifindex, family, address, int.from_bytes(far), scope)
 
 
-def _is_automatic(interface: IPInterface, flags: int, maker: bytes, *, tells_maker: bool) -> bool:
+def _is_automatic(interface: IPInterface, flags: int, maker: bytes, *, has_ifa_proto: bool) -> bool:
     """Tell whether the kernel has made an IPv6 address by itself or because a router says so."""
     if maker in _KERNEL_MADE or flags & IFA_F_TEMPORARY:
         return True
-    if tells_maker:
+    if has_ifa_proto:
         return False
     advertised = flags & IFA_F_MANAGETEMPADDR and not flags & IFA_F_PERMANENT
     return bool(advertised) or (interface.ip.is_link_local and interface.network.prefixlen == 64)

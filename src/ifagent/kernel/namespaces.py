@@ -27,7 +27,7 @@ from ifagent.kernel.syscalls import (
     MS_BIND,
     MS_REC,
     MS_SHARED,
-    inside_new,
+    in_new_netns,
     mount,
     mount_thread_namespace,
     unmount,
@@ -85,7 +85,7 @@ def create_namespace(directory: str, name: str, *, mark: str, home: int) -> None
     path = f"{directory}/{name}"
     _claim(directory, path, mark)
     try:
-        with inside_new(home=home):
+        with in_new_netns(home=home):
             _mark(mark)
             mount_thread_namespace(path)
     except OSError:

@@ -62,11 +62,11 @@ def inside(namespace: int, *, home: int) -> Iterator[None]:
     try:
         yield
     finally:
-        _go_home(home)
+        _return_home(home)
 
 
 @contextmanager
-def inside_new(*, home: int) -> Iterator[None]:
+def in_new_netns(*, home: int) -> Iterator[None]:
     """Have the calling thread in a new network namespace, then back in ``home``.
 
     The new namespace ends with the block unless something holds it, such as :func:`mount_thread_namespace`.
@@ -75,10 +75,10 @@ def inside_new(*, home: int) -> Iterator[None]:
     try:
         yield
     finally:
-        _go_home(home)
+        _return_home(home)
 
 
-def _go_home(home: int) -> None:
+def _return_home(home: int) -> None:
     try:
         _call("setns", ctypes.c_int(home), ctypes.c_int(CLONE_NEWNET))
     except OSError as error:

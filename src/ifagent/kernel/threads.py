@@ -18,7 +18,7 @@ _PAUSE: Final = 0.0001
 """Seconds that a thread asks to sleep in order to let others go first."""
 
 
-async def off_loop(work: Callable[[], T], *, undo: Callable[[T], None] | None = None) -> T:
+async def run_in_thread(work: Callable[[], T], *, undo: Callable[[T], None] | None = None) -> T:
     """Do work in a thread and wait for its end whoever cancels, so that no thread uses what is closed.
 
     ``undo`` is done with the result if the wait was cancelled, and so nobody will have it.

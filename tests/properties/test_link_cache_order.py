@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from ifagent.core.interface import HostName
 from ifagent.core.link import Link, LinkId, NsId, OperState
+from ifagent.kernel.link_cache import LinkCache, NamespaceDump, Notification
 from ifagent.kernel.messages import LinkMessage
-from ifagent.kernel.mirror import Change, Listing, Mirror
 
 SPACES = tuple(NsId(100 + number) for number in range(3))
 
@@ -54,7 +54,7 @@ class World:
     """A kernel that numbers links with what is free, and what it has said in each namespace."""
 
     ends: list[End] = field(default_factory=list)
-    said: dict[NsId, list[Change]] = field(default_factory=lambda: {space: [] for space in SPACES})
+    said: dict[NsId, list[Notification]] = field(default_factory=lambda: {space: [] for space in SPACES})
 
     def free(self, space: NsId) -> int:
         taken = {end.ifindex for end in self.ends if end.space == space}
@@ -73,7 +73,7 @@ class World:
         if not self.ends:
             return
         end = dice.choice(self.ends)
-        self.said[end.space].append(Change(end.message(), gone=True))
+        self.said[end.space].append(Notification(end.message(), gone=True))
         end.ifindex, end.space = 0, dice.choice(SPACES)
         end.ifindex = self.free(end.space)
         self.say(end)
@@ -89,11 +89,11 @@ class World:
             end = dice.choice(self.ends)
             for gone in (end, end.peer):
                 assert gone
-                self.said[gone.space].append(Change(gone.message(), gone=True))
+                self.said[gone.space].append(Notification(gone.message(), gone=True))
                 self.ends.remove(gone)
 
     def say(self, end: End, *, silent: bool = False) -> None:
-        self.said[end.space].append(Change(end.message(silent=silent)))
+        self.said[end.space].append(Notification(end.message(silent=silent)))
 
 
 STEPS: tuple[Callable[[World, random.Random], None], ...] = (World.make, World.move, World.change, World.delete)
@@ -104,30 +104,32 @@ def test_the_order_in_which_namespaces_are_read_does_not_matter(
     steps: list[Callable[[World, random.Random], None]], dice: random.Random
 ) -> None:
     world = World()
-    mirror = Mirror(lambda _, nsid: NsId(nsid), newest_first=True)
+    cache = LinkCache(lambda _, nsid: NsId(nsid), newest_first=True)
     picture: dict[LinkId, Link] = {}
     for space in SPACES:
-        mirror.replace(space, Listing.of([]), ())
+        cache.replace(space, NamespaceDump.of([]), ())
     while steps:
         some, steps = steps[: (count := dice.randint(1, 6))], steps[count:]
         for step in some:
             step(world, dice)
         while any(world.said.values()):
             space = dice.choice([space for space, said in world.said.items() if said])
-            mirror.apply(space, world.said[space].pop(0))
+            cache.apply(space, world.said[space].pop(0))
             if dice.random() < 0.3:
-                take_in(mirror, picture)
-        take_in(mirror, picture)
-        for space in mirror.take_unsure():  # as the agent does, though it takes several moves in a circle
-            listed = mirror.replace(space, Listing.of(end.message() for end in world.ends if end.space == space), ())
+                take_in(cache, picture)
+        take_in(cache, picture)
+        for space in cache.take_to_relist():  # as the agent does, though it takes several moves in a circle
+            listed = cache.replace(
+                space, NamespaceDump.of(end.message() for end in world.ends if end.space == space), ()
+            )
             picture |= {LinkId(space, ifindex): link for ifindex, link in (listed.links or {}).items()}
-        take_in(mirror, picture)
+        take_in(cache, picture)
         found = {id_: (link.mtu, link.peer) for id_, link in picture.items()}
         assert found == {end.id: (end.mtu, end.peer and end.peer.id) for end in world.ends}
 
 
-def take_in(mirror: Mirror, picture: dict[LinkId, Link]) -> None:
-    for seen in mirror.changed():
+def take_in(cache: LinkCache, picture: dict[LinkId, Link]) -> None:
+    for seen in cache.changed():
         if seen.link is None:
             del picture[seen.id]
         else:

@@ -35,33 +35,30 @@ THREADS: Final = 16
 """Most worker threads at a time: of 96 veth deletions 16 at once took 172 ms, 8 took 295 ms, one 1593 ms."""
 
 PAUSE: Final = 0.02
-"""Seconds between two looks that nobody asked for, so that a storm of mounts or notifications costs little."""
+"""Seconds between two unrequested listings, so that a storm of mounts or notifications costs little."""
 
 GATHER: Final = 0.005
 """Seconds in which notifications gather: a loop that wakes for each takes turns with the thread that causes them."""
 
-LOOK_TRIES: Final = 3
-"""How often a namespace is listed anew because something changed meanwhile, before changes are put on top."""
 
-
-class Running:
+class Session:
     """One run of the kernel."""
 
-    def __init__(self, emit: Emit, own: NsId, home: int, monitor: Monitor, *, tells_maker: bool) -> None:
+    def __init__(self, emit: Emit, own: NsId, home: int, monitor: Monitor, *, has_ifa_proto: bool) -> None:
         self.emit: Emit = emit
         self.own: NsId = own
         self.home: int = home
         self.monitor: Monitor = monitor
-        self.tells_maker: bool = tells_maker
+        self.has_ifa_proto: bool = has_ifa_proto
         self.ifindexes: Ifindexes = Ifindexes()
         self.threads: anyio.CapacityLimiter = anyio.CapacityLimiter(THREADS)
         self.naming: anyio.Lock = anyio.Lock()
         self.named: dict[NamespaceRef, tuple[NsId, str]] = {}
         self.names_changed = False
         self.renamed: anyio.Event = anyio.Event()
-        self.stirred: set[LinkId] = set()
-        self.speed_doubtful: set[LinkId] = set()
-        self.doubt: anyio.Event = anyio.Event()
+        self.offloads_to_read: set[LinkId] = set()
+        self.speeds_to_read: set[LinkId] = set()
+        self.requery: anyio.Event = anyio.Event()
 
 
 def find_sweeps(monitor: Monitor, requests: Iterable[tuple[int, Operation]]) -> set[NsId]:
@@ -77,7 +74,7 @@ def find_sweeps(monitor: Monitor, requests: Iterable[tuple[int, Operation]]) -> 
         if len(links) > 1
         and len(groups := set(links.values())) == 1
         and 0 not in groups
-        and monitor.in_group(namespace, *groups) <= links.keys()
+        and monitor.links.in_group(namespace, *groups) <= links.keys()
     }
 
 
@@ -138,7 +135,7 @@ def _outcome(operation: Operation, request: bytes, ack: Ack, lanes: Mapping[NsId
     return Outcome(operation, ack.errno, text)
 
 
-def change_name(directory: str, home: int, place: int, operation: Operation) -> dict[int, Outcome]:
+def change_netns(directory: str, home: int, place: int, operation: Operation) -> dict[int, Outcome]:
     """Make or remove a named namespace, in a worker thread."""
     try:
         match operation:

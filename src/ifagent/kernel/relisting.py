@@ -1,7 +1,7 @@
-"""Listing namespaces: those that somebody waits for at once, the others each when its time has come.
+"""Lists namespaces: on request at once, others when they are due.
 
-What is behind is listed now and then, the less often the longer that goes on and the longer it takes, and followed
-again once little is said meanwhile. Nobody waits for that.
+A namespace that is behind is listed at intervals, which grow the longer it stays behind and the longer a listing takes.
+It is followed again once few notifications arrive while it is listed. Nobody waits for such a listing.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import anyio
 
 from ifagent.core.link import NsId
 from ifagent.errors import NamespaceUnavailable
-from ifagent.kernel.files import Files
+from ifagent.kernel.deferred_close import DeferredClose
 from ifagent.kernel.lane import Lane, list_lanes
-from ifagent.kernel.mirror import Listing
-from ifagent.kernel.running import LOOK_TRIES, PAUSE, Running
-from ifagent.kernel.threads import off_loop
+from ifagent.kernel.link_cache import NamespaceDump
+from ifagent.kernel.session import PAUSE, Session
+from ifagent.kernel.threads import run_in_thread
 
 FIRST_PAUSE: Final = 0.05
 """Seconds after which a namespace is listed that has fallen behind for the first time in a while."""
@@ -35,8 +35,11 @@ IDLE: Final = 10
 ALL_IDLE: Final = 3
 """The same for all namespaces together that nobody waits for."""
 
+LIST_TRIES: Final = 3
+"""How often a namespace is listed again because it changed meanwhile, before the changes are applied on top."""
+
 CHEAP: Final = 0.05
-"""Seconds of a processor's time that a listing may take for somebody to wait for it."""
+"""Seconds of CPU time that a listing may take for a caller to wait for it."""
 
 
 class Pace:
@@ -50,23 +53,23 @@ class Pace:
         self._followed_since: float | None = -math.inf
 
     def fall_behind(self, now: float) -> None:
-        """Have it listed after a pause: twice the last one, if that is not long ago."""
+        """Schedule a listing after a pause: twice the last one, unless that was long ago."""
         since, self._followed_since = self._followed_since, None
         if since is not None and now - since > LONGEST_PAUSE:
             self._pause = 0.0
         self._put_off(now)
 
     def catch_up(self, now: float) -> None:
-        """Take note that it is followed."""
+        """Record that it is followed again."""
         self._followed_since = now
         self.due = math.inf
 
-    def ask(self, now: float) -> None:
-        """Have it listed as soon as that may be."""
+    def request(self, now: float) -> None:
+        """Schedule a listing as soon as the pace allows."""
         self.due = min(self.due, max(now, self._ended + max(PAUSE, IDLE * self.cost)))
 
-    def look(self, cost: float, now: float) -> None:
-        """Take note that it was listed, and what that took."""
+    def listed(self, cost: float, now: float) -> None:
+        """Record that it was listed, and how many seconds that took."""
         self.cost, self._ended, self.due = cost, now, math.inf
         if self._followed_since is None:
             self._put_off(now)
@@ -76,51 +79,53 @@ class Pace:
         self.due = max(now + self._pause, self._ended + IDLE * self.cost)
 
 
-class Looks:
+class Relister:
     """Lists the namespaces of ``lanes``, and emits each listing with all that changed while it was made."""
 
-    def __init__(self, running: Running, lanes: Mapping[NsId, Lane], files: Files, drain: Callable[[], None]) -> None:
-        self._running = running
+    def __init__(
+        self, session: Session, lanes: Mapping[NsId, Lane], closing: DeferredClose, drain: Callable[[], None]
+    ) -> None:
+        self._session = session
         self._lanes = lanes
-        self._files = files
+        self._closing = closing
         self._drain = drain
         self._paces: dict[NsId, Pace] = {}
         self._locks: dict[NsId, anyio.Lock] = {}
         self._due: set[NsId] = set()
-        self._news = anyio.Event()
+        self._scheduled = anyio.Event()
 
     def forget(self, namespace: NsId) -> None:
-        """Forget a namespace that was let go."""
+        """Forget a namespace that was detached."""
         self._paces.pop(namespace, None)
         self._locks.pop(namespace, None)
         self._due.discard(namespace)
 
-    def ask(self, namespaces: Iterable[NsId]) -> None:
-        """Have namespaces listed as soon as they may be; nobody waits for it."""
-        self._schedule(namespaces, Pace.ask)
+    def request(self, namespaces: Iterable[NsId]) -> None:
+        """Schedule listings as soon as each namespace's pace allows; does not wait for them."""
+        self._schedule(namespaces, Pace.request)
 
-    def note(self, namespace: NsId, *, behind: bool) -> None:
-        """Take note that a namespace is not followed any more, or is again."""
+    def set_behind(self, namespace: NsId, *, behind: bool) -> None:
+        """Record that a namespace is no longer followed, or is followed again."""
         self._schedule([namespace], Pace.fall_behind if behind else Pace.catch_up)
 
-    async def look(self, lanes: Iterable[Lane]) -> dict[NsId, NamespaceUnavailable]:
-        """List namespaces now, and return which cannot be.
+    async def list_now(self, lanes: Iterable[Lane]) -> dict[NsId, NamespaceUnavailable]:
+        """List namespaces now, and return which cannot be listed.
 
-        One that is behind, or takes long to list, is behind until it is listed later.
+        One that is already behind or expensive to list is left behind and listed later instead.
         """
         now: list[Lane] = []
         for lane in lanes:
-            if self._may_wait(lane.namespace):
-                self._running.monitor.leave(lane.namespace)
-                self.ask([lane.namespace])
+            if self._can_wait(lane.namespace):
+                self._session.monitor.leave(lane.namespace)
+                self.request([lane.namespace])
             else:
                 now.append(lane)
-        return await self._look(now)
+        return await self._list_consistently(now)
 
     async def run(self) -> None:
-        """List namespaces when their time has come, cheap ones first, until cancelled."""
+        """List namespaces when they are due, cheap ones first, until cancelled."""
         while True:
-            self._news = anyio.Event()
+            self._scheduled = anyio.Event()
             now = time.monotonic()
             due = sorted(
                 (id_ for id_ in self._due if self._paces[id_].due <= now), key=lambda id_: self._paces[id_].cost
@@ -128,7 +133,7 @@ class Looks:
             if not due:
                 next_time = min((self._paces[id_].due for id_ in self._due), default=math.inf)
                 with anyio.move_on_after(next_time - now):
-                    await self._news.wait()
+                    await self._scheduled.wait()
                 continue
             some, cost = due[:1], self._paces[due[0]].cost
             for namespace in due[1:]:
@@ -137,14 +142,14 @@ class Looks:
                     break
                 some.append(namespace)
             self._due.difference_update(some)
-            await self._look([self._lanes[namespace] for namespace in some])
+            await self._list_consistently([self._lanes[namespace] for namespace in some])
             took = sum(self._paces[namespace].cost for namespace in some if namespace in self._paces)
             await anyio.sleep(max(PAUSE, ALL_IDLE * took))
 
-    def _may_wait(self, namespace: NsId) -> bool:
-        """Tell whether a namespace is known, but not current, or not cheap to list, and is not the agent's own."""
-        monitor = self._running.monitor
-        if namespace == self._running.own or not monitor.knows(namespace):
+    def _can_wait(self, namespace: NsId) -> bool:
+        """Tell whether a namespace was listed before, is not the agent's own, and is behind or not cheap."""
+        monitor = self._session.monitor
+        if namespace == self._session.own or namespace not in monitor.links:
             return False
         return monitor.is_behind(namespace) or self._pace(namespace).cost > CHEAP
 
@@ -155,93 +160,95 @@ class Looks:
                 pace = self._pace(namespace)
                 change(pace, now)
                 (self._due.add if pace.due < math.inf else self._due.discard)(namespace)
-        self._news.set()
+        self._scheduled.set()
 
     def _pace(self, namespace: NsId) -> Pace:
         return self._paces.setdefault(namespace, Pace())
 
-    async def _look(self, lanes: Iterable[Lane]) -> dict[NsId, NamespaceUnavailable]:
+    async def _list_consistently(self, lanes: Iterable[Lane]) -> dict[NsId, NamespaceUnavailable]:
         problems: dict[NsId, NamespaceUnavailable] = {}
         left = sorted(lanes, key=lambda lane: lane.namespace)
         locks = [self._locks.setdefault(lane.namespace, anyio.Lock()) for lane in left]
         for lock in locks:  # an older listing must not come after a newer one
             await lock.acquire()
         try:
-            for last in range(LOOK_TRIES - 1, -1, -1):
+            for last in range(LIST_TRIES - 1, -1, -1):
                 if left:
                     left = await self._list(left, problems, last=not last)
         finally:
             for lock in locks:
                 lock.release()
-        self._drain()  # take note of what is to be asked of the links listed
+        self._drain()  # schedules the queries that the listed links need
         return problems
 
     async def _list(
         self, lanes: Iterable[Lane], problems: dict[NsId, NamespaceUnavailable], *, last: bool
     ) -> list[Lane]:
-        """List namespaces; return those to be listed again, unless it is the last time."""
-        monitor = self._running.monitor
-        self._drain()  # what was said before is in the listing
+        """List namespaces; return those that changed meanwhile, to list them again, unless this is the ``last`` try."""
+        monitor = self._session.monitor
+        self._drain()  # notifications up to here are covered by the listing
         open_ = [lane for lane in lanes if not self._is_closed(lane, problems)]
         if not open_:
             return []
         for lane in open_:
             monitor.record(lane.namespace)
-        silent = {lane for lane in open_ if monitor.is_behind(lane.namespace)}
+        unsubscribed = {lane for lane in open_ if monitor.is_behind(lane.namespace)}
         began = time.monotonic()
-        with self._files.using():
-            looks = await off_loop(partial(list_lanes, open_, silent=silent, tells_maker=self._running.tells_maker))
+        with self._closing.using():
+            results = await run_in_thread(
+                partial(list_lanes, open_, unsubscribed=unsubscribed, has_ifa_proto=self._session.has_ifa_proto)
+            )
         self._drain()
         again: list[Lane] = []
-        for lane, look in looks.items():
+        for lane, result in results.items():
             if self._is_closed(lane, problems):
                 continue
-            if lane in silent:
+            if lane in unsubscribed:
                 self._catch_up(lane.namespace, time.monotonic() - began)
-            told_at = time.thread_time()
-            if isinstance(look.found, OSError):
-                self._fail(lane, look.found, problems)
-            elif not last and look.cost < CHEAP and monitor.heard(lane.namespace):
-                # What was heard meanwhile may be in the listing or not. Put on top it ends up right, but for
-                # the order of addresses; so a listing without doubt is better.
+            emitted_at = time.thread_time()
+            if isinstance(result.found, OSError):
+                self._fail(lane, result.found, problems)
+            elif not last and result.cost < CHEAP and monitor.has_recorded(lane.namespace):
+                # The listing may or may not include what changed meanwhile. Applied on top it ends up right, except for
+                # the order of addresses; so a clean listing is better.
                 again.append(lane)
                 continue
             else:
-                self._tell(lane, look.found)
-            # Whoever takes in what is told has about as much to do.
-            self._note(lane.namespace, look.cost + 2 * (time.thread_time() - told_at))
+                self._emit(lane, result.found)
+            # Whoever handles the emitted listing has about as much to do.
+            self._record_cost(lane.namespace, result.cost + 2 * (time.thread_time() - emitted_at))
         return again
 
     def _catch_up(self, namespace: NsId, taken: float) -> None:
-        self._running.monitor.catch_up(namespace, taken=taken)
-        if not self._running.monitor.is_behind(namespace):
+        self._session.monitor.catch_up(namespace, taken=taken)
+        if not self._session.monitor.is_behind(namespace):
             self._pace(namespace).catch_up(time.monotonic())
 
     def _fail(self, lane: Lane, error: OSError, problems: dict[NsId, NamespaceUnavailable]) -> None:
         text = f"cannot list the network namespace {lane.namespace}: {error.strerror}"
         problems[lane.namespace] = NamespaceUnavailable(text)
-        self._running.monitor.lose(lane.namespace, error)
+        self._session.monitor.lose(lane.namespace, error)
 
-    def _tell(self, lane: Lane, listing: Listing) -> None:
-        running = self._running
-        listed, seen = running.monitor.replace(lane.namespace, listing)
+    def _emit(self, lane: Lane, listing: NamespaceDump) -> None:
+        session = self._session
+        listed, seen = session.monitor.replace(lane.namespace, listing)
         for ifindex in listed.links or ():
-            running.ifindexes.seen(lane.namespace, ifindex)
-        running.emit(listed)
+            session.ifindexes.seen(lane.namespace, ifindex)
+        session.emit(listed)
         for each in seen:
-            running.emit(each)
+            session.emit(each)
 
-    def _note(self, namespace: NsId, cost: float) -> None:
+    def _record_cost(self, namespace: NsId, cost: float) -> None:
         pace = self._pace(namespace)
-        pace.look(cost, time.monotonic())
+        pace.listed(cost, time.monotonic())
         if pace.due < math.inf:
             self._due.add(namespace)
-            self._news.set()
+            self._scheduled.set()
 
     def _is_closed(self, lane: Lane, problems: dict[NsId, NamespaceUnavailable]) -> bool:
-        """Tell whether a lane was let go, and note it as a problem."""
+        """Tell whether a lane was closed, and record that as a problem."""
         if self._lanes.get(lane.namespace) is lane:
             return False
-        text = f"the network namespace {lane.namespace} was let go meanwhile"
+        text = f"the network namespace {lane.namespace} was detached while it was being listed"
         problems[lane.namespace] = NamespaceUnavailable(text)
         return True

@@ -1,4 +1,4 @@
-"""Files that worker threads use: closed only when no thread can, for the number could come to mean another file."""
+"""Closing files that worker threads use, once none uses them: a descriptor may soon stand for another file."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
-class Files:
-    """Puts off closing while anybody uses files; on the event loop only. ``in_use`` counts who does."""
+class DeferredClose:
+    """Defers closing while files are in use; for the event loop only. ``in_use`` counts the users."""
 
     def __init__(self) -> None:
         self.in_use: int = 0
@@ -15,7 +15,7 @@ class Files:
 
     @contextmanager
     def using(self) -> Iterator[None]:
-        """Keep every file open meanwhile."""
+        """Keep every file open within the block."""
         self.in_use += 1
         try:
             yield
@@ -25,6 +25,6 @@ class Files:
                 self._to_close.pop()()
 
     def close(self, close: Callable[[], None]) -> None:
-        """Close something as soon as no thread uses it."""
+        """Call ``close`` as soon as no file is in use."""
         with self.using():
             self._to_close.append(close)

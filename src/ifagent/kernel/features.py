@@ -1,6 +1,6 @@
-"""What differs between kernels and cannot be told by their version, because distributions port changes back.
+"""Kernel features that the version number does not tell, because distributions backport changes.
 
-Found out by trying, in a network namespace without a name that ends at once.
+They are probed in an unnamed network namespace that is gone afterwards.
 """
 
 from __future__ import annotations
@@ -15,34 +15,34 @@ from ifagent.core.operations import AddAddress, SetLink, Target
 from ifagent.kernel.messages import parse_address
 from ifagent.kernel.requests import dump_addresses, encode
 from ifagent.kernel.sockets import RequestSocket
-from ifagent.kernel.syscalls import inside_new
+from ifagent.kernel.syscalls import in_new_netns
 
 _FIRST, _SECOND = IPv6Interface("2001:db8::1/128"), IPv6Interface("2001:db8::2/128")
 
 
 @dataclass(frozen=True, slots=True)
-class KernelFacts:
-    """``newest_first``: how IPv6 addresses are listed. ``tells_maker``: addresses carry ``IFA_PROTO``."""
+class KernelFeatures:
+    """``newest_first``: how IPv6 addresses are listed. ``has_ifa_proto``: addresses carry ``IFA_PROTO``."""
 
     newest_first: bool = True
-    tells_maker: bool = True
+    has_ifa_proto: bool = True
 
 
-def find_facts(*, home: int) -> KernelFacts:
-    """Try this kernel, from a worker thread; ``home`` is a file of the agent's namespace.
+def probe(*, home: int) -> KernelFeatures:
+    """Probe this kernel, in a worker thread; ``home`` is an open file of the agent's namespace.
 
-    Where IPv6 is off, or new namespaces are forbidden, the answers are those of most kernels.
+    Where IPv6 is disabled or new namespaces are forbidden, the defaults are assumed.
     """
     try:
-        with inside_new(home=home), closing(RequestSocket()) as socket:
+        with in_new_netns(home=home), closing(RequestSocket()) as socket:
             loopback = Target(NsId(0), HostName("lo"), LOOPBACK_IFINDEX)
             requests = (SetLink(target=loopback, up=True), AddAddress(loopback, _FIRST), AddAddress(loopback, _SECOND))
             socket.request([encode(operation, fds={}) for operation in requests])
             listed = [parse_address(data, message) for data, message in socket.dump(dump_addresses())]
     except OSError:
-        return KernelFacts()
+        return KernelFeatures()
     addresses = [message.address for message in listed if message]
     order = [address.interface for address in addresses if address.interface in {_FIRST, _SECOND}]
-    # lo has got its own addresses by being set up.
-    tells = any(address.made_by_kernel for address in addresses) or not addresses
-    return KernelFacts(newest_first=order != [_FIRST, _SECOND], tells_maker=tells)
+    # Setting lo up gave it addresses that the kernel made.
+    has_ifa_proto = any(address.made_by_kernel for address in addresses) or not addresses
+    return KernelFeatures(newest_first=order != [_FIRST, _SECOND], has_ifa_proto=has_ifa_proto)
