@@ -160,16 +160,16 @@ class AgentProcess:
         assert self._process.stderr
         for line in self._process.stderr:
             now = time.perf_counter()
-            if b'"event":"applied"' in line:
+            if b'"event":"interface applied"' in line or b'"event":"interfaces applied"' in line:
                 self._last = now
                 self.applied += json.loads(line).get("interfaces", 1)
-            elif b'"event":"deleted"' in line:
+            elif b'"event":"interface deleted"' in line or b'"event":"interfaces deleted"' in line:
                 self._last = now
                 self.deleted += json.loads(line).get("interfaces", 1)
-            elif b'"event":"started"' in line:
+            elif b'"event":"agent started"' in line:
                 self.started = now
                 self.spent_before = self._spent
-            elif b'"event":"ready"' in line:
+            elif b'"event":"agent ready"' in line:
                 self.ready = now
             else:
                 self._others.append(line)

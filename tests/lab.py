@@ -72,7 +72,7 @@ class Lab:
             agent = subprocess.Popen(command, stdout=stream, stderr=stream)
         self._agents.append(agent)
         if ready:
-            until(lambda: agent.poll() is not None or b'"ready"' in log.read_bytes(), what=self.logs)
+            until(lambda: agent.poll() is not None or b'"agent ready"' in log.read_bytes(), what=self.logs)
             assert agent.poll() is None, self.logs()
         return agent
 

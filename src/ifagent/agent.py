@@ -175,7 +175,7 @@ class Agent:
         self._reconciler.counters.moves()
         if self._index.secluded:
             problem = f"{self._index.secluded}: {WHY_SECLUDED}"
-            log.warning("named namespaces are seen by this agent only", problem=problem)
+            log.warning("named namespaces are visible to this agent only", problem=problem)
         try:
             async with anyio.create_task_group() as group:
                 await group.start(lambda *, task_status: self._kernel.run(self._inbox.put, task_status=task_status))
@@ -221,7 +221,7 @@ class Agent:
         """Be ready once everything that the sources said first has been acted on."""
         await self._reconciler.settling.wait()
         if not self._ended:
-            log.info("ready", interfaces=len(self._index.declared), label=self.settings.label)
+            log.info("agent ready", interfaces=len(self._index.declared), label=self.settings.label)
             self._ready.set()
             task_status.started()
 

@@ -136,7 +136,7 @@ class Execution:
                 if outcome.errno == 0:
                     self._note_acceptance(step)
                     waves.done(step)
-                    log.debug("done", operation=step.operation)
+                    log.debug("operation done", operation=step.operation)
                 else:
                     self._note_refusal(replace(outcome, operation=step.operation), step.names, work)
             await self._fold()
@@ -198,9 +198,10 @@ class Execution:
         text = self._with_references(str(KernelRefused(str(outcome.operation), outcome.errno, outcome.text)))
         self._retry.refused(outcome, names, text, self._clock(), self.link_of(outcome.operation))
         if was_gone(outcome):
-            log.debug("gone already", operation=outcome.operation)
+            log.debug("target already gone", operation=outcome.operation)
         else:
-            log.info("refused", operation=str(outcome.operation), errno=outcome.errno, text=outcome.text)
+            named = errno.errorcode.get(outcome.errno, outcome.errno)
+            log.info("kernel rejected operation", operation=str(outcome.operation), errno=named, text=outcome.text)
         if fate(outcome.errno) is Fate.STALE:
             known = [id for id in outcome.operation.namespaces if self._index.is_attached(id)]
             work.stale.update(dict.fromkeys(names, min(known)) if known else {})

@@ -89,9 +89,9 @@ class HostLock:
         holder = _holder(self._name)
         if holder is None:
             log.warning(
-                "the label cannot be locked on this host, another agent would not be noticed",
+                "cannot lock the label on this host, another agent would go unnoticed",
                 label=self._label,
-                problem="somebody has bound its name and does not answer",
+                problem="an unknown process has bound its name and does not respond",
             )
             return
         pid, user = holder
@@ -101,7 +101,7 @@ class HostLock:
                 self._label, f"process {pid} on this host" if pid else "a process in another pid namespace"
             )
         log.warning(
-            "the label cannot be locked on this host, another agent would not be noticed",
+            "cannot lock the label on this host, another agent would go unnoticed",
             label=self._label,
             problem=f"process {pid} of user {user} has bound its name",
         )

@@ -78,7 +78,7 @@ class HostRoutesWatch:
             self._inbox.put(HostRoutesSeen(routes, namespaces))
             self._busy = False
             for problem in sorted(set(routes.problems.values())):
-                log.warning("the routes of the host are not known", problem=problem)
+                log.warning("cannot read the routes of the host", problem=problem)
             pause = min(2 * pause or FIRST_PAUSE, LONGEST_PAUSE) if routes.problems else 0.0
 
     async def _look_up(self) -> None:
@@ -91,7 +91,7 @@ class HostRoutesWatch:
                 addresses_of, self._hosts, abandon_on_cancel=True, limiter=self._thread
             )
         if scope.cancelled_caught:
-            log.warning("looking up hosts takes too long", hosts=", ".join(self._hosts), seconds=PATIENCE)
+            log.warning("host name lookup timed out", hosts=", ".join(self._hosts), seconds=PATIENCE)
 
 
 def addresses_of(hosts: Iterable[str]) -> frozenset[IPAddress]:

@@ -171,7 +171,7 @@ class NamespaceTracker:
             self._open_again[namespace] = anyio.current_time() + REOPEN_DELAY, path
             if namespace not in self._complained:
                 self._complained.add(namespace)
-                log.warning("cannot enter a namespace", path=path, problem=str(problem))
+                log.warning("cannot enter namespace", path=path, problem=str(problem))
 
 
 def _some(waiting: dict[NsId, str], most: int) -> dict[NsId, str]:

@@ -132,13 +132,13 @@ class _Account:
         for state in applied if len(applied) <= MANY else ():
             _log_state(state)
         if len(applied) > MANY:
-            log.info("applied", interfaces=len(applied))
+            log.info("interfaces applied", interfaces=len(applied))
         for name in gone if len(gone) <= MANY else ():
-            log.info("deleted", interface=name)
+            log.info("interface deleted", interface=name)
         if len(gone) > MANY:
-            log.info("deleted", interfaces=len(gone))
+            log.info("interfaces deleted", interfaces=len(gone))
 
 
 def _log_state(state: InterfaceState) -> None:
     fields = {"interface": state.name, "link": state.internal_name, "reason": state.reason}
-    log.info(state.config_state.lower(), **{key: value for key, value in fields.items() if value})
+    log.info(f"interface {state.config_state.lower()}", **{key: value for key, value in fields.items() if value})

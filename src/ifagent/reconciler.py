@@ -236,7 +236,7 @@ class Reconciler:
         """Note every interface that was as declared and no longer is, though nobody declared otherwise."""
         for name, text in self._drift.find(scope.names, planned.verdicts, self._exempt):
             self.retry.drifted(name, self._clock(), repair=self._repairs_drift)
-            log.info("drift", interface=name, different=text)
+            log.info("interface drifted", interface=name, different=text)
         self._exempt -= scope.names
         for name, verdict in planned.verdicts.items():
             if verdict.fulfilled and name in scope.names:

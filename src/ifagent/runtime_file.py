@@ -42,7 +42,7 @@ class RuntimeFile:
         except FileNotFoundError:
             pass
         except (OSError, BrokenFile) as error:
-            log.warning("the runtime file cannot be used", path=str(self._path), problem=str(error))
+            log.warning("cannot use the runtime file", path=str(self._path), problem=str(error))
         return self._saved
 
     async def save(self, remembered: Remembered) -> None:
@@ -54,7 +54,7 @@ class RuntimeFile:
             try:
                 await run_in_thread(partial(_write, self._path, remembered_to_json(remembered)))
             except OSError as error:
-                log.warning("the runtime file cannot be written", path=str(self._path), problem=error.strerror)
+                log.warning("cannot write the runtime file", path=str(self._path), problem=error.strerror)
 
 
 def _read(path: Path) -> object:

@@ -42,7 +42,7 @@ def test_root_of_a_container_cannot_fill_the_log(lab: Lab) -> None:
     assert max(counted(lab).values()) <= IN_A_ROW
     # What happens to others has its lines all the same.
     ip("link", "set", "dev", "c", "mtu", "1300")
-    until(lambda: any(line["event"] == "drift" and line["interface"] == "c" for line in lines(lab)), what=lab.logs)
+    until(lambda: any(line["event"] == "interface drifted" and line["interface"] == "c" for line in lines(lab)), what=lab.logs)
 
 
 def test_thousands_of_junk_keys_have_a_few_lines(lab: Lab) -> None:
@@ -50,7 +50,7 @@ def test_thousands_of_junk_keys_have_a_few_lines(lab: Lab) -> None:
     lab.put_raw({f"j{number}": "{" for number in range(2000)})
     lab.put(*pair("a", "b"))
     lab.until_applied("a", "b")
-    assert counted(lab)["invalid"] <= IN_A_ROW
+    assert counted(lab)["interface invalid"] <= IN_A_ROW
     assert sum(len(json.dumps(line)) for line in lines(lab)) < 50_000
 
 
@@ -58,7 +58,7 @@ def test_no_name_steers_a_terminal(lab: Lab) -> None:
     """A link's name, an alias and a key that somebody else has chosen, in everything that a person may look at."""
     space, trick = lab.space("s"), "\x1b[2J\u202e\u2028\x9b"
     agent = lab.start_agent("--log-format", "console", ready=False)
-    until(lambda: agent.poll() is not None or " ready " in lab.logs(), what=lab.logs)
+    until(lambda: agent.poll() is not None or " agent ready " in lab.logs(), what=lab.logs)
     name = b"\x1b[2J\xe2\x80\xae\xe2\x80\xa8"  # 10 bytes, what a terminal obeys and what turns text around
     lab.put(*pair("a", "b", space))
     lab.until_applied("a", "b")
@@ -125,7 +125,7 @@ def test_it_ends_in_time_whatever_hangs(tmp_path: Path, what: str) -> None:
         agent.send_signal(signal.SIGTERM)
         assert agent.wait(20) == 0
         assert time.monotonic() - started < 3.5
-        assert b"ended without waiting" in log.read_bytes()
+        assert b"shutdown timed out, exiting without waiting" in log.read_bytes()
     finally:
         agent.kill()
         agent.wait(10)

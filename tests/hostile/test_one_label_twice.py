@@ -49,7 +49,7 @@ class Run:
 
     @property
     def is_ready(self) -> bool:
-        return '"event":"ready"' in self.log
+        return '"event":"agent ready"' in self.log
 
     @property
     def has_ended(self) -> bool:
@@ -161,7 +161,7 @@ time.sleep(60)
             assert squatter.stdout.readline()
             with running(agent := Run(tmp_path, 1, [])):
                 agent.until_ready()
-                assert "cannot be locked on this host" in agent.log
+                assert "cannot lock the label on this host" in agent.log
         finally:
             squatter.kill()
 

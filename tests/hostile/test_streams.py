@@ -135,7 +135,7 @@ def test_a_thousand_values_that_are_wrong_have_a_few_lines(place: Place) -> None
     assert agent.wait(10) == 0
     lines = [json.loads(line) for line in agent.stderr.read().splitlines()]
     assert lines[-1]["event"].startswith("stopping")
-    assert 0 < sum(line["event"] == "invalid" for line in lines) <= 10
+    assert 0 < sum(line["event"] == "interface invalid" for line in lines) <= 10
 
 
 @pytest.mark.parametrize("closed", [(2,), (1, 2), (0, 1, 2)], ids=str)

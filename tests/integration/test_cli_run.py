@@ -61,7 +61,7 @@ class FileLab:
         self._processes.append(process)
         return process
 
-    def start_agent(self, *, said: str = '"ready"') -> subprocess.Popen[bytes]:
+    def start_agent(self, *, said: str = '"agent ready"') -> subprocess.Popen[bytes]:
         agent = self.start(["run", "--log-format", "json"], self.log)
         until(lambda: agent.poll() is not None or said in self.log.read_text(), what=self.log.read_text)
         assert agent.poll() is None, self.log.read_text()
@@ -168,7 +168,7 @@ def test_the_links_stay_when_it_ends_and_are_pruned_after_a_restart(lab: FileLab
     agent = lab.start_agent(said='"cannot read file')
     assert lab.link("veth1Name", lab.one)["ifindex"] == before["ifindex"]
     assert "lab.yaml: line 1" in lab.log.read_text()
-    assert '"ready"' not in lab.log.read_text()
+    assert '"agent ready"' not in lab.log.read_text()
     agent.kill()
     agent.wait(10)
 

@@ -79,7 +79,7 @@ class Agents:
 
     def killed_itself(self) -> bool:
         """Wait until it has, or has done everything; tell which."""
-        until(lambda: not self.alive or self.said("ready"), what=self._lab.logs)
+        until(lambda: not self.alive or self.said("agent ready"), what=self._lab.logs)
         assert self.alive or self.said("killed"), self._lab.logs()
         return not self.alive
 
@@ -178,7 +178,7 @@ class Stepping:
         for values in self._states:
             declare(self._lab, values)
             self._agents.start()
-            until(lambda: self._agents.said("ready"), what=self._lab.logs)
+            until(lambda: self._agents.said("agent ready"), what=self._lab.logs)
             self._lab.until_applied(*(value["name"] for value in values))
             self._agents.kill()
             self._pictures.append(picture(self._lab, self._names))
@@ -206,7 +206,7 @@ class Stepping:
             told = json.loads(self._agents.log.read_text().splitlines()[-1])["before"]
             self.met[towards].add(next((kind for kind in (*MET_FORTH, *MET) if re.match(kind, told)), told))
             self._agents.start()
-            until(lambda: self._agents.said("ready"), what=self._lab.logs)
+            until(lambda: self._agents.said("agent ready"), what=self._lab.logs)
         until(
             lambda: picture(self._lab, self._names) == self._pictures[towards],
             what=lambda: (
@@ -292,7 +292,7 @@ def test_killed_in_the_middle_of_a_batch_it_converges_and_leaves_nothing_over(
     first = bool(chance.getrandbits(1))  # the agent is there before the values, or they before it
     if first:
         agents.start()
-        until(lambda: agents.said("ready"), what=lab.logs)
+        until(lambda: agents.said("agent ready"), what=lab.logs)
     lab.put(*values)
     if not first:
         agents.start()

@@ -75,7 +75,7 @@ class Place:
         with self.log.open("wb") as stream:
             agent = subprocess.Popen(command, stdout=stream, stderr=stream)
         self._agents.append(agent)
-        until(lambda: agent.poll() is not None or b'"ready"' in self.log.read_bytes(), what=self.log.read_text)
+        until(lambda: agent.poll() is not None or b'"agent ready"' in self.log.read_bytes(), what=self.log.read_text)
         assert agent.poll() is None, self.log.read_text()
         return agent
 
@@ -262,7 +262,7 @@ def test_a_feature_that_is_missing_is_a_warning(place: Place) -> None:
     agent = place.start([*as_nobody(ESSENTIAL), *place.command()])
     place.until_pair()
     assert_has_only(agent, ESSENTIAL)
-    [warning] = place.logged("a capability is missing")
+    [warning] = place.logged("missing capability")
     assert (warning["level"], warning["capability"]) == ("warning", "CAP_SYS_PTRACE")
     assert "containers" in warning["problem"]
 

@@ -115,7 +115,7 @@ def test_a_link_deleted_again_and_again_comes_back_but_damped(lab: Lab) -> None:
     until(lambda: lab.state("a").get("config_state") == "APPLIED" and lab.link("a", space), within=60, what=lab.logs)
     assert lab.state("a")["repairs"] >= 6
     log = (lab.folder / "agent-0.log").read_text()
-    assert '"retrying"' in log
+    assert '"interface retrying"' in log
     assert "somebody else keeps changing it" in log
 
 

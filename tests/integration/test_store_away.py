@@ -155,11 +155,11 @@ def test_a_second_agent_waits_and_takes_over_from_one_that_was_killed(lab: Lab) 
     until(lambda: count(lab, "another agent holds the label, waiting for it to end", 1), what=lab.logs)
     [said] = [line for line in log_of(lab, 1) if line["level"] == "warning"]
     assert said["holder"].startswith(f"process {first.pid} on ")
-    assert not count(lab, "ready", 1)
+    assert not count(lab, "agent ready", 1)
     first.kill()
     first.wait(10)
     # What it does shows that the second one is at work.
-    until(lambda: count(lab, "ready", 1), within=20, what=lab.logs)
+    until(lambda: count(lab, "agent ready", 1), within=20, what=lab.logs)
     lab.put(veth("a", "b", space, mtu=1400))
     until(lambda: lab.link("a", space)["mtu"] == 1400)
     until(lambda: lab.state("a").get("mtu") == 1400)
@@ -187,7 +187,7 @@ def test_an_agent_that_slept_through_its_lease_ends(lab: Lab) -> None:
     first.send_signal(signal.SIGSTOP)
     try:
         lab.start_agent(ready=False, program=ON_ANOTHER_HOST)
-        until(lambda: count(lab, "ready", 1), within=30, what=lab.logs)
+        until(lambda: count(lab, "agent ready", 1), within=30, what=lab.logs)
         lab.until_applied("a", "b")
     finally:
         first.send_signal(signal.SIGCONT)

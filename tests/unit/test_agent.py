@@ -524,5 +524,5 @@ async def test_what_is_gone_before_it_is_taken_away_is_no_refusal(caplog: pytest
             while "ns1" in kernel.snapshot().namespaces:
                 await anyio.sleep(0.001)
     told = [record.ifagent for record in caplog.records if hasattr(record, "ifagent")]
-    assert not [event for event in told if event["event"] == "refused"]
-    assert len([event for event in told if event["event"] == "gone already"]) == 2
+    assert not [event for event in told if event["event"] == "kernel rejected operation"]
+    assert len([event for event in told if event["event"] == "target already gone"]) == 2

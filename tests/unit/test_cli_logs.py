@@ -32,13 +32,13 @@ def record(event: str, **fields: Any) -> logging.LogRecord:
     ],
 )
 def test_a_value_cannot_steer_a_terminal(value: object, written: str) -> None:
-    line = ConsoleFormatter(colour=False).format(record("applied", interface=value))
-    assert line.partition("applied  interface=")[2] == written
+    line = ConsoleFormatter(colour=False).format(record("interface applied", interface=value))
+    assert line.partition("interface applied  interface=")[2] == written
 
 
 def test_a_record_is_one_json_object() -> None:
-    line = JsonFormatter().format(record("applied", interface="a\nb\x1b", link=None))
+    line = JsonFormatter().format(record("interface applied", interface="a\nb\x1b", link=None))
     assert "\n" not in line
     assert (
-        json.loads(line).items() >= {"event": "applied", "level": "info", "interface": "a\nb\x1b", "link": None}.items()
+        json.loads(line).items() >= {"event": "interface applied", "level": "info", "interface": "a\nb\x1b", "link": None}.items()
     )

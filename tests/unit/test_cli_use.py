@@ -314,7 +314,7 @@ def test_apply_get_delete_with_files_and_no_agent(tmp_path: Path, invoke: Invoke
     assert (result.exit_code, result.stdout, result.stderr) == (0, "2 interfaces declared\n", "")
     result = invoke("get", *place)
     assert result.exit_code == 0
-    assert "states are unknown" in result.stderr
+    assert "cannot read states" in result.stderr
     header, first, _ = result.stdout.splitlines()
     assert header.split()[:4] == ["name", "type", "peer", "namespace"]
     assert first.split() == ["a", "veth", "b", "ns1", "a", "10.0.0.1/24", "unknown"]

@@ -9,7 +9,7 @@ import pytest
 from ifagent.log_limit import ABOUT_ONE, IN_A_ROW, MAX_CAUSES, PERIOD, Limiter
 
 
-def say(limiter: Limiter[str], count: int, *, event: str = "drift", about: str | None = None, now: float) -> list[int]:
+def say(limiter: Limiter[str], count: int, *, event: str = "interface drifted", about: str | None = None, now: float) -> list[int]:
     """Say something some times; return what each line that is written says of others."""
     told = (limiter.admit(f"{event} {about} {n}", event=event, about=about, now=now) for n in range(count))
     return [one for one in told if one is not None]
@@ -29,7 +29,7 @@ def test_a_flood_has_some_lines_then_one_a_minute_with_a_count() -> None:
     for minute in range(1, 10):
         assert say(limiter, 500, now=(minute - 0.5) * PERIOD) == []
         [(line, others)] = limiter.due(minute * PERIOD)
-        assert line == "drift None 499"
+        assert line == "interface drifted None 499"
         assert others == (1000 - IN_A_ROW if minute == 1 else 0) + 500 - 1
 
 
@@ -55,7 +55,7 @@ def test_one_that_is_noisy_does_not_silence_the_others() -> None:
     for minute in range(1, 5):
         say(limiter, 1000, about="noisy", now=minute * PERIOD - 1)
         [(line, _)] = limiter.due(minute * PERIOD)
-        assert line.startswith("drift noisy")
+        assert line.startswith("interface drifted noisy")
         assert say(limiter, 3, about="quiet", now=minute * PERIOD + 1) == [0, 0, 0]
 
 
@@ -69,8 +69,8 @@ def test_many_names_are_one_cause_and_are_all_counted() -> None:
 
 def test_another_event_is_another_cause() -> None:
     limiter: Limiter[str] = Limiter()
-    say(limiter, 100, event="drift", now=0)
-    assert say(limiter, 1, event="ready", now=0) == [0]
+    say(limiter, 100, event="interface drifted", now=0)
+    assert say(limiter, 1, event="agent ready", now=0) == [0]
 
 
 def test_memory_is_bounded_and_nothing_goes_uncounted() -> None:

@@ -62,7 +62,7 @@ async def _pairs(store: Store) -> dict[Name, Pair]:
         try:
             states = await store.states()
         except SourceLost as error:
-            log.warning("states are unknown", problem=str(error))
+            log.warning("cannot read states", problem=str(error))
     return {name: (declarations.get(name), states.get(name)) for name in sorted(declarations.keys() | states.keys())}
 
 

@@ -57,7 +57,7 @@ def reduce_to_needs(settings: Settings, *, ports: Collection[int] = ()) -> None:
             "start the agent in a network and a mount namespace of its own as well, as unshare -Urnm does"
         )
     for need in missing:
-        log.warning("a capability is missing", capability=str(need.capability), problem=str(need))
+        log.warning("missing capability", capability=str(need.capability), problem=str(need))
     capabilities.give_up_all_but(need.capability for need in needs)
     kept = sorted(capabilities.permitted())
     log.info("dropped all other capabilities", capabilities=" ".join(map(str, kept)))

@@ -247,7 +247,7 @@ async def _run(agent: Agent, outlets: Sequence[Outlet], *, stores: Sequence[str]
     async with anyio.create_task_group() as group:
         group.start_soon(keep_informed, agent.statistics)
         group.start_soon(hand_back_memory, agent, *outlets)
-        log.info("started", label=agent.settings.label, stores=" ".join(stores))
+        log.info("agent started", label=agent.settings.label, stores=" ".join(stores))
         for outlet in outlets:
             await group.start(outlet.run, agent)
         try:
@@ -256,7 +256,7 @@ async def _run(agent: Agent, outlets: Sequence[Outlet], *, stores: Sequence[str]
             await anyio.sleep_forever()
         finally:
             notify("STOPPING=1")
-            log.info("stopping, leaving the interfaces as they are")
+            log.info("agent stopping, interfaces stay as they are")
 
 
 def _http_server(address: str, *, public: bool) -> Outlet:

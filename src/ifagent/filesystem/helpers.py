@@ -156,7 +156,7 @@ class Helpers:
                 told = mount in self._told or not isinstance(error, TimeoutError)
                 self._told.add(mount)
             if not told:
-                log.warning("file system does not answer", seconds=LIMIT, pid=helper.pid)
+                log.warning("file system not responding", seconds=LIMIT, pid=helper.pid)
             if isinstance(error, TimeoutError):
                 raise DoesNotAnswer from None
             raise
