@@ -227,7 +227,7 @@ class Agent:
 
     async def _look_regularly(self) -> None:
         while True:
-            await anyio.sleep(self.settings.full_look_interval)
+            await anyio.sleep(self.settings.resync_interval)
             self._reconciler.request_full_resync()
 
     # Declaring

@@ -70,7 +70,7 @@ class Settings(BaseModel):
     """Networks in which values may give addresses to links of the host, whatever traffic of the host's that takes."""
 
     max_interfaces: Annotated[int, Field(gt=0)] = DEFAULT_MAX_INTERFACES
-    """Most interfaces that are realised; those above are invalid."""
+    """Maximum number of interfaces; any beyond it are invalid."""
 
     max_namespaces: Annotated[int, Field(gt=0)] = DEFAULT_MAX_NAMESPACES
     """Most different namespaces that interfaces may be in."""
@@ -78,8 +78,8 @@ class Settings(BaseModel):
     counters: Annotated[float, Field(ge=LEAST_INTERVAL, allow_inf_nan=False)] | None = None
     """Seconds between two readings of counters, for every stream that does not ask otherwise; ``None``: off."""
 
-    full_look_interval: Annotated[float, Field(gt=0)] = 1800.0
-    """Seconds between two complete looks at the kernel; what is missed otherwise is found then."""
+    resync_interval: Annotated[float, Field(gt=0)] = 1800.0
+    """Seconds between full resyncs, which read everything from the kernel and find what was missed otherwise."""
 
     @property
     def policy(self) -> Policy:

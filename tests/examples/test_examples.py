@@ -82,5 +82,5 @@ def test_the_readme(tmp_path: Path) -> None:
 def test_the_demo(tmp_path: Path) -> None:
     printed = run(sys.executable, "-m", "ifagent", "demo", cwd=tmp_path)
     assert "answer after" in printed
-    assert "broken and healed in" in printed
+    assert "drifted and repaired in" in printed
     assert "at the same ifindex" in printed

@@ -42,7 +42,10 @@ def test_root_of_a_container_cannot_fill_the_log(lab: Lab) -> None:
     assert max(counted(lab).values()) <= IN_A_ROW
     # What happens to others has its lines all the same.
     ip("link", "set", "dev", "c", "mtu", "1300")
-    until(lambda: any(line["event"] == "interface drifted" and line["interface"] == "c" for line in lines(lab)), what=lab.logs)
+    until(
+        lambda: any(line["event"] == "interface drifted" and line["interface"] == "c" for line in lines(lab)),
+        what=lab.logs,
+    )
 
 
 def test_thousands_of_junk_keys_have_a_few_lines(lab: Lab) -> None:

@@ -138,11 +138,11 @@ def test_ipv6_addresses_are_set_as_soon_as_the_link_can_have_them(lab: Lab) -> N
     assert addresses(lab.link("a", space)) == ["2001:db8::1/64"]
 
 
-def test_what_was_refused_is_tried_again_at_a_full_look(lab: Lab) -> None:
+def test_what_was_refused_is_tried_again_at_a_full_resync(lab: Lab) -> None:
     space = lab.space("s")
     ip("netns", "add", space)
     set_ipv6(space, off=True)
-    lab.start_agent("--full-look-interval", "0.5")
+    lab.start_agent("--resync-interval", "0.5")
     lab.put(veth("a", "b", space, ip_addresses=["2001:db8::1/64"], enabled=False), veth("b", "a", space))
     lab.until_state("a", "FAILED")
     set_ipv6(space, off=False)  # the kernel does not tell of that while the link is down

@@ -285,5 +285,5 @@ def test_the_group_of_the_socket(place: Place) -> None:
 def test_a_group_that_cannot_be_had(place: Place) -> None:
     groups = ("no-such-group", "4711")
     [unknown], [foreign] = refused(*([*as_nobody(ALL), *place.command("--socket-group", group)] for group in groups))
-    assert unknown == "ifagent: --socket-group: there is no group 'no-such-group'"
+    assert unknown == "ifagent: --socket-group: no such group: 'no-such-group'"
     assert "--socket-group: the agent is not a member of the group '4711' and cannot become one" in foreign

@@ -40,5 +40,6 @@ def test_a_record_is_one_json_object() -> None:
     line = JsonFormatter().format(record("interface applied", interface="a\nb\x1b", link=None))
     assert "\n" not in line
     assert (
-        json.loads(line).items() >= {"event": "interface applied", "level": "info", "interface": "a\nb\x1b", "link": None}.items()
+        json.loads(line).items()
+        >= {"event": "interface applied", "level": "info", "interface": "a\nb\x1b", "link": None}.items()
     )

@@ -179,7 +179,7 @@ async def test_wait_is_0_when_applied_and_1_with_the_reason_when_not(served: Lab
     assert done.returncode == 1
     told = done.stderr.decode().splitlines()
     assert told[0].startswith("lonely: PENDING, its peer nobody ")
-    assert told[1:] == ["unknown: it is not declared", "ifagent: not applied: lonely, unknown"]
+    assert told[1:] == ["unknown: not declared", "ifagent: not applied: lonely, unknown"]
 
 
 async def test_watch_has_one_object_a_line(served: Lab) -> None:

@@ -85,7 +85,7 @@ def test_the_list_of_commands_and_the_version(invoke: Invoke) -> None:
         ["get", "a", "b"],
         ["wait"],
         ["wait", "a", "--timeout", "0"],
-        ["run", "--full-look-interval", "often"],
+        ["run", "--resync-interval", "often"],
     ],
 )
 def test_wrong_use_is_2(arguments: list[str], invoke: Invoke) -> None:
@@ -107,7 +107,7 @@ def test_wrong_use_is_2(arguments: list[str], invoke: Invoke) -> None:
         (["states", "--label", "a/b"], "--label: a label has at most 64"),
         (["run", "--label", ""], "--label: a label has at most 64"),
         (["run", "--store", "ftp:x"], "'ftp:x' is not a store URL"),
-        (["run", "--full-look-interval", "0"], "--full-look-interval: "),
+        (["run", "--resync-interval", "0"], "--resync-interval: "),
         (["run", "--counters", "0.01"], "--counters: Input should be greater than or equal to 0.1"),
         (["run", "--counters", "inf"], "--counters: "),
         (["run", "--store", "file:a", "--store", "file:a"], "sources need different names"),
@@ -198,10 +198,10 @@ def test_several_stores(tmp_path: Path, taken: Callable[..., dict[str, object]])
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('lable = "x"', "unknown setting 'lable', is 'label' meant?"),
-        ('colour = "x"', "unknown setting 'colour'; there are store, label,"),
+        ('lable = "x"', "unknown setting 'lable', did you mean 'label'?"),
+        ('colour = "x"', "unknown setting 'colour'; known settings are store, label,"),
         ("[run]\nlabel = 'x'", "unknown setting 'run'"),
-        ("label = ", "is not TOML: "),
+        ("label = ", "not valid TOML: "),
         ("label = ['x']", "'label' cannot be ['x']"),
         ("store = []", "'store' cannot be []"),
         ("label = true", "'label' cannot be True"),
@@ -334,7 +334,7 @@ def test_apply_with_wait_says_when_there_is_no_agent(tmp_path: Path, invoke: Inv
     place = ["--store", f"file:{tmp_path}/store", "--socket", tmp_path / "none.sock"]
     result = invoke("apply", tmp_path / "in.yaml", "--wait", "5", *place)
     assert result.exit_code == 1
-    assert "declared, but nothing is known of what became of it" in one_sentence(result)
+    assert "declared, but the outcome is unknown" in one_sentence(result)
 
 
 def test_what_the_file_system_refuses(tmp_path: Path, invoke: Invoke) -> None:

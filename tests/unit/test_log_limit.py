@@ -9,7 +9,9 @@ import pytest
 from ifagent.log_limit import ABOUT_ONE, IN_A_ROW, MAX_CAUSES, PERIOD, Limiter
 
 
-def say(limiter: Limiter[str], count: int, *, event: str = "interface drifted", about: str | None = None, now: float) -> list[int]:
+def say(
+    limiter: Limiter[str], count: int, *, event: str = "interface drifted", about: str | None = None, now: float
+) -> list[int]:
     """Say something some times; return what each line that is written says of others."""
     told = (limiter.admit(f"{event} {about} {n}", event=event, about=about, now=now) for n in range(count))
     return [one for one in told if one is not None]

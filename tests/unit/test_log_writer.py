@@ -65,7 +65,7 @@ def test_nobody_waits_for_a_reader_and_what_was_dropped_is_counted(pipe: tuple[i
     found += read_until(reader, lambda found: b"after" in found)
     lines = found.splitlines()
     told = [one.decode().split(maxsplit=1) for one in lines if b"dropped" in one]
-    assert {text for _, text in told} <= {f"log {n} dropped, as nobody read them" for n in ("line was", "lines were")}
+    assert {text for _, text in told} <= {f"log {n} dropped, stderr was not read" for n in ("line was", "lines were")}
     assert sum(int(number) for number, _ in told) == count - lines.count(line[:-1])
     assert lines.count(line[:-1]) * len(line) >= MAX_WAITING - len(line)
     assert log.flush(5)

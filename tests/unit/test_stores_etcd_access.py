@@ -175,7 +175,7 @@ def test_there_is_no_flag_and_no_setting_for_a_password(tmp_path: Path) -> None:
     config.write_text(f"etcd-password = '{SECRET}'")
     result = show("--config", config)
     assert isinstance(result.exception, InvalidSettings)
-    assert "unknown setting 'etcd-password', is 'etcd_password_file' meant?" in str(result.exception)
+    assert "unknown setting 'etcd-password', did you mean 'etcd_password_file'?" in str(result.exception)
     assert SECRET not in result.output + str(result.exception)
 
 

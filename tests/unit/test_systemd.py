@@ -187,10 +187,10 @@ async def test_the_status_in_words(agent: Agent) -> None:
     states: dict[ConfigState, int] = dict.fromkeys(DECLARED_STATES, 1)
     assert summary(replace(now, interfaces=states)) == "1 applied, 1 pending, 1 retrying, 1 failed, 1 invalid"
     lost = SourceStatistics(name="etcd://h", synced=True, problem="refused\nby h")
-    assert summary(replace(now, sources=(lost,))) == "2 applied; cannot hear etcd://h (refused by h)"
+    assert summary(replace(now, sources=(lost,))) == "2 applied; no connection to etcd://h (refused by h)"
     silent = replace(lost, synced=False)
     assert summary(replace(now, ready=False, sources=(silent,))) == "waiting for etcd://h (refused by h)"
-    assert summary(replace(now, ready=False)) == "first round"
+    assert summary(replace(now, ready=False)) == "initial reconciliation in progress"
     assert summary(replace(now, ended=True, ready=False)) == "the agent has ended"
 
 

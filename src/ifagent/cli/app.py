@@ -10,15 +10,15 @@ import click
 from ifagent.cli.failures import told_in_words
 
 COMMANDS = {
-    "run": "Keep the interfaces of this machine as they are declared.",
+    "run": "Run the agent: reconcile this host's interfaces with the declared ones.",
     "apply": "Declare the interfaces in files.",
-    "get": "Show what is declared beside what there is.",
-    "delete": "Take declarations back.",
+    "get": "Show declared and actual interfaces side by side.",
+    "delete": "Delete declarations.",
     "states": "Show the state of every interface.",
-    "watch": "Follow the states: what is so, then every change.",
-    "wait": "Wait until interfaces are applied as they are declared now.",
-    "validate": "Check files of interfaces without using them.",
-    "demo": "Show the agent at work on a small lab, in private namespaces.",
+    "watch": "Stream interface states: a snapshot, then every change.",
+    "wait": "Wait until interfaces are applied as currently declared.",
+    "validate": "Check files of interfaces without applying them.",
+    "demo": "Demonstrate the agent on a small lab in private namespaces.",
 }
 """Every command with its first sentence: ``ifagent.cli.NAME`` has it as ``command``."""
 

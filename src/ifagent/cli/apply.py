@@ -24,7 +24,7 @@ from ifagent.stores.contract import Store
     "--wait",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
-    help="Wait until all of them are applied; exit with 1 and say why if one is not.",
+    help="Wait until all of them are applied; exit with 1 and the reason if one is not.",
 )
 @place_options()
 def command(

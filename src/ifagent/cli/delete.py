@@ -1,4 +1,4 @@
-"""``ifagent delete``: take declarations back."""
+"""``ifagent delete``: delete declarations."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from ifagent.stores.contract import Store
 def command(
     names: tuple[str, ...], store: str, label: str, socket: Path | None, log_level: str, log_format: str
 ) -> None:
-    """Take declarations back.
+    """Delete declarations.
 
-    Those that are there are taken back even if others are not; the exit code is 1 then.
+    Those that exist are deleted even if others do not; the exit code is 1 then.
     """
     logs.configure(level=log_level, format=log_format)
     deleted = anyio.run(_delete, store_of(store=store, label=label, socket=socket), names, backend="asyncio")

@@ -51,7 +51,7 @@ _INSIDE = "IFAGENT_DEMO_INSIDE"
 
 @click.command("demo")
 def command() -> None:
-    """Show the agent at work on a small lab, in private namespaces.
+    """Demonstrate the agent on a small lab in private namespaces.
 
     Three namespaces joined by veth pairs come up, answer a ping, are changed and healed. Needs no root and
     leaves nothing behind.
@@ -85,7 +85,7 @@ async def _show(folder: Path) -> None:
         group.start_soon(agent.run)
         await _Demo(agent, example, console).play()
         group.cancel_scope.cancel()
-    console.print("\n[bold green]Done.[/] All of it was in private namespaces, nothing is left behind.")
+    console.print("\n[bold green]Done.[/] Everything was in private namespaces; nothing is left behind.")
 
 
 class _Demo:
@@ -123,12 +123,12 @@ class _Demo:
         self._report(f"in {_ms(started)}, at the same ifindex ({before} = {self._state('left').if_index})")
         await anyio.sleep(PAUSE)
 
-        self._say("4. Somebody deletes a link by hand")
+        self._say("4. A link is deleted by hand")
         repairs = self._state("right").repairs
         started = time.monotonic()
         await anyio.to_thread.run_sync(partial(_in_namespace, "right", partial(_delete, "eth0", self._state("right"))))
         await self._until(lambda: self._state("right").repairs > repairs and self._healthy("right", "middle-right"))
-        self._report(f"broken and healed in {_ms(started)}: {self._state('right').last_drift}")
+        self._report(f"drifted and repaired in {_ms(started)}: {self._state('right').last_drift}")
         seconds = await anyio.to_thread.run_sync(partial(_in_namespace, "right", partial(_ping, "10.2.0.2")))
         self.console.print(f"   right -> 10.2.0.2: answer after {seconds * 1000:.2f} ms")
 
@@ -142,7 +142,7 @@ class _Demo:
     def _state(self, name: str) -> InterfaceState:
         state = self.agent.state(name)
         if state is None:
-            raise click.ClickException(f"the agent does not know {name}")
+            raise click.ClickException(f"the agent has no state for {name}")
         return state
 
     def _healthy(self, *names: str) -> bool:

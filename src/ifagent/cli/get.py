@@ -1,4 +1,4 @@
-"""``ifagent get``: what is declared beside what there is."""
+"""``ifagent get``: declared and actual interfaces side by side."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def command(
     log_level: str,
     log_format: str,
 ) -> None:
-    """Show what is declared beside what there is, of all interfaces or of one."""
+    """Show declared and actual interfaces side by side: all of them, or one."""
     logs.configure(level=log_level, format=log_format)
     place = store_of(store=store, label=label, socket=socket)
     pairs = anyio.run(_pairs, place, backend="asyncio")

@@ -22,7 +22,7 @@ TICK: Final = 5.0
 
 def dropped(count: int) -> str:
     """Say how many lines nobody will read."""
-    return f"{count} log {'line was' if count == 1 else 'lines were'} dropped, as nobody read them"
+    return f"{count} log {'line was' if count == 1 else 'lines were'} dropped, stderr was not read"
 
 
 class LogWriter:

@@ -25,7 +25,7 @@ SETTINGS = (
     "log_level",
     "log_format",
     "netns_dir",
-    "full_look_interval",
+    "resync_interval",
     "counters",
     "proc_root",
     "container_socket",
@@ -84,7 +84,7 @@ def _read_config(ctx: click.Context, _param: click.Parameter, path: Path | None)
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidSettings(f"{path}: is not TOML: {error}") from None
+        raise InvalidSettings(f"{path}: not valid TOML: {error}") from None
     except OSError as error:
         raise InvalidSettings(f"{path}: {error.strerror or error}") from None
     defaults: dict[str, Any] = {}
@@ -92,7 +92,7 @@ def _read_config(ctx: click.Context, _param: click.Parameter, path: Path | None)
         setting = key.replace("-", "_")
         if setting not in SETTINGS:
             close = get_close_matches(setting, SETTINGS, n=1)
-            hint = f", is {close[0]!r} meant?" if close else f"; there are {', '.join(SETTINGS)}"
+            hint = f", did you mean {close[0]!r}?" if close else f"; known settings are {', '.join(SETTINGS)}"
             raise InvalidSettings(f"{path}: unknown setting {key!r}{hint}")
         values = value if isinstance(value, list) and setting in SEVERAL else [value]
         refused = dict | list if setting in FLAGS else bool | dict | list
@@ -130,7 +130,7 @@ def _store(*, several: bool) -> Callable[[F], F]:
         show_default=True,
         metavar="STORE",
         help=f"Where interfaces are declared: {', or '.join(backend.help for backend in BACKENDS)}."
-        + (" May be given several times; the first one counts before the others." if several else ""),
+        + (" May be repeated; earlier stores take precedence." if several else ""),
     )
 
 
@@ -158,7 +158,7 @@ _log_level = click.option(
     envvar="IFAGENT_LOG_LEVEL",
     show_envvar=True,
     show_default=True,
-    help="The least level that is logged to stderr.",
+    help="The lowest level to log to stderr.",
 )
 
 _log_format = click.option(
@@ -168,7 +168,7 @@ _log_format = click.option(
     envvar="IFAGENT_LOG_FORMAT",
     show_envvar=True,
     show_default=True,
-    help="How to log: for people, or one JSON object a line.",
+    help="Log format: human-readable, or one JSON object per line.",
 )
 
 
@@ -191,10 +191,10 @@ def foreign_option(command: F) -> F:
     return click.option(
         "--foreign",
         is_flag=True,
-        help="Also links that nobody has declared, as the agent on this machine sees them, whatever the store.",
+        help="Also show links that are not declared, as seen by the agent on this host.",
     )(command)
 
 
 def json_option(command: F) -> F:
     """Add ``--json``."""
-    return click.option("--json", "as_json", is_flag=True, help="For programs.")(command)
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)

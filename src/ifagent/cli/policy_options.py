@@ -18,7 +18,7 @@ _drift = click.option(
     envvar="IFAGENT_DRIFT",
     show_envvar=True,
     show_default=True,
-    help="Put right what somebody else changes, or only tell of it.",
+    help="What to do about external changes: repair them, or only report them.",
 )
 
 _allow_namespace = click.option(
@@ -30,7 +30,7 @@ _allow_namespace = click.option(
     show_envvar=True,
     show_default=True,
     metavar="PATTERN",
-    help="Where interfaces may be, such as 'named:lab-*', 'own' or 'microservice:*'; may be given several times.",
+    help="Namespaces that interfaces may be in, such as 'named:lab-*', 'own' or 'microservice:*'; may be repeated.",
 )
 
 _allow_existing = click.option(
@@ -51,7 +51,7 @@ _allow_tap = click.option(
     show_envvar=True,
     show_default=True,
     metavar="PATTERN",
-    help="TAPs of the host that may be adopted. One that the host uses has to be named in full.",
+    help="TAPs of the host that may be adopted; one that is in use must be named in full.",
 )
 
 _allow_host_network = click.option(
@@ -61,7 +61,7 @@ _allow_host_network = click.option(
     envvar="IFAGENT_ALLOW_HOST_NETWORK",
     show_envvar=True,
     metavar="NETWORK",
-    help="A network whose addresses links of the host may have, whatever it takes from the host.  [default: none]",
+    help="A network whose addresses may be given to links of the host, even if that diverts traffic.  [default: none]",
 )
 
 _max_interfaces = click.option(
@@ -71,7 +71,7 @@ _max_interfaces = click.option(
     envvar="IFAGENT_MAX_INTERFACES",
     show_envvar=True,
     show_default=True,
-    help="Most interfaces that are realised.",
+    help="Maximum number of interfaces; any beyond it are INVALID.",
 )
 
 _max_namespaces = click.option(
@@ -81,7 +81,7 @@ _max_namespaces = click.option(
     envvar="IFAGENT_MAX_NAMESPACES",
     show_envvar=True,
     show_default=True,
-    help="Most different namespaces that interfaces may be in.",
+    help="Maximum number of namespaces that interfaces may be in.",
 )
 
 

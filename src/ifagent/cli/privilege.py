@@ -70,10 +70,10 @@ def _needs(settings: Settings, ports: Collection[int]) -> Iterator[Need]:
     if any(map(may_allow, (NamespaceType.PID, NamespaceType.MICROSERVICE, NamespaceType.FILE))):
         yield Need(Capability.SYS_PTRACE, "the namespaces of other users' processes and containers cannot be opened")
     elif identify(str(settings.proc_root / "1/ns/net")) != own_namespace():
-        yield Need(Capability.SYS_PTRACE, "the host's network namespace cannot be told from others that have a name")
+        yield Need(Capability.SYS_PTRACE, "the host's network namespace cannot be distinguished from other named ones")
     first_free = int(_FIRST_FREE_PORT.read_text())
     if privileged := [str(port) for port in ports if 0 < port < first_free]:
-        loss = f"nothing can be answered at port {' and '.join(privileged)}"
+        loss = f"it cannot listen on port {' and '.join(privileged)}"
         yield Need(Capability.NET_BIND_SERVICE, loss, essential=True)
     # Root has it, and with it reaches stores, sockets and namespaces in the directories of other users.
     yield Need(Capability.DAC_OVERRIDE)
@@ -87,7 +87,7 @@ def join_group(group: str) -> int:
     try:
         id = int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid
     except KeyError:
-        raise InvalidSettings(f"--socket-group: there is no group {group!r}") from None
+        raise InvalidSettings(f"--socket-group: no such group: {group!r}") from None
     groups = os.getgroups()
     if id not in {os.getegid(), *groups}:
         try:

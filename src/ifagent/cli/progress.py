@@ -35,9 +35,9 @@ async def wait_applied(store: Store, names: Collection[Name], seconds: float, *,
     try:
         await follow(store, progress, seconds)
     except SourceLost as error:
-        raise Failure(f"{prefix}nothing is known of what became of it: {error}") from None
+        raise Failure(f"{prefix}the outcome is unknown: {error}") from None
     reasons = {name: why(state) for name, state in progress.states.items()}
-    reasons |= dict.fromkeys(set(names) - declared.keys(), "it is not declared")
+    reasons |= dict.fromkeys(set(names) - declared.keys(), "not declared")
     if reasons:
         for name, reason in sorted(reasons.items()):
             complain(f"{name}: {reason}")
@@ -89,5 +89,5 @@ async def follow(store: Store, progress: Progress, seconds: float) -> None:
 def why(state: InterfaceState | None) -> str:
     """Say in words why an interface is not applied."""
     if state is None:
-        return "the agent has said nothing of it"
+        return "the agent has not reported a state"
     return f"{state.config_state}, {state.reason}" if state.reason else str(state.config_state)

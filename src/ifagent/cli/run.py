@@ -42,14 +42,14 @@ from ifagent.stores.registry import backend_of, open_outlets, open_source
     envvar="IFAGENT_NETNS_DIR",
     show_envvar=True,
     show_default=True,
-    help="Where named network namespaces are.",
+    help="Directory of named network namespaces.",
 )
 @click.option(
     "--private-mounts",
     is_flag=True,
     envvar="IFAGENT_PRIVATE_MOUNTS",
     show_envvar=True,
-    help="It is meant that nobody else sees the named namespaces that the agent makes; do not warn of it.",
+    help="Do not warn that named namespaces made by the agent are invisible to the host.",
 )
 @click.option(
     "--proc-root",
@@ -58,7 +58,7 @@ from ifagent.stores.registry import backend_of, open_outlets, open_source
     envvar="IFAGENT_PROC_ROOT",
     show_envvar=True,
     show_default=True,
-    help="Where the host's processes are, for an agent in a pid namespace of its own.",
+    help="The host's /proc, for an agent in a pid namespace of its own.",
 )
 @click.option(
     "--container-socket",
@@ -67,7 +67,7 @@ from ifagent.stores.registry import backend_of, open_outlets, open_source
     multiple=True,
     envvar="IFAGENT_CONTAINER_SOCKET",
     show_envvar=True,
-    help="A container engine's unix socket; may be given several times.  [default: DOCKER_HOST, or docker and podman]",
+    help="A container engine's unix socket; may be repeated.  [default: DOCKER_HOST, or docker and podman]",
 )
 @click.option(
     "--microservice-variable",
@@ -75,17 +75,17 @@ from ifagent.stores.registry import backend_of, open_outlets, open_source
     envvar="IFAGENT_MICROSERVICE_VARIABLE",
     show_envvar=True,
     show_default=True,
-    help="The variable in a container's environment whose value is its microservice label.",
+    help="The container environment variable that holds its microservice label.",
 )
 @click.option(
-    "--full-look-interval",
+    "--resync-interval",
     type=float,
     default=1800.0,
-    envvar="IFAGENT_FULL_LOOK_INTERVAL",
+    envvar="IFAGENT_RESYNC_INTERVAL",
     show_envvar=True,
     show_default=True,
     metavar="SECONDS",
-    help="Time between two complete looks at the kernel.",
+    help="Seconds between full resyncs with the kernel.",
 )
 @policy_options
 @click.option(
@@ -94,42 +94,42 @@ from ifagent.stores.registry import backend_of, open_outlets, open_source
     envvar="IFAGENT_COUNTERS",
     show_envvar=True,
     metavar="SECONDS",
-    help="Read the links' counters so often and have them, and rates, in the states and the metrics. Off unless given.",
+    help="Interval at which to read link counters for states and metrics. Off unless given.",
 )
 @click.option(
     "--http",
     envvar="IFAGENT_HTTP",
     show_envvar=True,
     metavar="IP:PORT",
-    help="Answer HTTP there: probes, metrics and states. Off unless given; loopback only, such as 127.0.0.1:9100.",
+    help="Address for HTTP probes, metrics and states. Off unless given; loopback only, such as 127.0.0.1:9100.",
 )
 @click.option(
     "--http-public",
     is_flag=True,
     envvar="IFAGENT_HTTP_PUBLIC",
     show_envvar=True,
-    help="Allow --http where other machines can reach it: there is no password.",
+    help="Allow --http on an address that other machines can reach; there is no authentication.",
 )
 @click.option(
     "--state-dir",
     type=click.Path(path_type=Path),
     envvar=["IFAGENT_STATE_DIR", "STATE_DIRECTORY"],
     show_envvar=True,
-    help="Keep what etcd declares in this directory, for a start without etcd. Off unless given.",
+    help="Directory to cache etcd's declarations in, for starts without etcd. Off unless given.",
 )
 @click.option(
     "--runtime-dir",
     type=click.Path(path_type=Path),
     envvar="IFAGENT_RUNTIME_DIR",
     show_envvar=True,
-    help="Where the agent keeps what it has adopted and made, for its next start.  [default: where its socket is]",
+    help="Directory for what the agent has adopted and made, for its next start.  [default: the socket's directory]",
 )
 @click.option(
     "--socket-group",
     envvar="IFAGENT_SOCKET_GROUP",
     show_envvar=True,
     metavar="GROUP",
-    help="The group, by name or number, whose members may ask at the socket.  [default: the agent's own]",
+    help="The group, by name or number, that may use the socket.  [default: the agent's own]",
 )
 def command(
     *,
@@ -146,10 +146,10 @@ def command(
     container_sockets: tuple[Path, ...],
     **settings: object,
 ) -> None:
-    """Keep the interfaces of this machine as they are declared.
+    """Run the agent: reconcile this host's interfaces with the declared ones.
 
-    Runs until SIGTERM, SIGINT or SIGHUP; the interfaces stay as they are then. States go to the local socket and,
-    with an etcd store, to etcd.
+    Runs until SIGTERM, SIGINT or SIGHUP and leaves the interfaces as they are. States are published on the local
+    socket and, with an etcd store, in etcd.
     """
     logs.configure(level=log_level, format=log_format)
     logs.hold()

@@ -72,7 +72,10 @@ def _leave() -> None:
     hanging = ", ".join(thread.name for thread in threading.enumerate() if not thread.daemon)
     # In a thread, since whoever hangs may hold a lock that logging needs.
     last = threading.Thread(
-        target=log.warning, args=["shutdown timed out, exiting without waiting"], kwargs={"threads": hanging}, daemon=True
+        target=log.warning,
+        args=["shutdown timed out, exiting without waiting"],
+        kwargs={"threads": hanging},
+        daemon=True,
     )
     last.start()
     last.join(_LAST_TIME)

@@ -50,7 +50,7 @@ def command(
     elif states:
         _show(states)
     else:
-        complain("There are no states: nothing is declared, or no agent runs.")
+        complain("No states: nothing is declared, or no agent is running.")
 
 
 async def _states(store: Store) -> dict[Name, InterfaceState]:

@@ -64,10 +64,10 @@ def summary(now: Statistics) -> str:
         return now.trouble
     if not now.ready:
         waiting = [_with_problem(source.name, source.problem) for source in now.sources if not source.synced]
-        return f"waiting for {', '.join(waiting)}" if waiting else "first round"
+        return f"waiting for {', '.join(waiting)}" if waiting else "initial reconciliation in progress"
     states = [f"{count} {state.lower()}" for state, count in now.interfaces.items() if count]
     unheard = [_with_problem(source.name, source.problem) for source in now.sources if source.problem]
-    return (", ".join(states) or "no interfaces") + "".join(f"; cannot hear {source}" for source in unheard)
+    return (", ".join(states) or "no interfaces") + "".join(f"; no connection to {source}" for source in unheard)
 
 
 def _with_problem(source: str, problem: str) -> str:

@@ -22,7 +22,7 @@ from ifagent.stores.contract import Store
     metavar="SECONDS",
     default=60.0,
     show_default=True,
-    help="How long to wait at most.",
+    help="Maximum time to wait.",
 )
 @place_options()
 def command(
@@ -34,7 +34,7 @@ def command(
     log_level: str,
     log_format: str,
 ) -> None:
-    """Wait until interfaces are applied as they are declared now.
+    """Wait until interfaces are applied as currently declared.
 
     Exits with 0 when all of them are, with 1 and the reasons when one is not: after the time, or earlier if what is
     left is not declared, invalid or refused for good.

@@ -1,4 +1,4 @@
-"""``ifagent watch``: what is so, then every change, one line each."""
+"""``ifagent watch``: a snapshot of the states, then every change, one line each."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def command(
     log_level: str,
     log_format: str,
 ) -> None:
-    """Follow the states: what is so, then every change, one line each, until interrupted.
+    """Stream interface states, one line each: a snapshot, then every change, until interrupted.
 
-    An agent or a store that goes away is waited for.
+    Reconnects to an agent or a store that goes away.
     """
     logs.configure(level=log_level, format=log_format)
     if foreign:
@@ -72,7 +72,7 @@ async def _follow(states: AsyncGenerator[StateEvent, None], *, as_json: bool) ->
 def _in_words(event: StateEvent) -> tuple[str | Coloured, ...]:
     moment = time.strftime("%H:%M:%S")
     if event.state is None:
-        return (f"{moment} ({event.missed} intermediate states were left out)",)
+        return (f"{moment} ({event.missed} intermediate states were skipped)",)
     state = event.state
     begin = f"{moment} {event.name}: "
     what = Coloured(f"{state.config_state!s:8}", COLOURS[state.config_state])

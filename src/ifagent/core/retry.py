@@ -51,7 +51,7 @@ class Fate(Enum):
 
     STALE = "stale"  # the world is not as it was observed: look again, then plan again
     TRANSIENT = "transient"  # try again later, without end
-    PERMANENT = "permanent"  # wait until the plan, the declaration or the link changes, or for the next full look
+    PERMANENT = "permanent"  # wait until the plan, the declaration or the link changes, or for the next full resync
 
 
 _FATES = {
