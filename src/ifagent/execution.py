@@ -31,6 +31,7 @@ from ifagent.core.operations import (
     Target,
 )
 from ifagent.core.plan import Plan, Step, Waves
+from ifagent.core.planning import Planning
 from ifagent.core.retry import Fate, RetryBook, fate, was_gone
 from ifagent.core.scope import Scope
 from ifagent.errors import AgentBug, KernelRefused
@@ -77,6 +78,7 @@ class Execution:
         self,
         kernel: Kernel,
         index: Index,
+        planning: Planning,
         namespaces: NamespaceTracker,
         retry: RetryBook,
         counters: LoopCounters,
@@ -88,6 +90,7 @@ class Execution:
         self.group: TaskGroup | None = None
         self._kernel = kernel
         self._index = index
+        self._planning = planning
         self._namespaces = namespaces
         self._retry = retry
         self._counters = counters
@@ -119,7 +122,7 @@ class Execution:
             progress = self._counters.begin(since)
             work = _Work({step.operation: step for step in steps}, names, others, scope.held, progress)
             self._under_way.add(work)
-            self._index.begin(work, names, others)
+            self._planning.begin(work, names, others)
             self.group.start_soon(self._carry_out, work)
 
     async def _carry_out(self, work: _Work) -> None:
@@ -146,15 +149,15 @@ class Execution:
     def _finish(self, work: _Work) -> None:
         self._under_way.discard(work)
         self._counters.end(work.progress)
-        self._index.end(work, work.names, work.others)
-        self._index.slow_down(work.cut)
+        self._planning.end(work, work.names, work.others)
+        self._planning.slow_down(work.cut)
         for name, namespace in work.stale.items():
             if self._index.is_attached(namespace):
                 self._namespaces.relist({namespace})
-                self._index.await_listing((name,), namespace)
+                self._planning.await_listing((name,), namespace)
         for name, namespace in work.held.items():
             if namespace in self._index.behind:
-                self._index.await_listing((name,), namespace)
+                self._planning.await_listing((name,), namespace)
         removed = (operation.id for operation in work.steps if isinstance(operation, RemoveNamespace))
         self._index.touch(namespaces=removed)
         self._wake()

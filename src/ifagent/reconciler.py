@@ -22,6 +22,7 @@ from ifagent.core.observed import Observed
 from ifagent.core.ownership import Owner
 from ifagent.core.plan import Plan
 from ifagent.core.planner import plan
+from ifagent.core.planning import Planning
 from ifagent.core.policy import Policy
 from ifagent.core.retry import RetryBook
 from ifagent.core.scope import Scope
@@ -94,9 +95,11 @@ class Reconciler:
         self._drift = Drift()
         self._host_routes = HostRoutesWatch(kernel, inbox, hosts, index.attached_of_host)
         self._publishing = Publishing(hub, index, self.retry, self._drift, clock=clock)
+        self._planning = Planning(index, owner, policy)
         self._execution = Execution(
             kernel,
             index,
+            self._planning,
             self.namespaces,
             self.retry,
             self.counters,
@@ -218,7 +221,7 @@ class Reconciler:
         self.index.touch_nodes(self.retry.due(now))
         if self._next_time(now) != now:
             return None
-        scope = self.index.take_scope(now, self._budget.size)
+        scope = self._planning.take_scope(now, self._budget.size)
         if self.index.agenda.awaits(HOST_ROUTES):
             self._host_routes.ask()
         return scope or None

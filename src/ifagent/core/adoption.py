@@ -64,7 +64,7 @@ def release_adopted(view: View, link: Link, before: Adoption) -> list[Operation]
     one it has.
     """
     own = view.observed.own
-    here = Target(link.id.namespace, link.host_name, link.id.ifindex)
+    here = Target.of(link)
     home = Target(own, before.host_name or link.host_name)
     occupant = view.link_at_target(home)
     if occupant is not None and occupant.id != link.id:
@@ -99,7 +99,7 @@ def release_adopted(view: View, link: Link, before: Adoption) -> list[Operation]
 
 def strip_adopted(link: Link) -> list[Operation]:
     """Return what takes off a TAP what the agent may have put on it, and leaves it where it is."""
-    here = Target(link.id.namespace, link.host_name, link.id.ifindex)
+    here = Target.of(link)
     return [*_take_off(here, link, ()), SetLink(target=here, alias="")]
 
 
@@ -122,6 +122,6 @@ def _take_off(here: Target, link: Link, kept: Collection[TapAddress]) -> Iterabl
 
 def release_configured(link: Link, before: ConfiguredMark) -> list[Operation]:
     """Return what takes off a link what its interface had asked for, each operation after the one before it."""
-    target = Target(link.id.namespace, link.host_name, link.id.ifindex)
+    target = Target.of(link)
     addresses = [DeleteAddress(target, a.interface, a.peer) for a in link.addresses if not a.made_by_kernel]
     return [*addresses, SetLink(target=target, alias=before.alias)]

@@ -5,7 +5,7 @@ Only the agent's loop writes here, by folding events. What an event has changed 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import assert_never
 
@@ -28,7 +28,7 @@ from ifagent.core.events import (
     SourceSnapshot,
 )
 from ifagent.core.graph import Graph, Key
-from ifagent.core.host_routes import HostRoutes, given
+from ifagent.core.host_routes import HostRoutes
 from ifagent.core.interface import HostName, Interface, Name, NamespaceRef, NamespaceType, named
 from ifagent.core.link import LOOPBACK_IFINDEX, Link, LinkId, NsId
 from ifagent.core.marked_links import MarkedLinks
@@ -40,7 +40,6 @@ from ifagent.core.plan import Plan
 from ifagent.core.policy import Policy
 from ifagent.core.quota import Quota
 from ifagent.core.remembered import Remembered
-from ifagent.core.scope import Scope, ScopeFinder
 
 HOST_ROUTES = "host routes"
 """What interfaces wait for that may take links or traffic of the host's: how that is connected."""
@@ -53,11 +52,12 @@ class Index:
     """Folds events; answers look-ups.
 
     ``sources`` are the names of the configured sources, see :class:`Declarations`. ``owner`` tells what is ours.
+    ``policy`` says how many interfaces there may be. ``secluded`` says why nobody else sees the named namespaces that
+    the agent makes, empty if they are seen.
+
     ``behind`` are the namespaces of which what is known is old, ``unreachable`` those that cannot be entered, and why;
-    ``doubtful`` are those that may deserve attention now, or no more. Nothing is decided about an interface
-    that may take links or traffic of the host's before :class:`HostRoutesSeen` says how that is connected. ``policy``
-    says how many interfaces there may be. ``secluded`` says why nobody else sees the named namespaces that the agent
-    makes, empty if they are seen.
+    ``doubtful`` are those that may have to be followed from now on, or no more. ``current`` are those that were listed,
+    ``routes_known_of`` those of the host whose routes were, since something was planned last.
     """
 
     def __init__(self, own: NsId, sources: Sequence[str], owner: Owner, policy: Policy | None = None) -> None:
@@ -75,14 +75,12 @@ class Index:
         self.unreachable: dict[NsId, str] = {}
         self.doubtful: set[NsId] = set()
         self.quota: Quota = Quota(policy or Policy())
-        self._policy = policy or Policy()
         self._owner = owner
-        self._current: set[NsId] = set()
+        self.current: set[NsId] = set()
         self._held: set[Name] = set()
         self._links: dict[NsId, dict[int, Link]] = {}
         self._host_routes = HostRoutes()
-        self._routes_known_of: frozenset[NsId] = frozenset()
-        self._under_way: dict[Node | NamespaceRef, Hashable] = {}
+        self.routes_known_of: frozenset[NsId] = frozenset()
         self.remembered: Remembered = Remembered()
         self._cookies: dict[NsId, int] = {}
 
@@ -226,7 +224,7 @@ class Index:
             return
         self._links[namespace] = after
         self.namespaces.note_listed(namespace)
-        self._current.add(namespace)
+        self.current.add(namespace)
         if self.unreachable.pop(namespace, None) is not None:
             self._touch_namespace(namespace)
 
@@ -294,7 +292,7 @@ class Index:
         ours = self._with_own_addresses(self.host)
         links = (link for id in self.host for link in self._links.get(id, {}).values())
         self._host_routes = routes.with_links((link for link in links if link.id not in ours), ours=ours)
-        self._routes_known_of = namespaces
+        self.routes_known_of = namespaces
         self.agenda.release(HOST_ROUTES)
 
     # What a round notes
@@ -322,32 +320,6 @@ class Index:
             self._touch_link(id)
         for namespace in self._links:
             self.agenda.touch(namespace, namespace)
-
-    def begin(self, work: Hashable, names: Iterable[Name], others: Iterable[Node | NamespaceRef]) -> None:
-        """Have nothing planned that has to do with these until :meth:`end`: something is being done for them."""
-        for node in (*names, *others):
-            self._under_way[node] = work
-        for name in names:
-            self.agenda.park(name, work)
-
-    def end(self, work: Hashable, names: Iterable[Name], others: Iterable[Node | NamespaceRef]) -> None:
-        """Have interfaces planned next for which something has been done."""
-        for node in (*names, *others):
-            if self._under_way.get(node) is work:
-                del self._under_way[node]
-        self.agenda.release(work, next=names)
-
-    def await_listing(self, names: Iterable[Name], namespace: NsId) -> None:
-        """Have interfaces planned as soon as a namespace has been listed again, and not before."""
-        for name in names:
-            if self.agenda.put_off(name):
-                self.agenda.park(name, namespace)
-
-    def slow_down(self, names: Iterable[Name]) -> None:
-        """Have interfaces planned as their turn comes that would be next."""
-        for name in names:
-            if self.agenda.put_off(name):
-                self._touch(name)
 
     def remember(self, remembered: Remembered) -> None:
         """Note what the agent remembers from now on."""
@@ -377,63 +349,7 @@ class Index:
         changed, self.changed = self.changed, set()
         return changed
 
-    def take_scope(self, now: float, most: int) -> Scope:
-        """Return what to plan now of what was touched, and what hangs together with it: about ``most`` links and such.
-
-        What is known of a namespace that is ``behind`` counts once for each listing.
-        """
-        agenda, held = self.agenda, frozenset(self.behind - self._current)
-        finder = ScopeFinder(self.desired(), self.observed(), self.graph, self.namespaces, self._owner, self._waits)
-        for node in agenda.take(now):
-            place = self._place_of(node)
-            waits = place if place in held else finder.add(node)
-            if waits is not None:
-                agenda.park(node, waits)
-            if finder.size >= most:
-                break
-        agenda.planned((n for n in finder.nodes() if not held or self._place_of(n) not in held), now)
-        self._current.clear()
-        self._routes_known_of = frozenset()
-        return finder.scope(held)
-
-    def _waits(self, node: Node) -> Hashable | None:
-        """Return what has to be known, or to be done, before anything can be decided about something."""
-        if (work := self._under_way.get(node)) is not None:
-            return work
-        interface = self.graph.interfaces.get(node) if isinstance(node, str) else None
-        if interface is None:
-            return None
-        place = self._place(interface)
-        if isinstance(place, NamespaceRef):
-            return self._under_way.get(place)
-        if place not in self._links and place not in self.unreachable:
-            return place
-        of = {self.own, place} & self.host & self._links.keys()
-        if not of <= self._routes_known_of and self._may_take_from_the_host(interface, place):
-            return HOST_ROUTES
-        return None
-
-    def _may_take_from_the_host(self, interface: Interface, place: NsId | NamespaceRef) -> bool:
-        """Tell whether it matters for an interface how the host is connected."""
-        kind = interface.kind
-        if kind.changes_link(interface) and self._policy.asks_for_uplinks:
-            return True
-        links = [link for id in self.graph.links_of(interface.name) if (link := self.link(id)) is not None]
-        if (made_as := kind.made_as(interface)) and not links and self.graph.link_at(self.own, made_as) is not None:
-            return True
-        has = {address for link in links if link.id.namespace == place for address in given(link)}
-        return place in self.host and not interface.link_only and not has.issuperset(interface.ip_addresses)
-
     # What is asked
-
-    def _place_of(self, node: Node) -> NsId | None:
-        if isinstance(node, LinkId):
-            return node.namespace
-        if isinstance(node, int):
-            return None
-        interface = self.graph.interfaces.get(node)
-        place = None if interface is None else self._place(interface)
-        return None if isinstance(place, NamespaceRef) else place
 
     @property
     def synced(self) -> bool:

@@ -32,6 +32,11 @@ class Target:
         place = self.namespace
         return f"{self.host_name} in {place}" if isinstance(place, NamespaceRef) else f"{self.host_name} in [{place}]"
 
+    @classmethod
+    def of(cls, link: Link) -> Target:
+        """Name a link that exists."""
+        return cls(link.id.namespace, link.host_name, link.id.ifindex)
+
     @property
     def link(self) -> LinkId | None:
         """The link, if it exists."""
@@ -45,7 +50,7 @@ class Target:
             return self
         namespace = _namespace(self.namespace, lookup)
         link = lookup.link_named(namespace, self.host_name) if namespace is not None else None
-        return Target(link.id.namespace, link.host_name, link.id.ifindex) if link else None
+        return Target.of(link) if link else None
 
 
 class Lookup(Protocol):

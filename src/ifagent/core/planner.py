@@ -33,10 +33,10 @@ from ifagent.core.conflicts import Conflicts, duplicate_addresses, kept_for_uppe
 from ifagent.core.desired import Desired
 from ifagent.core.interface import Interface
 from ifagent.core.kinds.contract import Origin, Reference
-from ifagent.core.link import LOOPBACK_IFINDEX, Link, LinkId, NsId
+from ifagent.core.link import Link, LinkId, NsId
 from ifagent.core.matches import LinkMatches, Unit
 from ifagent.core.names import Name
-from ifagent.core.namespace_ref import NamespaceRef, NamespaceType
+from ifagent.core.namespace_ref import NamespaceRef
 from ifagent.core.observed import Observed
 from ifagent.core.operations import (
     CreateLink,
@@ -56,9 +56,7 @@ from ifagent.core.plan import Obstacle, Plan, Step, Verdict
 from ifagent.core.policy import Policy
 from ifagent.core.remembered import Adoption, Learnt
 from ifagent.core.state import ConfigState
-
-FALLBACK_LINKS = frozenset({"tunl0", "gre0", "gretap0", "erspan0", "sit0", "ip6tnl0", "ip_vti0", "ip6_vti0", "ip6gre0"})
-"""Links that the kernel makes by itself in every new namespace when their modules are loaded."""
+from ifagent.core.unused_namespaces import unused_namespaces
 
 _ALLOW_ALL = Policy(existing=("*",))
 
@@ -193,7 +191,7 @@ class _Planner:
                 obstacle = Obstacle(ConfigState.FAILED, kept_for_uppers(ends[0], upper, "cannot be removed"))
                 self.verdicts[name] = Verdict(ends[0].id, obstacle)
             return
-        operation = DeleteLink(_target(ends[0]), self.owner.last_group)
+        operation = DeleteLink(Target.of(ends[0]), self.owner.last_group)
         self.to_delete.update((end.id, operation) for end in ends)
         self._step(operation, names)
 
@@ -229,7 +227,7 @@ class _Planner:
         link = self.matches.link_of[interface.name]
         attributes = interface.kind.attributes(interface, link, self.matches)
         place = self.matches.place(interface)
-        target, seen = _target(link), link
+        target, seen = Target.of(link), link
         after: list[Operation] = []
         differences: tuple[str, ...] = ()
         obstacle = self.conflicts.place_conflict(interface)
@@ -266,7 +264,7 @@ class _Planner:
         """Return what has to go before an interface's link can be renamed to what it is called already besides."""
         if interface.host_name not in link.altnames:
             return []
-        operation = RemoveAltname(_target(link), interface.host_name)
+        operation = RemoveAltname(Target.of(link), interface.host_name)
         self._step(operation, [interface.name])
         return [operation]
 
@@ -291,7 +289,7 @@ class _Planner:
         if link is None:
             return
         attributes = interface.kind.attributes(interface, link, self.matches)
-        differences = self._configure(interface, attributes, _target(link), link, ())
+        differences = self._configure(interface, attributes, Target.of(link), link, ())
         self.verdicts[interface.name] = Verdict(link.id, duplicate_addresses(interface, link), differences)
 
     def _found(self, interface: Interface) -> Link | None:
@@ -391,31 +389,12 @@ class _Planner:
     # Rule 7
 
     def _remove_unused_namespaces(self) -> None:
-        if not self.desired.complete:
-            return
-        refs = {interface.namespace for interface in self.desired.interfaces.values()}
-        wanted = {self.observed.own, *(self.observed.namespaces.get(ref) for ref in refs)}
-        for ref, id in self.observed.namespaces.items():
-            links = self.observed.links.get(id)
-            if links is None or id in wanted or ref.type is not NamespaceType.NAMED:
-                continue
-            if not (self._has_made(ref, id) and self.owner.made_namespace(links.get(LOOPBACK_IFINDEX))):
-                continue
-            left = [x for x in links.values() if x.id.ifindex != LOOPBACK_IFINDEX and x.host_name not in FALLBACK_LINKS]
+        for ref, id, left in unused_namespaces(self.desired, self.observed, self.owner):
             if all(link.id in self.to_delete for link in left):
                 in_it = {op for op in self.steps if isinstance(op, LinkOperation) and op.target.namespace == id}
                 self._step(RemoveNamespace(ref, id), (), in_it | {self.to_delete[link.id] for link in left})
-
-    def _has_made(self, ref: NamespaceRef, id: NsId) -> bool:
-        """Tell whether the agent remembers to have made a namespace; the mark alone may be forged."""
-        made = self.observed.remembered.namespaces
-        return ref.reference in made and made[ref.reference] in {None, id}
 
 
 def _partner(interface: Interface) -> Reference | None:
     """Return the reference to the interface whose link is made together with this one's."""
     return next((reference for reference in interface.kind.references() if reference.mutual), None)
-
-
-def _target(link: Link) -> Target:
-    return Target(link.id.namespace, link.host_name, link.id.ifindex)
