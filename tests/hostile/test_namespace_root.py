@@ -245,7 +245,7 @@ async def test_routes_that_cannot_be_listed_are_a_problem_and_not_none(
     found = await rig.kernel.host_routes({where}, (), {rig.link("hostile", "eth0").id})
     assert {str(route.destination) for route in found.routes} == {"10.4.0.0/16", "10.6.0.0/16"}
     found = await rig.kernel.host_routes({elsewhere}, (), ())
-    assert found.problems == {elsewhere: "its namespace is not listened to"}
+    assert found.problems == {elsewhere: "its namespace is not attached"}
     with monkeypatch.context() as broken:
         broken.setattr(RequestSocket, "pick", refuse)
         found = await rig.kernel.host_routes({where}, (), ())

@@ -20,7 +20,7 @@ from ifagent.core.operations import (
     Target,
 )
 from ifagent.errors import AgentBug
-from ifagent.kernel.jobs import Step, namespaces_of, plan_jobs
+from ifagent.kernel.jobs import RequestBatch, namespaces_of, plan_jobs
 
 A, B = NsId(1), NsId(2)
 ADDRESS = ip_interface("192.0.2.1/24")
@@ -37,14 +37,14 @@ def test_short_requests_go_together_by_namespace_in_order() -> None:
         DeleteAddress(target(A, 2), ADDRESS),
         AddAddress(target(A, 2), ADDRESS),
     ]
-    assert plan_jobs(enumerate(operations), width=4) == [[Step(A, [0, 2, 3]), Step(B, [1])]]
+    assert plan_jobs(enumerate(operations), width=4) == [[RequestBatch(A, [0, 2, 3]), RequestBatch(B, [1])]]
 
 
 def test_deletions_are_spread_and_each_is_done_once() -> None:
     operations = [DeleteLink(target(A, ifindex)) for ifindex in range(2, 12)]
     jobs = plan_jobs(enumerate(operations), width=4)
     assert len(jobs) == 4
-    assert sorted(place for job in jobs for step in job for place in step.places) == list(range(10))
+    assert sorted(place for job in jobs for batch in job for place in batch.positions) == list(range(10))
     assert max(len(job) for job in jobs) == 3
 
 
@@ -56,8 +56,8 @@ def test_all_of_a_link_that_is_deleted_stays_in_one_job_in_order() -> None:
         SetLink(target=target(A, 4), up=True),
     ]
     jobs = plan_jobs(enumerate(operations), width=4)
-    assert [Step(A, [0, 2])] in jobs
-    assert [Step(A, [3])] in jobs
+    assert [RequestBatch(A, [0, 2])] in jobs
+    assert [RequestBatch(A, [3])] in jobs
 
 
 def test_a_request_is_sent_where_its_link_is() -> None:

@@ -1,17 +1,16 @@
-"""Which requests go together to one worker thread. Pure.
+"""Divides operations into jobs, each for one worker thread. Pure.
 
-Most requests are short and hold the kernel's one lock for links all the time, so threads would only queue: they
-go together by namespace. The deletion of a link mostly waits, without that lock, for readers to finish (some
-20 ms), and that of many at once waits no longer: deletions go together by namespace where that is possible, and are
-spread over as many threads as there are. What concerns one link stays in one job, in
-the order given.
+Most requests are short and hold the kernel's RTNL lock throughout, so parallel threads would only queue: one job takes
+them all, batched by namespace. Deleting a link mostly waits for readers (some 20 ms) without that lock, and deleting
+many at once by their group waits no longer: deletions are batched by namespace where that is possible, and otherwise
+spread over the threads. Operations on one link stay in one job, in the order given.
 """
 
 from __future__ import annotations
 
 import errno
 from collections import Counter
-from collections.abc import Collection, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from typing import NamedTuple
 
 from ifagent.core.interface import NamespaceType
@@ -20,15 +19,15 @@ from ifagent.core.operations import DeleteLink, NamespaceOperation, Operation, O
 from ifagent.errors import AgentBug
 
 
-class Step(NamedTuple):
-    """Requests to be sent one after the other in one namespace, by their places among the operations."""
+class RequestBatch(NamedTuple):
+    """Operations to be sent one after the other in one namespace, by their positions."""
 
     namespace: NsId
-    places: list[int]
+    positions: list[int]
 
 
 def namespaces_of(operation: Operation) -> tuple[NsId, ...]:
-    """Return the namespaces that an operation names; it is to be sent in the first of them.
+    """Return the namespaces that an operation names; it is sent in the first of them.
 
     Raises :class:`AgentBug` where one is still a reference.
     """
@@ -39,52 +38,74 @@ def namespaces_of(operation: Operation) -> tuple[NsId, ...]:
 
 
 def unattached(operation: Operation, attached: Container[NsId]) -> Outcome | None:
-    """Return the answer to an operation in a namespace that is not attached, ``None`` if all are."""
+    """Return the refusal of an operation in a namespace that is not attached, ``None`` if all are."""
     here, *others = namespaces_of(operation)
     if here not in attached:
-        return Outcome(operation, errno.ENODEV, f"the namespace {here} is not open")
+        return Outcome(operation, errno.ENODEV, f"namespace {here} is not attached")
     for other in others:
         if other not in attached:
-            return Outcome(operation, errno.ENOENT, f"the namespace {other} is not open")
+            return Outcome(operation, errno.ENOENT, f"namespace {other} is not attached")
     return None
 
 
 def require_named(operation: NamespaceOperation) -> None:
-    """Raise :class:`AgentBug` for a namespace that cannot be made or removed."""
+    """Raise :class:`AgentBug` for a namespace that cannot be created or removed."""
     if operation.namespace.type != NamespaceType.NAMED:
-        raise AgentBug(f"{operation}: only named namespaces are made and removed")
+        raise AgentBug(f"{operation}: only named namespaces can be created and removed")
+
+
+def find_group_deletions(
+    operations: Iterable[tuple[int, Operation]], in_group: Callable[[NsId, int], set[int]]
+) -> set[NsId]:
+    """Return the namespaces whose deletions can be one request: they are of several links, and all of one group.
+
+    ``in_group`` returns the ifindexes of a group's links in a namespace.
+    """
+    groups: dict[NsId, dict[int, int]] = {}
+    for _, operation in operations:
+        if isinstance(operation, DeleteLink):
+            here = groups.setdefault(namespaces_of(operation)[0], {})
+            here[operation.target.ifindex or 0] = operation.group
+    return {
+        namespace
+        for namespace, links in groups.items()
+        if len(links) > 1
+        and len(different := set(links.values())) == 1
+        and 0 not in different
+        and in_group(namespace, *different) <= links.keys()
+    }
 
 
 def plan_jobs(
-    operations: Iterable[tuple[int, Operation]], *, width: int, sweeps: Collection[NsId] = ()
-) -> list[list[Step]]:
-    """Divide operations, each with its place, into jobs that may run at once; ``width`` is how many make sense.
+    operations: Iterable[tuple[int, Operation]], *, width: int, by_group: Collection[NsId] = ()
+) -> list[list[RequestBatch]]:
+    """Divide operations, each with its position, into jobs that may run in parallel, at most ``width`` of deletions.
 
-    In namespaces of ``sweeps`` the deletions are one step, of links about which there is nothing else.
+    In the namespaces of ``by_group`` all deletions are one batch, unless another operation is about one of the links.
     """
     operations = list(operations)
-    swept = [op for _, op in operations if isinstance(op, DeleteLink) and namespaces_of(op)[0] in sweeps]
-    if swept:
+    group_deletions = [op for _, op in operations if isinstance(op, DeleteLink) and namespaces_of(op)[0] in by_group]
+    if group_deletions:
         others = Counter(_link(operation) for _, operation in operations)
-        sweeps = {namespaces_of(op)[0] for op in swept} - {
-            namespaces_of(op)[0] for op in swept if others[_link(op)] > 1
+        by_group = {namespaces_of(op)[0] for op in group_deletions} - {
+            namespaces_of(op)[0] for op in group_deletions if others[_link(op)] > 1
         }
     slow = {_link(operation) for _, operation in operations if isinstance(operation, DeleteLink)}
-    short: dict[NsId, Step] = {}
-    long: dict[object, Step] = {}
-    for place, operation in operations:
+    short: dict[NsId, RequestBatch] = {}
+    long: dict[object, RequestBatch] = {}
+    for position, operation in operations:
         namespace, link = namespaces_of(operation)[0], _link(operation)
-        step = (
-            long.setdefault(namespace if namespace in sweeps else link, Step(namespace, []))
+        batch = (
+            long.setdefault(namespace if namespace in by_group else link, RequestBatch(namespace, []))
             if link in slow
-            else short.setdefault(namespace, Step(namespace, []))
+            else short.setdefault(namespace, RequestBatch(namespace, []))
         )
-        step.places.append(place)
-    steps = sorted(long.values(), key=lambda step: step.namespace)
-    jobs: list[Sequence[Step]] = [list(short.values()), *(steps[start::width] for start in range(width))]
+        batch.positions.append(position)
+    batches = sorted(long.values(), key=lambda batch: batch.namespace)
+    jobs: list[Sequence[RequestBatch]] = [list(short.values()), *(batches[start::width] for start in range(width))]
     return [list(job) for job in jobs if job]
 
 
 def _link(operation: Operation) -> object:
-    """Return what tells the link of an operation from others; a new one is like no other."""
+    """Return a key of the link that an operation is about; a new link has a key of its own."""
     return next(((target.namespace, target.ifindex) for target in operation.targets), operation)

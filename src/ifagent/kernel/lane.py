@@ -80,7 +80,7 @@ class Lane:
                 listening = ListenSocket(buffer=buffer)
                 opened.pop_all()
         except OSError as error:
-            raise NamespaceUnavailable(f"{path}: cannot work in this namespace: {error.strerror}") from error
+            raise NamespaceUnavailable(f"{path}: cannot open sockets in this namespace: {error.strerror}") from error
         finally:
             os.close(found)
         return cls(namespace, fd=fd, home=home, socket=socket, listening=listening)
@@ -125,8 +125,8 @@ class Lane:
             if altnames:
                 socket.request([remove_altnames(ifindex, altnames)])
 
-    def sweep(self, ifindexes: Sequence[int], group: int) -> list[Ack]:
-        """Delete links at once by way of a group that no other link is in; return the answer for each."""
+    def delete_by_group(self, ifindexes: Sequence[int], group: int) -> list[Ack]:
+        """Delete links at once by their group, which no other link is in; return the answer for each."""
         acks = self.request([*(set_group(ifindex, group) for ifindex in ifindexes), delete_group(group)])
         return [ack if ack.errno else acks[-1] for ack in acks[:-1]]
 
@@ -276,11 +276,11 @@ def by_lane(links: Iterable[LinkId], lanes: Mapping[NsId, Lane]) -> dict[Lane, l
     return found
 
 
-def ask_lanes(
-    question: Callable[[Lane, list[int]], Mapping[LinkId, T]], links: Mapping[Lane, list[int]]
+def query_lanes(
+    query: Callable[[Lane, list[int]], Mapping[LinkId, T]], links: Mapping[Lane, list[int]]
 ) -> dict[LinkId, T]:
-    """Put a question about links, given by their ifindexes, to their lanes."""
-    return {id_: answer for lane, ifindexes in links.items() for id_, answer in question(lane, ifindexes).items()}
+    """Run a query on links, given by their ifindexes, in their lanes."""
+    return {id_: answer for lane, ifindexes in links.items() for id_, answer in query(lane, ifindexes).items()}
 
 
 def read_counters(lanes: Sequence[Lane]) -> dict[LinkId, LinkCounters]:
@@ -304,7 +304,7 @@ def read_host_routes(
     for namespace, lane in lanes.items():
         try:
             if lane is None:
-                problems[namespace] = "its namespace is not listened to"
+                problems[namespace] = "its namespace is not attached"
                 continue
             routes += lane.routes(ours)
         except OSError as error:

@@ -1,11 +1,11 @@
-"""The real kernel: lanes that work, a monitor that hears, and the names of namespaces, as one contract.
+"""The Linux kernel that the agent runs on.
 
-The loop only listens. Whatever makes the kernel work, or touches the file system, runs in worker threads::
+The event loop only reads notifications. Requests and file system access run in worker threads::
 
-    execute --> jobs (threads) --> lanes --> kernel --> monitor --> mirror --> LinkSeen
-    attach  --> lane, id, listing (thread) + what was heard meanwhile       --> LinksListed
-    too much is said --> not heard, listed now and then (thread)            --> NamespaceBehind, LinksListed
-    mount table, directory --> list names (thread)                          --> NamespacesListed
+    execute --> jobs (threads) --> lanes --> kernel --> monitor --> link cache --> LinkSeen
+    attach  --> lane, nsid, dump (thread) + notifications meanwhile            --> LinksListed
+    too many notifications --> not followed, listed at intervals (thread)      --> NamespaceBehind, LinksListed
+    mount table, directory --> list named namespaces (thread)                  --> NamespacesListed
 """
 
 from __future__ import annotations
@@ -39,17 +39,16 @@ from ifagent.kernel.contract import Emit
 from ifagent.kernel.deferred_close import DeferredClose
 from ifagent.kernel.features import probe
 from ifagent.kernel.ifindexes import Ifindexes
-from ifagent.kernel.jobs import namespaces_of, plan_jobs, require_named, unattached
-from ifagent.kernel.lane import Lane, ask_lanes, by_lane, close_lanes, open_lanes, read_counters, read_host_routes
+from ifagent.kernel.jobs import find_group_deletions, namespaces_of, plan_jobs, require_named, unattached
+from ifagent.kernel.lane import Lane, by_lane, close_lanes, open_lanes, query_lanes, read_counters, read_host_routes
 from ifagent.kernel.monitor import Monitor
-from ifagent.kernel.names import INTERVAL, NameWatch
-from ifagent.kernel.namespaces import list_namespaces, remove_left_overs
+from ifagent.kernel.namespaces import remove_left_overs
+from ifagent.kernel.netns_watch import NetnsWatch
 from ifagent.kernel.relisting import Relister
 from ifagent.kernel.requests import encode_all
-from ifagent.kernel.session import GATHER, PAUSE, THREADS, Session, change_netns, do, find_sweeps, send
+from ifagent.kernel.session import GATHER, PAUSE, Session
 from ifagent.kernel.threads import run_in_thread
-from ifagent.limits import in_words
-from ifagent.log import log
+from ifagent.kernel.workers import THREADS, change_netns, run_job, send_requests
 from ifagent.nsfs import OWN_NAMESPACE_PATH, own_namespace
 
 T = TypeVar("T")
@@ -59,7 +58,7 @@ NETNS_DIRECTORY: Final = "/run/netns"
 
 
 class LinuxKernel:
-    """The kernel that the process runs on, see :class:`ifagent.kernel.contract.Kernel`.
+    """The kernel that the process runs on; see :class:`ifagent.kernel.contract.Kernel`.
 
     Needs ``CAP_NET_ADMIN`` and ``CAP_SYS_ADMIN``.
     """
@@ -69,9 +68,9 @@ class LinuxKernel:
     ) -> None:
         """Open nothing yet.
 
-        ``netns_dir`` is where named namespaces are. Plain files there that an agent with ``mark`` left behind
-        when it was killed are removed by :meth:`run`. ``receive_buffer`` is in bytes, for the notifications of each
-        namespace; unless given, the more namespaces there are, the less each has.
+        ``netns_dir`` has the named namespaces. Plain files that a killed agent with ``mark`` left there are removed by
+        :meth:`run`. ``receive_buffer`` is the size in bytes of each namespace's buffer for notifications; unless given,
+        all namespaces share a fixed total.
         """
         self.own: NsId = own_namespace()
         self.ipv6_newest_first: bool = True
@@ -86,16 +85,18 @@ class LinuxKernel:
     # The contract
 
     async def run(self, emit: Emit, *, task_status: TaskStatus[None]) -> None:
-        """Listen until cancelled. Raises ``OSError`` if the kernel does not let it."""
+        """Listen until cancelled. Raises ``OSError`` if the kernel does not permit it."""
         if self._session:
-            raise AgentBug("the kernel runs already")
+            raise AgentBug("the kernel is already running")
         home = os.open(OWN_NAMESPACE_PATH, os.O_RDONLY | os.O_CLOEXEC)
         try:
             features = await run_in_thread(partial(probe, home=home))
             self.ipv6_newest_first = features.newest_first
             monitor = Monitor(self.own, home, buffer=self._receive_buffer, features=features)
             try:
-                session = Session(emit, self.own, home, monitor, has_ifa_proto=features.has_ifa_proto)
+                session = Session(
+                    emit, self.own, home, monitor, netns_dir=self._directory, has_ifa_proto=features.has_ifa_proto
+                )
                 self._session, self._relister = session, Relister(session, self._lanes, self._closing, self.drain)
                 await self._listen(session, task_status)
             finally:
@@ -108,7 +109,7 @@ class LinuxKernel:
             self._closing.close(partial(os.close, home))
 
     async def attach(self, paths: Mapping[NsId, str]) -> dict[NsId, NamespaceUnavailable]:
-        """Open namespaces and list them, or list them again; a path matters only to open one."""
+        """Open namespaces and list them, or list open ones again; paths matter only for opening."""
         session = self._require_session()
         problems: dict[NsId, NamespaceUnavailable] = {}
         new = {namespace: path for namespace, path in paths.items() if namespace not in self._lanes}
@@ -120,9 +121,7 @@ class LinuxKernel:
                 problems[namespace] = lane
             elif self._session is not session:
                 self._closing.close(lane.close)
-                problems[namespace] = NamespaceUnavailable(
-                    f"{paths[namespace]}: the kernel is not listened to any more"
-                )
+                problems[namespace] = NamespaceUnavailable(f"{paths[namespace]}: the kernel has been stopped")
             elif namespace in self._lanes:  # opened by two at once
                 self._closing.close(lane.close)
             elif problem := self._listen_to(session, lane, paths[namespace]):
@@ -131,73 +130,77 @@ class LinuxKernel:
             problems |= await self._list(session, paths)
             for namespace in problems.keys() & self._lanes.keys():
                 if namespace not in session.monitor.links:
-                    self._let_go(session, namespace)
+                    self._close(session, namespace)
         return problems
 
     async def relist(self) -> None:
-        """List the names anew."""
-        await self._list_names(self._require_session())
+        """List the named namespaces again."""
+        await self._require_session().names.list()
         self.drain()
 
     async def detach(self, namespace: NsId) -> None:
         """Close a namespace."""
         session = self._require_session()
         await anyio.lowlevel.checkpoint()
-        self._let_go(session, namespace)
+        self._close(session, namespace)
 
     async def execute(self, operations: Sequence[Operation]) -> list[Outcome]:
-        """Carry out operations; one in a namespace that is not attached gets ``ENODEV`` or ``ENOENT``."""
+        """Execute operations; one in a namespace that is not attached gets ``ENODEV`` or ``ENOENT``."""
         session = self._require_session()
         outcomes: dict[int, Outcome] = {}
-        names: list[int] = []
+        namespace_operations: list[int] = []
         requests: list[tuple[int, Operation]] = []
-        for place, operation in enumerate(operations):
+        for position, operation in enumerate(operations):
             if isinstance(operation, NamespaceOperation):
                 require_named(operation)
-                names.append(place)
+                namespace_operations.append(position)
             elif refused := unattached(operation, self._lanes):
-                outcomes[place] = refused
+                outcomes[position] = refused
             else:
-                requests.append((place, operation))
+                requests.append((position, operation))
                 for namespace in namespaces_of(operation):
                     session.monitor.expect(namespace)
         fds = {namespace: lane.fd for namespace, lane in self._lanes.items()}
         encoded = {
-            place: encode_all(operation, fds=fds, ifindexes=_ifindexes_for(operation, session.ifindexes))
-            for place, operation in requests
+            position: encode_all(operation, fds=fds, ifindexes=_ifindexes_for(operation, session.ifindexes))
+            for position, operation in requests
             if not isinstance(operation, SetChecksums)
         }
+        by_group = find_group_deletions(requests, session.monitor.links.in_group)
         jobs: list[Callable[[], dict[int, Outcome]]] = [
-            partial(send, operations, encoded, steps, self._lanes.copy())
-            for steps in plan_jobs(requests, width=THREADS, sweeps=find_sweeps(session.monitor, requests))
+            partial(send_requests, operations, encoded, batches, self._lanes.copy())
+            for batches in plan_jobs(requests, width=THREADS, by_group=by_group)
         ]
-        jobs += [partial(change_netns, self._directory, session.home, place, operations[place]) for place in names]
+        jobs += [
+            partial(change_netns, self._directory, session.home, position, operations[position])
+            for position in namespace_operations
+        ]
         with self._closing.using():
             async with anyio.create_task_group() as tasks:
                 for job in jobs:
-                    tasks.start_soon(do, job, session.threads, outcomes)
-        if names:
-            await self._list_names(session)
+                    tasks.start_soon(run_job, job, session.threads, outcomes)
+        if namespace_operations:
+            await session.names.list()
         await self._follow_up(session, outcomes.values())
-        return [outcomes[place] for place in range(len(operations))]
+        return [outcomes[position] for position in range(len(operations))]
 
     async def inspect(self, links: Collection[LinkId]) -> None:
-        """Ask for the checksum offloading of links that it was not asked of yet."""
+        """Query the checksum offloading of links that it is not known of yet."""
         session = self._require_session()
-        await self._ask_checksums(session, session.monitor.links.inspect(links))
+        await self._query_checksums(session, session.monitor.links.inspect(links))
         self.drain()
 
     async def host_routes(
         self, namespaces: Collection[NsId], hosts: Collection[IPAddress], ours: Container[LinkId]
     ) -> HostRoutes:
-        """Ask for the routes."""
+        """List the routes."""
         self._require_session()
         lanes = {namespace: self._lanes.get(namespace) for namespace in namespaces}
         with self._closing.using():
             return await run_in_thread(partial(read_host_routes, self.own, lanes, hosts, ours))
 
     async def counters(self, namespaces: Collection[NsId]) -> dict[LinkId, LinkCounters]:
-        """Read what links have counted, all in one thread: the kernel reads one namespace after the other anyway."""
+        """Read the counters, all in one thread: the kernel serves one namespace after the other anyway."""
         self._require_session()
         lanes = [lane for namespace in namespaces if (lane := self._lanes.get(namespace)) is not None]
         with self._closing.using():
@@ -206,11 +209,10 @@ class LinuxKernel:
         return found
 
     def drain(self) -> None:
-        """Emit everything that the kernel has said so far."""
+        """Emit all changes notified so far."""
         session = self._require_session()
-        if session.names_changed:
-            session.names_changed = False
-            session.emit(NamespacesListed(dict(session.named)))
+        if session.names.changed:
+            session.emit(NamespacesListed(session.names.take()))
         for seen in session.monitor.read():
             session.ifindexes.seen(*seen.id)
             session.emit(seen)
@@ -227,17 +229,17 @@ class LinuxKernel:
     # Listening
 
     async def _listen(self, session: Session, task_status: TaskStatus[None]) -> None:
-        watch = await run_in_thread(partial(NameWatch, self._directory), undo=NameWatch.close)
+        watch = await run_in_thread(partial(NetnsWatch, self._directory), undo=NetnsWatch.close)
         try:
             if self._mark is not None:
                 await run_in_thread(partial(remove_left_overs, self._directory, self._mark))
-            await self._list_names(session)
-            session.names_changed = True
+            await session.names.list()
+            session.names.changed = True
             self.drain()
             session.emit(NamespaceSeen(OWN_NAMESPACE, self.own, OWN_NAMESPACE_PATH))
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._follow_notifications, session)
-                tasks.start_soon(self._follow_names, session, watch)
+                tasks.start_soon(session.names.follow, watch, self.drain)
                 tasks.start_soon(self._requery, session)
                 tasks.start_soon(self._require_relister().run)
                 task_status.started()
@@ -248,60 +250,36 @@ class LinuxKernel:
         while True:
             await anyio.wait_readable(session.monitor)
             began = time.monotonic()
-            if self._closing.in_use:  # whoever waits for the threads drains when they are done
+            if self._closing.in_use:  # whoever waits for the threads drains afterwards
                 session.monitor.process_deferred()
             else:
                 self.drain()
-            # What takes longer to read than it takes to gather is left to gather: of a link only the last word counts.
+            # What takes longer to read accumulates for longer: only the latest message of each link counts.
             await anyio.sleep(max(GATHER, time.monotonic() - began))
 
-    async def _follow_names(self, session: Session, watch: NameWatch) -> None:
-        watch.start(lambda: session.renamed.set())  # noqa: PLW0108 the event is another one after each wake
-        while True:
-            session.renamed = anyio.Event()
-            watch.listen()
-            await run_in_thread(watch.follow)
-            listed = await self._list_names(session)
-            self.drain()
-            await anyio.sleep(PAUSE)
-            with anyio.move_on_after(watch.interval if listed else INTERVAL):
-                await session.renamed.wait()
-
     async def _requery(self, session: Session) -> None:
-        """Ask what notifications do not tell."""
+        """Query what notifications do not contain."""
         while True:
             await session.requery.wait()
             session.requery = anyio.Event()
             offloads_to_read, session.offloads_to_read = session.offloads_to_read, set()
             speeds_to_read, session.speeds_to_read = session.speeds_to_read, set()
-            session.monitor.links.set_speeds(await self._ask(speeds_to_read, Lane.speeds))
-            await self._ask_checksums(session, offloads_to_read)
+            session.monitor.links.set_speeds(await self._query(speeds_to_read, Lane.speeds))
+            await self._query_checksums(session, offloads_to_read)
             await anyio.sleep(PAUSE)
 
-    async def _ask_checksums(self, session: Session, links: Iterable[LinkId]) -> None:
-        session.monitor.links.set_checksums(await self._ask(links, Lane.checksums))
+    async def _query_checksums(self, session: Session, links: Iterable[LinkId]) -> None:
+        session.monitor.links.set_checksums(await self._query(links, Lane.checksums))
         self.drain()
 
-    async def _ask(
-        self, links: Iterable[LinkId], question: Callable[[Lane, list[int]], dict[LinkId, T]]
+    async def _query(
+        self, links: Iterable[LinkId], query: Callable[[Lane, list[int]], dict[LinkId, T]]
     ) -> dict[LinkId, T]:
-        """Put a question to the lanes of links, as far as they are open."""
-        if not (asked := by_lane(links, self._lanes)):
+        """Run a query on the lanes of links, as far as they are open."""
+        if not (ifindexes := by_lane(links, self._lanes)):
             return {}
         with self._closing.using():
-            return await run_in_thread(partial(ask_lanes, question, asked))
-
-    async def _list_names(self, session: Session) -> bool:
-        async with session.naming:  # an older listing must not come after a newer one
-            try:
-                named = await run_in_thread(partial(list_namespaces, self._directory))
-            except OSError as error:
-                # What was there is there, as far as one can tell; the next look may tell more.
-                log.warning("named namespaces cannot be listed", directory=self._directory, problem=in_words(error))
-                return False
-            session.names_changed |= named != session.named
-            session.named = named
-            return True
+            return await run_in_thread(partial(query_lanes, query, ifindexes))
 
     # Attached namespaces
 
@@ -310,17 +288,17 @@ class LinuxKernel:
             session.monitor.listen(lane.namespace, lane.fd, lane.listening)
         except OSError as error:
             self._closing.close(lane.close)
-            return NamespaceUnavailable(f"{path}: cannot listen to this namespace: {error.strerror}")
+            return NamespaceUnavailable(f"{path}: cannot subscribe to its notifications: {error.strerror}")
         self._lanes[lane.namespace] = lane
         return None
 
     async def _list(self, session: Session, namespaces: Iterable[NsId]) -> dict[NsId, NamespaceUnavailable]:
-        """List namespaces that are attached; return which cannot be."""
+        """List attached namespaces; return those that cannot be listed."""
         lanes = [self._lanes[namespace] for namespace in namespaces if namespace in self._lanes]
         problems = await self._require_relister().list_now(lanes)
         return problems if self._session is session else {}
 
-    def _let_go(self, session: Session, namespace: NsId) -> None:
+    def _close(self, session: Session, namespace: NsId) -> None:
         session.ifindexes.forget(namespace)
         self._require_relister().forget(namespace)
         lane = self._lanes.pop(namespace, None)
@@ -336,35 +314,35 @@ class LinuxKernel:
             session.emit(each)
 
     async def _follow_up(self, session: Session, outcomes: Iterable[Outcome]) -> None:
-        """Learn what operations have changed without the kernel's saying so."""
+        """Take in what operations have changed without a notification."""
         self.drain()
-        half_done: set[NsId] = set()
+        partly_done: set[NsId] = set()
         switched: list[LinkId] = []
         for outcome in outcomes:
             match outcome:
                 case Outcome(operation=RemoveNamespace(id=id), errno=0):
-                    self._let_go(session, id)
+                    self._close(session, id)
                 case Outcome(operation=SetChecksums(target=target) as operation):
                     switched.append(LinkId(namespaces_of(operation)[0], target.ifindex or 0))
                 case Outcome(operation=SetLink(target=target) as operation, errno=refused):
                     here = namespaces_of(operation)[0]
                     if refused:
-                        half_done.add(here)
+                        partly_done.add(here)
                     elif operation.alias is not None or operation.group is not None:
                         id_ = LinkId(here, target.ifindex or 0)
                         session.monitor.apply_silent_change(id_, alias=operation.alias, group=operation.group)
-        await self._ask_checksums(session, switched)
-        if half_done:
-            await self._list(session, half_done)
+        await self._query_checksums(session, switched)
+        if partly_done:
+            await self._list(session, partly_done)
 
     def _require_relister(self) -> Relister:
         if self._relister is None:
-            raise AgentBug("the kernel does not run")
+            raise AgentBug("the kernel is not running")
         return self._relister
 
     def _require_session(self) -> Session:
         if self._session is None:
-            raise AgentBug("the kernel does not run")
+            raise AgentBug("the kernel is not running")
         return self._session
 
 

@@ -317,5 +317,5 @@ def _ifindex(target: Target) -> int:
 def _fd(place: Place, fds: Mapping[NsId, int]) -> int:
     fd = fds.get(place) if isinstance(place, int) else None
     if fd is None:
-        raise AgentBug(f"the namespace {place} is not open")
+        raise AgentBug(f"namespace {place} is not attached")
     return fd

@@ -120,7 +120,7 @@ class SimulatedKernel:
     async def run(self, emit: Emit, *, task_status: TaskStatus[None]) -> None:
         """Listen until cancelled."""
         if self._emit is not None:
-            raise AgentBug("the simulated kernel runs already")
+            raise AgentBug("the simulated kernel is already running")
         self._emit = emit
         self._wake = anyio.Event()
         try:
@@ -172,7 +172,7 @@ class SimulatedKernel:
     async def execute(self, operations: Sequence[Operation]) -> list[Outcome]:
         """Carry out operations one after the other."""
         if self._emit is None:
-            raise AgentBug("the simulated kernel does not run")
+            raise AgentBug("the simulated kernel is not running")
         for operation in operations:
             OperationCheck(operation, self._is_attached)
         outcomes, removed = [], set[NsId]()
@@ -214,7 +214,7 @@ class SimulatedKernel:
     def drain(self) -> None:
         """Emit what has changed."""
         if self._emit is None:
-            raise AgentBug("the simulated kernel does not run")
+            raise AgentBug("the simulated kernel is not running")
         if self._names_changed:
             self._names_changed = False
             self._emit(self._listed_names())
@@ -356,7 +356,7 @@ class SimulatedKernel:
             return namespace
         if place in self._removed:
             raise AgentBug(f"operations of one batch depend on each other: {place} was removed by another one")
-        raise Refused(errno.ENODEV, f"the namespace {place} is not open")
+        raise Refused(errno.ENODEV, f"namespace {place} is not attached")
 
     def _end(self, end: LinkEnd) -> End:
         return self._place(end.namespace), end.host_name, end.mac, end.mtu

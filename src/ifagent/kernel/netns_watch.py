@@ -1,8 +1,8 @@
-"""Hearing that named namespaces may have come or gone.
+"""Watches for named namespaces that may have come or gone.
 
-A namespace gets its name by a mount, of which inotify says nothing, or by a symbolic link, of which the mount
-table says nothing. So both are watched, and either one only says: list them again. Where there is no inotify to be had
-they are listed at an interval.
+A namespace gets its name by a mount, which inotify does not report, or by a symbolic link, which the mount table does
+not contain. So both are watched, and either of them only says that the directory has to be listed again. Where inotify
+is unavailable, it is listed at an interval.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from ifagent.inotify import Watches
 from ifagent.mounts import MountWatch
 
 INTERVAL: Final = 1.0
-"""Seconds between two listings where not every change is told."""
+"""Seconds between two listings where changes may go unnoticed."""
 
 _MASK: Final = Mask.CREATE | Mask.DELETE | Mask.MOVE | Mask.DELETE_SELF | Mask.MOVE_SELF | Mask.ONLYDIR
 
 
-class NameWatch:
-    """Calls when something happened in a directory, or to it; the directory need not be there."""
+class NetnsWatch:
+    """Calls back when something has happened in a directory, or to it; the directory need not exist."""
 
     def __init__(self, directory: str) -> None:
-        """Open what is needed, in a worker thread. Raises ``OSError``."""
+        """Open the watches, in a worker thread. Raises ``OSError``."""
         self._directory = Path(directory)
         self._watch: int | None = None
         self._watches = Watches(_MASK, interval=INTERVAL, directory=directory)
@@ -35,7 +35,7 @@ class NameWatch:
 
     @property
     def interval(self) -> float | None:
-        """Seconds after which to look again though nothing was told, ``None`` if everything is told."""
+        """Seconds after which to list again without a wake, ``None`` if every change wakes."""
         return INTERVAL if self._watch is None else None
 
     def start(self, wake: Callable[[], None]) -> None:
@@ -48,16 +48,16 @@ class NameWatch:
         self._watches.ensure(self._hear)
 
     def follow(self) -> None:
-        """Watch the directory, or while it is missing the nearest one above, for it to appear.
+        """Watch the directory, or while it is missing its nearest existing ancestor.
 
-        To be called in a worker thread before the names are listed, at the start and after each wake.
+        For a worker thread, before the names are listed, at the start and after each wake.
         """
         before: Path | None = None
         while (path := self._add_watch()) not in {self._directory, before, None}:
-            # Whatever was made before the watch began is seen now, or was seen above.
+            # What was created before the watch began is found by the listing, or the watch above has seen it.
             if not _nearer(path, self._directory).is_dir():
                 return
-            before = path  # and if it is no nearer next time, it cannot be: there may be no more watches
+            before = path  # if it is no nearer next time, it cannot be: there may be no more watches
 
     def close(self) -> None:
         """Stop watching."""
@@ -69,7 +69,7 @@ class NameWatch:
             self._wake()
 
     def _add_watch(self) -> Path | None:
-        """Watch the directory or the nearest one above that can be watched, and return it."""
+        """Watch the directory or its nearest ancestor that can be watched, and return that."""
         for path in (self._directory, *self._directory.parents):
             try:
                 self._watch = self._watches.add(path)  # the same again, if it is watched already
@@ -82,5 +82,5 @@ class NameWatch:
 
 
 def _nearer(ancestor: Path, directory: Path) -> Path:
-    """Return the next path on the way from an ancestor down to a directory."""
+    """Return the next path on the way down from an ancestor to a directory."""
     return ancestor / directory.relative_to(ancestor).parts[0]
