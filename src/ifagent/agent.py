@@ -90,7 +90,7 @@ class Agent:
         self._sources: tuple[Source, ...] = (self._declared_here, *sources)
         names = [source.name for source in self._sources]
         if len(set(names)) < len(names):
-            raise InvalidSettings(f"sources need different names, these are {', '.join(names)}")
+            raise InvalidSettings(f"source names must be unique, not {', '.join(names)}")
         self._inbox = Inbox()
         self._hub = StateHub()
         owner = Owner(self.settings.label, _BOOT_ID.read_bytes() + str(kernel.own).encode())
@@ -169,7 +169,7 @@ class Agent:
         rather than let it guess.
         """
         if self._running:
-            raise RuntimeError("an agent runs once; make another one")
+            raise RuntimeError("an agent can only run once; create another one")
         self.take_label()
         self._running = True
         self._reconciler.counters.moves()
@@ -201,7 +201,7 @@ class Agent:
 
     async def _hear(self, what: str, speaker: Source | NamespaceWatcher) -> None:
         await speaker.run(self._inbox.put)
-        raise AgentBug(f"{what} has ended; whatever it would say from now on would not be heard")
+        raise AgentBug(f"{what} ended unexpectedly; it must run until it is cancelled")
 
     async def _loop(self, group: TaskGroup, task_status: TaskStatus[None]) -> None:
         heard = False
@@ -288,7 +288,7 @@ class Agent:
 
     def _check_running(self) -> None:
         if self._ended or not self._running:
-            raise AgentEnded("the agent has ended" if self._ended else "the agent does not run yet")
+            raise AgentEnded("the agent has ended" if self._ended else "the agent is not running yet")
 
     def tidy(self) -> None:
         """Forget at once what is kept until it is worth the work to forget it: the rest of what is no more."""
@@ -322,8 +322,8 @@ class Agent:
 
         ``name`` and ``names`` restrict it to these interfaces, ``namespace`` to those declared to be there, ``kind``
         to those of one kind, such as ``veth`` (:attr:`InterfaceState.type`); given together, all must be so. A state
-        that stops to match is told as deleted, one that begins to as created. The iterator ends when the agent
-        does. A reader that is slow misses intermediate states only and is told how many; it slows nobody.
+        that stops matching is reported as deleted, one that starts matching as created. The iterator ends when the
+        agent does. A reader that is slow misses intermediate states only and is told how many; it slows nobody.
 
         With ``counters``, the links' counters are read every so many seconds, as long as somebody asks for that
         interval, and states have :attr:`InterfaceState.statistics` from the first reading on; what has counted since
@@ -427,7 +427,7 @@ class Agent:
         name = source or (self._sources[1].name if len(self._sources) > 1 else "")
         declarations = self._index.declarations
         if name not in declarations.sources:
-            raise InvalidSettings(f"there is no source called {name!r}" if name else "there is no source with a store")
+            raise InvalidSettings(f"no source is called {name!r}" if name else "no source has a store")
         with anyio.move_on_after(timeout):
             missing: Collection[Name] = ()
             while True:

@@ -125,9 +125,9 @@ async def _lines(socket: Path, request: dict[str, Any]) -> AsyncGenerator[tuple[
         with anyio.fail_after(CONNECT_TIME):
             reader, writer = await asyncio.open_unix_connection(socket, limit=MAX_ANSWER_BYTES)
     except TimeoutError:
-        raise SourceLost(where, "does not take connections") from None
+        raise SourceLost(where, "does not accept connections") from None
     except PermissionError:
-        text = "permission denied: only root, the agent's user and members of the socket's group may ask"
+        text = "permission denied: only root, the agent's user and members of the socket's group have access"
         raise SourceLost(where, text) from None
     except OSError as error:
         raise SourceLost(where, f"cannot be reached, is it running? ({error.strerror or error})") from None
@@ -140,9 +140,9 @@ async def _lines(socket: Path, request: dict[str, Any]) -> AsyncGenerator[tuple[
             if "error" in fields:
                 raise SourceLost(where, str(fields["error"]))
             yield fields, line
-        raise SourceLost(where, "went away")
+        raise SourceLost(where, "closed the connection")
     except OSError:
-        raise SourceLost(where, "went away") from None
+        raise SourceLost(where, "closed the connection") from None
     except (InvalidState, ValueError) as error:
         raise SourceLost(where, f"sent an invalid answer: {error}") from None
     finally:

@@ -72,7 +72,7 @@ def _permitted_bits() -> int:
     for line in Path("/proc/thread-self/status").read_text().splitlines():
         if line.startswith("CapPrm:"):
             return int(line.split()[1], 16)
-    raise OSError(errno.ENOSYS, "this kernel does not tell of capabilities")
+    raise OSError(errno.ENOSYS, "cannot read the process's capabilities")
 
 
 def _reduce_bounding_set(kept: frozenset[Capability]) -> None:

@@ -122,7 +122,7 @@ class NotApplied(IfagentError):
         """Keep the last state seen; the message carries its reason."""
         self.name = name
         self.state = state
-        why = f"{state.config_state}: {state.reason}" if state else "the agent does not know it"
+        why = f"{state.config_state}: {state.reason}" if state else "the agent has no state for it"
         super().__init__(f"interface {name!r} is not applied: {why}")
 
 
@@ -138,9 +138,9 @@ class RevisionNotApplied(IfagentError):
         self.revision = revision
         self.seen = seen
         self.states: dict[str, NotAppliedState | None] = dict(states)
-        missing = [f"the agent has heard of revision {seen} at most"] if seen < revision else []
+        missing = [f"the agent has only seen revision {seen}"] if seen < revision else []
         for name, state in self.states.items():
-            why = f"{state.config_state}: {state.reason}".removesuffix(": ") if state else "not acted on yet"
+            why = f"{state.config_state}: {state.reason}".removesuffix(": ") if state else "not processed yet"
             missing.append(f"{name!r} {why}")
         super().__init__(f"revision {revision} is not applied: {'; '.join(missing)}")
 

@@ -112,7 +112,7 @@ class Execution:
     def start(self, scope: Scope, planned: Plan, since: float | None) -> None:
         """Begin with what may be tried now; whatever is tried is planned anew afterwards."""
         if self.group is None:
-            raise AgentBug("nobody carries out what is planned")
+            raise AgentBug("Reconciler.run is not running, plans cannot be carried out")
         now = self._clock()
         for steps in _pieces(planned.steps):
             if not any(not step.after and self._retry.may_try(step.operation, step.names, now) for step in steps):
@@ -233,7 +233,7 @@ class Execution:
         possible = [operation for operation in concrete if operation is not None]
         outcomes = iter(await self._kernel.execute(possible))
         return [
-            Outcome(given, errno.ENODEV, "what it depends on is gone") if made is None else next(outcomes)
+            Outcome(given, errno.ENODEV, "the link or namespace it needs is gone") if made is None else next(outcomes)
             for given, made in zip(operations, concrete, strict=True)
         ]
 

@@ -69,7 +69,7 @@ def _read(path: Path) -> object:
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise BrokenFile(path, f"is not JSON: {error}") from None
+        raise BrokenFile(path, f"is not valid JSON: {error}") from None
 
 
 def _write(path: Path, value: object) -> None:

@@ -74,7 +74,7 @@ class Health:
         """Why the loop does not turn, empty while it does: it has ended, or a round has not moved for :data:`STALL`."""
         if self.ended:
             return "the agent has ended"
-        return f"a round has not moved for {self.stalled_for:.0f} s" if self.stalled_for > STALL else ""
+        return f"reconciliation stalled for {self.stalled_for:.0f} s" if self.stalled_for > STALL else ""
 
     @property
     def alive(self) -> bool:

@@ -269,7 +269,7 @@ def test_an_address_is_used_as_soon_as_nobody_else_has_it(lab: Lab) -> None:
     until(lambda: "tentative" not in ip("-n", right, "addr", "show", "dev", "b"))
     until(lambda: "tentative" not in ip("-n", left, "addr", "show", "dev", "a"))
     lab.put(veth("a", "b", left, ip_addresses=[*moving, *healthy]))
-    reason = "somebody else on the link of a has 2001:db8::5/64 (duplicate address detection)"
+    reason = "another host on the link of a has 2001:db8::5/64 (duplicate address detection)"
     state = lab.until_state("a", "FAILED", reason=reason)
     until(lambda: lab.state("a").get("attempts", 0) >= 2 and lab.state("a").get("next_retry"), what=lab.logs)
     assert lab.state("a")["config_state"] == "FAILED", "while it is tried nothing else is said"

@@ -51,7 +51,7 @@ def test_a_tap_that_is_not_meant_for_adoption(lab: Lab) -> None:
     ip("tuntap", "add", "dev", "other", "mode", "tap")
     lab.put(stolen("", temp_if_name="other") | {"namespace": {}})
     lab.start_agent("--allow-tap", "vm-*")
-    assert "the settings do not allow to adopt it" in lab.until_state("t", "PENDING")["reason"]
+    assert "adopting it is not allowed" in lab.until_state("t", "PENDING")["reason"]
     ip("link", "set", "dev", "other", "name", "vm-1")
     lab.put(stolen("", temp_if_name="vm-1") | {"namespace": {}})
     lab.until_applied("t")

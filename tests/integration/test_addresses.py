@@ -97,7 +97,7 @@ def test_a_duplicate_address_is_reported(lab: Lab) -> None:
     until(lambda: "tentative" not in ip("-n", right, "addr", "show", "dev", "b"))
     lab.put(veth("a", "b", left, ip_addresses=["10.0.0.1/24", "2001:db8::1/64"]))
     state = lab.until_state("a", "FAILED")
-    assert state["reason"] == "somebody else on the link of a has 2001:db8::1/64 (duplicate address detection)"
+    assert state["reason"] == "another host on the link of a has 2001:db8::1/64 (duplicate address detection)"
     assert "10.0.0.1/24" in addresses(lab.link("a", left))
     lab.put(veth("a", "b", left, ip_addresses=["10.0.0.1/24", "2001:db8::2/64"]))
     lab.until_state("a", "APPLIED")

@@ -52,7 +52,7 @@ def test_wait_is_0_when_applied_and_1_with_the_reason_when_not(lab: Lab) -> None
     done = lab.command("wait", "a", "lonely", "unknown", "--timeout", "0.5", check=False)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-2] == "unknown: not declared"
-    assert "lonely: PENDING, its peer nobody is not declared" in done.stderr
+    assert "lonely: PENDING, peer nobody is not declared" in done.stderr
     assert done.stderr.splitlines()[-1] == "ifagent: not applied: lonely, unknown"
 
 

@@ -66,7 +66,7 @@ async def test_an_agent_waits_for_a_revision_of_etcd(etcd: EtcdServer, label: st
         Agent.open(Settings(label=label), sources=[source], kernel=SimulatedKernel()) as agent,
     ):
         revision = await store.put([A])
-        with pytest.raises(RevisionNotApplied, match="'a' PENDING: its peer b is not declared"):
+        with pytest.raises(RevisionNotApplied, match="'a' PENDING: peer b is not declared"):
             await agent.wait_for_revision(revision, timeout=0.5)
         revision = await store.put([B])
         await agent.wait_for_revision(revision, timeout=20)

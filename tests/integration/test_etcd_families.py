@@ -47,7 +47,7 @@ def test_of_two_values_that_of_v3_counts_and_the_other_comes_back(lab: Lab) -> N
 
     put(lab, {key_v3(lab, "a"): veth_v3("a", "b", space, mtu=1300)})
     state = lab.until_state("a", "APPLIED", mtu=1300)
-    assert state["warnings"] == [f"is declared again under {lab.key('a')}, that of ligato v3 counts"]
+    assert state["warnings"] == [f"is also declared under {lab.key('a')}, the ligato v3 value takes precedence"]
     assert state["applied_revision"] > lab.state("b")["applied_revision"]
 
     put(lab, {key_v3(lab, "a"): {"name": "a"}})
@@ -68,4 +68,4 @@ def test_of_two_values_that_of_v3_counts_and_the_other_comes_back(lab: Lab) -> N
 def test_kinds_that_are_not_supported_wait_and_say_so(lab: Lab) -> None:
     lab.start_agent()
     put(lab, {key_v3(lab, "v"): {"name": "v", "type": 5}})
-    assert "kind not supported yet" in lab.until_state("v", "PENDING")["reason"]
+    assert "is not supported by this version" in lab.until_state("v", "PENDING")["reason"]

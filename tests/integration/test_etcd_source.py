@@ -138,7 +138,7 @@ async def test_a_transaction_over_both_families_is_told_in_one_go(etcd: EtcdServ
     said = [(event.name, event.declaration and event.declaration.interface) for event in declared]
     assert said == [("a", veth("a", "b", mtu=1300)), ("b", b), ("a", a), ("b", None)]
     warnings = [event.declaration.warnings for event in declared if event.declaration]
-    assert warnings == [(f"is declared again under {v1.decode()}a, that of ligato v3 counts",), (), ()]
+    assert warnings == [(f"is also declared under {v1.decode()}a, the ligato v3 value takes precedence",), (), ()]
 
 
 async def test_the_store_lists_and_deletes_both_families(etcd: EtcdServer, label: str) -> None:

@@ -116,7 +116,7 @@ def test_a_link_deleted_again_and_again_comes_back_but_damped(lab: Lab) -> None:
     assert lab.state("a")["repairs"] >= 6
     log = (lab.folder / "agent-0.log").read_text()
     assert '"interface retrying"' in log
-    assert "somebody else keeps changing it" in log
+    assert "repeatedly changed externally" in log
 
 
 def test_a_clean_end_leaves_the_links_and_takes_the_states(lab: Lab) -> None:

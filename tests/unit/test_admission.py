@@ -30,7 +30,7 @@ def test_who_was_there_first_stays() -> None:
     for name in ("victim", "b", "0", "1"):
         declared(admission, name)
     assert admission.refused.keys() == {"0", "1"}
-    assert "more than 2 interfaces are declared" in admission.refused["0"].reason
+    assert "interface limit of 2 (--max-interfaces) exceeded" in admission.refused["0"].reason
     assert declared(admission, "b", None) == {"b", "0"}, "who has waited longest comes next"
     assert declared(admission, "victim", "ns1") == {"victim"}
     assert admission.refused.keys() == {"1"}

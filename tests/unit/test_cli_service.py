@@ -178,7 +178,7 @@ async def test_wait_is_0_when_applied_and_1_with_the_reason_when_not(served: Lab
     done = await served.ifagent("wait", "a", "lonely", "unknown", "--timeout", "0.5")
     assert done.returncode == 1
     told = done.stderr.decode().splitlines()
-    assert told[0].startswith("lonely: PENDING, its peer nobody ")
+    assert told[0].startswith("lonely: PENDING, peer nobody ")
     assert told[1:] == ["unknown: not declared", "ifagent: not applied: lonely, unknown"]
 
 

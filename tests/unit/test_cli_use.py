@@ -110,7 +110,7 @@ def test_wrong_use_is_2(arguments: list[str], invoke: Invoke) -> None:
         (["run", "--resync-interval", "0"], "--resync-interval: "),
         (["run", "--counters", "0.01"], "--counters: Input should be greater than or equal to 0.1"),
         (["run", "--counters", "inf"], "--counters: "),
-        (["run", "--store", "file:a", "--store", "file:a"], "sources need different names"),
+        (["run", "--store", "file:a", "--store", "file:a"], "source names must be unique"),
         (["validate", "/nowhere/x.yaml"], "/nowhere/x.yaml: No such file or directory"),
         (["apply", "/nowhere/x.yaml", "--store", "file:/nowhere"], "/nowhere/x.yaml: No such file or directory"),
         (["states", "--config", "/nowhere/c.toml"], "/nowhere/c.toml: No such file or directory"),
@@ -244,7 +244,7 @@ def test_validate_says_file_place_name_field_and_message(tmp_path: Path, invoke:
     lines = result.stdout.splitlines()
     assert lines[0].startswith(f"{tmp_path}/a.yaml: line 1: a: mtu: 5 is out of range")
     assert f"{tmp_path}/a.yaml: line 2: name: is required" in lines
-    assert any(line.startswith(f"{tmp_path}/b.json: line 1: column 2: is not JSON") for line in lines)
+    assert any(line.startswith(f"{tmp_path}/b.json: line 1: column 2: is not valid JSON") for line in lines)
     assert f"warning: {tmp_path}/c.json: entry 1: ok: unknown field 'colour' is ignored" in result.stderr
 
 
@@ -266,7 +266,7 @@ def test_validate_finds_contradictions_between_files(tmp_path: Path, invoke: Inv
     (tmp_path / "b.yaml").write_text("- {name: a, veth: {peer_if_name: y}}\n")
     result = invoke("validate", tmp_path)
     assert result.exit_code == 1
-    assert result.stdout == f"{tmp_path}/b.yaml: line 1: a: name: is taken, see {tmp_path}/a.yaml: line 1\n"
+    assert result.stdout == f"{tmp_path}/b.yaml: line 1: a: name: already used, see {tmp_path}/a.yaml: line 1\n"
 
 
 # apply, get and delete without an agent

@@ -52,7 +52,7 @@ def why(result: Plan, name: str = "e") -> tuple[ConfigState, str]:
 
 def test_a_link_that_is_not_there_is_waited_for() -> None:
     result = planned(existing(), world=observed())
-    assert why(result) == (ConfigState.PENDING, "there is no link eth0 in namespace named:ns1")
+    assert why(result) == (ConfigState.PENDING, "no link eth0 in namespace named:ns1")
     assert not result.steps
 
 
@@ -183,7 +183,7 @@ def test_a_namespace_is_the_hosts_whatever_it_is_called() -> None:
     inside = planned(A, B, world=world, policy=Policy(namespaces=("named:*",)))
     assert why(inside, "a") == (
         ConfigState.INVALID,
-        "namespace named:ns1 is the host's own, where the settings do not allow interfaces",
+        "namespace named:ns1 is the host's own, where interfaces are not allowed (--allow-namespace)",
     )
     assert not inside.steps
 
@@ -193,7 +193,7 @@ def test_namespaces_that_are_not_allowed() -> None:
     result = planned(A, B, world=observed(pair(A, B)), policy=allowed)
     assert why(result, "a") == (
         ConfigState.INVALID,
-        "the settings do not allow interfaces in namespace named:ns1",
+        "interfaces in namespace named:ns1 are not allowed (--allow-namespace)",
     )
     assert why(result, "b")[0] is ConfigState.PENDING
     # What is there stays: somebody may have changed the settings by mistake.
@@ -201,12 +201,12 @@ def test_namespaces_that_are_not_allowed() -> None:
 
 
 def test_an_interface_beyond_the_limits_is_left_as_it_is() -> None:
-    beyond = Obstacle(ConfigState.INVALID, "more than 1 interfaces are declared, the settings allow no more")
+    beyond = Obstacle(ConfigState.INVALID, "interface limit of 1 (--max-interfaces) exceeded")
     desired = Desired({"b": B}, refused={"a": beyond})
     result = plan(desired, observed(pair(A, B)), OWNER)
     assert not result.steps
     assert why(result, "a") == (ConfigState.INVALID, beyond.reason)
-    assert why(result, "b") == (ConfigState.PENDING, f"its peer a cannot be realised: {beyond.reason}")
+    assert why(result, "b") == (ConfigState.PENDING, f"peer a is blocked: {beyond.reason}")
 
 
 def test_an_mtu_that_the_links_driver_does_not_take() -> None:

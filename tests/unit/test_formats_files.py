@@ -72,7 +72,7 @@ def test_shapes(tmp_path: Path, name: str, text: str, found: dict[str, str]) -> 
         ("a.yaml", b"a: [", "line 1: column 5: "),
         ("a.yaml", b"ok: 1\na: *x", "line 2: column 4: found undefined alias 'x'"),
         ("a.yaml", b"- a\nb: 1", "line 2: column 1: "),
-        ("a.yaml", b"mtu: 1\nmtu: 2", "line 2: column 1: the key 'mtu' is there twice"),
+        ("a.yaml", b"mtu: 1\nmtu: 2", "line 2: column 1: duplicate key 'mtu'"),
         ("a.yaml", b"a: 1\nb: !!python/object:os.system x", "line 2: column 4: the tag "),
         ("a.yaml", b"a: 1\nb: !mine {c: 1}", "line 2: column 4: the tag '!mine' is not known here"),
         ("a.yaml", b"? [a]\n: 1", "line 1: column 3: a key must be a plain word"),
@@ -86,9 +86,9 @@ def test_shapes(tmp_path: Path, name: str, text: str, found: dict[str, str]) -> 
         ("a.yaml", b"- &a [*a]", "line 1: column 3: contains itself"),
         ("a.yaml", b"just words", "must hold an interface, a list of them"),
         ("a.yaml", b"interfaces: {name: a}", "must hold an interface, a list of them"),
-        ("a.json", b'{"a": 1,\n"b" 2}', "line 2: column 5: is not JSON: Expecting ':' delimiter"),
+        ("a.json", b'{"a": 1,\n"b" 2}', "line 2: column 5: is not valid JSON: Expecting ':' delimiter"),
         ("a.json", b"[" * 100_000, "is nested too deeply"),
-        ("a.json", b"[NaN]", "NaN is no number"),
+        ("a.json", b"[NaN]", "NaN is not allowed"),
         ("a.json", b"[" + b"9" * 5000 + b"]", "has a number that is too long"),
         ("a.json", b"[" + b"{}," * 20_000 + b"{}]", "has 20001 interfaces, at most 20000"),
         ("a.json", b" " * (MAX_FILE_BYTES + 1), f"has more than {MAX_FILE_BYTES} bytes"),
@@ -180,8 +180,8 @@ def test_merging_files_keeps_the_first_and_names_the_others(tmp_path: Path) -> N
     (tmp_path / "2.yaml").write_text(json.dumps(item))
     merged = merge(map(read_interfaces, list_files(tmp_path)))
     assert merged["a"].warnings == (
-        "is declared again in 1.json, entry 2; the one in 1.json counts",
-        "is declared again in 2.yaml, line 1; the one in 1.json counts",
+        "is also declared in 1.json, entry 2; the one in 1.json takes precedence",
+        "is also declared in 2.yaml, line 1; the one in 1.json takes precedence",
     )
 
 
@@ -191,7 +191,7 @@ def test_a_name_that_is_declared_again_and_again_has_a_few_warnings(tmp_path: Pa
     start = time.process_time()
     warnings = merge([read_interfaces(tmp_path / "1.json")])["a"].warnings
     assert len(warnings) == 21
-    assert warnings[-1] == "and 19979 more; the one in 1.json counts"
+    assert warnings[-1] == "and 19979 more; the one in 1.json takes precedence"
     assert time.process_time() - start < 10
 
 
@@ -200,7 +200,7 @@ def test_a_file_may_be_called_anything(tmp_path: Path) -> None:
     path.write_text('[{"name": ""}, {"name": "a", "type": 1}, {"name": "a", "type": 1}]')
     merged = merge([read_interfaces(path)])
     assert merged.keys() == {"\\xff.json[0]", "a"}
-    assert merged["a"].warnings == ("is declared again in \\xff.json, entry 3; the one in \\xff.json counts",)
+    assert merged["a"].warnings == ("is also declared in \\xff.json, entry 3; the one in \\xff.json takes precedence",)
 
 
 def test_of_a_directory_only_files_with_the_right_names(tmp_path: Path) -> None:

@@ -249,12 +249,12 @@ def test_unknown_and_unused_fields_are_warned_of() -> None:
 def test_last_of_repeated_keys_counts(text: bytes) -> None:
     decoded = ligato_v1.decode(b'{"name":"a","veth":{"peer_if_name":"b"},' + text + b"}", name="a")
     assert decoded.interface.mtu == 1500
-    assert decoded.warnings == (() if b"null" in text else ("mtu is there twice, the last one counts",))
+    assert decoded.warnings == (() if b"null" in text else ("duplicate field mtu, the last one is used",))
 
 
 def test_repeated_objects_are_refused() -> None:
     text = b'{"name":"a","veth":{"peer_if_name":"b"},"namespace":{"type":2},"Namespace":{"name":"n"}}'
-    assert errors(text) == {"namespace": "is there twice"}
+    assert errors(text) == {"namespace": "duplicate field"}
 
 
 @pytest.mark.parametrize(
@@ -277,13 +277,13 @@ def test_repeated_objects_are_refused() -> None:
         (b"hello", "neither a JSON object nor a protobuf message: it is text that begins with 'h', not '{'"),
         (b"\xef\xbb\xbfhello", "begins with 'h', not '{'"),
         (b"hel\x00lo", "neither a JSON object nor a protobuf message: "),
-        (b'{"name":', "not JSON"),
-        (b"{'name':'a'}", "not JSON"),
-        (b'{"name":"a"} x', "not JSON: Extra data"),
-        (b'\n{"name":"a"', "not JSON"),
+        (b'{"name":', "not valid JSON"),
+        (b"{'name':'a'}", "not valid JSON"),
+        (b'{"name":"a"} x', "not valid JSON: Extra data"),
+        (b'\n{"name":"a"', "not valid JSON"),
         (b'{"name":"\xff"}', "not UTF-8"),
-        (b'{"mtu":NaN}', "NaN is no number"),
-        (b'{"mtu":-Infinity}', "Infinity is no number"),
+        (b'{"mtu":NaN}', "NaN is not allowed"),
+        (b'{"mtu":-Infinity}', "Infinity is not allowed"),
         (b'{"mtu":' + b"9" * 5000 + b"}", "has a number that is too long"),
         (b'{"x":' + b"[" * 60000, "nested too deeply"),
         (b'{"x":' * 10000, "nested too deeply"),
@@ -329,7 +329,7 @@ def test_errors_are_bounded() -> None:
     assert sum(len(error.message) for error in told[:-1]) <= MAX_TEXT
     assert len(errors(value(phys_address="y" * 9000))["phys_address"]) == MAX_MESSAGE
     addresses = [f"10.{i}.{j}.1/8" for i in range(2) for j in range(129)]
-    assert errors(value(ip_addresses=addresses)) == {"ip_addresses": "has 258 addresses, at most 256 are taken"}
+    assert errors(value(ip_addresses=addresses)) == {"ip_addresses": "has 258 addresses, at most 256 are allowed"}
 
 
 def test_warnings_are_bounded() -> None:
@@ -345,7 +345,7 @@ def test_declare_keeps_what_is_wrong() -> None:
     assert good.warnings == ("unknown field 'x' is ignored",)
     bad = ligato_v1.declare(b"{", name="b", revision=8)
     assert (bad.name, bad.interface, bad.revision) == ("b", None, 8)
-    assert "not JSON" in bad.errors[0].message
+    assert "not valid JSON" in bad.errors[0].message
 
 
 def test_encode_is_what_v141_reads() -> None:

@@ -294,7 +294,7 @@ def test_declare_keeps_what_is_wrong() -> None:
     assert good.warnings == ("unknown field 'x' is ignored",)
     bad = ligato_v3.declare(b"{", name="b", revision=8)
     assert (bad.name, bad.interface, bad.revision) == ("b", None, 8)
-    assert "not JSON" in bad.errors[0].message
+    assert "not valid JSON" in bad.errors[0].message
 
 
 FULL = Interface(

@@ -225,12 +225,12 @@ def test_a_state_is_never_too_long_for_a_store() -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ('{"name":"a","config_state":"APPLIED","last_change":NaN}', "is not JSON: NaN is no number"),
+        ('{"name":"a","config_state":"APPLIED","last_change":NaN}', "is not valid JSON: NaN is not allowed"),
         ('{"name":"a","config_state":"APPLIED","last_change":1e999}', "has a number that is too large"),
         ('{"name":"a","config_state":"APPLIED","type":' + "[" * 500 + "]" * 500 + "}", "is nested too deeply"),
         (
             f'"{"x" * formats.MAX_STATE_BYTES}"',
-            f"has {formats.MAX_STATE_BYTES + 2} bytes, at most {formats.MAX_STATE_BYTES} are read",
+            f"has {formats.MAX_STATE_BYTES + 2} bytes, at most {formats.MAX_STATE_BYTES} are allowed",
         ),
     ],
     ids=["nan", "inf", "deep", "long"],

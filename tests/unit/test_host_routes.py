@@ -61,7 +61,7 @@ HOST = HostRoutes(
         ("8.8.8.8/32", "a part of what the default route leads to"),
         ("10.8.3.1/24", "the route to 10.8.0.0/16"),
         ("10.0.0.1/8", "the gateway 10.77.0.2"),
-        ("198.18.0.8/24", "the way to 198.18.0.9, which the agent needs"),
+        ("198.18.0.8/24", "the route to 198.18.0.9, which the agent needs"),
         ("2001:db8:77:1::1/64", "the route to 2001:db8:77::/48"),
         ("fd00:77::1/120", "fd00:77::f4b2:a8ff:fee3:bd54/64 of eth0"),
         ("10.9.0.1/32", "10.9.0.2/32 of eth0"),
@@ -103,7 +103,9 @@ def test_a_link_may_not_take_what_is_behind_its_gateway(address: str, taken: str
 def test_a_host_that_the_agent_needs_on_a_network_that_its_link_leads_to_already() -> None:
     world = replace(HOST, hosts=frozenset({ip_address("10.77.0.50")}))
     assert not why_taken(ip_interface("10.77.0.9/24"), ETH0, world, OWN)
-    assert why_taken(ip_interface("10.77.0.50/24"), ETH0, world, OWN) == "the way to 10.77.0.50, which the agent needs"
+    assert (
+        why_taken(ip_interface("10.77.0.50/24"), ETH0, world, OWN) == "the route to 10.77.0.50, which the agent needs"
+    )
 
 
 def host_world(*links: Link) -> Observed:
@@ -123,7 +125,7 @@ def test_an_address_that_takes_the_hosts_traffic_is_invalid_and_nothing_is_touch
         assert obstacle is not None
         assert (obstacle.config_state, obstacle.field) == (ConfigState.INVALID, "ip_addresses[1]")
         assert obstacle.reason == (
-            "10.77.0.9/25 would take the gateway 10.77.0.2 from the host; the agent's operator can allow it, "
+            "10.77.0.9/25 would take the gateway 10.77.0.2 from the host; the agent's operator can allow it "
             "with --allow-host-network 10.77.0.0/25"
         )
 
@@ -183,7 +185,7 @@ def unknown(*links: Link) -> Observed:
 
 def test_nothing_is_given_while_the_routes_are_not_known() -> None:
     one, other = veth("a", "b", ip_addresses=("10.1.0.1/24",)), veth("b", "a", "ns1")
-    reason = "what 10.1.0.1/24 would take from the host is not known: its routes cannot be listed: no"
+    reason = "cannot tell what 10.1.0.1/24 would take from the host: its routes cannot be listed: no"
     there = pair(replace(one, ip_addresses=()), other, first=8)
     for links in ((), there):
         result = plan(Desired({"a": one, "b": other}), unknown(*links), OWNER)
@@ -204,11 +206,11 @@ def test_nothing_of_the_hosts_is_taken_over_while_the_routes_are_not_known() -> 
     assert not result.steps
     obstacle = result.verdicts["t"].obstacle
     assert obstacle is not None
-    assert "whether it is in use is not known: its routes cannot be listed: no" in obstacle.reason
+    assert "cannot tell whether it is in use: its routes cannot be listed: no" in obstacle.reason
     assert plan(Desired({"t": tap}), unknown(link), OWNER, Policy(taps=("vpn0",))).steps
     link_change = replace(EXISTING, ip_addresses=())
     result = plan(Desired({"e": link_change}), unknown(FREE), OWNER, Policy(existing=("*",)))
     assert not result.steps
     obstacle = result.verdicts["e"].obstacle
     assert obstacle is not None
-    assert "whether free0 keeps the host connected is not known" in obstacle.reason
+    assert "cannot tell whether free0 keeps the host connected" in obstacle.reason

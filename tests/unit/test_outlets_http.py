@@ -251,7 +251,7 @@ async def test_a_round_that_hangs_ends_the_liveness() -> None:
             assert (await asked.get("/livez"))[0] == 200, "a round may take its time"
             (work,) = counters.under_way
             work.moved -= STALL
-            assert await asked.get("/livez") == (503, f"a round has not moved for {STALL:.0f} s\n")
+            assert await asked.get("/livez") == (503, f"reconciliation stalled for {STALL:.0f} s\n")
             assert (await asked.get("/readyz"))[0] == 200
             assert values((await asked.metrics())["ifagent_round_stalled_seconds"])[()] >= STALL
         assert asked.agent.current_states()["a"].config_state is ConfigState.APPLIED

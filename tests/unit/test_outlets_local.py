@@ -138,14 +138,14 @@ async def test_no_agent_is_told_in_one_sentence(path: Path) -> None:
 @pytest.mark.parametrize(
     ("request_bytes", "problem"),
     [
-        (b"hello\n", "is not a line of JSON"),
+        (b"hello\n", "is not valid JSON"),
         (b"[1]\n", "is not a JSON object"),
-        (b"\xff\n", "is not a line of JSON"),
+        (b"\xff\n", "is not valid JSON"),
         (b"{}\n", "cannot do None"),
         (b'{"do":"watch","foreign":"yes"}\n', "foreign must be true or false"),
         (b'{"do":"reboot"}\n', "cannot do 'reboot'; can do states, watch and declarations"),
         (b'{"do":"watch","name":7}\n', "the name must be a string"),
-        (b"[" * (MAX_REQUEST_BYTES - 1) + b"\n", "is not a line of JSON"),
+        (b"[" * (MAX_REQUEST_BYTES - 1) + b"\n", "is not valid JSON"),
         (b"x" * (MAX_REQUEST_BYTES + 1), f"a request has at most {MAX_REQUEST_BYTES} bytes"),
     ],
 )

@@ -188,7 +188,7 @@ async def test_a_file_that_was_never_readable_makes_it_incomplete(tmp_path: Path
     async with listening(tmp_path) as heard:
         assert heard.complete is False
         assert set(heard.declared) == {"good"}
-        assert "bad.json: line 1: column 2: is not JSON" in heard.problem
+        assert "bad.json: line 1: column 2: is not valid JSON" in heard.problem
         write(tmp_path / "bad.json", veth("b"))
         await heard.until_names("good", "b")
         assert heard.complete is True
@@ -224,7 +224,7 @@ async def test_of_a_name_in_two_files_the_first_counts_and_says_so(tmp_path: Pat
         declared = heard.declared["a"]
         assert declared.interface is not None
         assert declared.interface.mtu == 1400
-        assert declared.warnings == ("is declared again in 2.json, entry 2; the one in 1.json counts",)
+        assert declared.warnings == ("is also declared in 2.json, entry 2; the one in 1.json takes precedence",)
         (tmp_path / "1.json").unlink()
         await heard.until(lambda heard: heard.declared["a"].warnings == ())
         taken = heard.declared["a"].interface

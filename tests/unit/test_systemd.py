@@ -119,7 +119,7 @@ async def test_the_watchdog_starves_while_a_round_hangs(manager: Manager, agent:
         group.start_soon(keep_informed, statistics)
         await manager.until(lambda: manager.count("WATCHDOG=1") > 0)
         hangs = True
-        await manager.until(lambda: manager.count("STATUS=a round has not moved for 61 s") > 0)
+        await manager.until(lambda: manager.count("STATUS=reconciliation stalled for 61 s") > 0)
         fed = manager.count("WATCHDOG=1")
         asked = calls
         await manager.until(lambda: calls > asked + 30)  # by the watchdog at least five times

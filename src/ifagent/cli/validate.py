@@ -69,7 +69,7 @@ def check_files(paths: Sequence[Path]) -> Checked:
             _check(entry, where, checked)
             name = entry.declaration.name
             if name in first:
-                checked.errors.append(f"{where}: {name}: name: is taken, see {first[name]}")
+                checked.errors.append(f"{where}: {name}: name: already used, see {first[name]}")
             first.setdefault(name, where)
     checked.errors.extend(_contradictions(checked.interfaces.values()))
     return checked

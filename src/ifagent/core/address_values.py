@@ -108,7 +108,7 @@ def _parse_addresses(values: object) -> tuple[IPInterface, ...]:
         raise ValueError('must be a list such as ["192.168.22.1/24"]')  # noqa: TRY004 pydantic wants ValueError
     values = tuple(islice(values, MAX_ADDRESSES + 1))
     if len(values) > MAX_ADDRESSES:
-        raise ValueError(f"has more addresses than the {MAX_ADDRESSES} that are taken")
+        raise ValueError(f"has more than the {MAX_ADDRESSES} addresses that are allowed")
     found: list[IPInterface] = []
     wrong: list[tuple[int, str]] = []
     for place, value in enumerate(values):

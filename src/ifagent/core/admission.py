@@ -56,13 +56,13 @@ class Admission:
     def _forbidden(self, interface: Interface) -> Obstacle | None:
         ref = interface.namespace
         if not self._policy.allows_namespace(ref):
-            reason = f"the settings do not allow interfaces in namespace {ref}"
+            reason = f"interfaces in namespace {ref} are not allowed (--allow-namespace)"
         elif (
             ref.type is not NamespaceType.OWN
             and self._observed.namespaces.get(ref) in self._observed.host
             and not self._policy.allows_namespace(NamespaceRef())
         ):
-            reason = f"namespace {ref} is the host's own, where the settings do not allow interfaces"
+            reason = f"namespace {ref} is the host's own, where interfaces are not allowed (--allow-namespace)"
         else:
             return None
         return Obstacle(ConfigState.INVALID, reason, field="namespace")
@@ -82,11 +82,11 @@ class Admission:
                 continue
             if problem := routes.problems.get(place):
                 self.frozen.add(interface.name)
-                reason = f"what {address} would take from the host is not known: {problem}"
+                reason = f"cannot tell what {address} would take from the host: {problem}"
                 return Obstacle(ConfigState.PENDING, reason, ("the host's routes",))
             if taken := why_taken(address, own, routes, place):
                 reason = (
-                    f"{address} would take {taken} from the host; the agent's operator can allow it, "
+                    f"{address} would take {taken} from the host; the agent's operator can allow it "
                     f"with --allow-host-network {address.network}"
                 )
                 return Obstacle(ConfigState.INVALID, reason, field=f"ip_addresses[{number}]")
@@ -98,7 +98,7 @@ class Admission:
             return Obstacle(ConfigState.PENDING, reason)
         if interface.vrf_master_interface:  # a link that it has already is left alone
             self.frozen.add(interface.name)
-            return Obstacle(ConfigState.PENDING, "not supported yet by this version: vrf_master_interface")
+            return Obstacle(ConfigState.PENDING, "vrf_master_interface is not supported by this version")
         if isinstance(place, NamespaceRef):
             if ref.type is NamespaceType.NAMED:
                 return None
@@ -108,7 +108,7 @@ class Admission:
             return _absent(ref, absence)
         if place not in self._observed.links:
             self.frozen.add(interface.name)
-            problem = self._observed.unreachable.get(place, "it is being opened")
+            problem = self._observed.unreachable.get(place, "it is still being opened")
             reason = f"namespace {ref} cannot be used yet: {problem}"
             return Obstacle(ConfigState.PENDING, reason, (f"namespace {ref}",))
         return None
@@ -118,7 +118,7 @@ def _absent(ref: NamespaceRef, absence: Absence | None) -> Obstacle:
     """Say why a namespace that cannot be made is not there."""
     if absence is not None and absence.invalid:
         return Obstacle(ConfigState.INVALID, f"{ref.reference} {absence.problem}", field="namespace.filepath")
-    reason = f"namespace {ref}: {absence.problem if absence else 'it is being looked for'}"
+    reason = f"namespace {ref}: {absence.problem if absence else 'lookup in progress'}"
     return Obstacle(ConfigState.PENDING, reason, (f"namespace {ref}",))
 
 

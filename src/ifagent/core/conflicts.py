@@ -50,10 +50,10 @@ class Conflicts:
                 reason = f"interface {leaving.name} still has the host name {interface.host_name}"
                 return Obstacle(ConfigState.PENDING, reason, (f"host name {interface.host_name}",))
             if self._matches.owner.owns(link) and not self._matches.desired.complete:
-                return Obstacle(ConfigState.PENDING, f"{link} can only be replaced once every source has been heard")
+                return Obstacle(ConfigState.PENDING, f"{link} can only be replaced once every source has synced")
             return Obstacle(
                 ConfigState.FAILED,
-                f"conflict: {link} is there in namespace {interface.namespace} and is not this agent's to change; "
+                f"conflict: {link} in namespace {interface.namespace} is not managed by this agent; "
                 f"rename or remove it, or choose another host_if_name",
             )
         return None
@@ -65,7 +65,7 @@ class Conflicts:
             return None
         peer = self._matches.observed.peer(own)
         rival = (self._matches.owner.name_of(peer) if peer else None) or ""
-        reason = f"its link is still the other end of interface {rival}, whose value is invalid"
+        reason = f"its link is still the peer of interface {rival}, which is invalid"
         return Obstacle(ConfigState.PENDING, reason, (f"interface {rival}",))
 
     def _kept_for_others(self, interface: Interface) -> Obstacle | None:
@@ -73,7 +73,7 @@ class Conflicts:
         own = self._matches.link_of.get(interface.name)
         if own is None or own.id not in self._kept_for_uppers:
             return None
-        return Obstacle(ConfigState.FAILED, kept_for_uppers(own, self._kept_for_uppers[own.id], "cannot be made anew"))
+        return Obstacle(ConfigState.FAILED, kept_for_uppers(own, self._kept_for_uppers[own.id], "cannot be recreated"))
 
     def _moving_away(self, occupant: Link) -> Interface | None:
         """Return the interface whose link this is, if that has to go to another place."""
@@ -112,7 +112,7 @@ class Conflicts:
 def kept_for_uppers(link: Link, upper: Link, what: str) -> str:
     """Say what keeps a link as it is: a link of somebody else's that sits on it, or on the other end of its pair."""
     where = "on it" if upper.lower == link.id else "on its other end"
-    return f"{link} {what}: {upper}, which somebody else has made, is {where}; remove that first"
+    return f"{link} {what}: {upper}, which is not managed by this agent, is {where}; remove that first"
 
 
 def duplicate_addresses(interface: Interface, link: Link) -> Obstacle | None:
@@ -120,7 +120,7 @@ def duplicate_addresses(interface: Interface, link: Link) -> Obstacle | None:
     failed = [str(a.interface) for a in link.addresses if a.is_duplicate and a.interface in interface.ip_addresses]
     if not failed:
         return None
-    reason = f"somebody else on the link of {link.host_name} has {', '.join(failed)} (duplicate address detection)"
+    reason = f"another host on the link of {link.host_name} has {', '.join(failed)} (duplicate address detection)"
     return Obstacle(ConfigState.FAILED, reason, field="ip_addresses")
 
 

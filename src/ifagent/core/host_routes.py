@@ -122,7 +122,7 @@ def why_taken(address: IPInterface, own: LinkId | None, host: HostRoutes, place:
             return taken
     for reached in sorted(host.hosts, key=str):
         if (reached == address.ip or (reached in network and not reach)) and not reached.is_loopback:
-            return f"the way to {reached}, which the agent needs"
+            return f"the route to {reached}, which the agent needs"
     return ""
 
 

@@ -143,10 +143,10 @@ class LinkMatches:
         if self.policy.allows_tap(link.host_name, in_use=bool(in_use or problem)):
             return None
         if in_use:
-            return f"it is in use, {in_use}; the agent's operator can allow it, with --allow-tap {link.host_name}"
+            return f"it is in use, {in_use}; the agent's operator can allow it with --allow-tap {link.host_name}"
         if problem and self.policy.allows_tap(link.host_name, in_use=False):
-            return f"whether it is in use is not known: {problem}"
-        return f"the settings do not allow to adopt it; the agent's operator can, with --allow-tap {link.host_name}"
+            return f"cannot tell whether it is in use: {problem}"
+        return f"adopting it is not allowed; the agent's operator can allow it with --allow-tap {link.host_name}"
 
     def _use_of(self, link: Link) -> str:
         """Say what tells that a TAP is in use by the host, empty if nothing does."""

@@ -149,14 +149,14 @@ class _Planner:
     def _why_alone(self, name: Name, partner: Name) -> str:
         """Say why the interface that another one names as its partner is none for it."""
         if partner in self.blocked:
-            return f"its peer {partner} cannot be realised: {self.blocked[partner].reason}"
+            return f"peer {partner} is blocked: {self.blocked[partner].reason}"
         if partner in self.desired.refused:
-            return f"its peer {partner} cannot be realised: {self.desired.refused[partner].reason}"
+            return f"peer {partner} is blocked: {self.desired.refused[partner].reason}"
         if partner in self.desired.held:
-            return f"the value of its peer {partner} is invalid"
+            return f"peer {partner} is invalid"
         other = self.desired.interfaces.get(partner)
         if other is None:
-            return f"its peer {partner} is not declared"
+            return f"peer {partner} is not declared"
         back = _partner(other)
         if back is None:
             return f"interface {partner} is of type {other.kind.type}, which has no peer"
@@ -202,7 +202,7 @@ class _Planner:
         for interface, other in zip(unit, unit[::-1], strict=True):
             obstacle = obstacles.get(interface.name)
             if obstacle is None and obstacles:
-                reason = f"its peer {other.name} cannot be realised: {obstacles[other.name].reason}"
+                reason = f"peer {other.name} is blocked: {obstacles[other.name].reason}"
                 obstacle = Obstacle(ConfigState.PENDING, reason, (f"interface {other.name}",))
             self.verdicts[interface.name] = Verdict(None, obstacle, () if obstacle else ("the link is missing",))
         if obstacles:
@@ -252,7 +252,7 @@ class _Planner:
             # It arrives down and without addresses.
             target = destination
             seen = replace(link, host_name=interface.host_name, alias=alias, up=False, addresses=())
-            after, differences = [move], (f"it is not in namespace {interface.namespace}",)
+            after, differences = [move], (f"the link is not in namespace {interface.namespace}",)
         elif link.host_name != interface.host_name:
             after = self._prepare(Target(place, interface.host_name), [interface.name])
             after += self._free_name(interface, link)
@@ -297,7 +297,7 @@ class _Planner:
         link = self.matches.link_of.get(interface.name)
         obstacle = interface.kind.obstacle(interface, link, self.matches)
         if link is None:
-            obstacle = obstacle or Obstacle(ConfigState.PENDING, "its link is not there")
+            obstacle = obstacle or Obstacle(ConfigState.PENDING, "the link does not exist")
         elif obstacle is None:
             obstacle = mtu_out_of_range(interface, link)
         if obstacle is None:
@@ -330,7 +330,7 @@ class _Planner:
         own, name = self.observed.own, adoption.name
         uppers = self.matches.uppers.get(link.id)
         if uppers and link.id.namespace != own:
-            obstacle = Obstacle(ConfigState.FAILED, kept_for_uppers(link, uppers[0], "cannot be given back"))
+            obstacle = Obstacle(ConfigState.FAILED, kept_for_uppers(link, uppers[0], "cannot be released"))
             self.verdicts.setdefault(name, Verdict(link.id, obstacle))
             return
         operations = release_adopted(self.matches, link, adoption)

@@ -30,9 +30,9 @@ class Quota:
         self._for_a_reference: dict[NamespaceRef, dict[Name, None]] = {}
         self._most = policy.max_interfaces
         self._most_references = policy.max_namespaces
-        reason = f"more than {self._most} interfaces are declared, the settings allow no more"
+        reason = f"interface limit of {self._most} (--max-interfaces) exceeded"
         self._no_place = Obstacle(ConfigState.INVALID, reason)
-        reason = f"interfaces are declared in more than {self._most_references} namespaces, the settings allow no more"
+        reason = f"namespace limit of {self._most_references} (--max-namespaces) exceeded"
         self._no_reference = Obstacle(ConfigState.INVALID, reason, field="namespace")
 
     def redeclare(self, name: Name, interface: Interface | None) -> dict[Name, Interface | None]:

@@ -115,12 +115,12 @@ def _config_state(f: Findings, now: float, clock: float) -> dict[str, Any]:
         return _refused(f, now, clock)
     if f.verdict.fulfilled and f.declaration is not None:
         return {"config_state": ConfigState.APPLIED, "reason": f.remark}
-    reason = "; ".join(f.verdict.differences) or "it is being removed"
+    reason = "; ".join(f.verdict.differences) or "being removed"
     if f.unrest.left:
-        reason = f"somebody else has changed it, and the settings have drift reported, not repaired: {reason}"
+        reason = f"changed externally; drift repair is disabled (--drift report): {reason}"
         return {"config_state": ConfigState.FAILED, "reason": reason}
     if now < f.unrest.until:
-        reason = f"somebody else keeps changing it ({f.unrest.streak} times in a row), last: {f.last_drift}"
+        reason = f"repeatedly changed externally ({f.unrest.streak} times in a row), last: {f.last_drift}"
     return {
         "config_state": ConfigState.RETRYING,
         "reason": reason,

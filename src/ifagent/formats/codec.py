@@ -81,7 +81,7 @@ def dump_message(fields: Mapping[str, Any], *, message: Message, nested: Mapping
 def _load(value: bytes, message: Message, nested: Mapping[str, Message]) -> tuple[object, list[str]]:
     """Parse either form into plain fields and warnings; raises :class:`wire.BrokenMessage`."""
     if len(value) > MAX_VALUE_BYTES:
-        raise wire.BrokenMessage("", f"the value has {len(value)} bytes, at most {MAX_VALUE_BYTES} are read")
+        raise wire.BrokenMessage("", f"the value has {len(value)} bytes, at most {MAX_VALUE_BYTES} are allowed")
     value = value.removeprefix(BOM_UTF8)
     stripped = value.strip(_WHITE_SPACE)
     if not stripped:

@@ -29,7 +29,7 @@ _SHARE: Final = 2500
 _ADDRESS: Final = 400
 """Bytes of memory that an address costs."""
 
-_NO_ROOM: Final = FieldError("", "the store declares more than there is room for, so the new value is left out")
+_NO_ROOM: Final = FieldError("", "memory limit for declarations of this store exceeded, the new value is ignored")
 
 
 class StoredValue(Protocol):
@@ -201,7 +201,9 @@ class Families:
         declaration = said[first.prefix].declaration
         if not others:
             return declaration
-        warnings = tuple(f"is declared again under {other.key(name)}, that of ligato v3 counts" for other in others)
+        warnings = tuple(
+            f"is also declared under {other.key(name)}, the ligato v3 value takes precedence" for other in others
+        )
         return replace(declaration, warnings=(*declaration.warnings, *warnings))
 
     def _read(self, family: _Family, name: Name, value: StoredValue) -> _Said:

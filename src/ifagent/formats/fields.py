@@ -184,9 +184,9 @@ class Reader(ABC):
 
     def _repeated(self, path: str, *values: object) -> None:
         if any(isinstance(value, _OBJECTS) for value in values):
-            self.wrong(path, "is there twice")
+            self.wrong(path, "duplicate field")
         else:
-            self.warnings.append(f"{path} is there twice, the last one counts")
+            self.warnings.append(f"duplicate field {path}, the last one is used")
 
     def text(self, fields: dict[str, Any], key: str, path: str) -> str | None:
         """Read a string, empty where there is none; ``None`` if it is wrong, which has been told then."""
@@ -233,7 +233,7 @@ class Reader(ABC):
         if not isinstance(value, list | tuple):
             self.wrong("ip_addresses", f'must be a list such as ["192.168.22.1/24"], not {_type_of(value)}')
         elif len(value) > MAX_ADDRESSES:
-            self.wrong("ip_addresses", f"has {len(value)} addresses, at most {MAX_ADDRESSES} are taken")
+            self.wrong("ip_addresses", f"has {len(value)} addresses, at most {MAX_ADDRESSES} are allowed")
         else:
             return list(value)
         return []

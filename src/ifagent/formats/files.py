@@ -186,9 +186,9 @@ def merge(files: Iterable[InterfaceFile]) -> dict[Name, Declaration]:
             if name not in merged:
                 merged[name], first[name] = entry.declaration, file.path
                 continue
-            others.setdefault(name, []).append(f"is declared again in {_shown(file.path.name)}, {entry.place}")
+            others.setdefault(name, []).append(f"is also declared in {_shown(file.path.name)}, {entry.place}")
     for name, told in others.items():
-        counts = f"the one in {_shown(first[name].name)} counts"
+        counts = f"the one in {_shown(first[name].name)} takes precedence"
         warnings = (f"{again}; {counts}" for again in first_of(told))
         merged[name] = replace(merged[name], warnings=(*merged[name].warnings, *warnings))
     return merged
@@ -214,7 +214,7 @@ def _items(path: Path, document: object) -> Sequence[object]:
     if not isinstance(items, list):
         raise BrokenFile(path, f"must hold an interface, a list of them, or an object with a list under {LIST_KEY!r}")
     if len(items) > MAX_INTERFACES:
-        raise BrokenFile(path, f"has {len(items)} interfaces, at most {MAX_INTERFACES} are read from one file")
+        raise BrokenFile(path, f"has {len(items)} interfaces, at most {MAX_INTERFACES} are allowed in one file")
     return items
 
 

@@ -44,7 +44,7 @@ def decode_line(line: bytes) -> dict[str, Any]:
     try:
         fields = read_json(line)
     except BrokenJson:
-        raise InvalidState("is not a line of JSON") from None
+        raise InvalidState("is not valid JSON") from None
     if not isinstance(fields, dict):
         raise InvalidState("is not a JSON object")
     return fields

@@ -176,7 +176,7 @@ def _state_fields(fields: object) -> dict[str, Any]:
     if not isinstance(addresses, list) or not all(isinstance(address, str) for address in addresses):
         raise InvalidState("the addresses of a state are a list of strings")
     if len(addresses) > _MAX_LISTED_ADDRESSES:
-        raise InvalidState(f"has {len(addresses)} addresses, at most {_MAX_LISTED_ADDRESSES} are read")
+        raise InvalidState(f"has {len(addresses)} addresses, at most {_MAX_LISTED_ADDRESSES} are allowed")
     namespace = plain.pop("namespace", None) or {}
     if not isinstance(namespace, Mapping):
         raise InvalidState("the namespace of a state is an object")
@@ -200,7 +200,7 @@ def _cut(text: str, length: int) -> str:
 
 def _load(value: bytes) -> object:
     if len(value) > MAX_STATE_BYTES:
-        raise InvalidState(f"has {len(value)} bytes, at most {MAX_STATE_BYTES} are read")
+        raise InvalidState(f"has {len(value)} bytes, at most {MAX_STATE_BYTES} are allowed")
     try:
         return read_json(value)
     except BrokenJson as error:

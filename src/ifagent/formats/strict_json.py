@@ -49,7 +49,7 @@ def read_json(text: str | bytes, *, pairs: Pairs | None = None) -> Any:
     except UnicodeDecodeError as error:
         raise BrokenJson(f"is not UTF-8: {error.reason} at byte {error.start}") from None
     except json.JSONDecodeError as error:
-        raise BrokenJson(f"is not JSON: {error.msg}", error.lineno, error.colno) from None
+        raise BrokenJson(f"is not valid JSON: {error.msg}", error.lineno, error.colno) from None
     except RecursionError:
         raise BrokenJson("is nested too deeply") from None
     except ValueError:  # Python's limit for the conversion of decimal digits
@@ -65,7 +65,7 @@ def _decoder(pairs: Pairs | None) -> json.JSONDecoder:
 
 
 def _refuse_constant(text: str) -> NoReturn:
-    raise BrokenJson(f"is not JSON: {text} is no number")
+    raise BrokenJson(f"is not valid JSON: {text} is not allowed")
 
 
 def _finite(text: str) -> float:

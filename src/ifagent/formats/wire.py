@@ -76,7 +76,7 @@ def _check(
         tag, position = _varint(value, position, path)
         number, wire_type = tag >> 3, tag & 7
         if not 0 < number <= _MAX_FIELD_NUMBER:
-            raise BrokenMessage(path, f"is no protobuf message: {number} is no field number")
+            raise BrokenMessage(path, f"not a protobuf message: invalid field number {number}")
         field, proto_type, group = known.get(number, (f"#{number}", "", ""))
         where = f"{path}.{field}" if path else field
         start, position = _payload(value, position, wire_type, where)
@@ -92,7 +92,7 @@ def _check(
         if proto_type == betterproto2.TYPE_MESSAGE:
             if group in seen:
                 other = seen[group]
-                raise BrokenMessage(where, "is there twice" if other == field else f"cannot be there beside {other}")
+                raise BrokenMessage(where, "duplicate field" if other == field else f"cannot be combined with {other}")
             seen[group] = field
             _check(value[start:position], nested[field], {}, path=where, unknown=unknown)
 
@@ -118,9 +118,9 @@ def _payload(value: bytes, position: int, wire_type: int, where: str) -> tuple[i
         case 5:
             start, end = position, position + 4
         case _:
-            raise BrokenMessage(where, f"is no protobuf field: there is no wire type {wire_type} in proto3")
+            raise BrokenMessage(where, f"not a protobuf field: invalid wire type {wire_type}")
     if end > len(value):
-        raise BrokenMessage(where, f"is cut short: {end - start} bytes announced, {len(value) - start} there")
+        raise BrokenMessage(where, f"is truncated: expected {end - start} bytes, got {len(value) - start}")
     return start, end
 
 
@@ -129,7 +129,7 @@ def _varint(value: bytes, position: int, where: str) -> tuple[int, int]:
     result = 0
     for shift in range(0, 70, 7):
         if position >= len(value):
-            raise BrokenMessage(where, "is cut short in the middle of a number")
+            raise BrokenMessage(where, "is truncated in the middle of a number")
         byte = value[position]
         position += 1
         result |= (byte & 0x7F) << shift

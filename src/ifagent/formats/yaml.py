@@ -153,7 +153,7 @@ class _Builder:
                 raise _at(key_node, "a key must be a plain word")
             key = _scalar(key_node)
             if key in own:
-                raise _at(key_node, f"the key {key!r} is there twice")
+                raise _at(key_node, f"duplicate key {key!r}")
             own[key] = value
         return merged | own, size
 

@@ -37,12 +37,12 @@ class ExistingKind(LinkKind):
         if view.policy.allows_existing(link.host_name, uplink=uplink or bool(problem)):
             return None
         if problem and view.policy.allows_existing(link.host_name, uplink=uplink):
-            reason = f"whether {link.host_name} keeps the host connected is not known: {problem}"
+            reason = f"cannot tell whether {link.host_name} keeps the host connected: {problem}"
             return Obstacle(ConfigState.PENDING, reason, ("the host's routes",))
         connects = ", which keeps the host connected" if uplink else ""
         reason = (
-            f"{link.host_name} is a link of the host{connects}, and the settings do not allow to change it; "
-            f"the agent's operator can, with --allow-existing {link.host_name}"
+            f"{link.host_name} is a link of the host{connects}, and changing it is not allowed; "
+            f"the agent's operator can allow it with --allow-existing {link.host_name}"
         )
         return Obstacle(ConfigState.INVALID, reason, field="host_if_name")
 
@@ -106,9 +106,9 @@ def _missing(interface: CommonFields, view: View) -> Obstacle:
     namespace = interface.namespace
     there = view.link_at_target(Target(view.place(interface), interface.host_name))
     if there is None:
-        reason = f"there is no link {interface.host_name} in namespace {namespace}"
+        reason = f"no link {interface.host_name} in namespace {namespace}"
         return Obstacle(ConfigState.PENDING, reason, (f"link {interface.host_name}",))
     by = view.interface_of(there)
     whose = f"interface {by}" if by else f"an agent, as {there.alias}"
-    reason = f"conflict: {there} in namespace {namespace} is that of {whose}"
+    reason = f"conflict: {there} in namespace {namespace} belongs to {whose}"
     return Obstacle(ConfigState.FAILED, reason)

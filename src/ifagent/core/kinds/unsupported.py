@@ -1,4 +1,4 @@
-"""Kinds that can be declared and not be realised yet."""
+"""Kinds that can be declared and are not supported yet."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ifagent.core.kinds.contract import ANY_MTU, LinkKind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unsupported(LinkKind):
-    """A kind that ligato v3 has and the agent cannot realise yet; ``type`` says which."""
+    """A kind that ligato v3 has and the agent does not support yet; ``type`` says which."""
 
     mtus: ClassVar[range] = ANY_MTU
 
@@ -20,4 +20,4 @@ class Unsupported(LinkKind):
     @property
     def unsupported(self) -> str:
         """Say that the agent cannot make it."""
-        return f"kind not supported yet: interfaces of type {self.type.upper()} are not realised by this version"
+        return f"type {self.type.upper()} is not supported by this version"
