@@ -166,3 +166,34 @@ def test_what_somebody_has_on_a_link_does_not_go_with_it(lab: Lab) -> None:
     ip("link", "del", "dev", "mv")
     lab.until_applied("b", "c")
     until(lambda: "a" not in lab.links() and "a" not in lab.states(), what=lab.logs)
+
+
+@needs_tun
+@pytest.mark.parametrize("by_way_of", ["", "own", "another"])
+def test_what_root_of_a_namespace_makes_of_a_tap_does_not_reach_the_bridge_that_it_was_in(
+    lab: Lab, by_way_of: str
+) -> None:
+    space, other = lab.space("hostile"), lab.space("other")
+    ip("link", "add", "name", "br0", "type", "bridge")
+    ip("link", "set", "dev", "br0", "up")
+    ip("-6", "address", "add", "fd88::1/64", "dev", "br0", "nodad")
+    ip("tuntap", "add", "dev", "vm0", "mode", "tap")
+    ip("link", "set", "dev", "vm0", "up", "master", "br0")
+    before, mac = lab.link("br0"), lab.link("vm0")["address"]
+    lab.start_agent("--allow-tap", "vm0")
+    value = {"name": "t", "type": 1, "enabled": True, "tap": {"temp_if_name": "vm0"}}
+    there = value | {"namespace": {"type": 2, "name": space}}
+    lab.put(there)
+    lab.until_applied("t")
+    ip("-n", space, "link", "set", "dev", "t", "mtu", "600", "address", "00:00:00:00:00:02")
+    until(lambda: lab.state("t").get("mtu") == 600, what=lab.logs)
+    if by_way_of:
+        lab.put(value | ({"namespace": {"type": 2, "name": other}} if by_way_of == "another" else {}))
+        until(lambda: "t" in lab.links(other if by_way_of == "another" else ""), what=lab.logs)
+        lab.until_state("t", "APPLIED", mtu=1500)
+    lab.delete("t")
+    until(lambda: lab.links().get("vm0", {}).get("master") == "br0", what=lab.logs)
+    after = lab.link("br0")
+    assert (after["mtu"], after["address"], addresses(after)) == (before["mtu"], before["address"], addresses(before))
+    assert lab.link("vm0")["address"] == mac
+    ip("link", "del", "dev", "br0")

@@ -420,7 +420,9 @@ def test_it_is_given_back_whole() -> None:
     assert (change.alias, change.up, change.master) == ("vm 5", True, 3)
     assert [(op.address, op.peer) for op in result.steps if isinstance(op, AddAddress)] == [*had]
     assert list(result.steps)[-1] == change, "the mark goes last"
-    assert result.learnt.adoptions["t"] == replace(world.remembered.adoptions["t"], moving_to=OWN)
+    assert result.learnt.adoptions["t"] == replace(
+        world.remembered.adoptions["t"], moving_to=OWN, keeps_mac=True, keeps_mtu=True
+    )
     home = made_tap("tap0", alias="vm 5", up=True, master=3, addresses=tuple(Address(a, peer=b) for a, b in had))
     back = replace(world.remembered.adoptions["t"], link=home.id)
     there = replace(observed([home, bridge]), remembered=Remembered({"t": back}))

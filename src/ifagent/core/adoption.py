@@ -1,7 +1,8 @@
 """Links that the agent has not made: what is remembered of one that it adopts, and how each is given back. Pure.
 
 What an interface leaves open is as the link's creator has it, whenever he sets it. Given back a TAP is as it was when
-it was adopted: name, namespace, alias, admin state, master, addresses, and MAC and MTU if the agent has changed them.
+it was adopted: name, namespace, alias, admin state, master, addresses, and MAC and MTU if the agent has changed them or
+it has been in another namespace, whose root may have.
 Of a ``link_only`` one that was not moved the addresses are its creator's all the time, and not looked at. Whoever is
 root in the namespace of an adopted TAP can forge what its alias says, so a TAP of which nothing but that tells of an
 adoption stays where it is: the agent only takes off what it may have put there.
@@ -39,15 +40,30 @@ def adoption_of(view: View, interface: CommonFields, link: Link, place: Place) -
         )
     elif before.leaves_addresses and not leaves_addresses:
         before = replace(before, addresses=_given_to(link), leaves_addresses=False)
+    own = view.observed.own
+    if link.id.namespace == own:
+        mac = before.mac if before.keeps_mac else link.mac
+        mtu = before.mtu if before.keeps_mtu else link.mtu
+    else:  # what they are there may be the doing of whoever is root
+        mac, mtu = before.mac, before.mtu
+    if place != own:
+        before = replace(before, mac=mac, mtu=mtu)
     if interface.phys_address and not interface.link_only:
-        before = before if before.keeps_mac else replace(before, mac=link.mac, keeps_mac=True)
+        before = replace(before, mac=mac, keeps_mac=True)
     elif before.keeps_mac and link.mac == before.mac:
         before = replace(before, keeps_mac=False)
     if interface.mtu:
-        before = before if before.keeps_mtu else replace(before, mtu=link.mtu, keeps_mtu=True)
+        before = replace(before, mtu=mtu, keeps_mtu=True)
     elif before.keeps_mtu and link.mtu == before.mtu:
         before = replace(before, keeps_mtu=False)
+    if link.id.namespace not in {own, place}:
+        before = leaving(before)
     return found_at(before, link, place)
+
+
+def leaving(adoption: Adoption) -> Adoption:
+    """Return the adoption of a TAP that leaves a namespace of others: it gets the MAC and MTU that it had before."""
+    return replace(adoption, keeps_mac=True, keeps_mtu=True)
 
 
 def found_at(adoption: Adoption, link: Link, place: Place) -> Adoption:

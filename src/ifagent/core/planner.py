@@ -27,7 +27,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ifagent.core.admission import Admission
-from ifagent.core.adoption import adoption_of, found_at, release_adopted, release_configured, strip_adopted
+from ifagent.core.adoption import adoption_of, found_at, leaving, release_adopted, release_configured, strip_adopted
 from ifagent.core.configure import Attributes, configure
 from ifagent.core.conflicts import Conflicts, duplicate_addresses, kept_for_uppers, mtu_out_of_range
 from ifagent.core.desired import Desired
@@ -333,6 +333,8 @@ class _Planner:
             obstacle = Obstacle(ConfigState.FAILED, kept_for_uppers(link, uppers[0], "cannot be released"))
             self.verdicts.setdefault(name, Verdict(link.id, obstacle))
             return
+        if link.id.namespace != own:
+            adoption = leaving(adoption)
         operations = release_adopted(self.matches, link, adoption)
         self._chain(operations, [name])
         if adoption.link is not None:  # unless it is not known, or the interface has another TAP by now
