@@ -120,6 +120,22 @@ def test_a_tap_without_a_name_in_its_mark_is_not_adopted_in_a_namespace(running:
 
 
 @needs_tun
+def test_an_adopted_tap_is_given_back_whatever_group_it_is_in(running: Lab) -> None:
+    space = running.space("hostile")
+    ip("tuntap", "add", "dev", "made", "mode", "tap")
+    tap = {"name": "t", "type": 1, "tap": {"temp_if_name": "made"}, "namespace": {"type": 2, "name": space}}
+    running.put(*pair("a", "b", "", space), tap)
+    running.until_applied("a", "b", "t")
+    ip("-n", space, "link", "set", "dev", "t", "up", "group", str(running.link("b", space)["group"]))
+    a_round_later(running, 1400)
+    running.delete("t")
+    until(lambda: not running.state("t"), what=running.logs)
+    a_round_later(running, 1300)
+    assert not running.link("made").get("ifalias")
+    assert "delete t " not in running.logs()
+
+
+@needs_tun
 def test_no_tap_becomes_the_one_that_cannot_be_moved(running: Lab) -> None:
     space = running.space("hostile")
     running.put(*pair("a", "b", "", space))

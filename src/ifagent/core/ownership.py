@@ -131,8 +131,8 @@ class Owner:
         return self.configured_mark(link) is not None or not link.alias.startswith(_BORROWED)
 
     def owns(self, link: Link) -> bool:
-        """Tell whether this agent made the link, and so may delete it."""
-        if link.group not in {self.group, self.last_group} or link.id.ifindex == LOOPBACK_IFINDEX:
+        """Tell whether this agent made the link, and so may delete it; a TAP is never of its making."""
+        if link.kind == "tun" or link.group not in {self.group, self.last_group} or link.id.ifindex == LOOPBACK_IFINDEX:
             return False
         return self.name_of(link) is not None or not link.alias.startswith((_PREFIX, _WITHOUT_CHECKSUMS))
 
