@@ -32,7 +32,7 @@ from ifagent.core.operations import (
 )
 from ifagent.core.plan import Plan, Step, Waves
 from ifagent.core.planning import Planning
-from ifagent.core.retry import Fate, RetryBook, fate, was_gone
+from ifagent.core.retry import ErrorClass, RetryBook, classify, was_gone
 from ifagent.core.scope import Scope
 from ifagent.errors import AgentBug, KernelRefused
 from ifagent.kernel.contract import Kernel
@@ -205,7 +205,7 @@ class Execution:
         else:
             named = errno.errorcode.get(outcome.errno, outcome.errno)
             log.info("kernel rejected operation", operation=str(outcome.operation), errno=named, text=outcome.text)
-        if fate(outcome.errno) is Fate.STALE:
+        if classify(outcome.errno) is ErrorClass.STALE:
             known = [id for id in outcome.operation.namespaces if self._index.is_attached(id)]
             work.stale.update(dict.fromkeys(names, min(known)) if known else {})
 

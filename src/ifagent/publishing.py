@@ -11,13 +11,13 @@ from ifagent.core.index import Index
 from ifagent.core.interface import Name
 from ifagent.core.observed import Observed
 from ifagent.core.plan import Verdict
-from ifagent.core.report import Findings, deleted, report
+from ifagent.core.report import Findings, build_state, deleted
 from ifagent.core.retry import RetryBook
 from ifagent.core.state import ConfigState, InterfaceState
 from ifagent.log import log
 from ifagent.stream import StateHub
 
-MANY = 50
+LOG_ONE_BY_ONE_MAX = 50
 """Most interfaces that are logged one by one when they have become right, or gone, in one stretch of work."""
 
 TELL = 1.0
@@ -71,10 +71,10 @@ class Publishing:
                     gone.append(name)
                 continue
             found = self._findings(name, desired, observed)
-            if before is not None and found.hold and found == self._found.get(name):
+            if before is not None and found.is_time_independent and found == self._found.get(name):
                 continue
             self._found[name] = found
-            state = report(found, before, now=now, clock=clock)
+            state = build_state(found, before, now=now, clock=clock)
             if state is not before:
                 changed[name] = state
                 if before is None or (before.config_state, before.reason) != (state.config_state, state.reason):
@@ -98,7 +98,7 @@ class Publishing:
             peer=observed.peer(link) if link else None,
             namespace_id=observed.namespaces.get(interface.namespace) if interface else None,
             refusals=self._retry.refusals_of(name),
-            unrest=self._retry.unrest_of(name),
+            drift=self._retry.drift_of(name),
             last_drift=self._drift.last(name),
             remark=self._index.remark(interface.namespace) if interface else "",
         )
@@ -129,13 +129,13 @@ class _Account:
             return
         self._since = None
         applied, self._applied, gone, self._gone = self._applied, [], self._gone, []
-        for state in applied if len(applied) <= MANY else ():
+        for state in applied if len(applied) <= LOG_ONE_BY_ONE_MAX else ():
             _log_state(state)
-        if len(applied) > MANY:
+        if len(applied) > LOG_ONE_BY_ONE_MAX:
             log.info("interfaces applied", interfaces=len(applied))
-        for name in gone if len(gone) <= MANY else ():
+        for name in gone if len(gone) <= LOG_ONE_BY_ONE_MAX else ():
             log.info("interface deleted", interface=name)
-        if len(gone) > MANY:
+        if len(gone) > LOG_ONE_BY_ONE_MAX:
             log.info("interfaces deleted", interfaces=len(gone))
 
 

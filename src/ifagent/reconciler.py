@@ -89,7 +89,7 @@ class Reconciler:
         self._clock = clock
         self._folded = 0
         self._folding = anyio.Lock()
-        self._exempt: set[Name] = set()
+        self._changed_by_intent: set[Name] = set()
         self._inspected: frozenset[LinkId] = frozenset()
         self._budget = Budget()
         self._drift = Drift()
@@ -128,9 +128,9 @@ class Reconciler:
 
         The event says when the looking is done.
         """
-        self.retry.encourage()
+        self.retry.retry_permanent()
         if repair:
-            self.retry.forgive()
+            self.retry.resume_repairs()
         self.index.touch_everything()
         self.inbox.wake()
         return self.namespaces.relist_all()
@@ -201,14 +201,14 @@ class Reconciler:
             if name in self.index.declared:
                 self.retry.changed(name)
             else:
-                self.retry.gone(name)
+                self.retry.forget(name)
                 self._drift.forget(name)
         interfaces = self.index.graph.interfaces
         self.namespaces.update_watchers(interfaces[name].namespace for name in changed if name in interfaces)
         peers = {peer for name in changed for peer in self.index.graph.referring_to(name)}
         for name in peers:
-            self.retry.undone(name)
-        self._exempt |= changed | peers
+            self.retry.drift_resolved(name)
+        self._changed_by_intent |= changed | peers
 
     # Planning
 
@@ -227,7 +227,7 @@ class Reconciler:
         return scope or None
 
     def _plan(self, scope: Scope) -> Plan:
-        self.retry.reconsider(scope.names, self._execution.link_of, self._execution.surroundings_of)
+        self.retry.retry_if_link_changed(scope.names, self._execution.link_of, self._execution.surroundings_of)
         planned = self._plan_scope(scope.desired, scope.observed, self.owner, self._policy)
         self.retry.keep_only(planned.steps, scope.nodes)
         busy = {name for step in planned.steps.values() for name in step.names}
@@ -237,10 +237,10 @@ class Reconciler:
 
     def _note_drift(self, scope: Scope, planned: Plan) -> None:
         """Note every interface that was as declared and no longer is, though nobody declared otherwise."""
-        for name, text in self._drift.find(scope.names, planned.verdicts, self._exempt):
+        for name, text in self._drift.find(scope.names, planned.verdicts, self._changed_by_intent):
             self.retry.drifted(name, self._clock(), repair=self._repairs_drift)
             log.info("interface drifted", interface=name, different=text)
-        self._exempt -= scope.names
+        self._changed_by_intent -= scope.names
         for name, verdict in planned.verdicts.items():
             if verdict.fulfilled and name in scope.names:
-                self.retry.undone(name)
+                self.retry.drift_resolved(name)

@@ -19,8 +19,8 @@ from ifagent.core.operations import CreateNamespace, Operation, RemoveNamespace,
 from ifagent.core.ownership import Owner
 from ifagent.core.plan import Verdict
 from ifagent.core.planner import plan
-from ifagent.core.report import Findings, report
-from ifagent.core.retry import Unrest
+from ifagent.core.report import Findings, build_state
+from ifagent.core.retry import DriftHistory
 from ifagent.errors import AgentBug
 from ifagent.formats.state import MAX_STATE_BYTES, encode_state_json
 from ifagent.kernel.attributes import MalformedMessage
@@ -178,10 +178,10 @@ def _check_report(interface: Interface, verdict: Verdict, observed: Observed) ->
         peer=observed.peer(link) if link else None,
         namespace_id=None,
         refusals=(),
-        unrest=Unrest(),
+        drift=DriftHistory(),
         last_drift="; ".join(verdict.differences),
     )
-    assert len(encode_state_json(report(findings, None, now=0.0, clock=0.0))) <= MAX_STATE_BYTES
+    assert len(encode_state_json(build_state(findings, None, now=0.0, clock=0.0))) <= MAX_STATE_BYTES
 
 
 # Samples

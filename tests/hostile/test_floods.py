@@ -14,8 +14,8 @@ from aetcd import rpc
 from ifagent.core.address_values import interned
 from ifagent.core.events import Declaration
 from ifagent.core.plan import Verdict
-from ifagent.core.report import Findings, report
-from ifagent.core.retry import Unrest
+from ifagent.core.report import Findings, build_state
+from ifagent.core.retry import DriftHistory
 from ifagent.errors import InvalidInterface
 from ifagent.formats import ligato_v1
 from ifagent.formats.families import Families
@@ -137,10 +137,10 @@ def test_a_reason_does_not_repeat_every_error() -> None:
         peer=None,
         namespace_id=None,
         refusals=(),
-        unrest=Unrest(),
+        drift=DriftHistory(),
         last_drift="",
     )
-    state = report(findings, None, now=0, clock=0)
+    state = build_state(findings, None, now=0, clock=0)
     assert state.errors == said.errors
     assert state.reason.startswith(str(said.errors[0]))
     assert len(state.reason) < 1500

@@ -10,7 +10,7 @@ import pytest
 from ifagent.core.interface import HostName
 from ifagent.core.link import Address, Link, LinkId, NsId, OperState
 from ifagent.core.operations import DeleteLink, Outcome, RenewAddress, Target
-from ifagent.core.retry import DETECTION, FREE_REPAIRS, LAST_DELAY, QUIET, RetryBook
+from ifagent.core.retry import DETECTION, FLAP_WINDOW, FREE_REPAIRS, LAST_DELAY, RetryBook
 
 OP = DeleteLink(Target(NsId(1), HostName("x"), 2))
 A = frozenset({"a"})
@@ -70,9 +70,9 @@ def test_a_permanent_refusal_lasts_until_something_changes(forget: str) -> None:
         case "changed":
             book.changed("a")
         case "gone":
-            book.gone("a")
+            book.forget("a")
         case "full look":
-            book.encourage()
+            book.retry_permanent()
         case _:
             book.keep_only([], {"b"})
             assert not book.may_try(OP, A, 0.0)
@@ -84,16 +84,16 @@ def test_a_permanent_refusal_lasts_until_something_changes(forget: str) -> None:
 def test_what_was_refused_for_good_is_tried_again_once_its_link_is_another() -> None:
     book, link = RetryBook(), make_link()
     book.refused(Outcome(OP, errno.EINVAL), A, "no", 0.0, link)
-    book.reconsider(A, lambda _: link)
+    book.retry_if_link_changed(A, lambda _: link)
     assert not book.may_try(OP, A, 1e9)
-    book.reconsider(A, lambda _: replace(link, mtu=1280))
+    book.retry_if_link_changed(A, lambda _: replace(link, mtu=1280))
     assert book.may_try(OP, A, 0.0)
 
 
 def test_a_link_that_changes_does_not_hurry_what_waits_for_a_time() -> None:
     book = RetryBook()
     book.refused(Outcome(OP, errno.EBUSY), A, "no", 0.0, make_link())
-    book.reconsider(A, lambda _: None)
+    book.retry_if_link_changed(A, lambda _: None)
     assert not book.may_try(OP, A, 0.0)
 
 
@@ -143,9 +143,9 @@ def test_duplicates_are_looked_for_soon_where_that_may_end_otherwise(
     for _ in range(4):
         book.renewed(RENEWAL, A, start, before)
     assert book.next_time(start) == start + 24
-    book.reconsider(A, lambda _: None, lambda _: now)
+    book.retry_if_link_changed(A, lambda _: None, lambda _: now)
     assert book.next_time(start) == (start + DETECTION if different else start + 24)
-    book.reconsider(A, lambda _: None, lambda _: before)
+    book.retry_if_link_changed(A, lambda _: None, lambda _: before)
     assert book.next_time(start) == (start + DETECTION if different else start + 24)
 
 
@@ -158,9 +158,9 @@ def test_repairs_in_a_row_are_spaced_out_until_it_is_quiet() -> None:
     assert not book.may_try(OP, A, 0.0)
     until = book.next_time(0.0) or 0.0
     assert until == pytest.approx(0.1)
-    book.drifted("a", until + QUIET + 1)
-    assert book.may_try(OP, A, until + QUIET + 1)
-    assert book.unrest_of("a").repairs == FREE_REPAIRS + 2
+    book.drifted("a", until + FLAP_WINDOW + 1)
+    assert book.may_try(OP, A, until + FLAP_WINDOW + 1)
+    assert book.drift_of("a").repairs == FREE_REPAIRS + 2
 
 
 class Counted(frozenset[str]):

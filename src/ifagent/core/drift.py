@@ -25,15 +25,15 @@ class Drift:
         self._last.pop(name, None)
 
     def find(
-        self, names: AbstractSet[Name], verdicts: Mapping[Name, Verdict], exempt: AbstractSet[Name]
+        self, names: AbstractSet[Name], verdicts: Mapping[Name, Verdict], changed_by_intent: AbstractSet[Name]
     ) -> Iterator[tuple[Name, str]]:
         """Take in what was found of ``names``; yield those that are not as declared any more, and what is different.
 
-        ``exempt`` are those of which something else is declared since.
+        ``changed_by_intent`` are those of which something else is declared since.
         """
         for name in names:
             verdict = verdicts.get(name)
-            if verdict is not None and verdict.differences and name not in exempt:
+            if verdict is not None and verdict.differences and name not in changed_by_intent:
                 text = "; ".join(verdict.differences)
                 if name in self._fulfilled:
                     self._last[name] = text

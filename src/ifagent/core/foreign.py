@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ifagent.core.interface import Name, NamespaceRef, NamespaceType
 from ifagent.core.link import LOOPBACK_IFINDEX, Link
-from ifagent.core.report import of_link
+from ifagent.core.report import link_fields
 from ifagent.core.state import ConfigState, InterfaceState
 
 _TYPES = {"veth": "veth", "tun": "tap", "dummy": "dummy", "vrf": "vrf_device"}
@@ -39,7 +39,7 @@ def foreign_state(
         reason=f"no interface is declared for this {kind}",
         namespace=ref,
         last_change=before.last_change if before else clock,
-        **of_link(link, peer),
+        **link_fields(link, peer),
     )
     return before if before == state and before is not None else replace(state, last_change=clock)
 

@@ -11,7 +11,7 @@ from ifagent.core.events import Declaration
 from ifagent.core.interface import Interface, IPInterface, Name, NamespaceRef
 from ifagent.core.link import Link, NsId, OperState
 from ifagent.core.plan import Verdict
-from ifagent.core.retry import Refusal, Unrest
+from ifagent.core.retry import DriftHistory, Refusal
 from ifagent.core.state import ConfigState, InterfaceState, Status
 from ifagent.errors import FieldError
 
@@ -33,20 +33,20 @@ class Findings(NamedTuple):
     peer: Link | None
     namespace_id: NsId | None
     refusals: Sequence[Refusal]
-    unrest: Unrest
+    drift: DriftHistory
     last_drift: str
     remark: str = ""
 
     @property
-    def hold(self) -> bool:
+    def is_time_independent(self) -> bool:
         """True if what they mean does not change as time passes."""
-        return not self.refusals and not self.unrest.until
+        return not self.refusals and not self.drift.until
 
 
-def report(findings: Findings, before: InterfaceState | None, *, now: float, clock: float) -> InterfaceState:
+def build_state(findings: Findings, before: InterfaceState | None, *, now: float, clock: float) -> InterfaceState:
     """Return the interface's state; ``before`` if nothing about it changed.
 
-    ``now`` is the monotonic time that refusals and unrest are told in, ``clock`` the same moment in Unix seconds.
+    ``now`` is the monotonic time that refusals and drift are told in, ``clock`` the same moment in Unix seconds.
     """
     f = findings
     declared = f.interface.ip_addresses if f.interface else ()
@@ -60,10 +60,10 @@ def report(findings: Findings, before: InterfaceState | None, *, now: float, clo
         namespace=f.interface.namespace if f.interface else NamespaceRef(),
         observed_revision=observed_revision,
         applied_revision=observed_revision if applied else before.applied_revision if before else 0,
-        repairs=f.unrest.repairs,
+        repairs=f.drift.repairs,
         last_drift=f.last_drift,
         last_change=clock,
-        **(of_link(f.link, f.peer, declared) if f.link else {"namespace_id": f.namespace_id}),
+        **(link_fields(f.link, f.peer, declared) if f.link else {"namespace_id": f.namespace_id}),
         **config,
     )
     return before if before is not None and state == replace(before, last_change=clock) else state
@@ -76,7 +76,7 @@ def deleted(state: InterfaceState, clock: float) -> InterfaceState:
     )
 
 
-def of_link(link: Link, peer: Link | None = None, declared: Sequence[IPInterface] = ()) -> dict[str, Any]:
+def link_fields(link: Link, peer: Link | None = None, declared: Sequence[IPInterface] = ()) -> dict[str, Any]:
     """Return the fields of a state that say what its link is like; ``declared`` are the addresses it is to have."""
     up = link.operstate is OperState.UP or (link.operstate is OperState.UNKNOWN and link.up and link.carrier)
     return {
@@ -116,16 +116,16 @@ def _config_state(f: Findings, now: float, clock: float) -> dict[str, Any]:
     if f.verdict.fulfilled and f.declaration is not None:
         return {"config_state": ConfigState.APPLIED, "reason": f.remark}
     reason = "; ".join(f.verdict.differences) or "being removed"
-    if f.unrest.left:
+    if f.drift.suspended:
         reason = f"changed externally; drift repair is disabled (--drift report): {reason}"
         return {"config_state": ConfigState.FAILED, "reason": reason}
-    if now < f.unrest.until:
-        reason = f"repeatedly changed externally ({f.unrest.streak} times in a row), last: {f.last_drift}"
+    if now < f.drift.until:
+        reason = f"repeatedly changed externally ({f.drift.streak} times in a row), last: {f.last_drift}"
     return {
         "config_state": ConfigState.RETRYING,
         "reason": reason,
-        "attempts": f.unrest.streak,
-        "next_retry": round(clock + max(f.unrest.until - now, 0.0), 3),
+        "attempts": f.drift.streak,
+        "next_retry": round(clock + max(f.drift.until - now, 0.0), 3),
     }
 
 

@@ -42,11 +42,11 @@ DETECTION = 3.0
 FREE_REPAIRS = 5
 """How many repairs of one interface in a row are made at once, before they are spaced out."""
 
-QUIET = 60.0
+FLAP_WINDOW = 60.0
 """Seconds without drift after which an interface's repairs are made at once again."""
 
 
-class Fate(Enum):
+class ErrorClass(Enum):
     """What a refusal means for the next try."""
 
     STALE = "stale"  # the world is not as it was observed: look again, then plan again
@@ -54,26 +54,26 @@ class Fate(Enum):
     PERMANENT = "permanent"  # wait until the plan, the declaration or the link changes, or for the next full resync
 
 
-_FATES = {
-    errno.EEXIST: Fate.STALE,
-    errno.ENODEV: Fate.STALE,
-    errno.ENOENT: Fate.STALE,
-    errno.EADDRNOTAVAIL: Fate.STALE,
-    errno.EBUSY: Fate.TRANSIENT,
-    errno.ENOBUFS: Fate.TRANSIENT,
-    errno.ENOMEM: Fate.TRANSIENT,
-    errno.EAGAIN: Fate.TRANSIENT,
-    errno.EINTR: Fate.TRANSIENT,
-    errno.EMFILE: Fate.TRANSIENT,
-    errno.ENFILE: Fate.TRANSIENT,
-    errno.ENOSPC: Fate.TRANSIENT,
-    errno.ENOTCONN: Fate.TRANSIENT,
-    errno.EINVAL: Fate.PERMANENT,
-    errno.EOPNOTSUPP: Fate.PERMANENT,
-    errno.EPERM: Fate.PERMANENT,
-    errno.EACCES: Fate.PERMANENT,
-    errno.ERANGE: Fate.PERMANENT,
-    errno.EROFS: Fate.PERMANENT,
+_CLASSES = {
+    errno.EEXIST: ErrorClass.STALE,
+    errno.ENODEV: ErrorClass.STALE,
+    errno.ENOENT: ErrorClass.STALE,
+    errno.EADDRNOTAVAIL: ErrorClass.STALE,
+    errno.EBUSY: ErrorClass.TRANSIENT,
+    errno.ENOBUFS: ErrorClass.TRANSIENT,
+    errno.ENOMEM: ErrorClass.TRANSIENT,
+    errno.EAGAIN: ErrorClass.TRANSIENT,
+    errno.EINTR: ErrorClass.TRANSIENT,
+    errno.EMFILE: ErrorClass.TRANSIENT,
+    errno.ENFILE: ErrorClass.TRANSIENT,
+    errno.ENOSPC: ErrorClass.TRANSIENT,
+    errno.ENOTCONN: ErrorClass.TRANSIENT,
+    errno.EINVAL: ErrorClass.PERMANENT,
+    errno.EOPNOTSUPP: ErrorClass.PERMANENT,
+    errno.EPERM: ErrorClass.PERMANENT,
+    errno.EACCES: ErrorClass.PERMANENT,
+    errno.ERANGE: ErrorClass.PERMANENT,
+    errno.EROFS: ErrorClass.PERMANENT,
 }
 
 _GONE: Final = (
@@ -84,9 +84,9 @@ _GONE: Final = (
 )
 
 
-def fate(code: int) -> Fate:
+def classify(code: int) -> ErrorClass:
     """Return what an errno means for the next try; one that is not in the table is transient."""
-    return _FATES.get(code, Fate.TRANSIENT)
+    return _CLASSES.get(code, ErrorClass.TRANSIENT)
 
 
 def was_gone(outcome: Outcome) -> bool:
@@ -118,7 +118,7 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Unrest:
+class DriftHistory:
     """How often an interface was changed by somebody else, and until when it is left alone."""
 
     repairs: int = 0
@@ -127,12 +127,12 @@ class Unrest:
     until: float = 0.0
 
     @property
-    def left(self) -> bool:
+    def suspended(self) -> bool:
         """True while drift is left as it is, whatever the time."""
         return self.until == math.inf
 
 
-_CALM = Unrest()
+_CALM = DriftHistory()
 
 
 class RetryBook:
@@ -142,7 +142,7 @@ class RetryBook:
         self._refusals: dict[Operation, Refusal] = {}
         self._accepted: dict[Operation, frozenset[Name]] = {}
         self._tried: dict[Node, dict[Operation, None]] = {}
-        self._unrest: dict[Name, Unrest] = {}
+        self._drift: dict[Name, DriftHistory] = {}
         self._times: list[tuple[float, int, Operation | Name]] = []
         self._count = 0
 
@@ -151,7 +151,7 @@ class RetryBook:
         refusal = self._refusals.get(operation) if self._refusals else None
         if refusal is not None and (refusal.next_try is None or now < refusal.next_try):
             return False
-        return not any(now < self._unrest[name].until for name in names if name in self._unrest)
+        return not any(now < self._drift[name].until for name in names if name in self._drift)
 
     def refused(
         self, outcome: Outcome, names: frozenset[Name], text: str, now: float, link: Link | None = None
@@ -161,12 +161,12 @@ class RetryBook:
         before = self._refusals.get(operation)
         attempts = before.attempts + 1 if before else 1
         next_try: float | None
-        match fate(outcome.errno):
-            case Fate.STALE:
+        match classify(outcome.errno):
+            case ErrorClass.STALE:
                 next_try = now if attempts == 1 else now + delay(attempts - 1)
-            case Fate.TRANSIENT:
+            case ErrorClass.TRANSIENT:
                 next_try = now + delay(attempts)
-            case Fate.PERMANENT:
+            case ErrorClass.PERMANENT:
                 next_try = None
         self._forget(operation)
         self._refusals[operation] = Refusal(operation, names, text, attempts, next_try, link)
@@ -205,31 +205,31 @@ class RetryBook:
 
     def drifted(self, name: Name, now: float, *, repair: bool = True) -> None:
         """Note that an applied interface was changed by somebody else; without ``repair`` it is left so."""
-        before = self._unrest.get(name, Unrest())
+        before = self._drift.get(name, DriftHistory())
         if not repair:
-            self._unrest[name] = replace(before, streak=before.streak + 1, last=now, until=math.inf)
+            self._drift[name] = replace(before, streak=before.streak + 1, last=now, until=math.inf)
             return
-        streak = 1 if now - max(before.last, before.until) > QUIET else before.streak + 1
+        streak = 1 if now - max(before.last, before.until) > FLAP_WINDOW else before.streak + 1
         until = now if streak <= FREE_REPAIRS else now + delay(streak - FREE_REPAIRS)
-        self._unrest[name] = Unrest(before.repairs + 1, streak, now, until)
+        self._drift[name] = DriftHistory(before.repairs + 1, streak, now, until)
         self._remind(until, now, name)
 
-    def undone(self, name: Name) -> None:
+    def drift_resolved(self, name: Name) -> None:
         """Note that drift that was left as it is is no more, or is to be repaired."""
-        if name in self._unrest and self._unrest[name].left:
-            self._unrest[name] = replace(self._unrest[name], until=0.0)
+        if name in self._drift and self._drift[name].suspended:
+            self._drift[name] = replace(self._drift[name], until=0.0)
 
-    def forgive(self) -> None:
+    def resume_repairs(self) -> None:
         """Have drift repaired that was left as it is."""
-        for name in self._unrest:
-            self.undone(name)
+        for name in self._drift:
+            self.drift_resolved(name)
 
-    def encourage(self) -> None:
+    def retry_permanent(self) -> None:
         """Have tried again what was refused for good: what stood in the way may be gone without anybody's saying so."""
         for refusal in [r for r in self._refusals.values() if r.next_try is None]:
             self._forget(refusal.operation)
 
-    def reconsider(
+    def retry_if_link_changed(
         self,
         names: Iterable[Name],
         link: Callable[[Operation], Link | None],
@@ -256,13 +256,13 @@ class RetryBook:
         """Forget what stood in the way of an interface: its declaration changed."""
         for operation in list(self._tried.get(name, ())):
             self._forget(operation)
-        if name in self._unrest:
-            self._unrest[name] = replace(self._unrest[name], streak=0, until=0.0)
+        if name in self._drift:
+            self._drift[name] = replace(self._drift[name], streak=0, until=0.0)
 
-    def gone(self, name: Name) -> None:
+    def forget(self, name: Name) -> None:
         """Forget an interface altogether."""
         self.changed(name)
-        self._unrest.pop(name, None)
+        self._drift.pop(name, None)
 
     def keep_only(self, operations: Collection[Operation], about: Iterable[Node]) -> None:
         """Forget what was tried for interfaces, links and namespaces that were planned and is not planned any more."""
@@ -292,9 +292,9 @@ class RetryBook:
             return ()
         return [self._refusals[operation] for operation in self._tried.get(name, ()) if operation in self._refusals]
 
-    def unrest_of(self, name: Name) -> Unrest:
+    def drift_of(self, name: Name) -> DriftHistory:
         """Return how often one interface was changed by somebody else."""
-        return self._unrest.get(name, _CALM)
+        return self._drift.get(name, _CALM)
 
     def next_time(self, now: float) -> float | None:
         """Return when something that waits may be tried next, ``None`` if nothing waits for a time."""
@@ -305,7 +305,7 @@ class RetryBook:
     def _is_valid(self, reminder: tuple[float, int, Operation | Name]) -> bool:
         time, _, what = reminder
         if isinstance(what, str):
-            return (unrest := self._unrest.get(what)) is not None and unrest.until == time
+            return (drift := self._drift.get(what)) is not None and drift.until == time
         return (refusal := self._refusals.get(what)) is not None and refusal.next_try == time
 
     def _remind(self, time: float, now: float, what: Operation | Name) -> None:
