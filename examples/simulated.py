@@ -26,7 +26,7 @@ async def main() -> None:
         await agent.wait_for("left", timeout=5)
         assert kernel.snapshot().link(kernel.own, "left").mtu == 1400
 
-        kernel.outside.set_link(kernel.own, "left", mtu=1300)
+        kernel.external.set_link(kernel.own, "left", mtu=1300)
         async for event in agent.states(name="left"):
             if event.state is not None and event.state.repairs:
                 print(f"then: {event.state.config_state}, repaired: {event.state.last_drift}")

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from kernel_rig import Rig, SimulatedOutside, linux_rig
+from kernel_rig import Rig, SimulatedExternal, linux_rig
 
 from ifagent.kernel.simulated import SimulatedKernel
 
@@ -24,7 +24,7 @@ def kernel_kind(request: pytest.FixtureRequest) -> str:
 async def rig(kernel_kind: str, tmp_path: Path) -> AsyncIterator[Rig]:
     if kernel_kind == "simulated":
         kernel = SimulatedKernel()
-        async with Rig(kernel, SimulatedOutside(kernel)) as running:
+        async with Rig(kernel, SimulatedExternal(kernel)) as running:
             yield running
     else:
         async with linux_rig(tmp_path) as running:

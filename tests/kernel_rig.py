@@ -48,7 +48,7 @@ with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
 """Sends Ethernet frames, broken ARP requests: what has no protocol at all counts as dropped where it arrives."""
 
 
-class Outside(Protocol):
+class External(Protocol):
     """Somebody else, who knows namespaces and links by name."""
 
     def add_namespace(self, name: str) -> None: ...
@@ -81,9 +81,9 @@ class Outside(Protocol):
 class Rig:
     """A kernel that runs while the context is open, and all that it said."""
 
-    def __init__(self, kernel: Kernel, outside: Outside) -> None:
+    def __init__(self, kernel: Kernel, external: External) -> None:
         self.kernel = kernel
-        self.outside = outside
+        self.external = external
         self.events: list[Event] = []
         self.names: dict[NamespaceRef, tuple[NsId, str]] = {}
         self.picture: dict[NsId, dict[int, Link]] = {}
@@ -141,7 +141,7 @@ class Rig:
         for name in names:
             assert await self.do(CreateNamespace(named(name), "mark")) == 0
             if not detect_duplicates:
-                self.outside.skip_duplicate_detection(name)
+                self.external.skip_duplicate_detection(name)
             await self.attach(name)
 
     async def attach(self, name: str) -> None:
@@ -224,39 +224,39 @@ def gone(rig: Rig, id: LinkId) -> bool:
     return id.ifindex not in rig.picture.get(id.namespace, {})
 
 
-class SimulatedOutside:
+class SimulatedExternal:
     """Somebody else on the simulated kernel."""
 
     def __init__(self, kernel: SimulatedKernel) -> None:
-        self._outside = kernel.outside
-        self.remove_namespace = kernel.outside.remove_namespace
-        self.disable_ipv6 = kernel.outside.disable_ipv6
-        self.add_veth = kernel.outside.add_veth
-        self.delete_link = kernel.outside.delete_link
-        self.move_link = kernel.outside.move_link
-        self.set_link = kernel.outside.set_link
-        self.add_altname = kernel.outside.add_altname
-        self.set_checksums = kernel.outside.set_checksums
-        self.send = kernel.outside.send
+        self._external = kernel.external
+        self.remove_namespace = kernel.external.remove_namespace
+        self.disable_ipv6 = kernel.external.disable_ipv6
+        self.add_veth = kernel.external.add_veth
+        self.delete_link = kernel.external.delete_link
+        self.move_link = kernel.external.move_link
+        self.set_link = kernel.external.set_link
+        self.add_altname = kernel.external.add_altname
+        self.set_checksums = kernel.external.set_checksums
+        self.send = kernel.external.send
 
     def add_namespace(self, name: str) -> None:
-        self._outside.add_namespace(name)
+        self._external.add_namespace(name)
 
     def skip_duplicate_detection(self, name: str) -> None:
         """There is none here: addresses are told at once."""
 
     def add_bridge(self, name: str, host_name: str) -> None:
-        self._outside.add_link(name, host_name, kind="bridge")
+        self._external.add_link(name, host_name, kind="bridge")
 
     def add_address(self, name: str, host_name: str, address: str | Address) -> None:
         given = address if isinstance(address, Address) else ip_interface(address)
-        self._outside.add_address(name, host_name, given)
+        self._external.add_address(name, host_name, given)
 
     def delete_address(self, name: str, host_name: str, address: str) -> None:
-        self._outside.delete_address(name, host_name, ip_interface(address))
+        self._external.delete_address(name, host_name, ip_interface(address))
 
 
-class LinuxOutside:
+class LinuxExternal:
     """Somebody else on Linux: the ``ip`` command, in namespaces that are kept in a directory of the test's own."""
 
     def __init__(self, directory: Path) -> None:
@@ -372,12 +372,12 @@ async def linux_rig(tmp_path: Path) -> AsyncIterator[Rig]:
     """Run the real kernel with namespaces under ``tmp_path``, and take them away afterwards."""
     directory = tmp_path / "netns"
     directory.mkdir()
-    outside = LinuxOutside(directory)
+    external = LinuxExternal(directory)
     try:
-        async with Rig(LinuxKernel(netns_dir=str(directory)), outside) as running:
+        async with Rig(LinuxKernel(netns_dir=str(directory)), external) as running:
             yield running
     finally:
-        outside.clean_up()
+        external.clean_up()
 
 
 def _run(*command: str) -> None:

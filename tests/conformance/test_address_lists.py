@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, ip_address, ip_interface
 from pathlib import Path
 
 import pytest
-from kernel_rig import IFA_F_SECONDARY, ODD_FLAGS, Rig, SimulatedOutside, linux_rig
+from kernel_rig import IFA_F_SECONDARY, ODD_FLAGS, Rig, SimulatedExternal, linux_rig
 
 from ifagent.core.configure import Attributes, configure
 from ifagent.core.interface import IPInterface
@@ -117,7 +117,7 @@ def facts(rig: Rig, host_name: str) -> list[object]:
 def give(rig: Rig, host_name: str, address: Address) -> bool:
     """Put an address on a link; tell whether the kernel took it."""
     try:
-        rig.outside.add_address("a", host_name, address)
+        rig.external.add_address("a", host_name, address)
     except (AssertionError, KernelRefused):
         return False
     rig.kernel.drain()
@@ -136,7 +136,7 @@ async def test_whatever_is_on_a_link_both_kernels_agree_and_it_is_put_right(
     seed: int, host_name: str, tmp_path: Path
 ) -> None:
     kernel, somebody = SimulatedKernel(), Somebody(seed)
-    async with linux_rig(tmp_path) as real, Rig(kernel, SimulatedOutside(kernel)) as simulated:
+    async with linux_rig(tmp_path) as real, Rig(kernel, SimulatedExternal(kernel)) as simulated:
         for rig in (real, simulated):
             await rig.add_namespaces("a", "b")
             await rig.do(rig.pair(("a", "e0"), ("b", "e0"), macs=("02:00:5e:10:00:01", "02:00:5e:10:00:02")))

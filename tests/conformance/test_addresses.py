@@ -276,7 +276,7 @@ async def test_an_mtu_below_1280_takes_ipv6_away(rig: Rig) -> None:
 async def test_ipv6_off_in_the_namespace(rig: Rig) -> None:
     e0 = await make(rig)
     await add(rig, e0, "10.0.0.1/24", "2001:db8::1/64")
-    rig.outside.disable_ipv6("a")
+    rig.external.disable_ipv6("a")
     await rig.until(lambda: rig.addresses("a", "e0", automatic=True) == ["10.0.0.1/24"])
     (outcome,) = await rig.execute(AddAddress(e0, address("2001:db8::1/64")))
     assert outcome.errno == errno.EACCES
@@ -284,14 +284,14 @@ async def test_ipv6_off_in_the_namespace(rig: Rig) -> None:
     assert await rig.do(AddAddress(e0, address("fe80::5/64"))) == errno.EACCES
     assert await rig.do(DeleteAddress(e0, address("2001:db8::1/64"))) == errno.EADDRNOTAVAIL
     await add(rig, e0, "10.0.0.2/24")
-    rig.outside.disable_ipv6("a", disabled=False)
+    rig.external.disable_ipv6("a", disabled=False)
     await rig.until(lambda: rig.addresses("a", "e0", automatic=True) == ["10.0.0.1/24", "10.0.0.2/24", AUTOMATIC])
     await add(rig, e0, "2001:db8::1/64")
 
 
 async def test_ipv6_off_holds_for_links_made_later(rig: Rig) -> None:
     await rig.add_namespaces("a", "b")
-    rig.outside.disable_ipv6("a")
+    rig.external.disable_ipv6("a")
     await rig.make_pair(("a", "e0"), ("b", "e0"), up=True)
     await rig.until(lambda: bool(rig.addresses("b", "e0", automatic=True)))
     assert rig.addresses("a", "e0", automatic=True) == []

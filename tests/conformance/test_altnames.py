@@ -24,7 +24,7 @@ async def pair(rig: Rig) -> Rig:
 
 def give(rig: Rig, name: str, host_name: str, *altnames: str) -> None:
     for altname in altnames:
-        rig.outside.add_altname(name, host_name, altname)
+        rig.external.add_altname(name, host_name, altname)
     rig.kernel.drain()
 
 

@@ -38,9 +38,9 @@ async def test_it_is_told_of_links_that_were_asked_about(rig: Rig) -> None:
 async def test_what_somebody_else_switches_is_told(rig: Rig) -> None:
     _, id_ = await make(rig)
     await rig.kernel.inspect({id_})
-    rig.outside.set_checksums("a", "e0", rx=False, tx=False)
+    rig.external.set_checksums("a", "e0", rx=False, tx=False)
     await rig.until(lambda: rig.link("a", "e0").checksums == Checksums(rx=False, tx=False))
-    rig.outside.set_link("a", "e0", mtu=1400)
+    rig.external.set_link("a", "e0", mtu=1400)
     await rig.until(lambda: rig.link("a", "e0").mtu == 1400)
     assert rig.link("a", "e0").checksums == Checksums(rx=False, tx=False)
 
@@ -57,7 +57,7 @@ async def test_a_renamed_link_keeps_it(rig: Rig) -> None:
 
 async def test_a_link_that_is_gone(rig: Rig) -> None:
     e0, id_ = await make(rig)
-    rig.outside.delete_link("a", "e0")
+    rig.external.delete_link("a", "e0")
     await rig.until(lambda: "e0" not in rig.host_names("a"))
     assert await rig.do(SetChecksums(e0, Checksums(rx=False))) == errno.ENODEV
     await rig.kernel.inspect({id_})

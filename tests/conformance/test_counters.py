@@ -19,7 +19,7 @@ async def make(rig: Rig, *, up: bool = True) -> None:
     """Make a pair on which nobody sends anything by himself."""
     await rig.add_namespaces("a", "b")
     for name in ("a", "b"):
-        rig.outside.disable_ipv6(name)
+        rig.external.disable_ipv6(name)
     await rig.make_pair(("a", "e0"), ("b", "e1"), up=up)
 
 
@@ -30,8 +30,8 @@ async def counters(rig: Rig, name: str, host_name: str) -> LinkCounters:
 async def test_both_ends_count_packets_and_bytes(rig: Rig) -> None:
     await make(rig)
     assert await counters(rig, "a", "e0") == LinkCounters()
-    rig.outside.send("a", "e0", packets=3, size=200)
-    rig.outside.send("b", "e1", packets=1, size=60)
+    rig.external.send("a", "e0", packets=3, size=200)
+    rig.external.send("b", "e1", packets=1, size=60)
     assert await counters(rig, "a", "e0") == LinkCounters(out_packets=3, out_bytes=600, in_packets=1, in_bytes=60)
     assert await counters(rig, "b", "e1") == LinkCounters(in_packets=3, in_bytes=600, out_packets=1, out_bytes=60)
 
@@ -39,7 +39,7 @@ async def test_both_ends_count_packets_and_bytes(rig: Rig) -> None:
 async def test_what_is_sent_without_carrier_is_dropped(rig: Rig) -> None:
     await make(rig, up=False)
     assert await rig.do(SetLink(target=rig.target("a", "e0"), up=True)) == 0
-    rig.outside.send("a", "e0", packets=2)
+    rig.external.send("a", "e0", packets=2)
     # Older kernels drop them where nobody counts.
     counted = 2 if rig.is_simulated or linux_version() >= (6, 12) else 0
     assert await counters(rig, "a", "e0") == LinkCounters(out_dropped=counted)
@@ -48,7 +48,7 @@ async def test_what_is_sent_without_carrier_is_dropped(rig: Rig) -> None:
 
 async def test_counts_outlive_everything_but_the_link(rig: Rig) -> None:
     await make(rig)
-    rig.outside.send("a", "e0", packets=5, size=100)
+    rig.external.send("a", "e0", packets=5, size=100)
     sent = LinkCounters(out_packets=5, out_bytes=500)
     for up in (False, True):
         assert await rig.do(SetLink(target=rig.target("a", "e0"), up=up)) == 0
@@ -78,14 +78,14 @@ async def test_a_namespace_that_is_not_attached_has_none(rig: Rig) -> None:
 
 async def test_reading_tells_what_happened_meanwhile(rig: Rig) -> None:
     await make(rig)
-    rig.outside.set_link("a", "e0", mtu=1400)
+    rig.external.set_link("a", "e0", mtu=1400)
     await rig.kernel.counters({rig.id("b")})
     await rig.until(lambda: rig.link("a", "e0").mtu == 1400)
 
 
 async def test_the_speed_of_links(rig: Rig) -> None:
     await make(rig, up=False)
-    rig.outside.add_bridge("a", "br")
+    rig.external.add_bridge("a", "br")
     await rig.until(lambda: "br" in rig.host_names("a"))
     ten_gigabits = Speed(10_000_000_000, Duplex.FULL)
     assert rig.link("a", "e0").speed == rig.link("b", "e1").speed == ten_gigabits

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from kernel_rig import GROUP, IFA_F_SECONDARY, MAC, Rig, SimulatedOutside, linux_rig
+from kernel_rig import GROUP, IFA_F_SECONDARY, MAC, Rig, SimulatedExternal, linux_rig
 
 from ifagent.core.interface import HostName
 from ifagent.core.link import Link, LinkId, OperState
@@ -182,7 +182,7 @@ def _difference(simulated: dict[Place, dict[str, object]], real: dict[Place, dic
 @pytest.mark.parametrize("seed", range(SEEDS))
 async def test_both_kernels_agree(seed: int, tmp_path: Path) -> None:
     kernel = SimulatedKernel()
-    async with linux_rig(tmp_path) as real, Rig(kernel, SimulatedOutside(kernel)) as simulated:
+    async with linux_rig(tmp_path) as real, Rig(kernel, SimulatedExternal(kernel)) as simulated:
         for rig in (real, simulated):
             await rig.add_namespaces(*NAMESPACES)
         story = Story(seed, simulated)

@@ -93,7 +93,7 @@ async def test_peers_are_told_apart_where_ifindexes_coincide(rig: Rig) -> None:
 @pytest.mark.parametrize("end", ["near", "far"])
 async def test_a_foreign_link_has_the_name(rig: Rig, end: str) -> None:
     await rig.add_namespaces("a", "b")
-    rig.outside.add_bridge("a" if end == "near" else "b", "taken")
+    rig.external.add_bridge("a" if end == "near" else "b", "taken")
     await rig.until(lambda: "taken" in rig.host_names("a") | rig.host_names("b"))
     before = dict(rig.picture)
     near, far = ("taken", "e1") if end == "near" else ("e0", "taken")
@@ -259,7 +259,7 @@ async def test_carrier_needs_both_ends(rig: Rig) -> None:
 
 async def test_operstate_without_carrier_where_ifindexes_coincide(rig: Rig) -> None:
     await rig.add_namespaces("a", "b")
-    rig.outside.add_veth("a", "e0", "b", "e1")
+    rig.external.add_veth("a", "e0", "b", "e1")
     await rig.until(lambda: bool(rig.host_names("a") and rig.host_names("b")))
     for target in (rig.target("a", "e0"), rig.target("b", "e1")):
         assert await rig.do(SetLink(target=target, up=True)) == 0
@@ -485,7 +485,7 @@ async def test_many_deleted_at_once_leave_the_others(rig: Rig) -> None:
     await rig.add_namespaces("a", "b")
     for number in range(8):
         await rig.make_pair(("a", f"e{number}"), ("b", f"e{number}"))
-    rig.outside.set_link("b", "e7", group=77)
+    rig.external.set_link("b", "e7", group=77)
     doomed = [DeleteLink(rig.target("a", f"e{number}"), 77) for number in range(6)]
     gone = DeleteLink(Target(rig.id("a"), HostName("no"), 4444), 77)
     outcomes = await rig.execute(*doomed, gone)

@@ -34,7 +34,7 @@ async def test_a_created_namespace_is_listed_and_marked(rig: Rig) -> None:
 
 
 async def test_create_what_exists(rig: Rig) -> None:
-    rig.outside.add_namespace("a")
+    rig.external.add_namespace("a")
     await rig.until(lambda: named("a") in rig.names)
     before = rig.id("a")
     assert await rig.do(CreateNamespace(named("a"), "mark")) == errno.EEXIST
@@ -85,20 +85,20 @@ async def test_remove_and_create_again(rig: Rig) -> None:
 
 
 async def test_namespaces_of_others_come_and_go(rig: Rig) -> None:
-    rig.outside.add_namespace("a")
+    rig.external.add_namespace("a")
     await rig.until(lambda: named("a") in rig.names)
-    rig.outside.add_namespace("b")
+    rig.external.add_namespace("b")
     await rig.until(lambda: set(rig.names) == {named("a"), named("b")})
-    rig.outside.remove_namespace("a")
+    rig.external.remove_namespace("a")
     await rig.until(lambda: set(rig.names) == {named("b")})
 
 
 async def test_attach_lists_everything(rig: Rig) -> None:
-    rig.outside.add_namespace("a")
-    rig.outside.add_bridge("a", "br")
-    rig.outside.set_link("a", "br", alias="somebody's", mtu=1400, group=5)
-    rig.outside.add_address("a", "br", "10.0.0.1/24")
-    rig.outside.add_address("a", "br", "10.0.0.2/24")
+    rig.external.add_namespace("a")
+    rig.external.add_bridge("a", "br")
+    rig.external.set_link("a", "br", alias="somebody's", mtu=1400, group=5)
+    rig.external.add_address("a", "br", "10.0.0.1/24")
+    rig.external.add_address("a", "br", "10.0.0.2/24")
     await rig.until(lambda: named("a") in rig.names)
     await rig.attach("a")
     listed = rig.events[-1]
@@ -138,12 +138,12 @@ async def test_attach_to_what_is_not_there(rig: Rig) -> None:
 
 
 async def test_a_name_that_leads_elsewhere_now(rig: Rig) -> None:
-    rig.outside.add_namespace("a")
+    rig.external.add_namespace("a")
     await rig.until(lambda: named("a") in rig.names)
     id, path = rig.names[named("a")]
     await rig.open(id, path)
-    rig.outside.remove_namespace("a")
-    rig.outside.add_namespace("a")
+    rig.external.remove_namespace("a")
+    rig.external.add_namespace("a")
     await rig.until(lambda: named("a") in rig.names and rig.id("a") != id)
     await rig.kernel.detach(id)
     with pytest.raises(NamespaceUnavailable):
@@ -155,7 +155,7 @@ async def test_a_namespace_lives_while_it_is_attached(rig: Rig) -> None:
     await rig.add_namespaces("a", "b")
     await rig.make_pair(("a", "e0"), ("b", "e1"), up=True)
     id = rig.id("a")
-    rig.outside.remove_namespace("a")
+    rig.external.remove_namespace("a")
     await rig.until(lambda: named("a") not in rig.names)
     assert rig.host_names("b") == {"e1"}
     (e0,) = (link for link in rig.picture[id].values() if link.host_name == "e0")
@@ -173,8 +173,8 @@ async def test_detach(rig: Rig) -> None:
     assert LinksListed(id, None) in rig.events
     assert id not in rig.picture
     await rig.kernel.detach(id)
-    rig.outside.set_link("a", "e0", mtu=1400)
-    rig.outside.set_link("b", "e1", mtu=1300)
+    rig.external.set_link("a", "e0", mtu=1400)
+    rig.external.set_link("b", "e1", mtu=1300)
     await rig.until(lambda: rig.link("b", "e1").mtu == 1300)
     assert id not in rig.picture, "no word from a namespace that is not attached"
     await rig.attach("a")
@@ -185,9 +185,9 @@ async def test_detach(rig: Rig) -> None:
 
 
 async def test_a_peer_is_known_once_its_namespace_is_attached(rig: Rig) -> None:
-    rig.outside.add_namespace("a")
-    rig.outside.add_namespace("b")
-    rig.outside.add_veth("a", "e0", "b", "e1")
+    rig.external.add_namespace("a")
+    rig.external.add_namespace("b")
+    rig.external.add_veth("a", "e0", "b", "e1")
     await rig.until(lambda: {named("a"), named("b")} <= set(rig.names))
     await rig.attach("a")
     assert rig.link("a", "e0").kind == "veth"

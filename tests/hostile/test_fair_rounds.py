@@ -118,18 +118,18 @@ class Held:
 async def test_links_that_no_interface_has_to_do_with_are_not_planned_for(plannings: list[Collection[str]]) -> None:
     kernel = Kernel()
     async with running(kernel, *U) as agent:
-        kernel.outside.add_link("unrelated", "theirs")
+        kernel.external.add_link("unrelated", "theirs")
         await agent.resync()
         plannings.clear()
         for number in range(100):
             address = ip_interface("10.9.9.9/24")
-            kernel.outside.add_address("unrelated", "theirs", address)
+            kernel.external.add_address("unrelated", "theirs", address)
             await anyio.wait_all_tasks_blocked()
-            kernel.outside.delete_address("unrelated", "theirs", address)
-            kernel.outside.set_link("unrelated", "theirs", mtu=1300 + number, up=number % 2 == 0)
+            kernel.external.delete_address("unrelated", "theirs", address)
+            kernel.external.set_link("unrelated", "theirs", mtu=1300 + number, up=number % 2 == 0)
             await anyio.wait_all_tasks_blocked()
         assert plannings == []
-        kernel.outside.set_link("unrelated", "u1", mtu=1300)
+        kernel.external.set_link("unrelated", "u1", mtu=1300)
         with anyio.fail_after(SOON):
             while not plannings:  # what somebody does to a link of ours is
                 await checkpoint()
@@ -138,11 +138,11 @@ async def test_links_that_no_interface_has_to_do_with_are_not_planned_for(planni
 async def test_namespaces_that_nobody_refers_to_hold_up_nothing() -> None:
     kernel = Kernel()
     for number in range(200):
-        kernel.outside.add_namespace(f"x{number}")
+        kernel.external.add_namespace(f"x{number}")
     async with running(kernel, *U) as agent:
         kernel.opened.clear()
         for number in range(200):
-            kernel.outside.add_namespace(f"y{number}")
+            kernel.external.add_namespace(f"y{number}")
         await checkpoint()
         await agent.configure(veth("v0", "v1"))
         assert len(kernel.opened) < 50
@@ -212,11 +212,11 @@ async def test_thousands_of_addresses_on_one_link_hold_up_nobody_else() -> None:
     async with running(kernel, *U, veth("h0", "h1"), veth("h1", "h0", "hostile")) as agent:
         await agent.wait_for("h1")
         for number in range(1_000):
-            kernel.outside.add_address("hostile", "h1", ip_interface(f"10.{number >> 8}.{number & 255}.1/32"))
+            kernel.external.add_address("hostile", "h1", ip_interface(f"10.{number >> 8}.{number & 255}.1/32"))
         with anyio.fail_after(6 * SOON):
             while not any(isinstance(operation, DeleteAddress) for operation in kernel.asked):
                 await checkpoint()
-            kernel.outside.set_link("unrelated", "u1", mtu=1300)
+            kernel.external.set_link("unrelated", "u1", mtu=1300)
             while not any(isinstance(op, SetLink) and op.mtu == 1500 for op in kernel.asked):
                 await checkpoint()
             gone = sum(isinstance(operation, DeleteAddress) for operation in kernel.asked)
@@ -233,7 +233,7 @@ async def test_what_the_kernel_does_not_answer_holds_up_nobody_else() -> None:
     async with running(kernel, *U, veth("h0", "h1"), veth("h1", "h0", "hostile")) as agent:
         await agent.wait_for("h0")
         kernel.hangs = lambda operation: isinstance(operation, SetLink) and operation.mtu == 1280
-        kernel.outside.set_link("hostile", "h1", mtu=1280)
+        kernel.external.set_link("hostile", "h1", mtu=1280)
         async with anyio.create_task_group() as group:
             group.start_soon(agent.configure, veth("h0", "h1", mtu=1280))
             with anyio.fail_after(SOON):
@@ -248,7 +248,7 @@ async def test_what_the_kernel_does_not_answer_holds_up_nobody_else() -> None:
 
 async def test_a_namespace_that_cannot_be_opened_for_long_holds_up_nobody_else() -> None:
     kernel = Kernel()
-    kernel.outside.add_namespace("hostile")
+    kernel.external.add_namespace("hostile")
     hostile = kernel.snapshot().namespaces["hostile"]
     kernel.opening_hangs = lambda namespace: namespace == hostile
     async with anyio.create_task_group() as group:
@@ -266,7 +266,7 @@ async def test_a_namespace_that_cannot_be_opened_for_long_holds_up_nobody_else()
 
 async def test_a_namespace_that_may_not_be_entered_is_tried_once_a_second() -> None:
     kernel = Kernel()
-    kernel.outside.add_namespace("closed")
+    kernel.external.add_namespace("closed")
     closed = kernel.snapshot().namespaces["closed"]
     kernel.not_to_be_entered.add(closed)
     async with running(kernel, *U, veth("c0", "c1", "closed"), veth("c1", "c0")) as agent:
@@ -288,7 +288,7 @@ async def test_names_that_are_not_looked_up_hold_up_nothing(monkeypatch: pytest.
         hosts = ("etcd.example",)
 
     kernel, asked = Kernel(), anyio.Event()
-    kernel.outside.add_link(kernel.own, "eth7")
+    kernel.external.add_link(kernel.own, "eth7")
 
     async def never(*_: object, **__: object) -> object:
         asked.set()
@@ -321,7 +321,7 @@ async def test_nothing_is_done_in_a_namespace_of_which_too_little_is_known() -> 
         told = agent.state("h1")
         agent._inbox.put(NamespaceBehind(hostile, behind=True))
         kernel.asked.clear()
-        kernel.outside.set_link("hostile", "h1", mtu=1280)
+        kernel.external.set_link("hostile", "h1", mtu=1280)
         await anyio.wait_all_tasks_blocked()
         assert (kernel.asked, agent.state("h1")) == ([], told)
         assert (await agent.configure(veth("v0", "v1"))).config_state is ConfigState.PENDING, "others go on"

@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from kernel_rig import LinuxOutside, Rig, address, linux_rig
+from kernel_rig import LinuxExternal, Rig, address, linux_rig
 
 from ifagent.core.events import LinksListed
 from ifagent.core.interface import HostName, named
@@ -58,8 +58,8 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 
 
 def directory(rig: Rig) -> Path:
-    assert isinstance(rig.outside, LinuxOutside)
-    return rig.outside._directory
+    assert isinstance(rig.external, LinuxExternal)
+    return rig.external._directory
 
 
 def ip(rig: Rig, *lines: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from kernel_rig import LinuxOutside, Rig
+from kernel_rig import LinuxExternal, Rig
 
 from ifagent.core.events import LinksListed, NamespaceBehind
 from ifagent.core.link import Link
@@ -75,9 +75,9 @@ LINKS = 400
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     directory = tmp_path / "netns"
     directory.mkdir()
-    outside = LinuxOutside(directory)
+    external = LinuxExternal(directory)
     try:
-        async with Rig(LinuxKernel(str(directory)), outside) as running:
+        async with Rig(LinuxKernel(str(directory)), external) as running:
             await running.add_namespaces("stormy", "a", "b")
             await running.make_pair(("a", "eth0"), ("b", "eth0"))
             await running.make_pair(("stormy", "eth0"), ("b", "eth1"))
@@ -87,12 +87,12 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
             await running.until(lambda: len(running.host_names("stormy")) == LINKS + 1 and not running.behind)
             yield running
     finally:
-        outside.clean_up()
+        external.clean_up()
 
 
 def directory_of(rig: Rig) -> Path:
-    assert isinstance(rig.outside, LinuxOutside)
-    return rig.outside._directory
+    assert isinstance(rig.external, LinuxExternal)
+    return rig.external._directory
 
 
 def inside(rig: Rig, *lines: str) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from kernel_rig import GROUP, LinuxOutside, Rig
+from kernel_rig import GROUP, LinuxExternal, Rig
 from sysctl import set_sysctl
 
 from ifagent.core.events import LinksListed
@@ -46,12 +46,12 @@ def directory(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "netns"
     path.mkdir()
     yield path
-    LinuxOutside(path).clean_up()
+    LinuxExternal(path).clean_up()
 
 
 @pytest.fixture
 async def rig(directory: Path) -> AsyncIterator[Rig]:
-    async with Rig(LinuxKernel(str(directory)), LinuxOutside(directory)) as running:
+    async with Rig(LinuxKernel(str(directory)), LinuxExternal(directory)) as running:
         yield running
 
 
@@ -110,14 +110,14 @@ async def test_files_are_back_after_200_namespaces(rig: Rig) -> None:
 
 async def test_files_are_closed_when_listening_ends(directory: Path) -> None:
     before = await least_open_files()
-    async with Rig(LinuxKernel(str(directory)), LinuxOutside(directory)) as rig:
+    async with Rig(LinuxKernel(str(directory)), LinuxExternal(directory)) as rig:
         await rig.add_namespaces("a", "b")
     await until_open_files_are(before)
 
 
 async def test_ending_in_the_middle_of_deletions_harms_nothing(directory: Path) -> None:
     before = await least_open_files()
-    async with Rig(LinuxKernel(str(directory)), LinuxOutside(directory)) as rig:
+    async with Rig(LinuxKernel(str(directory)), LinuxExternal(directory)) as rig:
         await rig.add_namespaces("a", "b")
         await rig.execute(*(rig.pair(("a", f"v{i}"), ("b", f"v{i}")) for i in range(40)))
         async with anyio.create_task_group() as tasks:
@@ -151,8 +151,8 @@ async def test_the_loop_runs_on_while_the_kernel_works(rig: Rig) -> None:
 
 
 async def test_lost_notifications_are_made_up_for(directory: Path) -> None:
-    outside = LinuxOutside(directory)
-    async with Rig(LinuxKernel(str(directory), receive_buffer=4096), outside) as rig:
+    external = LinuxExternal(directory)
+    async with Rig(LinuxKernel(str(directory), receive_buffer=4096), external) as rig:
         await rig.add_namespaces("a", "b")
         rig.events.clear()
         # The loop does not run while this does, so nobody reads.
@@ -311,9 +311,9 @@ async def test_an_id_that_meant_nobody_means_a_namespace_attached_later(rig: Rig
     """Of a new pair only the near end tells the other, and by an id that was asked about before."""
     await rig.add_namespaces("a", "b")
     await rig.kernel.detach(rig.id("b"))
-    rig.outside.add_veth("a", "first", "b", "first")
+    rig.external.add_veth("a", "first", "b", "first")
     await rig.until(lambda: "first" in rig.host_names("a"))
-    rig.outside.set_link("a", "first", up=True)
+    rig.external.set_link("a", "first", up=True)
     await rig.until(lambda: rig.link("a", "first").up)
     assert rig.link("a", "first").peer is None
     await rig.attach("b")
@@ -324,11 +324,11 @@ async def test_an_id_that_meant_nobody_means_a_namespace_attached_later(rig: Rig
 
 async def test_an_id_of_a_stranger_that_ended_is_asked_about_again(rig: Rig) -> None:
     await rig.add_namespaces("a", "c")
-    rig.outside.add_namespace("stranger")
-    rig.outside.add_veth("a", "eth0", "stranger", "eth0")
+    rig.external.add_namespace("stranger")
+    rig.external.add_veth("a", "eth0", "stranger", "eth0")
     await rig.until(lambda: "eth0" in rig.host_names("a"))
     assert rig.link("a", "eth0").peer is None
-    rig.outside.remove_namespace("stranger")
+    rig.external.remove_namespace("stranger")
     await rig.until(lambda: rig.host_names("a") == set())
     await rig.make_pair(("a", "eth0"), ("c", "eth0"))
     assert rig.link("a", "eth0").peer == rig.link("c", "eth0").id
@@ -344,7 +344,7 @@ async def test_an_id_is_asked_about_again_after_a_time_without_listening(rig: Ri
     while subprocess.run(look, check=False, capture_output=True).returncode == 0:  # "b" takes its time to end
         assert time.monotonic() < deadline
     await rig.add_namespaces("d")
-    rig.outside.add_veth("a", "eth0", "d", "eth0")  # what "a" called "b" is free for the next one
+    rig.external.add_veth("a", "eth0", "d", "eth0")  # what "a" called "b" is free for the next one
     await rig.attach("a")
     assert rig.link("a", "eth0").peer == rig.link("d", "eth0").id
 
@@ -420,7 +420,7 @@ async def test_what_others_set_right_after_the_agent_is_told(rig: Rig, monkeypat
 
     def then_others(lane: Lane, messages: Sequence[bytes]) -> list[Ack]:
         acks = answered(lane, messages)
-        rig.outside.set_link("a", "eth0", alias="theirs", group=8)
+        rig.external.set_link("a", "eth0", alias="theirs", group=8)
         return acks
 
     monkeypatch.setattr(Lane, "request", then_others)

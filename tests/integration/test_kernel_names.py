@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from kernel_rig import LinuxOutside, Rig
+from kernel_rig import LinuxExternal, Rig
 
 from ifagent.core.events import NamespaceSeen, NamespacesListed
 from ifagent.core.interface import OWN_NAMESPACE, named
@@ -33,7 +33,7 @@ def directory(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "netns"
     yield path
     if path.exists():
-        LinuxOutside(path).clean_up()
+        LinuxExternal(path).clean_up()
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def ip_name() -> Iterator[str]:
 
 
 def running(directory: Path | str, *, mark: str | None = None) -> Rig:
-    return Rig(LinuxKernel(str(directory), mark=mark), LinuxOutside(Path(directory)))
+    return Rig(LinuxKernel(str(directory), mark=mark), LinuxExternal(Path(directory)))
 
 
 def ip(*words: str) -> str:
@@ -83,16 +83,16 @@ async def test_the_ip_command_finds_a_namespace_of_ours(ip_name: str) -> None:
 
 
 async def test_a_directory_that_comes_later_is_followed(directory: Path) -> None:
-    outside = LinuxOutside(directory)
+    external = LinuxExternal(directory)
     async with running(directory) as rig:
         for _ in range(3):
             assert not directory.exists()
             directory.mkdir()
-            outside.add_namespace("a")
+            external.add_namespace("a")
             await rig.until(lambda: named("a") in rig.names)
-            outside.remove_namespace("a")
+            external.remove_namespace("a")
             await rig.until(lambda: named("a") not in rig.names)
-            outside.clean_up()
+            external.clean_up()
             directory.rmdir()
 
 
@@ -124,13 +124,13 @@ async def test_a_symbolic_link_is_a_name(directory: Path) -> None:
 
 async def test_a_name_that_leads_elsewhere_now_is_told(directory: Path) -> None:
     directory.mkdir()
-    outside = LinuxOutside(directory)
-    outside.add_namespace("a")
+    external = LinuxExternal(directory)
+    external.add_namespace("a")
     async with running(directory) as rig:
         first = rig.id("a")
         await rig.attach("a")  # keeps the first alive, so that the second is another
-        outside.remove_namespace("a")
-        outside.add_namespace("a")
+        external.remove_namespace("a")
+        external.add_namespace("a")
         await rig.until(lambda: rig.names.get(named("a"), (first, ""))[0] != first)
 
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from kernel_rig import LinuxOutside, Rig, linux_rig
+from kernel_rig import LinuxExternal, Rig, linux_rig
 
 from ifagent.core.link import Duplex, Speed
 from ifagent.kernel.ethtool import VETH_SPEED
@@ -26,8 +26,8 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 
 
 def inside(rig: Rig, *command: str) -> str:
-    assert isinstance(rig.outside, LinuxOutside)
-    path = rig.outside._directory / "a"
+    assert isinstance(rig.external, LinuxExternal)
+    path = rig.external._directory / "a"
     done = subprocess.run(
         ["nsenter", f"--net={path}", *command], capture_output=True, text=True, check=True, timeout=20
     )
@@ -51,13 +51,13 @@ async def test_what_is_taken_for_granted_of_a_veth_is_what_its_driver_says(rig: 
     assert isinstance(rig.kernel, LinuxKernel)
     for up in (False, True):
         for name, host_name in (("a", "e0"), ("b", "e1")):
-            rig.outside.set_link(name, host_name, up=up)
+            rig.external.set_link(name, host_name, up=up)
             lane, id_ = rig.kernel._lanes[rig.id(name)], rig.link(name, host_name).id
             assert lane.speeds([id_.ifindex]) == {id_: VETH_SPEED}
 
 
 async def test_links_without_a_speed_have_none(rig: Rig) -> None:
-    rig.outside.add_bridge("a", "br")
+    rig.external.add_bridge("a", "br")
     await rig.until(lambda: "br" in rig.host_names("a"))
     assert isinstance(rig.kernel, LinuxKernel)
     lane = rig.kernel._lanes[rig.id("a")]

@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 from anyio import to_thread
-from kernel_rig import LinuxOutside
+from kernel_rig import LinuxExternal
 
 from ifagent import Agent, ConfigState, Interface, InterfaceState, Settings, Veth, named
 from ifagent.core.state import Change
@@ -29,7 +29,7 @@ def directory(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "netns"
     path.mkdir()
     yield path
-    LinuxOutside(path).clean_up()
+    LinuxExternal(path).clean_up()
 
 
 def ends(number: int) -> list[Interface]:

@@ -232,47 +232,47 @@ def _interfere(world: World, number: int, change: Callable[[World, Link], None])
 
 def _add_foreign(world: World, space: str, host_name: str) -> None:
     with suppress(KernelRefused):
-        world.kernel.outside.add_link(space or world.kernel.own, host_name)
+        world.kernel.external.add_link(space or world.kernel.own, host_name)
 
 
 def _add_tap(world: World, host_name: str) -> None:
     with suppress(KernelRefused):
-        world.kernel.outside.add_link(world.kernel.own, host_name, kind="tun")
+        world.kernel.external.add_link(world.kernel.own, host_name, kind="tun")
 
 
 def _namespace(world: World, name: str, there: bool) -> None:
     try:
         if there:
-            world.kernel.outside.add_namespace(name)
+            world.kernel.external.add_namespace(name)
         else:
-            world.kernel.outside.remove_namespace(name)
+            world.kernel.external.remove_namespace(name)
     except KernelRefused:
         pass
 
 
 def _set(**values: Any) -> Callable[[World, Link], None]:
-    return lambda world, link: world.kernel.outside.set_link(link.id.namespace, link.host_name, **values)
+    return lambda world, link: world.kernel.external.set_link(link.id.namespace, link.host_name, **values)
 
 
 def _delete(world: World, link: Link) -> None:
-    world.kernel.outside.delete_link(link.id.namespace, link.host_name)
+    world.kernel.external.delete_link(link.id.namespace, link.host_name)
 
 
 def _move(world: World, link: Link) -> None:
-    world.kernel.outside.move_link(link.id.namespace, link.host_name, "n1")
+    world.kernel.external.move_link(link.id.namespace, link.host_name, "n1")
 
 
 def _add_address(world: World, link: Link) -> None:
-    world.kernel.outside.add_address(link.id.namespace, link.host_name, ip_interface("10.9.9.9/8"))
+    world.kernel.external.add_address(link.id.namespace, link.host_name, ip_interface("10.9.9.9/8"))
 
 
 def _delete_address(world: World, link: Link) -> None:
     for address in link.addresses[:1]:
-        world.kernel.outside.delete_address(link.id.namespace, link.host_name, address.interface)
+        world.kernel.external.delete_address(link.id.namespace, link.host_name, address.interface)
 
 
 def _checksums(world: World, link: Link) -> None:
-    world.kernel.outside.set_checksums(link.id.namespace, link.host_name, rx=False, tx=True)
+    world.kernel.external.set_checksums(link.id.namespace, link.host_name, rx=False, tx=True)
 
 
 CHANGES = st.sampled_from(

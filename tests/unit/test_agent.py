@@ -103,14 +103,14 @@ async def test_calls_to_an_agent_that_has_ended_say_so() -> None:
     with pytest.raises(AgentEnded):
         await agent.configure(A)
     waited = []
-    async with anyio.create_task_group() as outside:
+    async with anyio.create_task_group() as around:
 
         async def wait() -> None:
             with pytest.raises(AgentEnded):
                 await agent.wait_for("a")
             waited.append(True)
 
-        outside.start_soon(wait)
+        around.start_soon(wait)
         async with anyio.create_task_group() as group:
             await group.start(agent.run)
             group.cancel_scope.cancel()
@@ -218,7 +218,7 @@ async def test_drift_during_a_round_is_counted(monkeypatch: pytest.MonkeyPatch) 
 
         async def interfering(operations: object) -> object:
             monkeypatch.setattr(kernel, "execute", execute)
-            kernel.outside.set_link("", "a", mtu=1234)
+            kernel.external.set_link("", "a", mtu=1234)
             return await execute(operations)  # type: ignore[arg-type]
 
         monkeypatch.setattr(kernel, "execute", interfering)
@@ -229,7 +229,7 @@ async def test_drift_during_a_round_is_counted(monkeypatch: pytest.MonkeyPatch) 
 
 async def test_one_family_does_not_hold_up_the_other() -> None:
     kernel = SimulatedKernel()
-    kernel.outside.disable_ipv6("")
+    kernel.external.disable_ipv6("")
 
     def with_addresses(*listed: str) -> Interface:
         return veth("a", "b", enabled=True, ip_addresses=tuple(map(ip_interface, listed)))
@@ -321,14 +321,14 @@ async def test_drift_that_is_only_reported() -> None:
     settings = Settings(drift="report")
     async with Agent.open(settings, kernel=kernel, sources=[Memory([veth("a", "b"), veth("b", "a")])]) as agent:
         assert (await agent.wait_for("a", timeout=5)).config_state is ConfigState.APPLIED
-        kernel.outside.set_link("", "a", mtu=1300)
+        kernel.external.set_link("", "a", mtu=1300)
         state = await agent.wait_for("a", applied=False, timeout=5)
         assert state.config_state is ConfigState.FAILED
         assert "drift repair is disabled (--drift report): mtu is 1300, wanted 1500" in state.reason
         assert (state.last_drift, state.repairs) == ("mtu is 1300, wanted 1500", 0)
-        kernel.outside.set_link("", "a", mtu=1500)
+        kernel.external.set_link("", "a", mtu=1500)
         await agent.wait_for("a", timeout=5)
-        kernel.outside.set_link("", "a", mtu=1200)
+        kernel.external.set_link("", "a", mtu=1200)
         await agent.wait_for("a", applied=False, timeout=5)
         assert (await agent.resync())["a"].config_state is ConfigState.APPLIED
         assert kernel.snapshot().link("", "a").mtu == 1500
@@ -339,7 +339,7 @@ async def test_a_new_value_ends_drift_that_is_only_reported() -> None:
     async with Agent.open(Settings(drift="report"), kernel=kernel) as agent:
         await agent.configure(veth("b", "a"))
         await agent.configure(veth("a", "b"))
-        kernel.outside.delete_link("", "a")
+        kernel.external.delete_link("", "a")
         await agent.wait_for("a", applied=False, timeout=5)
         assert "a" not in kernel.snapshot().links_in("")
         assert (await agent.modify("a", mtu=1400)).config_state is ConfigState.APPLIED
@@ -348,9 +348,9 @@ async def test_a_new_value_ends_drift_that_is_only_reported() -> None:
 
 async def test_a_pattern_does_not_reach_what_connects_the_host() -> None:
     kernel = SimulatedKernel()
-    kernel.outside.add_link("", "eth0")
-    kernel.outside.add_link("", "eth1")
-    kernel.outside.uplinks = frozenset({kernel.snapshot().link("", "eth0").id})
+    kernel.external.add_link("", "eth0")
+    kernel.external.add_link("", "eth1")
+    kernel.external.uplinks = frozenset({kernel.snapshot().link("", "eth0").id})
     wanted = [Interface(name=f"eth{n}", kind=Existing(), ip_addresses=(ip_interface("10.0.0.1/8"),)) for n in (0, 1)]
     async with Agent.open(Settings(allow_existing=("eth*",)), kernel=kernel, sources=[Memory(wanted)]) as agent:
         assert (await agent.wait_for("eth1", timeout=5)).config_state is ConfigState.APPLIED
@@ -473,7 +473,7 @@ class Where:
 
 async def test_an_interface_of_a_process_that_is_changed_is_not_pending_in_between() -> None:
     kernel = SimulatedKernel()
-    kernel.outside.add_namespace("its")
+    kernel.external.add_namespace("its")
     watcher = Where(kernel.snapshot().namespaces["its"], "/run/netns/its")
     there = NamespaceRef(type=NamespaceType.PID, reference="4711")
     agent = Agent(kernel=kernel, watchers=[watcher])
@@ -498,14 +498,14 @@ async def test_an_interface_of_a_process_that_is_changed_is_not_pending_in_betwe
 async def test_routes_that_cannot_be_listed_are_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ifagent.host_routes.FIRST_PAUSE", 0.001)
     kernel = SimulatedKernel()
-    kernel.outside.routes_problem = "its routes cannot be listed: no buffer space"
+    kernel.external.routes_problem = "its routes cannot be listed: no buffer space"
     async with Agent.open(
         kernel=kernel, sources=[Memory([replace(A, ip_addresses=(ip_interface("10.1.0.1/24"),)), B])]
     ) as agent:
         state = state_of(agent, "a")
         assert state.config_state is ConfigState.PENDING
         assert "no buffer space" in state.reason
-        kernel.outside.routes_problem = ""
+        kernel.external.routes_problem = ""
         await agent.wait_for("a", applied=True, timeout=5)
 
 

@@ -293,7 +293,7 @@ async def until_counted(events: Subscription, name: str = "a", *, packets: int =
 async def test_readers_get_counters_and_rates(kernel: SimulatedKernel, agent: Agent) -> None:
     events = agent.states(name="a", counters=LEAST_INTERVAL)
     await until_counted(events)
-    kernel.outside.send("ns2", "b", packets=10, size=60)
+    kernel.external.send("ns2", "b", packets=10, size=60)
     counters = await until_counted(events, packets=10)
     assert (counters.in_packets, counters.in_bytes) == (10, 600)
     assert counters.rates
@@ -349,13 +349,13 @@ async def test_a_link_that_somebody_deletes_never_has_a_negative_rate(kernel: Si
     events = agent.states(name="a", counters=LEAST_INTERVAL)
     await until_counted(events)
     for packets in (1000, 10, 500):
-        kernel.outside.send("ns2", "b", packets=packets)
+        kernel.external.send("ns2", "b", packets=packets)
         counters = await until_counted(events, packets=packets)
         assert counters.in_packets == packets, "the counters are those of the link that there is"
         assert counters.rates
         assert min(counters.rates.in_packets, counters.rates.in_bytes) >= 0
         before = kernel.snapshot().link("ns1", "a").id
-        kernel.outside.delete_link("ns1", "a")
+        kernel.external.delete_link("ns1", "a")
         with anyio.fail_after(5):
             async for event in agent.states(name="a"):
                 if event.state and event.state.link_id not in {None, before}:
@@ -389,5 +389,5 @@ async def test_who_asks_before_the_start_is_served(kernel: SimulatedKernel) -> N
 async def test_a_link_sends_as_on_linux(kernel: SimulatedKernel, agent: Agent) -> None:
     await agent.wait_for("a", timeout=5)
     with pytest.raises(Exception, match="send") as refused:
-        kernel.outside.send("ns1", "lo", packets=1)
+        kernel.external.send("ns1", "lo", packets=1)
     assert getattr(refused.value, "errno", None) == errno.ENETDOWN

@@ -86,9 +86,9 @@ def test_last_change_is_when_it_last_changed() -> None:
 @pytest.fixture
 def kernel() -> SimulatedKernel:
     kernel = SimulatedKernel()
-    kernel.outside.add_namespace("ns1")
-    kernel.outside.add_link("", "eth0", kind="")
-    kernel.outside.add_link("ns1", "eth0", kind="bridge")
+    kernel.external.add_namespace("ns1")
+    kernel.external.add_link("", "eth0", kind="")
+    kernel.external.add_link("ns1", "eth0", kind="bridge")
     return kernel
 
 
@@ -130,19 +130,19 @@ async def test_the_snapshot_has_them_at_once(agent: Agent) -> None:
 async def test_what_becomes_of_them_is_told(kernel: SimulatedKernel, agent: Agent) -> None:
     events = agent.states(foreign=True)
     assert {change for change, _ in ready(events)} == {Change.SNAPSHOT}
-    kernel.outside.add_link("ns1", "br", kind="bridge")
+    kernel.external.add_link("ns1", "br", kind="bridge")
     state = await until(events, Change.CREATED, "br@named:ns1")
     assert (state.admin_status, state.ip_addresses) == (Status.DOWN, ())
-    kernel.outside.set_link("ns1", "br", up=True, mtu=1400)
+    kernel.external.set_link("ns1", "br", up=True, mtu=1400)
     state = await until(events, Change.CHANGED, "br@named:ns1")
     assert (state.admin_status, state.mtu) == (Status.UP, 1400)
-    kernel.outside.add_address("ns1", "br", ip_interface("10.0.0.1/24"))
+    kernel.external.add_address("ns1", "br", ip_interface("10.0.0.1/24"))
     state = await until(events, Change.CHANGED, "br@named:ns1")
     assert list(map(str, state.ip_addresses)) == ["10.0.0.1/24"]
-    kernel.outside.set_link("ns1", "br", new_host_name="br1")
+    kernel.external.set_link("ns1", "br", new_host_name="br1")
     assert (await until(events, Change.DELETED, "br@named:ns1")).oper_status is Status.DELETED
     await until(events, Change.CREATED, "br1@named:ns1")
-    kernel.outside.delete_link("ns1", "br1")
+    kernel.external.delete_link("ns1", "br1")
     await until(events, Change.DELETED, "br1@named:ns1")
     assert ready(events) == []
 
@@ -154,7 +154,7 @@ async def test_what_is_ours_never_shows_up_as_foreign(kernel: SimulatedKernel, a
     assert {name for _, name in ready(events)} == {"c", "d", "lo@named:ns2"}
     await agent.delete("c")
     assert {name for _, name in ready(events)} - {""} == {"c", "d", "lo@named:ns2"}
-    kernel.outside.delete_link("ns1", "a")
+    kernel.external.delete_link("ns1", "a")
     with anyio.fail_after(5):
         while kernel.snapshot().links_in("ns1").keys() != {"lo", "eth0", "a"} or not agent.state("a"):
             await anyio.sleep(0.01)
@@ -177,7 +177,7 @@ class Halting(SimulatedKernel):
 
 async def test_who_asks_in_the_middle_of_a_round_is_not_told_of_what_is_just_made() -> None:
     kernel = Halting()
-    kernel.outside.add_namespace("ns1")
+    kernel.external.add_namespace("ns1")
     async with Agent.open(kernel=kernel) as agent, anyio.create_task_group() as group:
         group.start_soon(agent.resync, [A, B])
         await kernel.reached.wait()
@@ -190,7 +190,7 @@ async def test_who_asks_in_the_middle_of_a_round_is_not_told_of_what_is_just_mad
 
 
 async def test_a_link_that_is_adopted_is_foreign_no_more_and_then_again(kernel: SimulatedKernel, agent: Agent) -> None:
-    kernel.outside.add_link("", "tap7", kind="tun")
+    kernel.external.add_link("", "tap7", kind="tun")
     events = agent.states(foreign=True)
     assert (await until(events, Change.CREATED, "tap7")).speed == 10_000_000_000
     adopt = Interface(name="adopted", kind=AutoTap(temp_if_name="tap7"), host_if_name="tap7", enabled=True)
@@ -220,7 +220,7 @@ async def test_filters_are_for_them_too(kernel: SimulatedKernel, agent: Agent) -
     assert names(kind="existing") == {"eth0", "eth0@named:ns1"}
     assert names(name="eth0@named:ns1") == {"eth0@named:ns1"}
     watching = agent.states(foreign=True, name="eth9")
-    kernel.outside.add_link("", "eth9")
+    kernel.external.add_link("", "eth9")
     await until(watching, Change.CREATED, "eth9")
     assert names(names=["eth9", "a"]) == {"eth9", "a"}
 
@@ -244,9 +244,9 @@ async def test_it_costs_nothing_while_nobody_asks(agent: Agent) -> None:
 
 
 async def test_they_have_counters_if_asked(kernel: SimulatedKernel, agent: Agent) -> None:
-    kernel.outside.set_link("", "eth0", up=True)
+    kernel.external.set_link("", "eth0", up=True)
     events = agent.states(foreign=True, counters=LEAST_INTERVAL, name="eth0")
-    kernel.outside.send("", "eth0", packets=3)
+    kernel.external.send("", "eth0", packets=3)
     with anyio.fail_after(5):
         async for event in events:
             if event.state and event.state.statistics and event.state.statistics.out_packets == 3:
@@ -267,7 +267,7 @@ async def test_a_slow_reader_is_told_what_it_missed(kernel: SimulatedKernel, age
     ready(events)
     ready(fresh)
     for mtu in (1400, 1401, 1402):
-        kernel.outside.set_link("", "eth0", mtu=mtu)
+        kernel.external.set_link("", "eth0", mtu=mtu)
         with anyio.fail_after(5):
             while (event := await anext(fresh)).state is None or event.state.mtu != mtu:
                 pass

@@ -88,7 +88,7 @@ async def out(kernel: SimulatedKernel, tmp_path: Path) -> AsyncIterator[Out]:
 
 async def send(kernel: SimulatedKernel) -> None:
     while True:
-        kernel.outside.send("ns1", "a", packets=10, size=1250)
+        kernel.external.send("ns1", "a", packets=10, size=1250)
         await anyio.sleep(0.01)
 
 
@@ -139,14 +139,14 @@ async def test_without_the_setting_there_are_none(kernel: SimulatedKernel, tmp_p
 
 async def test_foreign_links_over_the_local_socket(kernel: SimulatedKernel, tmp_path: Path) -> None:
     async with going_out(kernel, tmp_path, None) as out:
-        kernel.outside.add_link("ns1", "br", kind="bridge")
+        kernel.external.add_link("ns1", "br", kind="bridge")
         assert set(await fetch_states(out.socket)) == {"a", "b"}
         states = await fetch_states(out.socket, foreign=True)
         assert states.keys() == {"a", "b", "lo", "lo@named:ns1", "lo@named:ns2", "br@named:ns1"}
         assert states["br@named:ns1"].config_state is ConfigState.FOREIGN
         async with aclosing(watch_states(out.socket, foreign=True)) as events:
             assert {(await anext(events)).name for _ in range(6)} == states.keys()
-            kernel.outside.delete_link("ns1", "br")
+            kernel.external.delete_link("ns1", "br")
             gone = await anext(events)
             assert (gone.event, gone.name) == (Change.DELETED, "br@named:ns1")
         assert set(json.loads(await out.get("/states"))[0]) >= {"config_state"}
@@ -155,7 +155,7 @@ async def test_foreign_links_over_the_local_socket(kernel: SimulatedKernel, tmp_
 
 async def test_foreign_links_on_the_command_line(kernel: SimulatedKernel, tmp_path: Path) -> None:
     async with going_out(kernel, tmp_path, None) as out:
-        kernel.outside.add_link("ns1", "br", kind="bridge")
+        kernel.external.add_link("ns1", "br", kind="bridge")
         assert "FOREIGN" not in await out.ifagent("states")
         lines = (await out.ifagent("states", "--foreign")).splitlines()
         [line] = [line for line in lines if line.startswith("br@named:ns1")]

@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
-from kernel_rig import Rig, SimulatedOutside
+from kernel_rig import Rig, SimulatedExternal
 
 from ifagent.core.events import LinkSeen, LinksListed
 from ifagent.core.interface import OWN_NAMESPACE, HostName, named
@@ -39,7 +39,7 @@ def kernel() -> SimulatedKernel:
 @pytest.fixture
 async def rig(kernel: SimulatedKernel) -> AsyncIterator[Rig]:
     """A simulated kernel with the namespaces ``a`` and ``b`` and the pair ``e0`` and ``e1`` in them."""
-    async with Rig(kernel, SimulatedOutside(kernel)) as running:
+    async with Rig(kernel, SimulatedExternal(kernel)) as running:
         await running.add_namespaces("a", "b")
         await running.make_pair(("a", "e0"), ("b", "e1"))
         yield running
@@ -76,8 +76,8 @@ async def test_injected_failures_come_in_order(kernel: SimulatedKernel, rig: Rig
 
 async def test_lost_notifications_end_in_a_new_listing(kernel: SimulatedKernel, rig: Rig) -> None:
     rig.events.clear()
-    kernel.outside.set_link("a", "e0", mtu=1400)
-    kernel.outside.delete_link("b", "e1")
+    kernel.external.set_link("a", "e0", mtu=1400)
+    kernel.external.delete_link("b", "e1")
     kernel.lose_notifications()
     kernel.drain()
     assert not any(isinstance(event, LinkSeen) for event in rig.events), "what was lost is not told"
@@ -88,7 +88,7 @@ async def test_lost_notifications_end_in_a_new_listing(kernel: SimulatedKernel, 
 async def test_events_wait_for_a_drain(kernel: SimulatedKernel, rig: Rig) -> None:
     rig.events.clear()
     await kernel.execute([])
-    kernel.outside.set_link("a", "e0", mtu=1400)
+    kernel.external.set_link("a", "e0", mtu=1400)
     assert rig.events == []
     kernel.drain()
     assert rig.link("a", "e0").mtu == 1400
@@ -99,17 +99,17 @@ async def test_events_wait_for_a_drain(kernel: SimulatedKernel, rig: Rig) -> Non
 
 async def test_linux_is_silent_about_alias_and_group_of_a_link_that_is_down(kernel: SimulatedKernel, rig: Rig) -> None:
     rig.events.clear()
-    kernel.outside.set_link("a", "e0", alias="x", group=5)
+    kernel.external.set_link("a", "e0", alias="x", group=5)
     kernel.drain()
     assert rig.events == []
-    kernel.outside.set_link("a", "e0", up=True)
-    kernel.outside.set_link("a", "e0", alias="y")
+    kernel.external.set_link("a", "e0", up=True)
+    kernel.external.set_link("a", "e0", alias="y")
     kernel.drain()
     assert (rig.link("a", "e0").alias, rig.link("a", "e0").group) == ("y", 5)
 
 
 async def test_events_come_without_a_drain_too(kernel: SimulatedKernel, rig: Rig) -> None:
-    kernel.outside.set_link("a", "e0", mtu=1400)
+    kernel.external.set_link("a", "e0", mtu=1400)
     await rig.until(lambda: rig.link("a", "e0").mtu == 1400)
 
 
@@ -118,7 +118,7 @@ async def test_every_operation_is_counted(kernel: SimulatedKernel, rig: Rig) -> 
     kernel.fail_next(SetLink, errno.EBUSY)
     await rig.execute(SetLink(target=rig.target("a", "e0"), mtu=1400), SetLink(target=rig.target("b", "e1"), mtu=1))
     await rig.attach("a")
-    kernel.outside.set_link("a", "e0", mtu=1400)
+    kernel.external.set_link("a", "e0", mtu=1400)
     kernel.snapshot()
     assert kernel.operations_executed == before + 2
 
@@ -134,47 +134,47 @@ async def test_snapshots(kernel: SimulatedKernel, rig: Rig) -> None:
     assert before.link("a", "e0").peer == before.link("b", "e1").id
     with pytest.raises(KeyError):
         before.link("a", "e1")
-    kernel.outside.set_link("a", "e0", alias="x")
+    kernel.external.set_link("a", "e0", alias="x")
     assert kernel.snapshot() != before
     assert before.link("a", "e0").alias == ""
     assert rig.link("a", "e0").alias == ""
 
 
 async def test_a_snapshot_shows_what_is_not_attached(kernel: SimulatedKernel) -> None:
-    kernel.outside.add_namespace("a")
-    hidden = kernel.outside.add_namespace_at("/proc/17/ns/net")
-    kernel.outside.add_veth("a", "e0", hidden, "e1")
+    kernel.external.add_namespace("a")
+    hidden = kernel.external.add_namespace_at("/proc/17/ns/net")
+    kernel.external.add_veth("a", "e0", hidden, "e1")
     snapshot = kernel.snapshot()
     assert set(snapshot.namespaces) == {"a"}
     assert snapshot.link(hidden, "e1").peer == snapshot.link("a", "e0").id
 
 
 async def test_a_namespace_reached_by_its_path(kernel: SimulatedKernel, rig: Rig) -> None:
-    hidden = kernel.outside.add_namespace_at("/proc/17/ns/net")
+    hidden = kernel.external.add_namespace_at("/proc/17/ns/net")
     with pytest.raises(NamespaceUnavailable):
         await rig.open(hidden, "/proc/18/ns/net")
     await rig.open(hidden, "/proc/17/ns/net")
     assert set(rig.names) == {named("a"), named("b")}
     e0 = rig.target("a", "e0")
     assert await rig.do(MoveLink(e0, hidden, HostName("eth0"))) == 0
-    kernel.outside.remove_namespace(hidden)
+    kernel.external.remove_namespace(hidden)
     assert rig.link("b", "e1").peer is not None, "it lives while it is attached"
     await kernel.detach(hidden)
     assert rig.host_names("b") == set()
 
 
 async def test_outside_is_refused_as_the_kernel_refuses(kernel: SimulatedKernel) -> None:
-    outside = kernel.outside
-    outside.add_namespace("a")
-    outside.add_link("a", "br", kind="bridge")
+    external = kernel.external
+    external.add_namespace("a")
+    external.add_link("a", "br", kind="bridge")
     attempts: list[tuple[Any, int]] = [
-        (lambda: outside.add_namespace("a"), errno.EEXIST),
-        (lambda: outside.remove_namespace("nobody"), errno.ENOENT),
-        (lambda: outside.remove_namespace(""), errno.EBUSY),
-        (lambda: outside.add_link("a", "br"), errno.EEXIST),
-        (lambda: outside.delete_link("a", "nobody"), errno.ENODEV),
-        (lambda: outside.set_link("a", "br", mtu=1), errno.EINVAL),
-        (lambda: outside.delete_address("a", "br", ip_interface("10.0.0.1/24")), errno.EADDRNOTAVAIL),
+        (lambda: external.add_namespace("a"), errno.EEXIST),
+        (lambda: external.remove_namespace("nobody"), errno.ENOENT),
+        (lambda: external.remove_namespace(""), errno.EBUSY),
+        (lambda: external.add_link("a", "br"), errno.EEXIST),
+        (lambda: external.delete_link("a", "nobody"), errno.ENODEV),
+        (lambda: external.set_link("a", "br", mtu=1), errno.EINVAL),
+        (lambda: external.delete_address("a", "br", ip_interface("10.0.0.1/24")), errno.EADDRNOTAVAIL),
     ]
     for attempt, number in attempts:
         with pytest.raises(KernelRefused) as refused:
@@ -183,22 +183,22 @@ async def test_outside_is_refused_as_the_kernel_refuses(kernel: SimulatedKernel)
 
 
 async def test_the_world_outlives_a_run(kernel: SimulatedKernel) -> None:
-    async with Rig(kernel, SimulatedOutside(kernel)) as rig:
+    async with Rig(kernel, SimulatedExternal(kernel)) as rig:
         await rig.add_namespaces("a", "b")
         await rig.make_pair(("a", "e0"), ("b", "e1"))
         before = kernel.snapshot()
     assert kernel.snapshot() == before
-    async with Rig(kernel, SimulatedOutside(kernel)) as rig:
+    async with Rig(kernel, SimulatedExternal(kernel)) as rig:
         assert rig.picture == {}
         await rig.attach("a")
         assert rig.host_names("a") == {"e0"}
 
 
 async def test_a_namespace_that_only_a_run_kept_ends_with_it(kernel: SimulatedKernel) -> None:
-    async with Rig(kernel, SimulatedOutside(kernel)) as rig:
+    async with Rig(kernel, SimulatedExternal(kernel)) as rig:
         await rig.add_namespaces("a", "b")
         await rig.make_pair(("a", "e0"), ("b", "e1"))
-        kernel.outside.remove_namespace("a")
+        kernel.external.remove_namespace("a")
         assert set(kernel.snapshot().links_in("b")) == {"lo", "e1"}
     assert set(kernel.snapshot().links_in("b")) == {"lo"}
 

@@ -109,10 +109,10 @@ class AddressList:
         if holder is self._secondary:
             self._leave_subnet(key)
             return
-        if gone.family == AF_INET and (heirs := self._in_subnet.get(key >> _IPV4_BITS)):
-            heir = next(iter(heirs))
-            self._leave_subnet(heir)
-            self._put_behind(have.scope, heir, self._secondary.pop(heir))
+        if gone.family == AF_INET and (secondaries := self._in_subnet.get(key >> _IPV4_BITS)):
+            promoted = next(iter(secondaries))
+            self._leave_subnet(promoted)
+            self._put_behind(have.scope, promoted, self._secondary.pop(promoted))
         self._runs = [run for run in self._runs if len(run)]
 
     def _put(self, holder: dict[int, AddressMessage], key: int, message: AddressMessage) -> None:

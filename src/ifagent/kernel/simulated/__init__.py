@@ -1,19 +1,21 @@
-"""A strict kernel in memory: keeps :class:`ifagent.kernel.contract.Kernel` as Linux does, and needs no rights.
+"""A strict kernel in memory: implements :class:`ifagent.kernel.contract.Kernel` like Linux, without privileges.
 
-For tests, of ifagent and of whoever embeds it::
+For tests, of ifagent and of programs that embed it::
 
     kernel = SimulatedKernel()
-    kernel.outside.add_namespace("ns1")                    # what somebody else does
+    kernel.external.add_namespace("ns1")                    # what another program does
     kernel.fail_next(CreateLink, errno.EBUSY)              # what goes wrong
     ...                                                    # run an agent on it
     assert kernel.snapshot().link("ns1", "eth0").mtu == 1400
 
-Its parts: ``kernel`` keeps the contract, ``world`` has the rules for namespaces and links, ``addresses`` those for
-addresses, ``outside`` is what others do, ``checks`` is the strictness.
+Its modules: ``kernel`` implements the contract, ``checks`` rejects operations that the contract forbids, ``executor``
+executes the others, ``world`` has the rules for namespaces and links, ``addresses`` those for addresses, ``external``
+is what other programs do.
 """
 
-from ifagent.kernel.simulated.kernel import Match, SimulatedKernel, Snapshot
-from ifagent.kernel.simulated.outside import Outside
+from ifagent.kernel.simulated.external import ExternalChanges
+from ifagent.kernel.simulated.kernel import Match, SimulatedKernel
+from ifagent.kernel.simulated.snapshot import KernelSnapshot
 from ifagent.kernel.simulated.world import Where
 
-__all__ = ["Match", "Outside", "SimulatedKernel", "Snapshot", "Where"]
+__all__ = ["ExternalChanges", "KernelSnapshot", "Match", "SimulatedKernel", "Where"]

@@ -144,9 +144,9 @@ def _lose_primary(link: WorldLink, gone: Address) -> None:
     if not link.promotes or not secondaries:
         link.ipv4 = [a for a in link.ipv4 if a not in secondaries]
         return
-    heir = secondaries[0]
-    link.ipv4.remove(heir)
-    link.ipv4.insert(_primaries_before(link, heir), replace(heir, flags=heir.flags & ~IFA_F_SECONDARY))
+    promoted = secondaries[0]
+    link.ipv4.remove(promoted)
+    link.ipv4.insert(_primaries_before(link, promoted), replace(promoted, flags=promoted.flags & ~IFA_F_SECONDARY))
 
 
 def _primaries_before(link: WorldLink, address: Address) -> int:

@@ -1,12 +1,11 @@
-"""The simulated kernel as the agent sees it, and what tests may do to it.
+"""The simulated kernel as the agent sees it, and as tests control it.
 
-It is strict: an operation that the agent must never ask for (in another namespace than the attached ones, on a
+It is strict: an operation that the agent must never request (in another namespace than the attached ones, on a
 link without ifindex, with a value of the wrong type) raises :class:`AgentBug` instead of being refused.
 """
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -19,33 +18,19 @@ from ifagent.core.counters import LinkCounters
 from ifagent.core.events import LinkSeen, LinksListed, NamespaceSeen, NamespacesListed
 from ifagent.core.host_routes import HostRoutes, IPAddress
 from ifagent.core.interface import OWN_NAMESPACE, named
-from ifagent.core.link import LOOPBACK_IFINDEX, Address, Checksums, Link, LinkId, NsId
+from ifagent.core.link import Checksums, Link, LinkId, NsId
 from ifagent.core.operations import (
-    AddAddress,
-    CreateLink,
-    CreateNamespace,
-    DeleteAddress,
-    DeleteLink,
-    LinkEnd,
-    MoveLink,
     Operation,
     Outcome,
-    Place,
-    PromoteSecondaries,
-    RemoveAltname,
-    RemoveNamespace,
-    RenewAddress,
-    ReplaceAddress,
-    SetChecksums,
-    SetLink,
-    Target,
 )
 from ifagent.errors import AgentBug, NamespaceUnavailable
 from ifagent.kernel.contract import Emit
 from ifagent.kernel.simulated.checks import OperationCheck
-from ifagent.kernel.simulated.outside import Outside
-from ifagent.kernel.simulated.records import Refused, WorldLink, WorldNamespace
-from ifagent.kernel.simulated.world import End, Where, World, netns_path
+from ifagent.kernel.simulated.executor import BatchExecutor
+from ifagent.kernel.simulated.external import ExternalChanges
+from ifagent.kernel.simulated.records import Refused, WorldLink
+from ifagent.kernel.simulated.snapshot import KernelSnapshot
+from ifagent.kernel.simulated.world import World
 
 T = TypeVar("T")
 
@@ -53,12 +38,12 @@ OWN_PATH = "/proc/self/ns/net"
 """The path of the own namespace."""
 
 Match = type[Operation] | Callable[[Operation], bool]
-"""Which operations are meant: those of one type, or those a predicate picks."""
+"""Which operations are meant: those of one type, or those that a predicate picks."""
 
 
 @dataclass(slots=True)
 class _Failure:
-    """An injected failure, and how often it is still to happen."""
+    """An injected failure, and how many times are left."""
 
     match: Match
     errno: int
@@ -69,33 +54,11 @@ class _Failure:
         return isinstance(operation, self.match) if isinstance(self.match, type) else self.match(operation)
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The whole world at one moment; equal snapshots mean that nothing is different.
-
-    ``namespaces`` are the named ones; ``links`` are the links of every namespace, named or not, attached or not,
-    with their peers.
-    """
-
-    own: NsId
-    namespaces: Mapping[str, NsId]
-    links: Mapping[LinkId, Link]
-
-    def links_in(self, where: Where) -> dict[str, Link]:
-        """Return the links of one namespace by host name; none if there is no such namespace."""
-        namespace = self.namespaces.get(where) if isinstance(where, str) and where else where or self.own
-        return {str(link.host_name): link for link in self.links.values() if link.id.namespace == namespace}
-
-    def link(self, where: Where, host_name: str) -> Link:
-        """Return one link; raises ``KeyError`` if it is not there."""
-        return self.links_in(where)[host_name]
-
-
 class SimulatedKernel:
     """A kernel in memory, see :class:`ifagent.kernel.contract.Kernel`.
 
-    The world outlives :meth:`run`: running again is what a restarted agent meets. ``outside`` is what others do
-    to the world, ``operations_executed`` counts what the agent asked for, refused or not, and ``counter_readings``
+    The world outlives :meth:`run`: another run is what a restarted agent finds. ``external`` changes the world as other
+    programs do, ``operations_executed`` counts the agent's operations, refused ones too, and ``counter_readings``
     how often it read counters.
     """
 
@@ -106,11 +69,10 @@ class SimulatedKernel:
         self._wake: anyio.Event | None = None
         self._emit: Emit | None = None
         self._failures: list[_Failure] = []
-        self._removed: set[NsId] = set()
         self._inspected: frozenset[LinkId] = frozenset()
         self._world = World(OWN_PATH, self._note)
         self.own: NsId = self._world.own.id
-        self.outside: Outside = Outside(self._world)
+        self.external: ExternalChanges = ExternalChanges(self._world)
         self.operations_executed: int = 0
         self.counter_readings: int = 0
         self.ipv6_newest_first: bool = True
@@ -135,55 +97,55 @@ class SimulatedKernel:
             self._emit = self._wake = None
             self._names_changed = False
             for namespace in list(self._world.namespaces.values()):
-                namespace.held = False
-                self._world.bury(namespace)
+                namespace.attached = False
+                self._world.release_if_unused(namespace)
             self._changed_links.clear()
             self._to_list.clear()
             self._inspected = frozenset()
 
     async def attach(self, paths: Mapping[NsId, str]) -> dict[NsId, NamespaceUnavailable]:
-        """Listen to namespaces, or look at them again."""
+        """Attach namespaces, or list them again."""
         problems: dict[NsId, NamespaceUnavailable] = {}
         for namespace, path in paths.items():
             await anyio.lowlevel.checkpoint()
             found = self._world.namespaces.get(namespace)
-            if found is None or (path != found.path and not found.held):
+            if found is None or (path != found.path and not found.attached):
                 problems[namespace] = NamespaceUnavailable(f"{path} does not lead to namespace {namespace}")
                 continue
-            found.held = True
+            found.attached = True
             self._to_list[namespace] = None
             for link in found.links.values():
                 if link.peer is not None:
-                    self._changed_links[link.peer.id] = None  # its other end can be told now
+                    self._changed_links[link.peer.id] = None  # its peer is known now
         self.drain()
         return problems
 
     async def relist(self) -> None:
-        """Nothing can have been missed here."""
+        """Emit what has changed; nothing can have been missed here."""
         await anyio.lowlevel.checkpoint()
         self.drain()
 
     async def detach(self, namespace: NsId) -> None:
-        """Stop listening to a namespace."""
+        """Detach a namespace."""
         await anyio.lowlevel.checkpoint()
-        self._let_go(namespace)
+        self._close(namespace)
         self.drain()
 
     async def execute(self, operations: Sequence[Operation]) -> list[Outcome]:
-        """Carry out operations one after the other."""
+        """Execute operations one after the other."""
         if self._emit is None:
             raise AgentBug("the simulated kernel is not running")
         for operation in operations:
             OperationCheck(operation, self._is_attached)
-        outcomes, removed = [], set[NsId]()
+        executor = BatchExecutor(self._world, changed=self._note, detach=self._close)
+        outcomes = []
         for operation in operations:
             await anyio.lowlevel.checkpoint()
-            self._removed = removed  # by this batch: others are carried out at the same time
-            outcomes.append(self._answer(operation))
+            outcomes.append(self._execute(executor, operation))
         return outcomes
 
     async def inspect(self, links: Collection[LinkId]) -> None:
-        """Tell of the checksum offloading of these links."""
+        """Report the checksum offloading of these links."""
         await anyio.lowlevel.checkpoint()
         self._changed_links.update(dict.fromkeys(self._inspected.symmetric_difference(links)))
         self._inspected = frozenset(links)
@@ -192,15 +154,15 @@ class SimulatedKernel:
     async def host_routes(
         self, namespaces: Collection[NsId], hosts: Collection[IPAddress], ours: Container[LinkId]
     ) -> HostRoutes:
-        """Return what ``outside`` says, whatever is asked for; with a problem, of every namespace."""
+        """Return what ``external`` has, whatever is asked for; a problem concerns every namespace."""
         del ours
         await anyio.lowlevel.checkpoint()
-        if problem := self.outside.routes_problem:
+        if problem := self.external.routes_problem:
             return HostRoutes(hosts=frozenset(hosts), problems=dict.fromkeys(namespaces, problem))
-        return HostRoutes(self.outside.uplinks, frozenset(hosts), self.outside.routes)
+        return HostRoutes(self.external.uplinks, frozenset(hosts), self.external.routes)
 
     async def counters(self, namespaces: Collection[NsId]) -> dict[LinkId, LinkCounters]:
-        """Return what the links have counted."""
+        """Return the counters of the links."""
         await anyio.lowlevel.checkpoint()
         self.counter_readings += 1
         links = [
@@ -218,14 +180,14 @@ class SimulatedKernel:
         if self._names_changed:
             self._names_changed = False
             self._emit(self._listed_names())
-        for id in _taken(self._to_list):
+        for id in _drained(self._to_list):
             namespace = self._world.namespaces.get(id)
-            if namespace is None or not namespace.held:
+            if namespace is None or not namespace.attached:
                 self._emit(LinksListed(id, None))
             else:
                 links = {ifindex: self._seen(link) for ifindex, link in namespace.links.items()}
                 self._emit(LinksListed(id, links))
-        for link_id in _taken(self._changed_links):
+        for link_id in _drained(self._changed_links):
             if self._is_attached(link_id.namespace):
                 link = self._world.namespaces[link_id.namespace].links.get(link_id.ifindex)
                 self._emit(LinkSeen(link_id, self._seen(link) if link else None))
@@ -233,24 +195,24 @@ class SimulatedKernel:
     # For tests
 
     def fail_next(self, match: Match, errno_: int, *, times: int = 1, text: str = "injected failure") -> None:
-        """Refuse the next ``times`` operations that match with ``errno_`` and ``text``, and do not carry them out.
+        """Refuse the next ``times`` operations that match with ``errno_`` and ``text``, without executing them.
 
-        Of several injected failures that match, the one injected first comes first.
+        Of several injected failures that match, the one injected first is used first.
         """
         self._failures.append(_Failure(match, errno_, text, times))
 
     def lose_notifications(self) -> None:
-        """Drop what waits to be emitted, as a full socket does (``ENOBUFS``); then list attached namespaces anew."""
+        """Drop pending notifications, as a full socket does (``ENOBUFS``), and list attached namespaces again."""
         self._changed_links.clear()
         for namespace in self._world.namespaces.values():
-            if namespace.held:
+            if namespace.attached:
                 self._to_list[namespace.id] = None
         self._wake_up()
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> KernelSnapshot:
         """Return the whole world as it is now."""
         world = self._world.namespaces.values()
-        return Snapshot(
+        return KernelSnapshot(
             own=self.own,
             namespaces={namespace.name: namespace.id for namespace in world if namespace.name},
             links={
@@ -264,117 +226,36 @@ class SimulatedKernel:
         """Return a link's checksum offloading; raises ``KeyError`` if it is not there."""
         return self._world.namespaces[id.namespace].links[id.ifindex].checksums
 
-    # Behind both
+    # Implementation
 
-    def _answer(self, operation: Operation) -> Outcome:
+    def _execute(self, executor: BatchExecutor, operation: Operation) -> Outcome:
         self.operations_executed += 1
         for failure in self._failures:
             if failure.left and failure.hits(operation):
                 failure.left -= 1
                 return Outcome(operation, failure.errno, failure.text)
         try:
-            self._carry_out(operation)
+            executor.execute(operation)
         except Refused as refusal:
             return Outcome(operation, refusal.errno, refusal.text)
         return Outcome(operation)
 
-    def _carry_out(self, operation: Operation) -> None:
-        world = self._world
-        match operation:
-            case CreateNamespace(ref, mark):
-                namespace = world.add_namespace(netns_path(ref.reference), name=ref.reference)
-                world.set_attributes(namespace.links[LOOPBACK_IFINDEX], alias=mark)
-            case RemoveNamespace(ref, id):
-                self._remove_namespace(ref.reference, id)
-            case CreateLink(kind, ends, group):
-                world.create(kind, [self._end(end) for end in ends], group)
-            case SetLink(target=target):
-                link = self._find(target)
-                self._note(link.id)  # the agent hears of its own changes, told by the world or not
-                world.set_attributes(
-                    link,
-                    mac=operation.mac,
-                    mtu=operation.mtu,
-                    group=operation.group,
-                    host_name=operation.host_name,
-                    alias=operation.alias,
-                    up=operation.up,
-                    master=operation.master,
-                )
-            case MoveLink(target, to, host_name, altnames):
-                for altname in () if altnames else tuple(self._find(target).altnames):
-                    world.remove_altname(self._find(target), altname)
-                world.move(self._find(target), self._place(to), host_name)
-            case AddAddress() | ReplaceAddress() | RenewAddress() | DeleteAddress():
-                self._change_address(operation)
-            case RemoveAltname(target, altname):
-                world.remove_altname(self._find(target), altname)
-            case SetChecksums(target, checksums):
-                world.set_checksums(self._find(target), checksums)
-            case PromoteSecondaries(target):
-                world.promote_secondaries(self._find(target))
-            case DeleteLink(target):
-                world.delete(self._find(target))
-            case _:
-                raise AgentBug(f"the simulated kernel does not know {operation!r}")
-
-    def _change_address(self, operation: AddAddress | ReplaceAddress | RenewAddress | DeleteAddress) -> None:
-        world, link, interface = self._world, self._find(operation.target), operation.address
-        match operation:
-            case AddAddress(peer=peer):
-                world.add_address(link, Address(interface, peer=peer))
-            case ReplaceAddress():
-                world.replace_address(link, interface)
-            case RenewAddress():
-                world.delete_address(link, Address(interface))
-                world.add_address(link, Address(interface))
-            case DeleteAddress(peer=peer):
-                world.delete_address(link, Address(interface, peer=peer))
-            case _:
-                raise AgentBug(f"the simulated kernel does not know {operation!r}")
-
-    def _remove_namespace(self, name: str, id: NsId) -> None:
-        namespace = self._world.find_namespace(name)
-        if namespace.id != id:
-            raise Refused(errno.ENOENT)
-        self._removed.add(id)
-        self._let_go(id)
-        self._world.remove_namespace(namespace)
-
-    def _let_go(self, id: NsId) -> None:
+    def _close(self, id: NsId) -> None:
         namespace = self._world.namespaces.get(id)
-        if namespace is None or not namespace.held:
+        if namespace is None or not namespace.attached:
             return
-        namespace.held = False
+        namespace.attached = False
         self._to_list[id] = None
-        self._world.bury(namespace)
-
-    def _place(self, place: Place) -> WorldNamespace:
-        """Return an attached namespace; it may have been let go of since the batch began."""
-        namespace = self._world.namespaces.get(place) if isinstance(place, int) else None
-        if namespace is not None and namespace.held:
-            return namespace
-        if place in self._removed:
-            raise AgentBug(f"operations of one batch depend on each other: {place} was removed by another one")
-        raise Refused(errno.ENODEV, f"namespace {place} is not attached")
-
-    def _end(self, end: LinkEnd) -> End:
-        return self._place(end.namespace), end.host_name, end.mac, end.mtu
-
-    def _find(self, target: Target) -> WorldLink:
-        link = self._place(target.namespace).links.get(target.ifindex or 0)
-        if link is None:
-            raise Refused(errno.ENODEV)
-        return link
+        self._world.release_if_unused(namespace)
 
     def _is_attached(self, id: NsId) -> bool:
         namespace = self._world.namespaces.get(id)
-        return namespace is not None and namespace.held
+        return namespace is not None and namespace.attached
 
     def _seen(self, link: WorldLink) -> Link:
         peer = link.peer
         return link.seen(
-            peer.id if peer is not None and peer.namespace.held else None,
+            peer.id if peer is not None and peer.namespace.attached else None,
             link.checksums if link.id in self._inspected else None,
         )
 
@@ -382,7 +263,7 @@ class SimulatedKernel:
         return NamespacesListed({named(n.name): (n.id, n.path) for n in self._world.namespaces.values() if n.name})
 
     def _note(self, changed: LinkId | None) -> None:
-        """Take note of what the world says has changed."""
+        """Record what the world says has changed: a link, or the named namespaces."""
         if changed is None:
             self._names_changed = True
         else:
@@ -394,8 +275,8 @@ class SimulatedKernel:
             self._wake.set()
 
 
-def _taken(waiting: dict[T, None]) -> list[T]:
-    """Empty the waiting line and return what stood in it, in order."""
-    taken = list(waiting)
-    waiting.clear()
+def _drained(queue: dict[T, None]) -> list[T]:
+    """Empty a queue and return what was in it, in order."""
+    taken = list(queue)
+    queue.clear()
     return taken

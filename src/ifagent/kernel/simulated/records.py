@@ -1,4 +1,4 @@
-"""What the simulated world is made of: links, namespaces and the kernel's no."""
+"""What the simulated world is made of: links, namespaces and refusals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ifagent.kernel.simulated.kinds import traits_of
 
 
 class Refused(Exception):
-    """The simulated kernel says no: an errno and the text of the extended acknowledgement."""
+    """The simulated kernel refuses: an errno and the text of the extended acknowledgement."""
 
     def __init__(self, errno_: int, text: str = "") -> None:
         """Keep both."""
@@ -22,11 +22,11 @@ class Refused(Exception):
 
 
 MTU_LIMIT = 1 << 31
-"""One more than the largest MTU that there is, in bytes."""
+"""One more than the largest possible MTU in bytes."""
 
 
 def mtus_of(kind: str) -> range:
-    """Return the MTUs that links of a kind take."""
+    """Return the MTUs that links of a kind accept."""
     traits = traits_of(kind)
     return range(traits.min_mtu, traits.max_mtu + 1 if traits.max_mtu else MTU_LIMIT)
 
@@ -59,12 +59,12 @@ class WorldLink:
 
     @property
     def id(self) -> LinkId:
-        """Where the link is now."""
+        """Namespace and ifindex at present."""
         return LinkId(self.namespace.id, self.ifindex)
 
     @property
     def operstate(self) -> OperState:
-        """``IFLA_OPERSTATE``: a link without carrier detection, such as ``lo``, says unknown while it is up."""
+        """``IFLA_OPERSTATE``: a link without carrier detection, such as ``lo``, is unknown while it is up."""
         if not self.up:
             return OperState.DOWN
         if not self.carrier:
@@ -73,12 +73,12 @@ class WorldLink:
 
     @property
     def mtus(self) -> range:
-        """The MTUs that the link takes."""
+        """The MTUs that the link accepts."""
         return range(MTU_LIMIT) if self.ifindex == LOOPBACK_IFINDEX else mtus_of(self.kind)
 
     @property
     def speed(self) -> Speed:
-        """What the drivers of links that are not hardware say, if they say anything."""
+        """What the driver reports, if anything."""
         return traits_of(self.kind).speed
 
     def send(self, packets: int, size: int) -> None:
@@ -110,7 +110,7 @@ class WorldLink:
             group=self.group,
             alias=self.alias,
             peer=peer,
-            lower=self.lower.id if self.lower is not None and self.lower.namespace.held else None,
+            lower=self.lower.id if self.lower is not None and self.lower.namespace.attached else None,
             master=self.master,
             min_mtu=limits.start,
             max_mtu=limits.stop - 1 if limits.stop < MTU_LIMIT else 0,
@@ -123,12 +123,12 @@ class WorldLink:
 
 @dataclass(slots=True, eq=False)
 class WorldNamespace:
-    """One network namespace; it lives while a path leads to it or somebody holds it open."""
+    """One network namespace; it lives while a path leads to it or the agent is attached."""
 
     id: NsId
     path: str
     name: str = ""
-    held: bool = False
+    attached: bool = False
     ipv6_disabled: bool = False
     last_ifindex: int = 0
     links: dict[int, WorldLink] = field(default_factory=dict)
@@ -155,7 +155,7 @@ def lose_carrier(*ends: WorldLink) -> None:
     """Take the carrier of a veth, and note the operstate that Linux derives then.
 
     ``default_operstate`` in ``net/core/link_watch.c`` looks the peer's ifindex up in the link's *own* namespace,
-    so for a peer elsewhere the answer hangs on an unrelated link, and is down where there is none.
+    so for a peer elsewhere the result depends on an unrelated link, and is down where there is none.
     """
     for end in ends:
         end.carrier = False

@@ -1,6 +1,6 @@
 """The world of the simulated kernel: namespaces, links, addresses, and what Linux does with them. Pure.
 
-Every rule here was measured on Linux 6.18; the conformance suite holds them against the kernel it runs on.
+Every rule was measured on Linux 6.18; the conformance suite compares them with the kernel it runs on.
 What the real kernel does a moment later (operstate, carrier, automatic fe80 addresses) happens here at once.
 """
 
@@ -45,14 +45,14 @@ End = tuple[WorldNamespace, str, str, int]
 
 
 def netns_path(name: str) -> str:
-    """Return where a named namespace pretends to be."""
+    """Return the path of a named namespace."""
     return f"/run/netns/{name}"
 
 
 class World:
-    """Everything there is. ``changed`` is called with the place of every link that came, changed or went.
+    """Everything that exists. ``changed`` is called with the id of every link that was created, changed or deleted.
 
-    It is called with ``None`` when a named namespace came or went.
+    It is called with ``None`` when a named namespace was created or removed.
     """
 
     def __init__(self, own_path: str, changed: Callable[[LinkId | None], None]) -> None:
@@ -65,7 +65,7 @@ class World:
     # Namespaces
 
     def add_namespace(self, path: str, *, name: str = "") -> WorldNamespace:
-        """Make a namespace with ``lo`` in it, down."""
+        """Create a namespace with ``lo`` in it, down."""
         if any(path == namespace.path for namespace in self.namespaces.values()):
             raise Refused(errno.EEXIST)
         self._last_id += 1
@@ -88,17 +88,17 @@ class World:
         raise Refused(errno.ENOENT)
 
     def remove_namespace(self, namespace: WorldNamespace) -> None:
-        """Take the path away; the namespace lives on while somebody holds it."""
+        """Remove the path; the namespace lives on while the agent is attached."""
         if namespace is self.own:
             raise Refused(errno.EBUSY)
         named, namespace.path, namespace.name = bool(namespace.name), "", ""
         if named:
             self._changed(None)
-        self.bury(namespace)
+        self.release_if_unused(namespace)
 
-    def bury(self, namespace: WorldNamespace) -> None:
-        """End the namespace, its links and their peers, unless a path leads to it or somebody holds it."""
-        if namespace.path or namespace.held:
+    def release_if_unused(self, namespace: WorldNamespace) -> None:
+        """Delete the namespace, its links and their peers, unless a path leads to it or the agent is attached."""
+        if namespace.path or namespace.attached:
             return
         while namespace.links:
             self._remove(next(iter(namespace.links.values())))
@@ -109,7 +109,7 @@ class World:
     def add_link(
         self, namespace: WorldNamespace, host_name: str, kind: str, mac: str = "", lower: WorldLink | None = None
     ) -> WorldLink:
-        """Make a link that has no other end; with ``lower``, one that sits on that and goes with it."""
+        """Create a link without a peer; with ``lower``, one on top of that, which is deleted with it."""
         check_name(namespace, host_name)
         if mac:
             check_mac(mac)
@@ -120,11 +120,11 @@ class World:
         return link
 
     def add_veth(self, near: End, far: End, group: int = 0) -> None:
-        """Make a pair."""
+        """Create a veth pair."""
         self.create("veth", (near, far), group)
 
     def create(self, kind: str, ends: Sequence[End], group: int = 0) -> None:
-        """Make a link, or both ends of a pair, as one request does."""
+        """Create a link, or both ends of a pair, as one request does."""
         for _, host_name, mac, mtu in ends:
             check_length(host_name)
             if mac:
@@ -133,7 +133,7 @@ class World:
                 raise Refused(errno.EINVAL)
         near = ends[0]
         if all(end[0] is near[0] for end in ends):
-            # Otherwise the agent's kernel side names ifindexes, and Linux looks for those first, not for the name.
+            # Otherwise the agent chooses the ifindexes, and Linux checks those before the name.
             check_free(near[0], near[1])
         ends = ends[::-1]  # the kernel registers the far end first, so it has the lower ifindex
         for namespace, host_name, _, _ in ends:
@@ -191,8 +191,8 @@ class World:
     def move(self, link: WorldLink, to: WorldNamespace, host_name: str) -> None:
         """Move a link: it arrives down and without addresses; within one namespace it is only renamed.
 
-        The new name is looked at first only if the old one is taken where the link goes. Else the link moves
-        as it is and is renamed then: a name that is refused leaves it moved under its old one.
+        The new name is checked first only if the old one is taken at the destination. Otherwise the link moves as it is
+        and is renamed then: if the name is refused, the link has moved under its old one.
         """
         check_length(host_name)
         if to is not link.namespace:
@@ -210,7 +210,7 @@ class World:
         self._touched(link)
 
     def _check_altnames(self, link: WorldLink, to: WorldNamespace) -> None:
-        """Refuse to move a link whose altnames are taken where it goes; that is looked at after its host name."""
+        """Refuse to move a link whose altnames are taken at the destination; checked after the host name."""
         if any(to.called(altname) for altname in link.altnames):
             raise Refused(errno.EEXIST)
 
@@ -221,14 +221,14 @@ class World:
         self._altnames_changed(link)
 
     def remove_altname(self, link: WorldLink, altname: str) -> None:
-        """Take an altname off a link."""
+        """Remove an altname from a link."""
         if altname not in link.altnames:
             raise Refused(errno.ENOENT)
         link.altnames.remove(HostName(altname))
         self._altnames_changed(link)
 
     def _altnames_changed(self, link: WorldLink) -> None:
-        """Linux tells nobody of the altnames of a link that is down (``netdev_state_change``)."""
+        """Linux does not notify of the altnames of a link that is down (``netdev_state_change``)."""
         if link.up:
             self._touched(link)
 
@@ -263,7 +263,7 @@ class World:
     ) -> None:
         """Change attributes in the order of ``do_setlink``: what comes before a refusal stays changed.
 
-        Linux tells nobody of a new group or alias alone while the link is down (``netdev_state_change``).
+        Linux does not notify of a new group or alias alone while the link is down (``netdev_state_change``).
         """
         check_length(host_name or "")
         if len((alias or "").encode()) > MAX_ALIAS_BYTES:
@@ -348,27 +348,27 @@ class World:
             self._touched(link)
 
     def add_address(self, link: WorldLink, address: Address) -> None:
-        """Add an address where the kernel puts it in its list."""
+        """Add an address at the position in the list that the kernel gives it."""
         add_address(link, address)
         self._touched(link)
 
     def add_router_address(self, link: WorldLink, address: Address) -> None:
-        """Make an address that a router speaks of."""
+        """Make an address from a router advertisement."""
         make_router_ipv6(link, address)
         self._touched(link)
 
     def replace_address(self, link: WorldLink, interface: IPInterface) -> None:
-        """Take from an address what somebody has asked for, as far as Linux changes that in place."""
+        """Reset what was set on an address, as far as Linux changes that in place."""
         replace_address(link, interface)
         self._touched(link)
 
     def delete_address(self, link: WorldLink, address: Address) -> None:
-        """Delete an address; with the primary of an IPv4 subnet its secondaries go too."""
+        """Delete an address; the secondaries of an IPv4 subnet go with its primary."""
         delete_address(link, address)
         self._touched(link)
 
     def find_duplicate(self, link: WorldLink, interface: IPInterface) -> None:
-        """End the detection of duplicates of an IPv6 address as it ends when somebody else has it."""
+        """Have duplicate address detection of an IPv6 address fail."""
         link.ipv6 = [
             replace(a, flags=a.flags | IFA_F_DADFAILED | IFA_F_TENTATIVE) if a.interface == interface else a
             for a in link.ipv6
@@ -381,7 +381,7 @@ class World:
         self._touched(link)
 
     def promote_secondaries(self, link: WorldLink) -> None:
-        """Have secondary IPv4 addresses outlive their primary."""
+        """Have secondary IPv4 addresses survive their primary."""
         link.promotes = True
 
     def _touched(self, link: WorldLink) -> None:

@@ -1,4 +1,4 @@
-"""What somebody else does in the simulated kernel: other programs, people with ``ip``, containers that end."""
+"""Changes to the simulated kernel by others: programs, people with ``ip``, containers that end."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ifagent.kernel.simulated.world import Where, World, netns_path
 T = TypeVar("T")
 
 
-class Outside:
-    """The world as others change it. Links are named by namespace and host name, as people do.
+class ExternalChanges:
+    """Changes the world as other programs do. Links are named by namespace and host name.
 
-    Every method raises :class:`KernelRefused` where Linux would refuse, and the agent's kernel hears of what
-    has changed as it hears of its own changes. ``uplinks`` are the links that connect the host, ``routes`` its routes,
+    Every method raises :class:`KernelRefused` where Linux would refuse, and the simulated kernel
+    reports the changes to the agent. ``uplinks`` are the links that connect the host, ``routes`` its routes,
     and ``routes_problem`` says why they cannot be listed, to be set by tests.
     """
 
@@ -31,15 +31,15 @@ class Outside:
         self.routes_problem: str = ""
 
     def add_namespace(self, name: str) -> NsId:
-        """Make a named namespace."""
+        """Create a named namespace."""
         return self._do("add namespace", lambda: self._world.add_namespace(netns_path(name), name=name)).id
 
     def add_namespace_at(self, path: str) -> NsId:
-        """Make a namespace that is reached by ``path`` and has no name, such as a process's."""
+        """Create a namespace that is reached by ``path`` and has no name, such as a process's."""
         return self._do("add namespace", lambda: self._world.add_namespace(path)).id
 
     def remove_namespace(self, where: Where) -> None:
-        """Take a namespace's name or path away. It ends, with all its links, once the agent lets go of it too."""
+        """Remove a namespace's name or path. It is deleted, with its links, once the agent detaches it too."""
         self._do("remove namespace", lambda: self._world.remove_namespace(self._world.find_namespace(where)))
 
     def disable_ipv6(self, where: Where, *, disabled: bool = True) -> None:
@@ -50,7 +50,7 @@ class Outside:
         )
 
     def add_link(self, where: Where, host_name: str, *, kind: str = "dummy", mac: str = "", lower: str = "") -> int:
-        """Make a link with no other end, such as a bridge or a dummy; return its ifindex.
+        """Create a link with no other end, such as a bridge or a dummy; return its ifindex.
 
         ``lower`` is the host name of the link in the same namespace that it sits on, such as that of a macvlan.
         """
@@ -62,7 +62,7 @@ class Outside:
         ).ifindex
 
     def add_veth(self, where: Where, host_name: str, peer_where: Where, peer_host_name: str) -> None:
-        """Make a veth pair."""
+        """Create a veth pair."""
         self._do(
             "add veth",
             lambda: self._world.add_veth(
@@ -115,7 +115,7 @@ class Outside:
         self._do("add altname", lambda: self._world.add_altname(self._find(where, host_name), altname))
 
     def remove_altname(self, where: Where, host_name: str, altname: str) -> None:
-        """Take an altname off a link."""
+        """Remove an altname from a link."""
         self._do("remove altname", lambda: self._world.remove_altname(self._find(where, host_name), altname))
 
     def set_checksums(self, where: Where, host_name: str, *, rx: bool, tx: bool) -> None:
@@ -128,23 +128,23 @@ class Outside:
         self._do("send", lambda: self._find(where, host_name).send(packets, size))
 
     def add_address(self, where: Where, host_name: str, address: IPInterface | Address) -> None:
-        """Add an address to a link, with whatever somebody may ask for with it."""
+        """Add an address to a link, with any attributes that a request may have."""
         given = address if isinstance(address, Address) else Address(address)
         self._do("add address", lambda: self._world.add_address(self._find(where, host_name), given))
 
     def add_router_address(self, where: Where, host_name: str, address: Address) -> None:
-        """Have a router speak of an IPv6 subnet, of which the kernel makes an address."""
+        """Have a router advertise an IPv6 subnet, from which the kernel makes an address."""
         self._do("advertise", lambda: self._world.add_router_address(self._find(where, host_name), address))
 
     def delete_address(
         self, where: Where, host_name: str, address: IPInterface, peer: IPv4Address | IPv6Address | None = None
     ) -> None:
-        """Take an address off a link."""
+        """Delete an address from a link."""
         gone = Address(address, peer=peer)
         self._do("delete address", lambda: self._world.delete_address(self._find(where, host_name), gone))
 
     def find_duplicate(self, where: Where, host_name: str, address: IPInterface) -> None:
-        """Have somebody else on the link answer for an IPv6 address."""
+        """Have another host on the link claim an IPv6 address."""
         self._do("find duplicate", lambda: self._world.find_duplicate(self._find(where, host_name), address))
 
     def _find(self, where: Where, host_name: str) -> WorldLink:
@@ -154,4 +154,4 @@ class Outside:
         try:
             return action()
         except Refused as refusal:
-            raise KernelRefused(f"{what} by somebody else", refusal.errno, refusal.text) from None
+            raise KernelRefused(f"{what} by another program", refusal.errno, refusal.text) from None
