@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from functools import cache
+from pathlib import Path
 
 
 def linux_version() -> tuple[int, int]:
@@ -15,6 +16,9 @@ def linux_version() -> tuple[int, int]:
 
 RENAMES_UP = linux_version() >= (6, 2)
 """Whether a link that is up can be renamed; older kernels want it down for that."""
+
+MAY_GIVE_FILES_AWAY = os.geteuid() == 0 and "4294967295" in Path("/proc/self/uid_map").read_text()
+"""Whether files can be given to other users: root of a user namespace of its own often has no others."""
 
 
 @cache
