@@ -129,7 +129,7 @@ class Agent:
     ) -> AsyncIterator[Self]:
         """Run an agent while the block lasts; entered once every source has synced and the first round is done.
 
-        Leaving the block ends the agent and leaves the kernel as it is. What the block raises is handed on as it is.
+        Leaving the block ends the agent and leaves the kernel as it is. The block's exceptions are not changed.
         Whatever goes wrong inside the agent cancels the block, and is raised as by :meth:`run`; if the block raises
         something else meanwhile, both are in one group.
         """
@@ -153,11 +153,11 @@ class Agent:
             raise raised[0]
 
     def take_label(self) -> None:
-        """Be the agent of this label from now on, as far as this host goes; :meth:`run` does it unless it was done.
+        """Lock the label on this host, unless it is locked already; :meth:`run` does so too.
 
-        For those who do something in the label's name before they run the agent. An agent on a kernel that was given
-        locks nothing. Raises :class:`LabelTaken`, which names the process, if there is another agent of this label in
-        the same network namespace; nothing has been touched then.
+        For programs that do something in the label's name before they run the agent. An agent with a kernel of the
+        caller's locks nothing. Raises :class:`LabelTaken`, which names the process, if another agent of this label
+        runs in the same network namespace; nothing has been changed then.
         """
         if self._host_lock is not None:
             self._host_lock.take()
@@ -218,7 +218,7 @@ class Agent:
             self._settled = anyio.Event()
 
     async def _become_ready(self, task_status: TaskStatus[None]) -> None:
-        """Be ready once everything that the sources said first has been acted on."""
+        """Be ready once the first snapshot of every source has been processed."""
         await self._reconciler.settling.wait()
         if not self._ended:
             log.info("agent ready", interfaces=len(self._index.declared), label=self.settings.label)
@@ -233,17 +233,17 @@ class Agent:
     # Declaring
 
     async def configure(self, interface: Interface) -> InterfaceState:
-        """Declare an interface, or declare it anew; return its state once that has been acted on.
+        """Declare an interface, or replace its declaration; return its state once that has been processed.
 
-        The state may be any: ``PENDING`` while something is missing is an answer, not an error. Raises
-        :class:`AgentEnded` if the agent does not run, and :class:`UnknownInterface` if another task deletes the
-        interface before it was acted on.
+        Any state is an answer, not an error, such as ``PENDING`` while something is missing. Raises
+        :class:`AgentEnded` if the agent is not running, and :class:`UnknownInterface` if another task deletes the
+        interface before it was processed.
         """
         self._check_running()
         self._declared_here.set(interface)
         await self._settle(interface.name)
         state = self._hub.states.get(interface.name)
-        if state is None:  # somebody else has taken it back meanwhile
+        if state is None:  # another task has deleted it meanwhile
             raise UnknownInterface(interface.name)
         return state
 
@@ -258,18 +258,18 @@ class Agent:
         return await self.configure(replace(interface, **changes))
 
     async def delete(self, name: Name) -> None:
-        """Take back what :meth:`configure` declared and return once that has been acted on.
+        """Delete what :meth:`configure` declared; return once that has been processed.
 
-        An interface that is not declared here, or already gone, is no error.
+        It is not an error if the interface is not declared here, or already gone.
         """
         self._check_running()
         self._declared_here.remove(name)
         await self._settle(name)
 
     async def resync(self, interfaces: Iterable[Interface] | None = None) -> dict[Name, InterfaceState]:
-        """Look at the whole kernel anew and put right what is not as declared, drift too; return all states.
+        """Read everything from the kernel again and repair what is not as declared, drift too; return all states.
 
-        With ``interfaces``, exactly these are declared here from now on. What is right already is not touched.
+        With ``interfaces``, exactly these are declared here from now on. What is as declared is not touched.
         """
         self._check_running()
         if interfaces is not None:
@@ -282,7 +282,7 @@ class Agent:
         return dict(self._hub.states)
 
     async def _settle(self, name: Name | None = None) -> None:
-        """Wait until everything said until now of an interface, or of all, has been acted on."""
+        """Wait until every event until now about an interface, or about all, has been processed."""
         await self._reconciler.settling.wait(name)
         self._check_running()
 
@@ -291,7 +291,7 @@ class Agent:
             raise AgentEnded("the agent has ended" if self._ended else "the agent is not running yet")
 
     def tidy(self) -> None:
-        """Forget at once what is kept until it is worth the work to forget it: the rest of what is no more."""
+        """Free memory that is otherwise freed only once there is enough of it to be worth the work."""
         self._index.agenda.tidy(anyio.current_time())
         self._feeds.tidy()
         interned.cache_clear()
@@ -323,14 +323,14 @@ class Agent:
         ``name`` and ``names`` restrict it to these interfaces, ``namespace`` to those declared to be there, ``kind``
         to those of one kind, such as ``veth`` (:attr:`InterfaceState.type`); given together, all must be so. A state
         that stops matching is reported as deleted, one that starts matching as created. The iterator ends when the
-        agent does. A reader that is slow misses intermediate states only and is told how many; it slows nobody.
+        agent does. A slow reader misses intermediate states only and is told how many; it does not slow others down.
 
-        With ``counters``, the links' counters are read every so many seconds, as long as somebody asks for that
-        interval, and states have :attr:`InterfaceState.statistics` from the first reading on; what has counted since
-        the last one is told as changed. Unless given it is :attr:`Settings.counters`. With ``foreign``, links that no
-        interface is about are told too, in every namespace that interfaces or links of the agent's are in, by their
-        names in the kernel (``eth0``, ``eth0@named:ns1``) and as ``FOREIGN``. Raises :class:`InvalidSettings` for an
-        interval that cannot be.
+        With ``counters``, the links' counters are read at that interval, in seconds, as long as a reader asks for it,
+        and states have :attr:`InterfaceState.statistics` from the first reading on; those whose counters have changed
+        are reported as changed. The default is :attr:`Settings.counters`. With ``foreign``, links without a declared
+        interface are included, in every namespace that interfaces or links of the agent's are in, by their names in
+        the kernel (``eth0``, ``eth0@named:ns1``) and as ``FOREIGN``. Raises :class:`InvalidSettings` for an interval
+        that is too short.
         """
         hub = self._feeds.hub(foreign=foreign, counters=self.settings.counters if counters is None else counters)
         return hub.subscribe(Wanted.of(name=name, names=names, namespace=namespace, kind=kind))
@@ -411,14 +411,14 @@ class Agent:
         source: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 part of the promise
     ) -> None:
-        """Wait until everything that a store said up to ``revision`` is applied; at once if it is.
+        """Wait until everything that a store declares up to ``revision`` is applied; return immediately if it is.
 
         ``source`` is the name of the source whose store counts the revisions, unless given the first of ``sources``;
         ``revision`` is what etcd returned for a transaction, or the time of a file in ns. Applied means: the agent has
-        heard of that revision, or of a later one; every interface of this source whose value was last changed at
+        seen that revision, or a later one; every interface of this source whose value was last changed at
         or before it is ``APPLIED`` with that value; and what is no longer declared is gone. A value that was
-        changed later, or counts for less than another source's, is not waited for. etcd tells of revisions that
-        changed this agent's interfaces only, so wait for one that did.
+        changed later, or that another source's takes precedence over, is not waited for. etcd reports only revisions
+        that changed this agent's interfaces, so wait for one that did.
 
         ``timeout`` is in seconds. Raises :class:`RevisionNotApplied`, which names what is missing and why, when it
         has passed, :class:`InvalidSettings` if there is no such source, and :class:`AgentEnded` when the agent has

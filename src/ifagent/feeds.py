@@ -12,7 +12,7 @@ from ifagent.stream import StateHub
 
 
 class Feeds:
-    """Makes a hub of states for every wish that a reader has; readers with the same wish share one."""
+    """Makes a hub of states for every combination of options that readers ask for; readers with the same share one."""
 
     def __init__(self, hub: StateHub, index: Index, kernel: Kernel) -> None:
         self._hub = hub
@@ -30,10 +30,10 @@ class Feeds:
         return sum(hub.readers for hub in self._hubs())
 
     def hub(self, *, foreign: bool = False, counters: float | None = None, keep: bool = False) -> StateHub:
-        """Return where states are published, with ``foreign`` links and with ``counters`` read every so many seconds.
+        """Return the hub of states with ``foreign`` links, and with ``counters`` read at that interval in seconds.
 
-        To be subscribed to before anybody else has a turn; with ``keep``, it is there for good. Raises
-        :class:`ifagent.errors.InvalidSettings` for an interval that cannot be.
+        It is dropped again when it has no readers, so subscribe before the next ``await``; with ``keep`` it is never
+        dropped. Raises :class:`ifagent.errors.InvalidSettings` for an interval that is too short.
         """
         source = self._with_foreign() if foreign else self._hub
         return source if counters is None else self._with_counters(source, (foreign, counters), keep=keep)

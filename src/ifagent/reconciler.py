@@ -52,8 +52,8 @@ class Reconciler:
     """Brings the kernel to what the index says is desired. Used by the agent's loop only.
 
     ``runtime_file`` keeps what is remembered, before anything is done because of it. ``policy`` is what may be done at
-    all; links that lead to ``hosts`` are not cut. With ``repairs_drift`` false, what somebody else has changed is only
-    told. ``plan`` decides. ``clock`` returns the monotonic time, in seconds, that ``next_time`` is measured in.
+    all; links that lead to ``hosts`` are not cut. With ``repairs_drift`` false, external changes are only
+    reported. ``plan`` decides. ``clock`` returns the monotonic time, in seconds, that ``next_time`` is measured in.
     :meth:`run` has to run beside the rounds.
     """
 

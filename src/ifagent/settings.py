@@ -43,7 +43,7 @@ class Settings(BaseModel):
     """
 
     private_mounts: bool = False
-    """Whether it is meant that nobody else sees the named namespaces the agent makes; else it is told."""
+    """Do not warn that named namespaces made by the agent are invisible to the host."""
 
     proc_root: Path = Path("/proc")
     """Where the host's processes are, for an agent in a pid namespace of its own."""
@@ -55,7 +55,7 @@ class Settings(BaseModel):
     """The environment variable inside a container whose value is its microservice label."""
 
     drift: Literal["repair", "report"] = "repair"
-    """What happens when somebody else changes what is as declared: it is put right, or only told in the state."""
+    """What to do about external changes of what was as declared: repair them, or only report them in the state."""
 
     allow_namespaces: tuple[str, ...] = ("*",)
     """Patterns of references, such as ``named:lab-*``, ``own`` or ``microservice:*``: where interfaces may be."""

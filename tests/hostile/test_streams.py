@@ -134,7 +134,7 @@ def test_a_thousand_values_that_are_wrong_have_a_few_lines(place: Place) -> None
     agent.send_signal(signal.SIGTERM)
     assert agent.wait(10) == 0
     lines = [json.loads(line) for line in agent.stderr.read().splitlines()]
-    assert lines[-1]["event"].startswith("stopping")
+    assert lines[-1]["event"].startswith("agent stopping")
     assert 0 < sum(line["event"] == "interface invalid" for line in lines) <= 10
 
 

@@ -2,7 +2,7 @@
 
 What the kernel has made by itself stays as it is, and counts in its order: of 127/8 the primary of ``lo`` is the
 kernel's own 127.0.0.1/8. An address that is there, but not as the agent would have given it, is put right where it is
-as far as the kernel can do that. An IPv6 address that somebody else on the link has is taken off and added again until
+as far as the kernel can do that. An IPv6 address that another host on the link has is taken off and added again until
 nobody has it; each time it comes to another place in the list, so its place does not count until then.
 """
 

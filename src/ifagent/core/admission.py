@@ -1,6 +1,6 @@
-"""Which declared interfaces may be realised, each taken by itself, and why the others may not. Pure.
+"""Which declared interfaces may be applied, each taken by itself, and why the others are blocked. Pure.
 
-Set aside is what the settings do not allow, what has a namespace that is not there (a named one is made instead), what
+Blocked is what the settings do not allow, what has a namespace that is not there (a named one is made instead), what
 asks for something that cannot be done yet, and what has a place that another interface has.
 """
 
@@ -19,7 +19,7 @@ from ifagent.core.state import ConfigState
 class Admission:
     """Sorts declared interfaces.
 
-    ``admitted`` may be realised, ``blocked`` may not, with the obstacle of each. Of what is ``frozen`` the kernel's
+    ``admitted`` may be applied, ``blocked`` may not, with the obstacle of each. Of what is ``frozen`` the kernel's
     links stay as they are.
     """
 

@@ -59,7 +59,7 @@ class Conflicts:
         return None
 
     def _kept_for_another(self, interface: Interface) -> Obstacle | None:
-        """Return why an interface whose pair is to be made anew must wait: its link is the peer of a frozen one."""
+        """Return why an interface whose pair is to be recreated must wait: its link is the peer of a frozen one."""
         own = self._matches.link_of.get(interface.name)
         if own is None or own.id not in self._kept:
             return None
@@ -69,7 +69,7 @@ class Conflicts:
         return Obstacle(ConfigState.PENDING, reason, (f"interface {rival}",))
 
     def _kept_for_others(self, interface: Interface) -> Obstacle | None:
-        """Return why a pair that is to be made anew stays: links of others would go with it."""
+        """Return why a pair that is to be recreated stays: links of others would go with it."""
         own = self._matches.link_of.get(interface.name)
         if own is None or own.id not in self._kept_for_uppers:
             return None
@@ -83,7 +83,7 @@ class Conflicts:
         return interface
 
     def find_swap_cycles(self, intact: Iterable[Unit]) -> list[Unit]:
-        """Return units to be made anew because their interfaces wait for each other's places in a circle."""
+        """Return units to be recreated because their interfaces wait for each other's places in a circle."""
         if not self._matches.desired.complete:
             return []
         unit_of = {end.name: unit for unit in intact for end in unit}
@@ -110,13 +110,13 @@ class Conflicts:
 
 
 def kept_for_uppers(link: Link, upper: Link, what: str) -> str:
-    """Say what keeps a link as it is: a link of somebody else's that sits on it, or on the other end of its pair."""
+    """Say what keeps a link as it is: a link of others that sits on it, or on the other end of its pair."""
     where = "on it" if upper.lower == link.id else "on its other end"
     return f"{link} {what}: {upper}, which is not managed by this agent, is {where}; remove that first"
 
 
 def duplicate_addresses(interface: Interface, link: Link) -> Obstacle | None:
-    """Say which addresses are there and cannot be used, because somebody else on the link has them."""
+    """Say which addresses are there and cannot be used, because another host on the link has them."""
     failed = [str(a.interface) for a in link.addresses if a.is_duplicate and a.interface in interface.ip_addresses]
     if not failed:
         return None

@@ -1,4 +1,4 @@
-"""Which interfaces were as declared, and what somebody else has changed of them since. Pure."""
+"""Which interfaces were as declared, and what was changed externally since. Pure."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ class NamespacesListed:
 
 @dataclass(frozen=True, slots=True)
 class LinksListed:
-    """Every link of one namespace, from a dump; ``None``: the namespace is no longer listened to.
+    """Every link of one namespace, from a dump; ``None``: the namespace is no longer followed.
 
     ``cookie`` tells the namespace from all others of this boot (``SO_NETNS_COOKIE``), 0 where that is not known.
     """

@@ -39,7 +39,7 @@ class Graph:
     """Knows what every interface in force, and every link, has in common with others.
 
     ``namespaces`` tells where interfaces' references lead, ``marks`` which interfaces links' marks name; both have to
-    know of a change before the graph is told of it.
+    know of a change before the graph does.
     """
 
     def __init__(self, namespaces: Namespaces, marks: MarkedLinks) -> None:

@@ -86,7 +86,7 @@ class Address:
 
     @property
     def is_duplicate(self) -> bool:
-        """True if somebody else on the link has it, as far as IPv6 looks for that: it is there and not used."""
+        """True if duplicate address detection found another host with this IPv6 address: it is there and not used."""
         return self.contested or bool(self.flags & IFA_F_DADFAILED)
 
 

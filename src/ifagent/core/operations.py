@@ -368,7 +368,7 @@ class DeleteAddress(LinkOperation):
 class RenewAddress(LinkOperation):
     """Take an IPv6 address off a link and add it again at once, so that the kernel looks for duplicates anew.
 
-    That the kernel accepts it says nothing: what it finds is told of the address a second or two later.
+    That the kernel accepts it means nothing: the result shows in the address's flags a second or two later.
     """
 
     target: Target

@@ -71,7 +71,7 @@ class Owner:
         return f"{_PREFIX}{self.label}"
 
     def alias(self, name: Name, *, checksums: bool = True) -> str:
-        """Return the alias of the link that realises interface ``name``.
+        """Return the alias of the link of interface ``name``.
 
         ``checksums`` false says that not all of its checksum offloading is to be as the kernel has it by default.
         """
@@ -146,7 +146,7 @@ class Owner:
     def default_mac(self, name: Name) -> str:
         """Return the MAC of an interface that asks for none.
 
-        It is locally administered and the same whenever the link is made anew in this boot, so that
+        It is locally administered and the same whenever the link is recreated in this boot, so that
         clearing ``phys_address`` has one right result and neighbours keep their caches.
         """
         digest = hashlib.blake2b(f"{self.label}/{name}".encode(), key=self.seed[:64], digest_size=6).digest()

@@ -23,10 +23,10 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """Why an interface cannot be realised now, in one sentence.
+    """Why an interface cannot be applied now, in one sentence.
 
-    ``config_state`` is ``PENDING`` (what is ``missing`` may come), ``FAILED`` (something of somebody else's
-    is in the way) or ``INVALID`` (the declarations contradict each other; ``field`` names where).
+    ``config_state`` is ``PENDING`` (what is ``missing`` may come), ``FAILED`` (something that is not the
+    agent's is in the way) or ``INVALID`` (the declarations contradict each other; ``field`` names where).
     """
 
     config_state: ConfigState

@@ -2,8 +2,8 @@
 
 Two things are remembered. An *operation* that the kernel refused waits by the fate of its errno: what was refused for
 good is tried again once its link is different, as what stood in the way, such as IPv6 being off, may be gone. Whether
-somebody else on the link still has an address is looked at again after a time, or once the link or its peer is
-different. An *interface* whose applied state somebody else keeps changing has its repairs spaced out. A changed
+another host on the link still has an address is checked again after a time, or once the link or its peer is
+different. An *interface* that is repeatedly changed externally has its repairs spaced out. A changed
 declaration clears both.
 """
 
@@ -90,7 +90,7 @@ def classify(code: int) -> ErrorClass:
 
 
 def was_gone(outcome: Outcome) -> bool:
-    """Tell whether an operation that takes something away came too late for that: it is no refusal then."""
+    """Tell whether an operation that takes something away came too late for that: that is not a refusal."""
     return any(isinstance(outcome.operation, kind) and outcome.errno == code for kind, code in _GONE)
 
 

@@ -16,11 +16,11 @@ class ConfigState(StrEnum):
     """How far an interface is from what its owner declared.
 
     * ``APPLIED``: the kernel has exactly what was declared.
-    * ``PENDING``: it cannot be realised yet; ``missing`` says what it waits for.
+    * ``PENDING``: it cannot be applied yet; ``missing`` says what it waits for.
     * ``RETRYING``: the kernel refused for now; ``next_retry`` says when it is tried again.
     * ``FAILED``: it was refused for good, or something of somebody else's is in the way.
     * ``INVALID``: the value cannot be used; a link that was there before stays as it was.
-    * ``FOREIGN``: nothing is declared for this link; only readers who ask for such links are told of it.
+    * ``FOREIGN``: nothing is declared for this link; only readers that ask for such links see it.
     """
 
     APPLIED = "APPLIED"
