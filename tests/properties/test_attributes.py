@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ifagent.kernel.attributes import MAX_LAYOUTS, MalformedMessage, Reader
+from ifagent.kernel.attributes import MAX_LAYOUTS, AttributeReader, MalformedMessage
 
 WANTED = frozenset(range(0, 12, 2))
 
@@ -26,7 +26,7 @@ def packed(found: list[tuple[int, bool, bytes]]) -> bytes:
 def test_what_is_found_is_what_is_there(
     messages: list[list[tuple[int, bool, bytes]]], before: bytes, after: int
 ) -> None:
-    readers = Reader(), Reader(WANTED)
+    readers = AttributeReader(), AttributeReader(WANTED)
     for message in messages:
         data = before + packed(message) + bytes(after)
         for reader in readers:
@@ -36,10 +36,10 @@ def test_what_is_found_is_what_is_there(
 
 @given(st.lists(st.binary(min_size=4, max_size=24), min_size=1, max_size=30))
 def test_whatever_the_bytes_an_earlier_message_makes_no_difference(messages: list[bytes]) -> None:
-    used = Reader()
+    used = AttributeReader()
     for data in messages * 2:
         try:
-            expected: dict[int, bytes] | None = Reader().read(data, 0, len(data))
+            expected: dict[int, bytes] | None = AttributeReader().read(data, 0, len(data))
         except MalformedMessage:
             expected = None
         if expected is None:
@@ -50,7 +50,7 @@ def test_whatever_the_bytes_an_earlier_message_makes_no_difference(messages: lis
 
 
 def test_not_all_ways_to_lie_are_remembered() -> None:
-    reader = Reader()
+    reader = AttributeReader()
     for length in range(4 * MAX_LAYOUTS):
         assert reader.read(packed([(1, False, bytes(length))]), 0, 4 + length) == {1: bytes(length)}
         assert len(reader._known) <= MAX_LAYOUTS

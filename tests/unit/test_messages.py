@@ -475,7 +475,7 @@ def test_an_error_number_that_is_none_is_refused() -> None:
 @pytest.mark.parametrize("name", [b"\0ab\0", b"\0\0\0\0"])
 def test_a_link_without_a_name_is_refused(name: bytes) -> None:
     data = link_bytes().replace(b"eth0", name)
-    with pytest.raises(MalformedMessage, match="has no name"):
+    with pytest.raises(MalformedMessage, match="link without a name"):
         parse_link(data, only(data))
 
 

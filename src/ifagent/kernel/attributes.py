@@ -1,9 +1,9 @@
 """The attributes of a netlink message, found in one step where they have been found before. Pure.
 
 Attributes follow each other, each with a header of its length and type, and a link message has some sixty. Walking
-from one to the next in Python costs more than all the rest, but where one message's attributes are, those of
-the next one of that kind and size most often are too. So a :class:`Reader` remembers where they were. If the headers at
-these places are the same, a walk would go the same way, and all that is wanted is taken out at once.
+from one to the next in Python costs more than all the rest, but where one message's attributes are, those of the next
+one of that kind and size usually are too. So an :class:`AttributeReader` remembers where they were. If the headers at
+these positions are the same, a walk would go the same way, and all wanted payloads are extracted at once.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ _HEADER: Final = Struct("=I")
 """Both numbers of an attribute's header in one."""
 
 MAX_LAYOUTS: Final = 256
-"""Most ways for attributes to lie that one reader remembers."""
+"""Most layouts that one reader remembers."""
 
 
 class MalformedMessage(OSError):
-    """What was received does not follow the format; ``errno`` is ``EBADMSG``."""
+    """A message violates the format; ``errno`` is ``EBADMSG``."""
 
     def __init__(self, text: str) -> None:
-        """Say what is wrong."""
+        """``text`` says what is wrong."""
         super().__init__(errno.EBADMSG, text)
 
 
 UNREADABLE: Final = (MalformedMessage, ValueError, struct.error)
-"""What reading bytes that somebody in a namespace had a say in may raise, whatever they are."""
+"""What parsing bytes may raise that somebody in a namespace had influence on."""
 
 
 class _Layout(NamedTuple):
-    """Where attributes lie: all headers, what has to be in them, and the wanted payloads with their types."""
+    """Where attributes are: all headers, their expected contents, and the wanted payloads with their types."""
 
     headers: Struct
     expected: tuple[int, ...]
@@ -46,11 +46,11 @@ class _Layout(NamedTuple):
     types: tuple[int, ...]
 
 
-class Reader:
+class AttributeReader:
     """Finds the payloads of attributes. May be used by several threads."""
 
     def __init__(self, wanted: Container[int] = _ALL) -> None:
-        """Take note of which types of attributes are wanted, without their flag bits; all unless given."""
+        """``wanted`` are types of attributes without flag bits; all unless given."""
         self._wanted = wanted
         self._known: dict[tuple[int, bytes], _Layout] = {}
 
@@ -94,7 +94,8 @@ class Reader:
 def each_altname(properties: bytes) -> Iterator[bytes]:
     """Yield every altname of an ``IFLA_PROP_LIST`` as it is there, with its final zero byte.
 
-    They are attributes of one kind, of which a :class:`Reader` would tell one. Raises :class:`MalformedMessage`.
+    They are attributes of one type, of which an :class:`AttributeReader` returns the last only.
+    Raises :class:`MalformedMessage`.
     """
     offset = 0
     while len(properties) - offset >= ATTRIBUTE.size:

@@ -1,7 +1,7 @@
 """Checksum offloading and speed of links, by the ``SIOCETHTOOL`` requests of ``linux/ethtool.h``.
 
-rtnetlink does not tell of it: it says that something about a link has changed, and this has to be asked. Any socket
-will do; the request is carried out in its namespace. Requests name links by name, so that is asked for first.
+rtnetlink does not contain them: it notifies that something about a link has changed, and these have to be queried. Any
+socket will do; the request is executed in its namespace. Requests refer to links by name, so that is queried first.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ETHTOOL_STXCSUM: Final = 0x17
 ETHTOOL_GLINKSETTINGS: Final = 0x4C
 
 VETH_SPEED: Final = Speed(10_000_000_000, Duplex.FULL)
-"""What the driver says of every veth; nothing changes it, so it need not be asked for."""
+"""What the driver reports for every veth; it never changes, so it need not be queried."""
 
 _VALUE: Final = Struct("=II")
 """``struct ethtool_value``: request, value."""
@@ -39,22 +39,22 @@ _BY_NAME: Final = Struct("@16sP16x")
 
 
 def get_checksums(fd: int, ifindex: int) -> Checksums:
-    """Return which directions of a link's checksums are left to be computed later. Raises ``OSError``."""
+    """Return in which directions a link offloads checksums. Raises ``OSError``."""
     name = _name(fd, ifindex)
-    return Checksums(rx=bool(_ask(fd, name, ETHTOOL_GRXCSUM)), tx=bool(_ask(fd, name, ETHTOOL_GTXCSUM)))
+    return Checksums(rx=bool(_request(fd, name, ETHTOOL_GRXCSUM)), tx=bool(_request(fd, name, ETHTOOL_GTXCSUM)))
 
 
 def set_checksums(fd: int, ifindex: int, checksums: Checksums) -> None:
-    """Switch them on or off. Raises ``OSError``; one direction may be switched by then."""
+    """Switch checksum offloading on or off. Raises ``OSError``; one direction may be switched by then."""
     name = _name(fd, ifindex)
-    _ask(fd, name, ETHTOOL_SRXCSUM, checksums.rx)
-    _ask(fd, name, ETHTOOL_STXCSUM, checksums.tx)
+    _request(fd, name, ETHTOOL_SRXCSUM, checksums.rx)
+    _request(fd, name, ETHTOOL_STXCSUM, checksums.tx)
 
 
 def get_speed(fd: int, ifindex: int) -> Speed:
-    """Return how fast a link says it is. Raises ``OSError`` where its driver has no word for that."""
+    """Return the speed that a link reports. Raises ``OSError`` where its driver does not support that."""
     name = _name(fd, ifindex)
-    # Asked without masks, the kernel says how many words they have, less than zero, and nothing else.
+    # Queried without masks, the kernel returns their number of words, negated, and nothing else.
     _, _, words = _settings(fd, name, 0)
     megabits, duplex, _ = _settings(fd, name, -words)
     bits = 0 if megabits == _SPEED_UNKNOWN else megabits * 1_000_000
@@ -72,12 +72,12 @@ def _settings(fd: int, name: bytes, words: int) -> tuple[int, int, int]:
 
 
 def _name(fd: int, ifindex: int) -> bytes:
-    """Return the name of a link, with which the next request has to be made before it is renamed."""
+    """Return the name of a link, to be used before the link is renamed."""
     answer = fcntl.ioctl(fd, SIOCGIFNAME, _BY_INDEX.pack(b"", ifindex))
     return bytes(_BY_INDEX.unpack(answer)[0])
 
 
-def _ask(fd: int, name: bytes, request: int, value: int = 0) -> int:
+def _request(fd: int, name: bytes, request: int, value: int = 0) -> int:
     buffer = ctypes.create_string_buffer(_VALUE.pack(request, value), _VALUE.size)
     fcntl.ioctl(fd, SIOCETHTOOL, _BY_NAME.pack(name, ctypes.addressof(buffer)))
     return int(_VALUE.unpack(buffer.raw)[1])

@@ -1,8 +1,7 @@
-"""One lane per attached namespace: an open file that keeps it, a socket that works in it, and one that listens.
+"""One lane per attached namespace: an open file that holds it, a socket for requests, and one for notifications.
 
-A socket stays in the namespace it was made in, so nobody has to enter it again: three files in all. The
-methods block as long as the kernel works (the deletion of a veth takes some 20 ms) and are for worker
-threads, several of which may use one lane at a time.
+A socket stays in the namespace in which it was opened, so no thread has to enter it again. The methods block while the
+kernel works (deleting a veth takes some 20 ms) and are for worker threads, several of which may use one lane at a time.
 """
 
 from __future__ import annotations
@@ -47,11 +46,11 @@ from ifagent.limits import in_words
 T = TypeVar("T")
 
 _DIGEST = 16
-"""Bytes of a hash that stands for a message: kept instead of the message, which is a hundred times as long."""
+"""Bytes of the hash that is kept instead of a message, which is a hundred times as long."""
 
 
 class Lane:
-    """The way into one namespace, from :meth:`open` to :meth:`close`."""
+    """The access to one namespace, from :meth:`open` to :meth:`close`."""
 
     def __init__(self, namespace: NsId, *, fd: int, home: int, socket: RequestSocket, listening: ListenSocket) -> None:
         """Take over an open namespace file and sockets inside; ``home`` is a file of the agent's namespace."""
@@ -72,7 +71,7 @@ class Lane:
         found = open_namespace(namespace, path)
         try:
             with inside(found, home=home), ExitStack() as opened:
-                # Opened anew from inside: a file opened at a mount point would keep that from being unmounted.
+                # Opened again from inside: a file opened at a mount point would prevent unmounting that.
                 fd = open_thread_namespace()
                 opened.callback(os.close, fd)
                 socket = RequestSocket()
@@ -86,16 +85,16 @@ class Lane:
         return cls(namespace, fd=fd, home=home, socket=socket, listening=listening)
 
     def close(self) -> None:
-        """Let go of the namespace, which ends if nobody else keeps it. No thread may be using the lane."""
+        """Close the namespace, which ends if nothing else holds it. No thread may be using the lane."""
         self._socket.close()
         self.listening.close()
         os.close(self.fd)
 
     def request(self, messages: Sequence[bytes]) -> list[Ack]:
-        """Have requests carried out in order; see :meth:`RequestSocket.request`.
+        """Execute requests in order; see :meth:`RequestSocket.request`.
 
-        A second thread works over a socket of its own meanwhile: most of the time that a deletion takes, the
-        kernel only waits, and many can wait together.
+        Another thread uses a temporary socket meanwhile: during a deletion the kernel mostly waits, and many can wait
+        in parallel.
         """
         try:
             with self._any_socket() as socket:
@@ -112,13 +111,13 @@ class Lane:
             return Ack(error.errno or errno.EIO, error.strerror or str(error))
 
     def link_called(self, name: HostName) -> LinkMessage | None:
-        """Return the link that has this host name or altname, ``None`` if there is none or it cannot be asked."""
+        """Return the link that has this host name or altname, ``None`` if there is none or the query fails."""
         with suppress(OSError), self._any_socket() as socket:
             return parse_link(*socket.ask(get_link_called(name)))
         return None
 
     def remove_altnames(self, link: int | HostName) -> None:
-        """Take all altnames off a link, given by ifindex or host name, as far as the kernel lets it."""
+        """Remove all altnames of a link, given by ifindex or host name, as far as the kernel permits."""
         with suppress(OSError), self._any_socket() as socket:
             asked = get_link_called(link) if isinstance(link, str) else get_link(link)
             ifindex, altnames = parse_altnames(*socket.ask(asked))
@@ -140,7 +139,7 @@ class Lane:
         return Ack(0, "")
 
     def checksums(self, ifindexes: Iterable[int]) -> dict[LinkId, Checksums]:
-        """Return the checksum offloading of those links that have any."""
+        """Return the checksum offloading of those links that support it."""
         found = {}
         with suppress(OSError), self._any_socket() as socket:
             for ifindex in ifindexes:
@@ -149,7 +148,7 @@ class Lane:
         return found
 
     def speeds(self, ifindexes: Iterable[int]) -> dict[LinkId, Speed]:
-        """Return the speed of those links whose drivers say."""
+        """Return the speed of those links whose drivers report it."""
         found = {}
         with suppress(OSError), self._any_socket() as socket:
             for ifindex in ifindexes:
@@ -158,9 +157,9 @@ class Lane:
         return found
 
     def counters(self) -> dict[LinkId, LinkCounters]:
-        """Return what every link has counted; nothing where it cannot be read."""
+        """Return the counters of every link; nothing where they cannot be read."""
         with suppress(OSError), self._any_socket() as socket:
-            messages = _by_and_by(socket.dump(dump_counters()))
+            messages = _with_pauses(socket.dump(dump_counters()))
             counted = [parse_counters(data, message) for data, message in messages]
             return {LinkId(self.namespace, ifindex): counters for ifindex, counters in counted}
         return {}
@@ -180,10 +179,10 @@ class Lane:
         known, self._known = self._known, {}
         read_address = partial(parse_address, has_ifa_proto=has_ifa_proto)
         return NamespaceDump.of(
-            [link for data, message in _by_and_by(links) if (link := self._read(parse_link, data, message, known))],
+            [link for data, message in _with_pauses(links) if (link := self._read(parse_link, data, message, known))],
             (
                 found
-                for data, message in _by_and_by(addresses)
+                for data, message in _with_pauses(addresses)
                 if (found := self._read(read_address, data, message, known))
             ),
         )
@@ -191,7 +190,7 @@ class Lane:
     def _read(
         self, parse: Callable[[bytes, Message], T], data: bytes, message: Message, known: Mapping[bytes, object]
     ) -> T:
-        """Understand a message, or remember what was understood of the same bytes the last time."""
+        """Parse a message, or return the result for the same bytes in the previous dump."""
         key = blake2b(memoryview(data)[message.start : message.end], digest_size=_DIGEST).digest()
         found = known[key] if key in known else parse(data, message)
         self._known[key] = found
@@ -217,7 +216,7 @@ class Lane:
 def open_lanes(
     paths: Mapping[NsId, str], *, home: int, buffers: Mapping[NsId, int]
 ) -> dict[NsId, Lane | NamespaceUnavailable]:
-    """Open lanes, and say why where that is not possible; ``buffers`` as in :meth:`Lane.open`."""
+    """Open lanes, or return why that is not possible; ``buffers`` as in :meth:`Lane.open`."""
     opened: dict[NsId, Lane | NamespaceUnavailable] = {}
     for namespace, path in paths.items():
         try:
@@ -260,8 +259,8 @@ def list_lanes(lanes: Iterable[Lane], *, unsubscribed: Container[Lane], has_ifa_
     return found
 
 
-def _by_and_by(messages: Sequence[T]) -> Iterator[T]:
-    """Yield from a long list with pauses."""
+def _with_pauses(messages: Sequence[T]) -> Iterator[T]:
+    """Yield the messages of a long list with pauses, see :func:`pause_after`."""
     for place, message in enumerate(messages, start=1):
         pause_after(place)
         yield message
@@ -284,7 +283,7 @@ def query_lanes(
 
 
 def read_counters(lanes: Sequence[Lane]) -> dict[LinkId, LinkCounters]:
-    """Return what every link of some namespaces has counted."""
+    """Return the counters of every link of some namespaces."""
     return {id_: counters for lane in lanes for id_, counters in lane.counters().items()}
 
 
@@ -294,9 +293,9 @@ def read_host_routes(
     hosts: Collection[IPAddress],
     ours: Container[LinkId],
 ) -> HostRoutes:
-    """Return how the host is connected by namespaces, and which links of ``own``, the calling thread's, lead out of it.
+    """Return the routes of namespaces, and the uplinks of ``own``, the calling thread's namespace.
 
-    What cannot be told of a namespace, as when it has no lane, is a problem.
+    A namespace whose routes are not known, as when it has no lane, is a problem.
     """
     routes: list[Route] = []
     problems: dict[NsId, str] = {}
@@ -310,12 +309,12 @@ def read_host_routes(
         except OSError as error:
             problems[namespace] = f"its routes cannot be listed: {in_words(error)}"
         except UNREADABLE as error:
-            problems[namespace] = f"its routes cannot be understood: {error}"
+            problems[namespace] = f"its routes cannot be parsed: {error}"
     try:
         uplinks = {LinkId(own, ifindex) for ifindex in find_uplinks(hosts)}
     except OSError as error:
         problems.setdefault(own, f"its routes cannot be asked for: {in_words(error)}")
-    # The kernel answers with one of several next hops, and not with a default route that waits for the first to go.
+    # The kernel answers with one of several next hops, and never with a default route of lower priority.
     outward = (link for route in routes if not route.destination.prefixlen for link in route.links)
     uplinks.update(link for link in outward if link.ifindex != LOOPBACK_IFINDEX)
     return HostRoutes(frozenset(uplinks), frozenset(hosts), tuple(routes), problems)

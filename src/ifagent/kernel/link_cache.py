@@ -230,9 +230,9 @@ class LinkCache:
         """Record the peer that a link names; it names none if it was seen before its other end existed."""
         id_ = LinkId(namespace, link.ifindex)
         if link.kind != "veth":
-            self._mark_dirty(self._pairs.end(id_))
+            self._mark_dirty(self._pairs.remove(id_))
             return
-        self._mark_dirty(self._pairs.say(id_, self._linked(namespace, link)))
+        self._mark_dirty(self._pairs.set_named(id_, self._linked(namespace, link)))
 
     def _linked(self, namespace: NsId, link: LinkMessage) -> LinkId | None:
         """Return the peer or lower link that a message names, ``None`` if its namespace is not attached."""
@@ -243,7 +243,7 @@ class LinkCache:
 
     def _forget_link(self, id_: LinkId) -> None:
         """Forget a link that is gone, except what was last reported."""
-        self._mark_dirty(self._pairs.end(id_))
+        self._mark_dirty(self._pairs.remove(id_))
         self._speeds.pop(id_, None)
 
     def _mark_dirty(self, links: Iterable[LinkId]) -> None:

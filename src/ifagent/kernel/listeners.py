@@ -1,8 +1,8 @@
-"""The sockets that listen, one in each namespace, and how much of what one says is read.
+"""The sockets for notifications, one per namespace, and how much of each is read.
 
-Each has a buffer of its own in the kernel, so what is said in one namespace cannot push out what is said in another.
-All are waited for at once. Who says so much that reading it takes more than an :class:`Allowance` is not heard any more
-and is *behind*: nothing is kept of what he says, until his namespace has been listed and he says less.
+Each has a buffer of its own in the kernel, so notifications of one namespace cannot displace those of another. One
+epoll waits for all. A namespace whose notifications take more time than its :class:`Allowance` falls *behind*: its
+notifications are dropped until it has been listed and there are fewer of them.
 """
 
 from __future__ import annotations
@@ -21,39 +21,39 @@ from ifagent.kernel.rtnetlink import IFINFO, RTM_DELLINK, RTM_DELNSID, RTM_NEWLI
 from ifagent.kernel.sockets import MAX_DATAGRAM, ListenSocket
 
 BUFFERS: Final = 128 << 20
-"""Bytes of all receive buffers together, of which the kernel takes twice as many once they are full."""
+"""Bytes of all receive buffers together; the kernel uses twice as many once they are full."""
 
 SMALLEST_BUFFER: Final = 64 << 10
 """Bytes for some 50 notifications of links, or 150 of addresses."""
 
 LARGEST_BUFFER: Final = 4 << 20
-"""What the agent's own namespace has, and others as long as they are few: for 3,600 notifications of links."""
+"""Bytes for 3,600 notifications of links: of the agent's own namespace, and of others while they are few."""
 
 BURST: Final = 0.02
-"""Seconds of the loop's time that a namespace may take at once: for some hundred notifications."""
+"""Seconds of the loop's time that a namespace may take at once, for some hundred notifications."""
 
 RATE: Final = 0.1
-"""How much of the loop's time a namespace may take for ever. A link that flaps as fast as it can takes half of that in
-the namespace of its other end, which is not to suffer."""
+"""Share of the loop's time that a namespace may take permanently. A link that flaps as fast as possible takes half of
+that in the namespace of its peer, which must not fall behind."""
 
 OWN_SHARE: Final = 4
-"""How many times as much the agent's own namespace may take: the other ends of all containers' links may be there."""
+"""Factor for the agent's own namespace, which may contain the peers of all containers' links."""
 
 ALL_BURST, ALL_RATE = 0.1, 0.3
-"""The same for all namespaces together: where it is used up, those that have taken much of theirs lately wait."""
+"""The same for all namespaces together: once it is used up, those that have used much of their own lately wait."""
 
 COMPLETE: Final = 512
-"""Bytes that a message about all of a link has at least; one about a part, such as a wireless event, is shorter."""
+"""Minimal size in bytes of a complete link message; a partial one, such as a wireless event, is shorter."""
 
 AT_A_TIME: Final = 32
-"""Messages that are read between two looks at what they have taken."""
+"""Messages that are read between two checks of the time."""
 
 
 class Listener:
-    """What is heard of one namespace. ``behind`` tells that it is not followed."""
+    """The notifications of one namespace. ``behind`` tells that it is not followed."""
 
     def __init__(self, namespace: NsId, socket: ListenSocket, *, share: int = 1) -> None:
-        """Listen to a socket, which stays open longer than this; ``share`` is how many allowances there are for it."""
+        """Read from a socket that outlives this object; ``share`` multiplies the allowance."""
         self.namespace = namespace
         self.socket = socket
         self.allowance: Allowance = Allowance(burst=BURST * share, rate=min(RATE * share, 1.0))
@@ -65,14 +65,14 @@ class Listener:
         self._latest: dict[int, int] = {}
 
     def __len__(self) -> int:
-        """Return how many messages were gathered and are not understood yet."""
+        """Return how many messages were received and not parsed yet."""
         return len(self._unread)
 
     def gather(self, buffer: Sequence[memoryview], seconds: float, most: float = math.inf) -> bool:
-        """Take what there is out of the socket; tell whether it was everything.
+        """Receive all that is pending on the socket; tell whether it was everything.
 
-        It is not if that takes longer than ``seconds``, or ``most`` datagrams are too few. Raises ``OSError`` where
-        something was lost, or cannot be read.
+        It is not if that takes longer than ``seconds``, or there are more than ``most`` datagrams. Raises ``OSError``
+        where something was lost, or cannot be read.
         """
         began, most = time.thread_time(), self.received + most
         while self.received <= most and time.thread_time() - began < seconds:
@@ -87,18 +87,18 @@ class Listener:
         return False
 
     def take(self, count: int) -> Iterator[tuple[bytes, Message]]:
-        """Return so many of the messages that were gathered, the oldest first, and forget them."""
+        """Remove and return the oldest ``count`` received messages."""
         taken, self._unread = self._unread[:count], self._unread[count:]
         self._latest = {ifindex: place - count for ifindex, place in self._latest.items() if place >= count}
         return iter(taken)
 
     def forget(self) -> None:
-        """Forget what was gathered."""
+        """Forget all received messages."""
         self._unread.clear()
         self._latest.clear()
 
     def _keep(self, data: bytes, message: Message) -> None:
-        """Keep a message until it is read; a link that was told of already is told of by the newest message alone."""
+        """Keep a message until it is parsed; of several about one link, only the latest."""
         if message.type == RTM_NEWLINK and message.end - message.start >= COMPLETE:
             ifindex = IFINFO.unpack_from(data, message.start)[2]
             place = self._latest.setdefault(ifindex, len(self._unread))
@@ -111,10 +111,10 @@ class Listener:
 
 
 class Listeners:
-    """All listeners, and the one descriptor that is readable when one of them has something to read."""
+    """All listeners, and one descriptor that is readable when any of them is."""
 
     def __init__(self, own: NsId, *, buffer: int | None = None) -> None:
-        """Start without any; ``own`` is the agent's namespace, ``buffer`` the bytes of each, unless they share all."""
+        """Start without any; ``own`` is the agent's namespace, ``buffer`` the bytes of each, unless shared."""
         self._own = own
         self._fixed = buffer
         self._buffer = [memoryview(bytearray(MAX_DATAGRAM))]
@@ -129,7 +129,7 @@ class Listeners:
         return self._epoll.fileno()
 
     def close(self) -> None:
-        """Stop waiting. The sockets are somebody else's."""
+        """Close the descriptor. The sockets belong to the lanes."""
         self._epoll.close()
 
     def __contains__(self, namespace: NsId) -> bool:
@@ -157,16 +157,16 @@ class Listeners:
         self._resize()
 
     def fall_behind(self, listener: Listener) -> None:
-        """Do not follow a namespace until :meth:`catch_up`, and keep nothing of what it says."""
+        """Stop following a namespace until :meth:`catch_up`, and drop its notifications."""
         listener.behind = True
         listener.forget()
         self._unregister(listener)
         listener.socket.unsubscribe()
 
     def catch_up(self, listener: Listener, most: int) -> bool:
-        """Follow a namespace again, whose socket has been subscribed for a while, if it can be.
+        """Follow a namespace again whose socket has been subscribed again.
 
-        False where it has said more than ``most`` things meanwhile, or something of it was lost.
+        False where there have been more than ``most`` notifications meanwhile, or some were lost.
         """
         try:
             followed = self.gather(listener, most)
@@ -182,7 +182,7 @@ class Listeners:
         return True
 
     def ready(self) -> Collection[Listener]:
-        """Return those that have something to read, who has taken the least of his allowance first."""
+        """Return the readable ones, those first that have used least of their allowance."""
         found = [
             self._by_descriptor[descriptor] for descriptor, _ in self._epoll.poll(0, max(len(self._by_descriptor), 1))
         ]
@@ -192,7 +192,7 @@ class Listeners:
         return found
 
     def gather(self, listener: Listener, most: float = math.inf) -> bool:
-        """Gather what a namespace has said; False if that takes more than it may. See :meth:`Listener.gather`."""
+        """Receive what is pending; False if that exceeds the allowance. See :meth:`Listener.gather`."""
         began = time.thread_time()
         try:
             return listener.gather(self._buffer, self.left(listener), most)
@@ -206,7 +206,7 @@ class Listeners:
         return min(left, self._allowance.left(now)) if listener.allowance.is_touched(now) else left
 
     def spend(self, listener: Listener, began: float) -> None:
-        """Charge a namespace with the time of this thread since ``began``."""
+        """Charge a namespace with this thread's CPU time since ``began``."""
         spent, now = time.thread_time() - began, time.monotonic()
         listener.allowance.spend(spent, now)
         self._allowance.spend(spent, now)
@@ -216,11 +216,11 @@ class Listeners:
         self._epoll.unregister(listener.socket.fileno())
 
     def buffer_for(self, namespace: NsId) -> int:
-        """Return the bytes of a namespace's receive buffer."""
+        """Return the size of a namespace's receive buffer in bytes."""
         return self._size if self._fixed or namespace != self._own else LARGEST_BUFFER
 
     def _share(self) -> int:
-        """Return the bytes of each receive buffer, a power of two, so that all together are not more than there are."""
+        """Return the size in bytes of each receive buffer, a power of two, so that the total is not exceeded."""
         if self._fixed:
             return self._fixed
         share = BUFFERS // (len(self._by_namespace) + 1)

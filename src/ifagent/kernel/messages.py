@@ -1,4 +1,4 @@
-"""What the kernel says over rtnetlink, decoded. Pure.
+"""Parses rtnetlink messages from the kernel. Pure.
 
 Only what a :class:`~ifagent.core.link.Link` needs is read, as thousands of messages may arrive at once. Whatever the
 bytes are, nothing but :class:`MalformedMessage` is raised.
@@ -15,7 +15,7 @@ from ifagent.core.address_values import interned
 from ifagent.core.counters import LinkCounters
 from ifagent.core.interface import MAX_HOST_NAME_BYTES, HostName, IPInterface
 from ifagent.core.link import LOOPBACK_ADDRESSES, LOOPBACK_IFINDEX, Address, OperState, usual_scope
-from ifagent.kernel.attributes import MalformedMessage, Reader, each_altname
+from ifagent.kernel.attributes import AttributeReader, MalformedMessage, each_altname
 from ifagent.kernel.rtnetlink import (
     AF_INET,
     AF_INET6,
@@ -79,7 +79,7 @@ _ADDRESS_SIZES: Final = {AF_INET: (4, 4), AF_INET6: (16, 6)}
 
 _KERNEL_MADE: Final = frozenset({b"\1", b"\2", b"\3"})
 """``IFA_PROTO``: ``IFAPROT_KERNEL_LO``, ``IFAPROT_KERNEL_RA`` and ``IFAPROT_KERNEL_LL``; higher ones are programs'."""
-_LINK: Final = Reader(
+_LINK: Final = AttributeReader(
     {
         IFLA_ADDRESS,
         IFLA_CARRIER,
@@ -98,25 +98,25 @@ _LINK: Final = Reader(
         IFLA_WIRELESS,
     }
 )
-_INFO: Final = Reader({IFLA_INFO_DATA, IFLA_INFO_KIND})
-_ANY: Final = Reader()
-_BELOW: Final = {
+_INFO: Final = AttributeReader({IFLA_INFO_DATA, IFLA_INFO_KIND})
+_ANY: Final = AttributeReader()
+_LOWER_ATTRIBUTES: Final = {
     "vxlan": (IFLA_VXLAN_LINK,),
     "amt": (IFLA_AMT_LINK,),
-    # It goes with the last of them, so with the first one kept it stays.
+    # It is deleted with the last of them, so it stays while the first one is kept.
     "hsr": (IFLA_HSR_SLAVE1, IFLA_HSR_SLAVE2),
 }
-"""In which attributes of their own links of these kinds name the link below them."""
+"""The attributes in which links of these kinds name their lower link."""
 
 MAX_ALTNAMES: Final = 32
-"""Most altnames of one link that are known."""
+"""Most altnames of one link that are kept."""
 
 MAX_ERRNO: Final = 4095
-"""The kernel's own limit; what is above can have no text either."""
+"""The kernel's own limit."""
 
 
 class Message(NamedTuple):
-    """Where one message lies in what was received; ``start`` to ``end`` is its payload."""
+    """The position of one message in a datagram; ``start`` to ``end`` is its payload."""
 
     type: int
     flags: int
@@ -133,10 +133,10 @@ class Ack(NamedTuple):
 
 
 class LinkMessage(NamedTuple):
-    """One link as a message describes it; the link it refers to is an ifindex in a namespace known by a relative id.
+    """One link as a message describes it.
 
-    That is the peer of a veth, and what others sit on. ``link_nsid`` is ``None`` where it is in the link's own
-    namespace; ``link_ifindex`` is 0 where the message names none.
+    ``link_ifindex`` is the peer of a veth, or the lower link of others, 0 where the message names none; ``link_nsid``
+    is the id of its namespace relative to the link's own one, ``None`` if that is the same.
     """
 
     ifindex: int
@@ -158,7 +158,7 @@ class LinkMessage(NamedTuple):
 
 
 class AddressMessage(NamedTuple):
-    """One address as a message describes it; ``far`` is the address whose prefix counts (``IFA_ADDRESS``)."""
+    """One address as a message describes it; ``far`` is ``IFA_ADDRESS``, to which the prefix applies."""
 
     ifindex: int
     family: int
@@ -168,7 +168,7 @@ class AddressMessage(NamedTuple):
 
 
 class NsIdMessage(NamedTuple):
-    """A namespace's id in the namespace that was asked about, and in ours (-1: none)."""
+    """A namespace's id in the queried namespace, and in the agent's (-1: none)."""
 
     nsid: int
     current: int
@@ -181,29 +181,29 @@ def split(data: bytes) -> list[Message]:
     while size - offset >= HEADER.size:
         length, kind, flags, sequence, _ = HEADER.unpack_from(data, offset)
         if length < HEADER.size or length > size - offset:
-            raise MalformedMessage(f"a message of {length} bytes at {offset} of {size}")
+            raise MalformedMessage(f"message of {length} bytes at offset {offset} of {size}")
         messages.append(Message(kind, flags, sequence, offset + HEADER.size, offset + length))
         offset += length + 3 & ~3
     if offset < size:
-        raise MalformedMessage(f"{size - offset} bytes are left over")
+        raise MalformedMessage(f"{size - offset} trailing bytes")
     return messages
 
 
 def parse_ack(data: bytes, message: Message) -> Ack:
-    """Return what an ``NLMSG_ERROR`` or ``NLMSG_DONE`` says. Raises :class:`MalformedMessage`."""
+    """Parse an ``NLMSG_ERROR`` or ``NLMSG_DONE``. Raises :class:`MalformedMessage`."""
     start, end = message.start, message.end
     if end - start < S32.size:
-        raise MalformedMessage("an acknowledgement without an error number")
+        raise MalformedMessage("acknowledgement without an error number")
     errno = -S32.unpack_from(data, start)[0]
     if errno > MAX_ERRNO:
-        raise MalformedMessage(f"an acknowledgement with the error number {errno}")
+        raise MalformedMessage(f"acknowledgement with error number {errno}")
     if errno < 0 or not message.flags & NLM_F_ACK_TLVS:
         return Ack(max(errno, 0), "")
     start += S32.size
     if message.type == NLMSG_ERROR:
         # The request's header follows, and after an error the whole request unless it was left out.
         if end - start < HEADER.size:
-            raise MalformedMessage("an acknowledgement without the header of its request")
+            raise MalformedMessage("acknowledgement without the header of its request")
         length = HEADER.unpack_from(data, start)[0]
         start += HEADER.size if message.flags & NLM_F_CAPPED or not errno else length + 3 & ~3
     return Ack(errno, _text(_ANY.read(data, start, end).get(NLMSGERR_ATTR_MSG, b"")))
@@ -217,7 +217,7 @@ def parse_link(data: bytes, message: Message) -> LinkMessage | None:
     """
     offset, end = message.start, message.end
     if end - offset < IFINFO.size:
-        raise MalformedMessage("a link message without its header")
+        raise MalformedMessage("link message without its header")
     family, _, ifindex, flags, _ = IFINFO.unpack_from(data, offset)
     if family:
         return None
@@ -226,8 +226,8 @@ def parse_link(data: bytes, message: Message) -> LinkMessage | None:
         return None
     name = _text(found.get(IFLA_IFNAME, b""))
     if not name:
-        raise MalformedMessage(f"the link with ifindex {ifindex} has no name")
-    kind, beneath = _info(found.get(IFLA_LINKINFO, b""))
+        raise MalformedMessage(f"link without a name, ifindex {ifindex}")
+    kind, lower = _info(found.get(IFLA_LINKINFO, b""))
     return LinkMessage(
         ifindex=ifindex,
         host_name=HostName(name),
@@ -240,7 +240,7 @@ def parse_link(data: bytes, message: Message) -> LinkMessage | None:
         group=_number(found.get(IFLA_GROUP)),
         alias=_text(found.get(IFLA_IFALIAS, b"")),
         master=_number(found.get(IFLA_MASTER)),
-        link_ifindex=_number(found.get(IFLA_LINK, beneath)) if kind else 0,
+        link_ifindex=_number(found.get(IFLA_LINK, lower)) if kind else 0,
         link_nsid=_id(found[IFLA_LINK_NETNSID]) if kind and IFLA_LINK_NETNSID in found else None,
         min_mtu=_number(found.get(IFLA_MIN_MTU)),
         max_mtu=_number(found.get(IFLA_MAX_MTU)),
@@ -257,17 +257,17 @@ def _altnames(payload: bytes) -> tuple[HostName, ...]:
 def parse_altnames(data: bytes, message: Message) -> tuple[int, list[bytes]]:
     """Return the ifindex and all altnames of an ``RTM_NEWLINK``, however many. Raises :class:`MalformedMessage`."""
     if message.end - message.start < IFINFO.size:
-        raise MalformedMessage("a link message without its header")
+        raise MalformedMessage("link message without its header")
     ifindex = IFINFO.unpack_from(data, message.start)[2]
     found = _LINK.read(data, message.start + IFINFO.size, message.end)
     return ifindex, list(each_altname(found.get(IFLA_PROP_LIST, b"")))
 
 
 def parse_counters(data: bytes, message: Message) -> tuple[int, LinkCounters]:
-    """Return an ifindex and what its link has counted, of an ``RTM_NEWSTATS``. Raises :class:`MalformedMessage`."""
+    """Return the ifindex and the counters of an ``RTM_NEWSTATS``. Raises :class:`MalformedMessage`."""
     offset, end = message.start, message.end
     if end - offset < IFSTATS.size:
-        raise MalformedMessage("a message of statistics without its header")
+        raise MalformedMessage("statistics message without its header")
     _, ifindex, _ = IFSTATS.unpack_from(data, offset)
     counts = _ANY.read(data, offset + IFSTATS.size, end).get(IFLA_STATS_LINK_64, b"")
     if len(counts) < LINK_STATS.size:
@@ -278,13 +278,13 @@ def parse_counters(data: bytes, message: Message) -> tuple[int, LinkCounters]:
 def parse_address(data: bytes, message: Message, *, has_ifa_proto: bool = True) -> AddressMessage | None:
     """Return the address of an ``RTM_NEWADDR`` or ``RTM_DELADDR``; ``None`` for a family that is not IP.
 
-    ``has_ifa_proto`` says whether this kernel has ``IFA_PROTO`` (5.18); on older ones a link-local IPv6
-    address with prefix 64 is taken for the kernel's own, and what has temporary addresses made beside it and a
-    lifetime for a router's. Temporary addresses are the kernel's in any case, and so are the two of ``lo`` that it
-    always has, whoever gave them back. Raises :class:`MalformedMessage`.
+    ``has_ifa_proto`` says whether this kernel has ``IFA_PROTO`` (5.18). On older ones a link-local IPv6 address with
+    prefix length 64 counts as made by the kernel, and one with ``mngtmpaddr`` and a lifetime as made from a router
+    advertisement. Temporary addresses are the kernel's in any case, and so are the two usual ones of ``lo``, whoever
+    added them. Raises :class:`MalformedMessage`.
     """
     if message.end - message.start < IFADDR.size:
-        raise MalformedMessage("an address message without its header")
+        raise MalformedMessage("address message without its header")
     family, prefix, flags, scope, ifindex = IFADDR.unpack_from(data, message.start)
     if family not in _ADDRESS_SIZES:
         return None
@@ -294,7 +294,7 @@ def parse_address(data: bytes, message: Message, *, has_ifa_proto: bool = True) 
     # The kernel leaves out the far address of IPv4 where that is 0.0.0.0.
     far = attributes.get(IFA_ADDRESS) or (bytes(size) if family == AF_INET else local)
     if len(far) != size or len(local) != size or prefix > size * 8:
-        raise MalformedMessage(f"an address of {len(local)} bytes with prefix {prefix}")
+        raise MalformedMessage(f"address of {len(local)} bytes with prefix length {prefix}")
     if IFA_FLAGS in attributes:
         flags = _number(attributes[IFA_FLAGS])
     interface = interned(version, int.from_bytes(local), prefix)
@@ -315,9 +315,9 @@ def parse_address(data: bytes, message: Message, *, has_ifa_proto: bool = True) 
     return AddressMessage(ifindex, family, address, int.from_bytes(far), scope)
 
 
-def _is_automatic(interface: IPInterface, flags: int, maker: bytes, *, has_ifa_proto: bool) -> bool:
-    """Tell whether the kernel has made an IPv6 address by itself or because a router says so."""
-    if maker in _KERNEL_MADE or flags & IFA_F_TEMPORARY:
+def _is_automatic(interface: IPInterface, flags: int, ifa_proto: bytes, *, has_ifa_proto: bool) -> bool:
+    """Tell whether the kernel made an IPv6 address, by itself or from a router advertisement."""
+    if ifa_proto in _KERNEL_MADE or flags & IFA_F_TEMPORARY:
         return True
     if has_ifa_proto:
         return False
@@ -330,13 +330,13 @@ def _unusual_broadcast(payload: bytes | None, far: bytes, prefix: int) -> IPv4Ad
     if payload is None or len(far) != 4:
         return None
     if len(payload) != len(far):
-        raise MalformedMessage(f"a broadcast address of {len(payload)} bytes")
+        raise MalformedMessage(f"broadcast address of {len(payload)} bytes")
     last = int.from_bytes(far) | (1 << 32 - prefix) - 1
     return None if int.from_bytes(payload) == last else IPv4Address(payload)
 
 
 def _lasts(payload: bytes | None) -> bool:
-    """Tell whether an address has no end of either lifetime."""
+    """Tell whether both lifetimes of an address are infinite."""
     if payload is None:
         return True
     if len(payload) < IFA_LIFETIMES.size:
@@ -359,16 +359,16 @@ def parse_route(data: bytes, message: Message) -> int:
 
 @lru_cache(maxsize=256)
 def _info(info: bytes) -> tuple[str, bytes | None]:
-    """Return what ``IFLA_LINKINFO`` says, which most links have the same: the kind and, of some, the link below.
+    """Return the kind in an ``IFLA_LINKINFO`` and, for some kinds, the lower link. Cached: most links have the same.
 
-    Of these the kernel does not say the latter in ``IFLA_LINK``, though they go with it.
+    For these kinds the kernel leaves out ``IFLA_LINK``, though the links are deleted with their lower one.
     """
-    found = _INFO.read(info, 0, len(info))
-    kind, data = _text(found.get(IFLA_INFO_KIND, b"")), found.get(IFLA_INFO_DATA, b"")
-    if kind not in _BELOW:
+    attributes = _INFO.read(info, 0, len(info))
+    kind, data = _text(attributes.get(IFLA_INFO_KIND, b"")), attributes.get(IFLA_INFO_DATA, b"")
+    if kind not in _LOWER_ATTRIBUTES:
         return kind, None
-    said = _ANY.read(data, 0, len(data))
-    return kind, next((said[each] for each in _BELOW[kind] if each in said), None)
+    found = _ANY.read(data, 0, len(data))
+    return kind, next((found[each] for each in _LOWER_ATTRIBUTES[kind] if each in found), None)
 
 
 def _number(payload: bytes | None) -> int:
@@ -376,17 +376,17 @@ def _number(payload: bytes | None) -> int:
     if payload is None:
         return 0
     if len(payload) != U32.size:
-        raise MalformedMessage(f"a number of {len(payload)} bytes")
+        raise MalformedMessage(f"number of {len(payload)} bytes")
     return int(U32.unpack(payload)[0])
 
 
 def _id(payload: bytes) -> int:
     """Decode a namespace id, which may be -1."""
     if len(payload) != S32.size:
-        raise MalformedMessage(f"a namespace id of {len(payload)} bytes")
+        raise MalformedMessage(f"namespace id of {len(payload)} bytes")
     return int(S32.unpack(payload)[0])
 
 
 def _text(payload: bytes) -> str:
-    """Decode a string of the kernel's; names may be any bytes, so what is not UTF-8 is escaped."""
+    """Decode a string; names may be any bytes, so what is not UTF-8 is escaped."""
     return payload.partition(b"\0")[0].decode(errors="backslashreplace")

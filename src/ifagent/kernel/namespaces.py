@@ -1,8 +1,8 @@
-"""Named network namespaces: which there are, and how they are made and taken away.
+"""Lists, creates and removes named network namespaces.
 
-A named namespace is a file in a directory, ``/run/netns``, with the namespace mounted over it, as ``ip netns``
-has it. Looking never makes anything. What is made here can be told from what others made, at every instant:
-the file under the mount is born with the agent's mark in it, and the namespace carries the mark as the alias
+A named namespace is a file in a directory, ``/run/netns``, with the namespace mounted over it, as with ``ip netns``.
+Listing never creates anything. What is created here can be told from what others created, at every instant:
+the file under the mount is created with the agent's mark in it, and the namespace carries the mark as the alias
 of its ``lo`` before it gets its name.
 """
 
@@ -57,7 +57,7 @@ def open_namespace(namespace: NsId, path: str) -> int:
 def list_namespaces(directory: str) -> dict[NamespaceRef, tuple[NsId, str]]:
     """Return the named namespaces in a directory with their paths; none if there is no such directory.
 
-    Raises ``OSError`` where it cannot be told, as when the process may open no more files.
+    Raises ``OSError`` where that is not known, as when the process may open no more files.
     """
     try:
         paths = sorted(Path(directory).iterdir())
@@ -69,15 +69,15 @@ def list_namespaces(directory: str) -> dict[NamespaceRef, tuple[NsId, str]]:
     for path in paths:
         namespace = identify(str(path))
         if namespace is not None:
-            with suppress(ValidationError):  # a name that nobody could refer to
+            with suppress(ValidationError):  # a name that cannot be declared
                 found[named(path.name)] = (namespace, str(path))
     return found
 
 
 def create_namespace(directory: str, name: str, *, mark: str, home: int) -> None:
-    """Make a named namespace that carries ``mark``, in the calling thread. ``home`` is where it returns to.
+    """Create a named namespace with ``mark``, in the calling thread. ``home`` is the namespace to return to.
 
-    A file that an agent with this mark left behind when it was killed is made use of. Raises
+    A file that a killed agent with this mark left behind is reused. Raises
     ``FileExistsError`` for any other file of this name, and ``OSError`` for what the kernel refuses; then
     nothing is left.
     """
@@ -95,7 +95,7 @@ def create_namespace(directory: str, name: str, *, mark: str, home: int) -> None
 
 
 def remove_namespace(directory: str, name: str, namespace: NsId) -> None:
-    """Take away the name of a namespace; it ends when nobody keeps it any more.
+    """Remove the name of a namespace, which ends when nothing else holds it.
 
     Raises ``FileNotFoundError`` if the name does not lead to it, and ``OSError`` for what the kernel refuses.
     """
@@ -107,7 +107,7 @@ def remove_namespace(directory: str, name: str, namespace: NsId) -> None:
 
 
 def remove_left_overs(directory: str, mark: str) -> list[str]:
-    """Remove the files that an agent with this mark left behind when it was killed; return their paths."""
+    """Remove the files that a killed agent with this mark left behind; return their paths."""
     removed = []
     with suppress(FileNotFoundError):
         for path in sorted(Path(directory).iterdir()):
@@ -118,7 +118,7 @@ def remove_left_overs(directory: str, mark: str) -> list[str]:
 
 
 def _prepare(directory: str) -> None:
-    """Have the directory there and mounted so that namespaces mounted in it are seen everywhere."""
+    """Create the directory and make it a shared mount, so that namespaces mounted in it are seen everywhere."""
     Path(directory).mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -135,7 +135,7 @@ def _prepare(directory: str) -> None:
 
 
 def _mark(mark: str) -> None:
-    """Mark the namespace that the calling thread is in."""
+    """Mark the calling thread's namespace."""
     socket = RequestSocket()
     try:
         (ack,) = socket.request([set_alias(LOOPBACK_IFINDEX, mark)])
@@ -150,7 +150,7 @@ def _content(mark: str) -> bytes:
 
 
 def _claim(directory: str, path: str, mark: str) -> None:
-    """Have a plain file with our mark at ``path``, all at once. Raises ``FileExistsError``."""
+    """Create a plain file with the mark at ``path`` atomically. Raises ``FileExistsError``."""
     fd = directory_fd = -1
     try:
         try:
@@ -177,7 +177,7 @@ def _claim(directory: str, path: str, mark: str) -> None:
 
 
 def _is_marked(path: str, mark: str) -> bool:
-    """Tell whether ``path`` is a plain file with our mark, and no namespace mounted over it."""
+    """Tell whether ``path`` is a plain file with the mark, without a namespace mounted over it."""
     expected = _content(mark)
     try:
         status = os.lstat(path)

@@ -1,4 +1,4 @@
-"""The kernel's own order of one link's addresses, followed without asking again. Pure.
+"""The kernel's own order of one link's addresses, maintained without listing again. Pure.
 
 IPv4, as in ``net/ipv4/devinet.c``: primary addresses by scope, in the order they came; secondary ones after
 everything. When a primary goes and ``promote_secondaries`` is on, the first secondary of its subnet becomes
@@ -19,7 +19,7 @@ _IPV4_BITS = 32
 
 
 class _Run:
-    """Addresses of one scope, next to each other. New ones come to be the first, or the last."""
+    """Addresses of one scope, next to each other. New ones become the first, or the last."""
 
     __slots__ = ("first", "last", "scope")
 
@@ -39,13 +39,13 @@ class _Run:
 class AddressList:
     """One link's addresses of one family in the kernel's order.
 
-    Anybody may give a link in his namespace tens of thousands, and take them off again, so none is looked for.
+    Anybody may add and delete tens of thousands in a namespace, so there is no linear search.
     """
 
     __slots__ = ("_held_by", "_in_subnet", "_runs", "_secondary")
 
     def __init__(self, messages: Iterable[AddressMessage] = ()) -> None:
-        """Start with what a listing says, in its order."""
+        """Start with the addresses of a dump, in its order."""
         self._runs: list[_Run] = []
         self._secondary: dict[int, AddressMessage] = {}
         self._held_by: dict[int, dict[int, AddressMessage]] = {}
@@ -59,7 +59,7 @@ class AddressList:
         yield from self._secondary.values()
 
     def append(self, message: AddressMessage) -> None:
-        """Put an address behind all others of its sort, as a listing has them."""
+        """Append an address behind all others of its sort, as in a dump."""
         key = _key(message)
         if key in self._held_by:
             self._held_by[key][key] = message
@@ -72,10 +72,10 @@ class AddressList:
             self._put(self._runs[-1].last, key, message)
 
     def insert(self, new: AddressMessage, *, newest_first: bool) -> bool:
-        """Put an address where the kernel has it; one that is there already is replaced in its place.
+        """Insert an address where the kernel has it; one that exists already is replaced in its position.
 
-        False if the place is a guess: the kernel tells of an IPv6 address only when it is usable if it made it, or if
-        it need not look for duplicates, and others of its scope may have come meanwhile.
+        False if the position is a guess: the kernel notifies of an IPv6 address that it made itself, or that needs no
+        duplicate detection, only when it is usable, and others of its scope may have come meanwhile.
         """
         key = _key(new)
         if key in self._held_by:
@@ -86,20 +86,20 @@ class AddressList:
             return True
         scope = _scope(new)
         if new.family == AF_INET:
-            self._put_behind(scope, key, new)
+            self._insert_behind(scope, key, new)
             return True
         alone = all(run.scope != scope for run in self._runs)
         if newest_first:
-            self._put_before(scope, key, new)
+            self._insert_before(scope, key, new)
         else:
-            self._put_behind(scope, key, new)
+            self._insert_behind(scope, key, new)
         return alone or bool(new.address.flags & IFA_F_TENTATIVE)
 
     def remove(self, gone: AddressMessage) -> None:
-        """Take an address away, and move the one that takes its place, if any; no matter if it is not there.
+        """Remove an address, if it exists, and promote the secondary one that replaces it, if any.
 
         When a primary address goes, the first secondary one of its subnet becomes primary. Without promotion the
-        kernel has told of the secondaries' end before, so none is left.
+        kernel has notified of the deletion of the secondaries before, so none is left.
         """
         key = _key(gone)
         holder = self._held_by.pop(key, None)
@@ -112,7 +112,7 @@ class AddressList:
         if gone.family == AF_INET and (secondaries := self._in_subnet.get(key >> _IPV4_BITS)):
             promoted = next(iter(secondaries))
             self._leave_subnet(promoted)
-            self._put_behind(have.scope, promoted, self._secondary.pop(promoted))
+            self._insert_behind(have.scope, promoted, self._secondary.pop(promoted))
         self._runs = [run for run in self._runs if len(run)]
 
     def _put(self, holder: dict[int, AddressMessage], key: int, message: AddressMessage) -> None:
@@ -129,7 +129,7 @@ class AddressList:
         if not self._in_subnet[subnet]:
             del self._in_subnet[subnet]
 
-    def _put_behind(self, scope: int, key: int, message: AddressMessage) -> None:
+    def _insert_behind(self, scope: int, key: int, message: AddressMessage) -> None:
         """Put an address behind all others of this scope, or of higher ones."""
         place = next((at for at in range(len(self._runs), 0, -1) if self._runs[at - 1].scope >= scope), 0)
         if not place or self._runs[place - 1].scope != _scope(message):
@@ -137,7 +137,7 @@ class AddressList:
             place += 1
         self._put(self._runs[place - 1].last, key, message)
 
-    def _put_before(self, scope: int, key: int, message: AddressMessage) -> None:
+    def _insert_before(self, scope: int, key: int, message: AddressMessage) -> None:
         """Put an address before all others of its scope, or of lower ones."""
         place = next((at for at, run in enumerate(self._runs) if run.scope <= scope), len(self._runs))
         if place == len(self._runs) or self._runs[place].scope != scope:

@@ -1,12 +1,12 @@
-"""Which links are the two ends of a veth, by what each says of the other. Pure.
+"""Finds out which links are the two ends of a veth, from the peer that each one's messages name. Pure.
 
-Each end tells of the other one, but only when something else about it changes: when an end moves to another
-namespace, what the other one said last is no longer so. Namespaces are heard over sockets of their own, so what two
-of them say may be read in any order. Therefore what each link said last is kept, and who belongs together
-is found from all of it, however it came.
+A link's messages name its peer, but are sent only when something else about the link changes: when an end moves to
+another namespace, the last message of its peer is outdated. Every namespace has a socket of its own, so messages of
+different namespaces may be read in any order. Therefore the peer last named by each link is kept, and pairs are derived
+from all of them, in whatever order they came.
 
-What a link says is so if the other one says it too. Else it is so unless somebody says so of the link itself, whose own
-word is then the older one: of the new and the old place of an end, only the new one names its peer.
+A named peer is right if it names the link in return. Otherwise it is right unless another link is right to name this
+one, whose own message is then outdated: of the old and the new place of an end, only the new one names its peer.
 """
 
 from __future__ import annotations
@@ -16,81 +16,80 @@ from typing import Final
 
 from ifagent.core.link import LinkId
 
-FAR: Final = 8
-"""How many old words in a row are seen through: one for each move in a short time, from place to place."""
+MAX_OUTDATED: Final = 8
+"""How many outdated messages in a row are seen through: one for each move within a short time."""
 
-MANY: Final = 50
-"""Most links that are looked at again because of what one says; two, if nothing was moved."""
+MAX_AFFECTED: Final = 50
+"""Most links that are compared again because of one message; two, if nothing was moved."""
 
 
 class Pairs:
-    """What is known of pairs. A veth is here from :meth:`say` until :meth:`end`."""
+    """All veth pairs. A link is in here from :meth:`set_named` until :meth:`remove`."""
 
     def __init__(self) -> None:
-        self._said: dict[LinkId, LinkId | None] = {}
-        self._by: dict[LinkId, dict[LinkId, None]] = {}
+        self._named: dict[LinkId, LinkId | None] = {}
+        self._named_by: dict[LinkId, dict[LinkId, None]] = {}
 
-    def say(self, end: LinkId, peer: LinkId | None) -> Iterable[LinkId]:
-        """Take note of what a link says is its peer, ``None`` if it names none that is known.
+    def set_named(self, end: LinkId, peer: LinkId | None) -> Iterable[LinkId]:
+        """Record the peer that a link names, ``None`` if it names none in an attached namespace.
 
-        Return the links whose peers may be different now.
+        Return the links whose peers may have changed.
         """
-        if end in self._said and self._said[end] == peer:
+        if end in self._named and self._named[end] == peer:
             return ()
-        touched = self._forget(end)
-        self._said[end] = peer
+        affected = self._forget(end)
+        self._named[end] = peer
         if peer is not None:
-            self._by.setdefault(peer, {})[end] = None
-        return touched | self._around(end)
+            self._named_by.setdefault(peer, {})[end] = None
+        return affected | self._affected(end)
 
-    def end(self, end: LinkId) -> Iterable[LinkId]:
-        """Forget a link that is gone, or is no veth; return the links whose peers may be different now."""
-        return self._forget(end) if end in self._said else ()
+    def remove(self, end: LinkId) -> Iterable[LinkId]:
+        """Forget a link that is gone or not a veth; return the links whose peers may have changed."""
+        return self._forget(end) if end in self._named else ()
 
     def peer(self, end: LinkId) -> LinkId | None:
-        """Return the other end, as far as it is known; a guess if that one has another."""
-        if self._is_so(end, FAR):
-            return self._said[end]
-        return next((other for other in self._by.get(end, ()) if self._is_so(other, FAR)), None)
+        """Return the other end, as far as it is known; a guess if that one has another peer."""
+        if self._is_right(end, MAX_OUTDATED):
+            return self._named[end]
+        return next((other for other in self._named_by.get(end, ()) if self._is_right(other, MAX_OUTDATED)), None)
 
-    def _is_so(self, end: LinkId, far: int) -> bool:
+    def _is_right(self, end: LinkId, depth: int) -> bool:
         """Tell whether a link is right about its peer."""
-        named = self._said.get(end)
-        if named is None or named not in self._said:
+        named = self._named.get(end)
+        if named is None or named not in self._named:
             return False
-        theirs = self._said[named]
+        theirs = self._named[named]
         if theirs == end:
             return True
-        if theirs is not None and self._said.get(theirs) == named:
+        if theirs is not None and self._named.get(theirs) == named:
             return False
-        if self._is_named(end, far):
+        if self._is_rightly_named(end, depth):
             return False
-        # Of several, the one that said it last.
-        return (
-            next(other for other in reversed(self._by[named]) if other == end or not self._is_named(other, far)) == end
-        )
+        # Of several, the one that named it last.
+        names_it = reversed(self._named_by[named])
+        return next(other for other in names_it if other == end or not self._is_rightly_named(other, depth)) == end
 
-    def _is_named(self, end: LinkId, far: int) -> bool:
+    def _is_rightly_named(self, end: LinkId, depth: int) -> bool:
         """Tell whether another link is right to name this one."""
-        return far > 0 and any(self._is_so(other, far - 1) for other in self._by.get(end, ()))
+        return depth > 0 and any(self._is_right(other, depth - 1) for other in self._named_by.get(end, ()))
 
     def _forget(self, end: LinkId) -> set[LinkId]:
-        touched = self._around(end)
-        named = self._said.pop(end, None)
+        affected = self._affected(end)
+        named = self._named.pop(end, None)
         if named is not None:
-            del self._by[named][end]
-            if not self._by[named]:
-                del self._by[named]
-        return touched
+            del self._named_by[named][end]
+            if not self._named_by[named]:
+                del self._named_by[named]
+        return affected
 
-    def _around(self, end: LinkId) -> set[LinkId]:
-        """Return a link and all that it has to do with, by whose word ever."""
+    def _affected(self, end: LinkId) -> set[LinkId]:
+        """Return a link and all that are connected with it by naming or being named."""
         found = {end}
         new = [end]
-        while new and len(found) < MANY:
+        while new and len(found) < MAX_AFFECTED:
             here = new.pop()
-            named = self._said.get(here)
-            near = {*self._by.get(here, ())} if named is None else {named, *self._by.get(here, ())}
+            named = self._named.get(here)
+            near = {*self._named_by.get(here, ())} if named is None else {named, *self._named_by.get(here, ())}
             new += near - found
             found |= near
         return found

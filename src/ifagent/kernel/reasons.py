@@ -1,6 +1,6 @@
-"""Why the kernel refused something, where it does not say so itself.
+"""Why the kernel refused an operation, where its answer does not say.
 
-Of a name that is taken it never says by whom, and of addresses before Linux 6.3 it gives a number only.
+It never says which link has a name that is taken, and before Linux 6.3 it refuses addresses with an errno only.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _REASONS: dict[tuple[type[Operation], int, int], str] = {
 
 
 def reason(operation: Operation, number: int) -> str:
-    """Return why an operation was refused with this errno, empty where only its name says why."""
+    """Return why an operation was refused with this errno, empty where only the errno says why."""
     match operation:
         case AddAddress(address=address) | DeleteAddress(address=address):
             return _REASONS.get((type(operation), address.version, number), "")
@@ -39,7 +39,7 @@ def names_asked_for(operation: Operation) -> Iterator[tuple[NsId, HostName]]:
 
 
 def name_taken(name: HostName, link: LinkMessage) -> str:
-    """Say which link has a name."""
+    """Return which link has a name that is taken."""
     if link.host_name == name:
         return f"{name}, ifindex {link.ifindex}, is there"
     return f"{name} is another name of {link.host_name}, ifindex {link.ifindex}"

@@ -1,7 +1,7 @@
 """Renaming a link that is up, on a kernel that renames only links that are down (before Linux 6.2).
 
-There the link is taken down for a moment. What that costs is given back at once: being up, and the IPv6 addresses,
-which go when a link goes down. Routes of others over the link are gone, as after any ``ip link set down``.
+There the link is set down for a moment. What that removes is restored at once: being up, and the IPv6 addresses, which
+are deleted when a link goes down. Other programs' routes over the link are lost, as after any ``ip link set down``.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import errno
 
 from ifagent.core.operations import MoveLink, Operation, SetLink
 from ifagent.kernel.messages import Ack, parse_address, parse_link
-from ifagent.kernel.requests import dump_ipv6_addresses, get_link, give_back_address, set_up
+from ifagent.kernel.requests import dump_ipv6_addresses, get_link, restore_address, set_up
 from ifagent.kernel.rtnetlink import IFA_F_SECONDARY
 from ifagent.kernel.sockets import RequestSocket
 
 
 def needs_link_down(operation: Operation, ack: Ack) -> bool:
-    """Tell whether the answer to an operation says that its link cannot be renamed because it is up."""
+    """Tell whether an operation was refused because its link cannot be renamed while it is up."""
     match operation:
         case SetLink(host_name=str()):
             return ack.errno == errno.EBUSY
@@ -27,9 +27,9 @@ def needs_link_down(operation: Operation, ack: Ack) -> bool:
 
 
 def rename_while_down(socket: RequestSocket, ifindex: int, request: bytes, *, up: bool | None = None) -> Ack:
-    """Repeat a request with the link down, and set it up again if it was, unless it is ``up`` False that is wanted.
+    """Repeat a request with the link down, and set the link up again if it was up, unless ``up`` is False.
 
-    Returns the answer to the request, or to what comes after it if that is what failed. Raises ``OSError``.
+    Return the answer to the request, or to setting the link up if that is what failed. Raises ``OSError``.
     """
     link = parse_link(*socket.ask(get_link(ifindex)))
     if link is None or not link.up:
@@ -37,14 +37,14 @@ def rename_while_down(socket: RequestSocket, ifindex: int, request: bytes, *, up
     if up is False:
         _, ack = socket.request([set_up(ifindex, up=False), request])
         return ack
-    # A temporary address (IFA_F_TEMPORARY is the same bit) is made by the kernel again, as are all of its own.
+    # A temporary address (IFA_F_TEMPORARY is the same bit) is made again by the kernel, as are all of its own.
     lost = [
         data[message.start : message.end]
         for data, message in socket.dump(dump_ipv6_addresses(ifindex))
         if (found := parse_address(data, message)) and found.ifindex == ifindex
         if not (found.address.made_by_kernel or found.address.flags & IFA_F_SECONDARY)
     ]
-    # Listed with the newest first, which each is when it comes back.
-    back = [give_back_address(body) for body in reversed(lost)]
+    # They are listed with the newest first, and each one added is the newest.
+    back = [restore_address(body) for body in reversed(lost)]
     _, ack, set_up_again, *_ = socket.request([set_up(ifindex, up=False), request, set_up(ifindex, up=True), *back])
     return ack if ack.errno else set_up_again

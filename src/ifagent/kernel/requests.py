@@ -1,4 +1,4 @@
-"""Operations as rtnetlink requests: one frozen operation, one message, two where an address is renewed. Pure."""
+"""Encodes operations and queries as rtnetlink requests: one message each, two where an address is renewed. Pure."""
 
 from __future__ import annotations
 
@@ -106,8 +106,8 @@ def encode(  # noqa: PLR0911 one for each operation
 
     ``fds`` are open files of the namespaces that the operation names; ``ifindexes`` are those of a new link's
     ends, zero or none for the kernel's choice. Raises :class:`AgentBug` for an
-    operation that is not resolved: a link without an ifindex, a namespace that is not in ``fds``. So does one that is
-    not asked for over rtnetlink.
+    operation that is not resolved (a link without an ifindex, a namespace that is not in ``fds``), and for one that is
+    not an rtnetlink request.
     """
     match operation:
         case CreateLink():
@@ -134,11 +134,11 @@ def encode(  # noqa: PLR0911 one for each operation
         case DeleteLink(target=target):
             return _request(RTM_DELLINK, IFINFO.pack(0, 0, _ifindex(target), 0, 0))
         case _:
-            raise AgentBug(f"{operation} is not asked for over rtnetlink")
+            raise AgentBug(f"{operation} is not an rtnetlink request")
 
 
 def remove_altnames(ifindex: int, altnames: Iterable[bytes]) -> bytes:
-    """Return a request that takes altnames off a link, each with its final zero byte, whatever the link is called."""
+    """Return a request that removes altnames of a link, each with its final zero byte, whatever the link is called."""
     properties = _nested(IFLA_PROP_LIST, b"".join(_attribute(IFLA_ALT_IFNAME, name) for name in altnames))
     return _request(RTM_DELLINKPROP, IFINFO.pack(0, 0, ifindex, 0, 0) + properties)
 
@@ -168,7 +168,7 @@ def add_address(ifindex: int, address: IPInterface) -> bytes:
     return encode(AddAddress(Target(NsId(0), HostName(""), ifindex), address), fds={})
 
 
-def give_back_address(body: bytes) -> bytes:
+def restore_address(body: bytes) -> bytes:
     """Return a request that adds an address as it was listed: ``body`` is the payload of its message."""
     return _request(RTM_NEWADDR, body, flags=NLM_F_CREATE | NLM_F_EXCL)
 
@@ -192,9 +192,9 @@ def dump_links() -> bytes:
 
 
 def dump_counters() -> bytes:
-    """Return a request for what every link of a namespace has counted, and nothing else of them.
+    """Return a request for the counters of every link of a namespace, and nothing else.
 
-    An answer has a seventh of the bytes of a link's with counters, and is read in a fifth of the time.
+    An answer is a seventh of the size of a link message with counters, and is parsed in a fifth of the time.
     """
     return _request(RTM_GETSTATS, IFSTATS.pack(0, 0, 1 << IFLA_STATS_LINK_64 - 1), flags=NLM_F_DUMP)
 
@@ -210,24 +210,24 @@ def dump_ipv6_addresses(ifindex: int) -> bytes:
 
 
 def assign_nsid(fd: int) -> bytes:
-    """Return a request that gives the namespace ``fd`` an id in ours, any that is free."""
+    """Return a request that assigns the namespace ``fd`` any free id in the agent's namespace."""
     body = RTGEN + _attribute(NETNSA_FD, U32.pack(fd))
     return _request(RTM_NEWNSID, body + _attribute(NETNSA_NSID, S32.pack(NETNSA_NSID_NOT_ASSIGNED)))
 
 
 def get_nsid(fd: int, *, target: int | None = None) -> bytes:
-    """Ask for the id of namespace ``fd`` in ours, or in the one whose id in ours is ``target``."""
+    """Return a request for the id of namespace ``fd`` in the agent's, or in the one whose id in that is ``target``."""
     body = RTGEN + _attribute(NETNSA_FD, U32.pack(fd))
     return _request(RTM_GETNSID, body if target is None else body + _attribute(NETNSA_TARGET_NSID, S32.pack(target)))
 
 
 def dump_nsids(target: int) -> bytes:
-    """Ask for all ids in the namespace whose id in ours is ``target``, each with the id in ours."""
+    """Return a request for all ids in the namespace whose id is ``target``, each with the id in the agent's."""
     return _request(RTM_GETNSID, RTGEN + _attribute(NETNSA_TARGET_NSID, S32.pack(target)), flags=NLM_F_DUMP)
 
 
 def get_route(destination: IPv4Address | IPv6Address) -> bytes:
-    """Ask which way packets to an address go."""
+    """Return a request for the route to an address."""
     family = AF_INET if isinstance(destination, IPv4Address) else AF_INET6
     body = ROUTE.pack(family, destination.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
     return _request(RTM_GETROUTE, body + _attribute(RTA_DST, destination.packed))
@@ -270,7 +270,7 @@ def _set_link(operation: SetLink) -> bytes:
     if operation.mtu is not None:
         body += _attribute(IFLA_MTU, U32.pack(operation.mtu))
     if operation.alias is not None:
-        body += _attribute(IFLA_IFALIAS, operation.alias.encode())  # an empty one takes the alias away
+        body += _attribute(IFLA_IFALIAS, operation.alias.encode())  # an empty one removes the alias
     if operation.group is not None:
         body += _attribute(IFLA_GROUP, U32.pack(operation.group))
     if operation.master is not None:
@@ -279,7 +279,7 @@ def _set_link(operation: SetLink) -> bytes:
 
 
 def _address(target: Target, address: IPInterface, peer: IPv4Address | IPv6Address | None = None) -> bytes:
-    """Return what adds or deletes an address: no broadcast address, the scope as ``ip address`` chooses it."""
+    """Return the body that adds or deletes an address: no broadcast address, the scope as ``ip address`` chooses it."""
     family = AF_INET if isinstance(address, IPv4Interface) else AF_INET6
     body = IFADDR.pack(family, address.network.prefixlen, 0, usual_scope(address), _ifindex(target))
     return body + _attribute(IFA_LOCAL, address.packed) + _attribute(IFA_ADDRESS, (peer or address).packed)
@@ -296,7 +296,7 @@ def _attribute(kind: int, payload: bytes) -> bytes:
 
 
 def _nested(kind: int, attributes: bytes) -> bytes:
-    """Return an attribute that consists of attributes; the flag that says so is asked for from Linux 7 on."""
+    """Return an attribute that contains attributes; Linux 7 requires the flag that says so."""
     return _attribute(kind | NLA_F_NESTED, attributes)
 
 

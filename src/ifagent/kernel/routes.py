@@ -1,4 +1,4 @@
-"""The routes of a namespace, as far as it matters what of the host's traffic they carry."""
+"""The routes of a namespace that may carry traffic of the host."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 
 from ifagent.core.host_routes import IPAddress, Route
 from ifagent.core.link import LOOPBACK_IFINDEX, LinkId, NsId
-from ifagent.kernel.attributes import MalformedMessage, Reader
+from ifagent.kernel.attributes import AttributeReader, MalformedMessage
 from ifagent.kernel.messages import Message, parse_route
 from ifagent.kernel.requests import dump_routes, get_route
 from ifagent.kernel.rtnetlink import (
@@ -37,17 +37,17 @@ from ifagent.kernel.sockets import RequestSocket
 from ifagent.kernel.threads import pause_after
 
 MAX_ROUTES: Final = 10_000
-"""Most routes of one family, type and namespace that are looked at."""
+"""Most routes of one family, type and namespace that are returned one by one."""
 
-_TROUBLES: Final = frozenset({errno.ENOBUFS, errno.ENOMEM, errno.EBADMSG, errno.EPERM})
-"""What the kernel says where it cannot answer, and not that there is no way."""
+_FAILURES: Final = frozenset({errno.ENOBUFS, errno.ENOMEM, errno.EBADMSG, errno.EPERM})
+"""Errnos with which the kernel fails to answer; others say that there is no route."""
 
 _DISTANT: Final = (IPv4Address("192.0.2.1"), IPv6Address("2001:db8::1"))
-"""Addresses of documentation (RFC 5737, RFC 3849), which only a default route leads to."""
+"""Addresses for documentation (RFC 5737, RFC 3849), which only a default route leads to."""
 
-_WANTED: Final = Reader({RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_MULTIPATH, RTA_VIA})
+_WANTED: Final = AttributeReader({RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_MULTIPATH, RTA_VIA})
 _TYPES: Final = (RTN_UNICAST, RTN_BLACKHOLE, RTN_UNREACHABLE, RTN_PROHIBIT, RTN_LOCAL, RTN_ANYCAST)
-"""Types of routes that say where traffic goes, that it goes nowhere, or that it is for the host itself."""
+"""Types of routes that forward traffic, drop it, or deliver it to the host itself."""
 
 _EVERYWHERE: Final = {AF_INET: ip_network("0.0.0.0/0"), AF_INET6: ip_network("::/0")}
 _SIZES: Final = {AF_INET: 4, AF_INET6: 16}
@@ -56,7 +56,7 @@ _SIZES: Final = {AF_INET: 4, AF_INET6: 16}
 def find_uplinks(hosts: Iterable[IPAddress]) -> frozenset[int]:
     """Return the ifindexes, in the calling thread's namespace, that distant addresses and ``hosts`` are reached by.
 
-    Raises ``OSError`` where that cannot be asked.
+    Raises ``OSError`` where the query fails.
     """
     found = set()
     with closing(RequestSocket()) as route_socket:
@@ -64,7 +64,7 @@ def find_uplinks(hosts: Iterable[IPAddress]) -> frozenset[int]:
             try:
                 found.add(parse_route(*route_socket.ask(get_route(address))))
             except OSError as error:
-                if error.errno in _TROUBLES:  # else there is no way
+                if error.errno in _FAILURES:  # else there is no route
                     raise
     return frozenset(found - {0})
 
@@ -102,7 +102,7 @@ def list_routes(requests: RequestSocket, namespace: NsId, ours: Container[LinkId
 
 def _parse(namespace: NsId, ours: Container[LinkId], data: bytes, message: Message) -> Route | None:
     if message.end - message.start < ROUTE.size:
-        raise MalformedMessage("a route without its header")
+        raise MalformedMessage("route message without its header")
     family, bits, _, _, _, protocol, _, kind, _ = ROUTE.unpack_from(data, message.start)
     made_by_kernel = protocol == RTPROT_KERNEL
     if kind not in _TYPES or family not in _SIZES or (made_by_kernel and kind != RTN_UNICAST):
@@ -115,7 +115,7 @@ def _parse(namespace: NsId, ours: Container[LinkId], data: bytes, message: Messa
     size = _SIZES[family]
     destination = found.get(RTA_DST, bytes(size))
     if len(destination) != size or bits > 8 * size:
-        raise MalformedMessage(f"a route to {bits} bits of {len(destination)} bytes")
+        raise MalformedMessage(f"route with prefix length {bits} and a destination of {len(destination)} bytes")
     network = ip_network((destination, bits), strict=False)
     if made_by_kernel and (network.is_loopback or (family == AF_INET6 and network.is_link_local)):
         return None
@@ -140,7 +140,7 @@ def _next_hops(data: bytes) -> Iterator[tuple[bytes, dict[int, bytes]]]:
     while len(data) - offset >= NEXT_HOP.size:
         length, _, _, ifindex = NEXT_HOP.unpack_from(data, offset)
         if length < NEXT_HOP.size or offset + length > len(data):
-            raise MalformedMessage(f"a next hop of {length} bytes")
+            raise MalformedMessage(f"next hop of {length} bytes")
         yield U32.pack(ifindex & 0xFFFF_FFFF), _WANTED.read(data, offset + NEXT_HOP.size, offset + length)
         offset += length + 3 & ~3
 

@@ -1,9 +1,9 @@
-"""rtnetlink sockets: one for requests and their answers, one that listens.
+"""rtnetlink sockets: one for requests and their answers, one for notifications.
 
-Both are in a namespace where somebody else may be root and send to them. Only what the kernel sent counts.
+Both are in a namespace where somebody else may be root and send to them. Only messages from the kernel are used.
 
-The kernel carries a request out inside ``send()``, and its answer is there to be read when that returns.
-So a request blocks its thread as long as the kernel works, and reading the answer never does.
+The kernel executes a request within ``send()``, and its answer can be read when that returns.
+So a request blocks its thread while the kernel works, and reading the answer never blocks.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ RECEIVE_SIZE: Final = 65536
 """Bytes offered to one receive: the kernel fills a dump's datagram with up to 32 KiB."""
 
 MAX_DATAGRAM: Final = 1 << 20
-"""Bytes of the longest datagram that is read. What one link has to say is longer than 64 KiB if somebody gives it
-hundreds of alternative names, and can hardly be longer than several times that."""
+"""Bytes of the longest datagram that is read. A link message is longer than 64 KiB if the link has hundreds of
+altnames, and hardly longer than several times that."""
 
 BATCH_MESSAGES: Final = 64
 """Most requests in one send. Each acknowledgement takes about 1 KiB of a receive buffer of 208 KiB."""
@@ -50,10 +50,10 @@ BATCH_BYTES: Final = 32768
 """Most bytes in one send, well below the kernel's default send buffer."""
 
 MAX_LISTED: Final = 100_000
-"""Most messages that one listing may have: who has more links or addresses in a namespace is up to no good."""
+"""Most messages of one dump; a namespace with more links or addresses is not listed."""
 
 DUMP_TRIES: Final = 5
-"""How often a dump is begun anew because something changed under it."""
+"""How often a dump is repeated because something changed during it."""
 
 _CUT_OFF: Final = int(socket.MSG_TRUNC)  # as a member of an enum it costs more than to receive
 _GROUPS: Final = (RTNLGRP_NSID, RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR)
@@ -71,7 +71,7 @@ class RequestSocket:
             for option in (NETLINK_EXT_ACK, NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK):
                 self._socket.setsockopt(SOL_NETLINK, option, 1)
             self._socket.bind((0, 0))
-            self._socket.connect((0, 0))  # from now on the kernel alone can send to it
+            self._socket.connect((0, 0))  # from now on only the kernel can send to it
         except OSError:
             self._socket.close()
             raise
@@ -81,14 +81,14 @@ class RequestSocket:
         self._socket.close()
 
     def fileno(self) -> int:
-        """Return the descriptor, for requests that are not messages."""
+        """Return the descriptor, for ioctls."""
         return self._socket.fileno()
 
     def request(self, messages: Sequence[bytes]) -> list[Ack]:
-        """Have requests carried out in order, and return the kernel's answer to each.
+        """Execute requests in order, and return the kernel's answer to each.
 
-        A request that is refused does not stop those after it. An error of the socket itself is the answer
-        to all requests that it leaves open.
+        A refused request does not stop those after it. An error of the socket itself is the answer to all requests
+        that are still unanswered.
         """
         acks: list[Ack] = []
         for batch in _batches(messages):
@@ -96,22 +96,22 @@ class RequestSocket:
         return acks
 
     def dump(self, message: bytes) -> list[tuple[bytes, Message]]:
-        """Return all that the kernel lists in answer to a dump request, as datagrams and messages in them.
+        """Return all messages that answer a dump request, with the datagrams that contain them.
 
-        Where the kernel says that something changed meanwhile it is asked again, a few times; whoever listens
-        to notifications too hears of every change and can do with the last answer. Raises ``OSError``, also where it
-        is more than :data:`MAX_LISTED` messages.
+        Where the kernel says that something changed meanwhile the dump is repeated, a few times; whoever reads
+        notifications too knows every change and can use the last answer. Raises ``OSError``, also for more than
+        :data:`MAX_LISTED` messages.
         """
         most = MAX_LISTED
         found = self.pick(message, lambda data, answer: (data, answer), most=most + 1)
         if len(found) > most:
-            raise OSError(errno.E2BIG, f"a listing has more than {most} entries")
+            raise OSError(errno.E2BIG, f"more than {most} entries")
         return found
 
     def pick(self, message: bytes, take: Callable[[bytes, Message], T | None], *, most: int) -> list[T]:
-        """Return what ``take`` makes of what the kernel lists: all but ``None``, and no more than ``most``.
+        """Return the results of ``take`` for the messages of a dump: all but ``None``, and no more than ``most``.
 
-        Asked again as :meth:`dump` does, and raises what that and ``take`` raise.
+        Repeated as in :meth:`dump`, and raises what that and ``take`` raise.
         """
         for _ in range(DUMP_TRIES):
             found, interrupted = self._dump(message, take, most)
@@ -120,7 +120,7 @@ class RequestSocket:
         return found
 
     def ask(self, message: bytes) -> tuple[bytes, Message]:
-        """Return the one message that answers a request. Raises ``OSError`` with what the kernel said."""
+        """Return the one message that answers a request. Raises ``OSError`` with the kernel's refusal."""
         self._send([message])
         for data, answer in self._answers():
             if answer.type == NLMSG_ERROR:
@@ -181,7 +181,7 @@ class RequestSocket:
         self._socket.send(data)
 
     def _answers(self) -> Iterator[tuple[bytes, Message]]:
-        """Yield what answers the last send, until the kernel has nothing more to say."""
+        """Yield the answers to the last send, until there are no more."""
         while True:
             try:
                 # How long it is, without taking it; in one step, a longer one would be cut off.
@@ -197,7 +197,7 @@ class RequestSocket:
 
 
 class ListenSocket:
-    """Hears of every change of links, addresses and namespace ids in the namespace that it was made in."""
+    """Receives the notifications about links, addresses and nsids of the namespace in which it was opened."""
 
     def __init__(self, *, buffer: int) -> None:
         """Open in the calling thread's namespace and subscribe; see :meth:`resize`. Raises ``OSError``."""
@@ -205,7 +205,7 @@ class ListenSocket:
         try:
             self.resize(buffer)
             self._socket.bind((0, 0))
-            self._socket.connect((0, 0))  # nobody but the kernel can send to it, unless to a group
+            self._socket.connect((0, 0))  # only the kernel can send to it, except to a multicast group
             self.subscribe()
         except OSError:
             self._socket.close()
@@ -221,44 +221,44 @@ class ListenSocket:
 
     @property
     def cookie(self) -> int:
-        """What tells the socket's namespace from all others of this boot, unlike its inode number; 0: not told."""
+        """A number that is unique to the socket's namespace since boot, unlike its inode number; 0: unsupported."""
         try:
             return int.from_bytes(self._socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), sys.byteorder)
         except OSError:  # before Linux 5.14
             return 0
 
     def resize(self, buffer: int) -> None:
-        """Have so many bytes for what is not yet read; the kernel takes that twice, and less from who is not root."""
+        """Set the size of the receive buffer in bytes; the kernel doubles it, and limits it for non-root processes."""
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, buffer)
         except PermissionError:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
 
     def subscribe(self) -> None:
-        """Hear what happens from now on. Raises ``OSError``."""
+        """Receive notifications from now on. Raises ``OSError``."""
         for group in _GROUPS:
             self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
 
     def unsubscribe(self) -> None:
-        """Hear nothing more, so that nothing more is kept to be read. Raises ``OSError``."""
+        """Receive no more notifications, so that none are buffered. Raises ``OSError``."""
         for group in _GROUPS:
             self._socket.setsockopt(SOL_NETLINK, NETLINK_DROP_MEMBERSHIP, group)
 
     def receive(self, buffer: Sequence[memoryview]) -> bytes:
-        """Return one datagram, read by way of a buffer; an empty one where it was not the kernel's.
+        """Return one datagram, read into ``buffer``; an empty one where it was not from the kernel.
 
         Raises ``BlockingIOError`` when there is none, and ``OSError`` after some were lost.
         """
-        # Into a buffer that is there already: making one for each datagram costs more than reading it.
+        # Into an existing buffer: allocating one for each datagram costs more than reading it.
         size, _, flags, (sender, _) = self._socket.recvmsg_into(buffer)
-        if sender:  # anybody with the right to may write to this socket; only the kernel is believed
+        if sender:  # privileged processes can write to this socket; only the kernel is believed
             return b""
         if flags & _CUT_OFF:
             raise OSError(errno.EMSGSIZE, "a notification was cut off")
         return bytes(buffer[0][:size])
 
     def empty(self) -> None:
-        """Throw away what is there to be read; for a socket that is not subscribed. Raises ``OSError``."""
+        """Discard what is pending; for a socket that is not subscribed. Raises ``OSError``."""
         while True:
             try:
                 self._socket.recv(1)
@@ -289,5 +289,5 @@ def _batches(messages: Iterable[bytes]) -> Iterator[list[bytes]]:
 
 
 def _refusal(ack: Ack) -> OSError:
-    said = os.strerror(ack.errno)
-    return OSError(ack.errno, f"{said} ({ack.text})" if ack.text else said)
+    text = os.strerror(ack.errno)
+    return OSError(ack.errno, f"{text} ({ack.text})" if ack.text else text)

@@ -1,7 +1,7 @@
-"""The system calls that Python 3.11 lacks, and the one safe way into another network namespace.
+"""System calls that Python 3.11 lacks, and the one safe way to enter another network namespace.
 
-A thread that enters a namespace does nothing else until it is home again. If the way home is barred, the
-thread would go on working in the wrong namespace, so the process ends.
+A thread that enters a namespace does nothing else until it has returned. If it cannot return, it would continue in the
+wrong namespace, so the process aborts.
 """
 
 from __future__ import annotations
@@ -41,23 +41,23 @@ def mount(source: str, target: str, *, flags: int) -> None:
 
 
 def unmount(target: str) -> None:
-    """Take a mount away from its place at once, whoever still uses it. Raises ``OSError``."""
+    """Detach a mount at once, even while it is in use. Raises ``OSError``."""
     _call("umount2", os.fsencode(target), ctypes.c_int(MNT_DETACH | UMOUNT_NOFOLLOW))
 
 
 def mount_thread_namespace(target: str) -> None:
-    """Give the network namespace that the calling thread is in a name in the file system."""
+    """Bind-mount the calling thread's network namespace at ``target``."""
     mount(_THREAD_NAMESPACE_PATH, target, flags=MS_BIND)
 
 
 def open_thread_namespace() -> int:
-    """Open the network namespace that the calling thread is in. Raises ``OSError``."""
+    """Open the calling thread's network namespace. Raises ``OSError``."""
     return os.open(_THREAD_NAMESPACE_PATH, os.O_RDONLY | os.O_CLOEXEC)
 
 
 @contextmanager
 def inside(namespace: int, *, home: int) -> Iterator[None]:
-    """Have the calling thread in the namespace of the open file ``namespace``, then back in ``home``."""
+    """Move the calling thread to the namespace of the open file ``namespace``, and back to ``home``."""
     _call("setns", ctypes.c_int(namespace), ctypes.c_int(CLONE_NEWNET))
     try:
         yield
@@ -67,7 +67,7 @@ def inside(namespace: int, *, home: int) -> Iterator[None]:
 
 @contextmanager
 def in_new_netns(*, home: int) -> Iterator[None]:
-    """Have the calling thread in a new network namespace, then back in ``home``.
+    """Move the calling thread to a new network namespace, and back to ``home``.
 
     The new namespace ends with the block unless something holds it, such as :func:`mount_thread_namespace`.
     """

@@ -1,4 +1,4 @@
-"""Work off the event loop: what blocks, and what takes long."""
+"""Work outside the event loop: what blocks, and what takes long."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import anyio.to_thread
 T = TypeVar("T")
 
 _AT_A_TIME: Final = 64
-"""Messages that are understood, in less than a millisecond, between two pauses."""
+"""Messages that are parsed, in less than a millisecond, between two pauses."""
 
 _PAUSE: Final = 0.0001
-"""Seconds that a thread asks to sleep in order to let others go first."""
+"""Seconds that a thread sleeps to let others run."""
 
 
 async def run_in_thread(work: Callable[[], T], *, undo: Callable[[T], None] | None = None) -> T:
-    """Do work in a thread and wait for its end whoever cancels, so that no thread uses what is closed.
+    """Do work in a thread and wait for its end even if cancelled, so that no thread uses what is then closed.
 
-    ``undo`` is done with the result if the wait was cancelled, and so nobody will have it.
+    ``undo`` is called with the result if the wait was cancelled, as nobody receives the result then.
     """
     done: list[T] = []
     failed: list[Exception] = []
@@ -45,9 +45,9 @@ async def run_in_thread(work: Callable[[], T], *, undo: Callable[[T], None] | No
 
 
 def pause_after(count: int) -> None:
-    """Pause now and then in something long, in which the event loop gets on: both hold the interpreter's one lock.
+    """Pause regularly in long work so that the event loop can run: both need the interpreter lock.
 
-    ``count`` is how much is done, in things that take 10 us or so.
+    ``count`` is how many steps of some 10 us have been done.
     """
     if count % _AT_A_TIME == 0:
         time.sleep(_PAUSE)

@@ -1,4 +1,4 @@
-"""How Linux keeps the addresses of a link; every rule measured.
+"""How Linux orders the addresses of a link; every rule was measured.
 
 IPv4: the primaries of all subnets by scope (127.0.0.0/8 is of host scope, the narrowest, which comes first) and in the
 order they came, then the secondaries. IPv6: from wide scopes to narrow, newest first in each.
@@ -23,7 +23,7 @@ IFA_F_PERMANENT = 0x80
 IFA_F_NOPREFIXROUTE = 0x200
 MIN_IPV6_MTU = 1280
 _GIVEN_FLAGS = 0x02 | 0x10 | 0x100 | IFA_F_NOPREFIXROUTE
-"""What somebody who adds an address may ask for: nodad, home, mngtmpaddr, noprefixroute."""
+"""Flags that may be requested with an address: nodad, home, mngtmpaddr, noprefixroute."""
 
 _UNSPECIFIED = IPv6Address("::")
 _LOOPBACK = IPv6Interface("::1/128")
@@ -31,7 +31,7 @@ _MULTICAST = IPv6Network("ff00::/8")
 
 
 def add_address(link: WorldLink, address: Address) -> None:
-    """Add an address where the kernel puts it in its list; its flags and all the rest are as somebody asks for."""
+    """Add an address at the position in the list that the kernel gives it, with the requested attributes."""
     if isinstance(address.interface, IPv6Interface):
         _add_ipv6(link, _given(link, replace(address, scope=None, broadcast=None)))
     else:
@@ -40,7 +40,7 @@ def add_address(link: WorldLink, address: Address) -> None:
 
 
 def replace_address(link: WorldLink, interface: IPInterface) -> None:
-    """Take from an address what somebody has asked for, as far as Linux changes that in place; else add it.
+    """Reset what was set on an address, as far as Linux changes that in place; add it if it is missing.
 
     Of IPv4 it changes lifetimes and the metric, of IPv6 lifetimes and flags; a peer, a scope and a broadcast address
     stay.
@@ -59,7 +59,7 @@ def replace_address(link: WorldLink, interface: IPInterface) -> None:
 
 
 def delete_address(link: WorldLink, address: Address) -> None:
-    """Delete an address; with the primary of an IPv4 subnet its secondaries go too."""
+    """Delete an address; the secondaries of an IPv4 subnet go with its primary."""
     interface = address.interface
     if interface.version == 6 and link.mtu < MIN_IPV6_MTU:
         raise Refused(errno.ENXIO, "IPv6 is disabled on this device")
@@ -73,8 +73,8 @@ def delete_address(link: WorldLink, address: Address) -> None:
 
 
 def make_loopback_ipv4(link: WorldLink) -> None:
-    """Give ``lo`` its address, as coming up does."""
-    with suppress(Refused):  # it is there already
+    """Add the address that ``lo`` gets when it comes up."""
+    with suppress(Refused):  # it exists already
         _add_ipv4(link, _given(link, Address(IPv4Interface("127.0.0.1/8"))))
 
 
@@ -91,12 +91,12 @@ def make_automatic_ipv6(link: WorldLink) -> None:
 
 
 def make_router_ipv6(link: WorldLink, address: Address) -> None:
-    """Make an address because a router says so, with flags and a lifetime that nobody could ask for."""
+    """Make an address from a router advertisement, with flags and a lifetime that no request could have."""
     _insert_ipv6(link, replace(address, made_by_kernel=True))
 
 
 def flush_ipv6(link: WorldLink) -> None:
-    """Take all IPv6 addresses off a link; it gets an automatic one when it is ready again."""
+    """Delete all IPv6 addresses of a link; it gets an automatic one when it is ready again."""
     link.ipv6.clear()
     link.ipv6_ready = False
 
@@ -126,7 +126,7 @@ def _add_ipv6(link: WorldLink, address: Address) -> None:
 
 def _add_ipv4(link: WorldLink, address: Address) -> None:
     if address.interface.ip.is_unspecified:
-        return  # the kernel says yes and does nothing
+        return  # the kernel accepts it and does nothing
     if _find(link, address) is not None:
         raise Refused(errno.EEXIST, "ipv4: Address already assigned")
     same_subnet = [a for a in link.ipv4 if ipv4_key(a)[:2] == ipv4_key(address)[:2]]
@@ -139,7 +139,7 @@ def _add_ipv4(link: WorldLink, address: Address) -> None:
 
 
 def _lose_primary(link: WorldLink, gone: Address) -> None:
-    """Have the first secondary of a subnet take the place of its primary, behind the others; or lose them all."""
+    """Promote the first secondary of a subnet, behind the other primaries; or delete them all."""
     secondaries = [a for a in link.ipv4 if ipv4_key(a)[:2] == ipv4_key(gone)[:2]]
     if not link.promotes or not secondaries:
         link.ipv4 = [a for a in link.ipv4 if a not in secondaries]
@@ -155,7 +155,7 @@ def _primaries_before(link: WorldLink, address: Address) -> int:
 
 
 def _find(link: WorldLink, address: Address) -> tuple[list[Address], int] | None:
-    """Return the list that has an address, and its place there; IPv6 looks neither at the peer nor at the prefix's."""
+    """Return the list that contains an address, and its position; for IPv6 the peer does not matter."""
     interface = address.interface
     key: Key | IPInterface = interface if interface.version == 6 else ipv4_key(address)
     addresses = link.ipv6 if interface.version == 6 else link.ipv4
@@ -164,7 +164,7 @@ def _find(link: WorldLink, address: Address) -> tuple[list[Address], int] | None
 
 
 def _given(link: WorldLink, address: Address) -> Address:
-    """Return an address that somebody gives a link; the usual ones of ``lo`` always count as the kernel's."""
+    """Return a requested address as it is stored; the usual ones of ``lo`` always count as the kernel's."""
     flags = address.flags | (IFA_F_PERMANENT if address.lasts else 0)
     return replace(address, flags=flags, made_by_kernel=_is_of_loopback(link, address.interface))
 

@@ -1,4 +1,4 @@
-"""The strictness: what the agent must never ask for is a bug, not a refusal."""
+"""Rejects operations that the agent must never request: they are bugs, not refusals."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class OperationCheck:
 
     def _require(self, condition: bool, field: str) -> None:  # noqa: FBT001 a condition is what it takes
         if not condition:
-            raise AgentBug(f"the kernel was asked for what the contract forbids: {field} of {self._operation!r}")
+            raise AgentBug(f"the contract forbids this operation: {field} of {self._operation!r}")
 
     def _check_attributes(self, operation: SetLink) -> None:
         names = ("host_name", "mac", "mtu", "up", "alias", "group", "master")
@@ -114,7 +114,7 @@ class OperationCheck:
         self._require(isinstance(ref, NamespaceRef) and ref.type is NamespaceType.NAMED, "namespace")
 
     def _check_host_name(self, name: object) -> None:
-        """Forbid what has no one meaning: an empty name, and ``%``, which makes a pattern of a name."""
+        """Forbid an empty name, and ``%``, which the kernel takes for a pattern."""
         self._check_text("host_name", name)
         self._require(name != "" and "%" not in str(name), "host_name")
 

@@ -1,4 +1,4 @@
-"""Which names and MACs Linux takes for a link."""
+"""Which names and MACs Linux accepts for a link."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def check_length(host_name: str) -> None:
 
 
 def check_free(namespace: WorldNamespace, host_name: str) -> None:
-    """Refuse a name that a link has, as host name or as altname; the agent's kernel side finds out who."""
+    """Refuse a name that a link has, as host name or as altname, and say which."""
     link = namespace.called(host_name)
     if link is not None:
         taken = f"another name of {link.host_name}, ifindex {link.ifindex}" if link.host_name != host_name else ""
@@ -44,7 +44,7 @@ def check_free(namespace: WorldNamespace, host_name: str) -> None:
 
 
 def check_mac(mac: str) -> None:
-    """Refuse the MAC of a group, and of nobody."""
+    """Refuse multicast MACs, and the one of all zeros."""
     octets = bytes.fromhex(mac.replace(":", ""))
     if octets[0] & 1 or not any(octets):
         raise Refused(errno.EADDRNOTAVAIL)
