@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 MAX_ERRORS = 20
-"""Most errors told of one value."""
+"""Maximum number of errors reported for one value."""
 
 
 class IfagentError(Exception):

@@ -110,7 +110,7 @@ class Execution:
         return len(self._under_way) >= MOST
 
     def start(self, scope: Scope, planned: Plan, since: float | None) -> None:
-        """Begin with what may be tried now; whatever is tried is planned anew afterwards."""
+        """Begin with what may be tried now; whatever is tried is planned again afterwards."""
         if self.group is None:
             raise AgentBug("Reconciler.run is not running, plans cannot be carried out")
         now = self._clock()

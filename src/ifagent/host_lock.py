@@ -5,8 +5,8 @@ table of abstract unix sockets, ``@ifagent/<label>``, before it touches anything
 its own; the name is there for agents that share nothing else, such as those in two containers with the host's network;
 and it is gone with its process, however that ends.
 
-Every process in the namespace may bind such a name, one without rights too. That is no agent, and so does not keep one
-from running: it is told, and the agent goes on without the lock.
+Every process in the namespace may bind such a name, one without rights too. Such a process is not an agent, and does
+not keep one from running: it is logged, and the agent goes on without the lock.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class HostLock:
         try:
             bound.bind(self._name)
             refuse_files(bound)
-            bound.listen(_BACKLOG)  # whoever connects is told our process id by the kernel
+            bound.listen(_BACKLOG)  # a client that connects learns our process id from the kernel
             bound.settimeout(0)
         except OSError as error:
             bound.close()
@@ -68,7 +68,7 @@ class HostLock:
         self._bound = bound
 
     async def run(self) -> None:
-        """Let go of whoever has looked who has the lock, until cancelled; at most a hundred a second."""
+        """Close the connections of processes that asked who holds the lock, until cancelled; at most 100 per second."""
         closing = Closing()
         while self._bound is not None:
             await anyio.wait_readable(self._bound)
@@ -79,13 +79,13 @@ class HostLock:
         await anyio.sleep_forever()
 
     def release(self) -> None:
-        """Let go of the lock."""
+        """Release the lock."""
         if self._bound is not None:
             self._bound.close()
             self._bound = None
 
     def _refused(self) -> None:
-        """Raise :class:`LabelTaken` if an agent has the name; else somebody else has, which is only told."""
+        """Raise :class:`LabelTaken` if an agent has bound the name; log it if another process has."""
         holder = _holder(self._name)
         if holder is None:
             log.warning(

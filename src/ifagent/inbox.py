@@ -50,7 +50,7 @@ class Inbox:
         return events
 
     def take_oldest(self) -> float | None:
-        """Return ``oldest`` and begin anew."""
+        """Return ``oldest`` and reset it."""
         oldest, self.oldest = self.oldest, None
         return oldest
 

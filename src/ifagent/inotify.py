@@ -1,4 +1,4 @@
-"""inotify as far as it can be had: where its limits are reached, whoever uses it goes on by looking at an interval."""
+"""inotify as far as its limits allow: where they are reached, its users fall back to polling."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Hear = Callable[[int | None, str | None], None]
 
 
 class Watches:
-    """Watches on files and directories; ``mask`` is what of. ``interval`` is how often its user looks without.
+    """Watches on files and directories; ``mask`` is what of. ``interval`` is how often its user polls without.
 
     ``about`` are fields that say in the log what it is about.
     """
@@ -50,7 +50,7 @@ class Watches:
         return next((problem for problem, until in self._problems.items() if now < until), "")
 
     def ensure(self, hear: Hear) -> None:
-        """Have inotify, and the running loop call ``hear``, if that is possible now; to be called before each look."""
+        """Open inotify and have the running loop call ``hear``, if that is possible now; call it before each poll."""
         if self._inotify is not None or time.monotonic() < self._again:
             return
         try:
@@ -67,10 +67,10 @@ class Watches:
     def add(self, path: str | Path) -> int:
         """Watch something and return the watch, the same again if it is watched already. Raises ``OSError``.
 
-        In worker threads, one at a time. What is not there is no problem of this object's; a limit is.
+        In worker threads, one at a time. A missing path is not a problem here; a limit is.
         """
         if self._inotify is None:
-            raise OSError(errno.EMFILE, "there is no inotify")
+            raise OSError(errno.EMFILE, "inotify is not available")
         try:
             return self._inotify.add_watch(path, self._mask).wd
         except OSError as error:

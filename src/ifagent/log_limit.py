@@ -111,7 +111,7 @@ class Limiter(Generic[T]):
                 yield line, count + before
 
     def _event(self, event: Hashable, line: T, now: float) -> _Cause[T]:
-        """Return an event's cause; all for which there is no room are one."""
+        """Return an event's cause; those beyond the limit share one."""
         key = event if event in self._events or len(self._events) < MAX_CAUSES else None
         return self._events.setdefault(key, _Cause(IN_A_ROW, now, line))
 

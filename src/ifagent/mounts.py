@@ -24,7 +24,7 @@ class MountWatch:
     """Calls whenever something was mounted or unmounted in the mount namespace of the process."""
 
     def __init__(self) -> None:
-        """Open the mount table; whatever changes from now on is told. Raises ``OSError``."""
+        """Open the mount table; changes from now on are reported. Raises ``OSError``."""
         self._mounts = os.open(_MOUNTS, os.O_RDONLY | os.O_CLOEXEC)
         # The mount table is always readable and says "changed" out of band, which an event loop does not
         # ask for; an epoll of its own does, and is readable itself then.

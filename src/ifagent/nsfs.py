@@ -61,7 +61,7 @@ def is_in_charge() -> bool:
 def identify(path: str) -> NsId | None:
     """Return the network namespace that a path leads to, ``None`` if it leads to something else or nowhere.
 
-    Raises ``OSError`` where it cannot be told, as when the process may open no more files.
+    Raises ``OSError`` where that cannot be determined, as when the process may open no more files.
     """
     try:
         return namespace_at(path)

@@ -1,4 +1,4 @@
-"""Files that a client of a unix socket passes along (``SCM_RIGHTS``). Nobody here wants any.
+"""Files that a client of a unix socket passes along (``SCM_RIGHTS``). They are never wanted here.
 
 The kernel closes a file in the thread that lets go of it last. A client can have that wait: a TCP socket with
 ``SO_LINGER`` and unsent data takes as long to close as the client said. So such files must not come to the event loop,
@@ -39,7 +39,7 @@ async def receive(connection: socket.socket, most: int) -> bytes:
             await anyio.wait_readable(connection)
             continue
         if flags & socket.MSG_CTRUNC:
-            raise ConnectionAbortedError("the client passes files along")
+            raise ConnectionAbortedError("the client sent file descriptors")
         return connection.recv(len(data)) if data else b""
 
 

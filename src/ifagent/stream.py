@@ -103,7 +103,7 @@ class _Log:
             self.append(state.name, state)
 
     def append(self, name: Name, state: InterfaceState, *, deleted: bool = False) -> None:
-        """Publish a state, or the last state of what is no more."""
+        """Publish a state, or the last state of what is gone."""
         self.position += 1
         before = self._newest.get(name)
         record = _Record(self.position, name, state, deleted, before.since if before else self.position)
@@ -292,7 +292,7 @@ class StateHub:
     def subscribe(self, wanted: Wanted = EVERYTHING) -> Subscription:
         """Return a new subscription; it lives as long as somebody holds it.
 
-        What stops to match ``wanted`` is told as deleted, what begins to as created.
+        What stops matching ``wanted`` is reported as deleted, what starts matching as created.
         """
         return Subscription(self._everything if wanted == EVERYTHING else self._log_for(wanted))
 

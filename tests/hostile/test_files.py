@@ -363,7 +363,7 @@ async def test_a_share_that_does_not_answer_keeps_its_say_and_holds_up_no_other_
             share.hang()
             (directory / "b.yaml").write_text(text("b2"))
             await heard.until(lambda: "b2" in heard.declared)
-            await heard.until_problem("a.yaml: its file system does not answer")
+            await heard.until_problem("a.yaml: its file system is not responding")
             assert set(heard.declared) == {"a", "b2"}
             (directory / "b.yaml").write_text(text("b3"))
             await heard.until_names("a", "b3")
@@ -375,7 +375,7 @@ async def test_a_directory_on_such_a_share_keeps_its_say(place: Path, monkeypatc
         async with listening(share.place) as heard:
             await heard.until_names("a")
             share.hang()
-            await heard.until_problem("its file system does not answer")
+            await heard.until_problem("its file system is not responding")
             assert set(heard.declared) == {"a"}
 
 

@@ -119,7 +119,7 @@ async def test_a_file_system_that_does_not_answer_holds_up_nobody_else(tmp_path:
             (tmp_path / "later").symlink_to(OWN)
             watched.want(share.place / "link", OWN, tmp_path / "later")
             await watched.until_at(tmp_path / "later", own_namespace())
-            await watched.until_said(share.place / "link", "cannot be looked at: its file system does not answer")
+            await watched.until_said(share.place / "link", "cannot be looked at: its file system is not responding")
 
 
 async def test_it_is_found_once_the_file_system_answers(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ async def test_it_is_found_once_the_file_system_answers(tmp_path: Path) -> None:
         share.hang()
         async with running() as watched:
             watched.want(share.place / "link")
-            await watched.until(lambda: "does not answer" in watched.problem(share.place / "link"))
+            await watched.until(lambda: "is not responding" in watched.problem(share.place / "link"))
             share.__exit__()
             with HangingMount(tmp_path / "share", target=OWN):
                 await watched.until_at(share.place / "link", own_namespace())
@@ -156,7 +156,7 @@ async def test_200_paths_on_it_take_a_few_helpers(tmp_path: Path) -> None:
             watched.want(*links, OWN)
             await watched.until_at(OWN, own_namespace())
             for path in links:
-                await watched.until(lambda path=path: "does not answer" in watched.problem(path))  # type: ignore[misc]
+                await watched.until(lambda path=path: "is not responding" in watched.problem(path))  # type: ignore[misc]
             assert len(helpers_running()) <= paths.AT_A_TIME
 
 
@@ -261,7 +261,7 @@ anyio.run(main)
         for number in (signal.SIGTERM, signal.SIGKILL):
             process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
             assert process.stdout
-            assert "does not answer" in process.stdout.readline()
+            assert "is not responding" in process.stdout.readline()
             process.send_signal(number)
             assert process.wait(3) in {0, -9}
             process.stdout.close()

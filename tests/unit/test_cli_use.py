@@ -202,9 +202,9 @@ def test_several_stores(tmp_path: Path, taken: Callable[..., dict[str, object]])
         ('colour = "x"', "unknown setting 'colour'; known settings are store, label,"),
         ("[run]\nlabel = 'x'", "unknown setting 'run'"),
         ("label = ", "not valid TOML: "),
-        ("label = ['x']", "'label' cannot be ['x']"),
-        ("store = []", "'store' cannot be []"),
-        ("label = true", "'label' cannot be True"),
+        ("label = ['x']", "invalid value for 'label': ['x']"),
+        ("store = []", "invalid value for 'store': []"),
+        ("label = true", "invalid value for 'label': True"),
     ],
 )
 def test_a_broken_config_file(tmp_path: Path, text: str, told: str, invoke: Invoke) -> None:

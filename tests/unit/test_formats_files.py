@@ -73,8 +73,8 @@ def test_shapes(tmp_path: Path, name: str, text: str, found: dict[str, str]) -> 
         ("a.yaml", b"ok: 1\na: *x", "line 2: column 4: found undefined alias 'x'"),
         ("a.yaml", b"- a\nb: 1", "line 2: column 1: "),
         ("a.yaml", b"mtu: 1\nmtu: 2", "line 2: column 1: duplicate key 'mtu'"),
-        ("a.yaml", b"a: 1\nb: !!python/object:os.system x", "line 2: column 4: the tag "),
-        ("a.yaml", b"a: 1\nb: !mine {c: 1}", "line 2: column 4: the tag '!mine' is not known here"),
+        ("a.yaml", b"a: 1\nb: !!python/object:os.system x", "line 2: column 4: unknown tag "),
+        ("a.yaml", b"a: 1\nb: !mine {c: 1}", "line 2: column 4: unknown tag '!mine'"),
         ("a.yaml", b"? [a]\n: 1", "line 1: column 3: a key must be a plain word"),
         ("a.yaml", b"<<: 7", "line 1: column 5: only a mapping"),
         ("a.yaml", b"---\na: 1\n---\nb: 1\n", "line 3: column 1: expected a single document"),
@@ -124,7 +124,7 @@ def _merges(count: int) -> str:
 @pytest.mark.parametrize("text", [_laughs(30), _merges(2500)], ids=["lists", "merges"])
 def test_what_unfolds_without_end_is_refused_at_once(text: str) -> None:
     start = time.process_time()
-    with pytest.raises(BrokenYaml, match="unfolds to more than"):
+    with pytest.raises(BrokenYaml, match="expands to more than"):
         read_yaml(text, items="interfaces")
     assert time.process_time() - start < 10
 

@@ -263,13 +263,13 @@ def test_repeated_objects_are_refused() -> None:
         (b"", "the value is empty"),
         (b" \n\t ", "the value is empty"),
         (b"\n", "the value is empty"),
-        (b"null", "an interface is an object, not null"),
-        (b"7", "an interface is an object, not a number"),
-        (rb'"{\"name\":\"a\"}"', "not a string with JSON in it: take away the quotes"),
+        (b"null", "an interface must be an object, not null"),
+        (b"7", "an interface must be an object, not a number"),
+        (rb'"{\"name\":\"a\"}"', "not a string with JSON in it: remove the quotes"),
         (b'// mine\n{"name":"a"}', "it is text that begins with '/', not '{'; JSON has no comments"),
         (b"# mine", "it is text that begins with '#', not '{'; JSON has no comments"),
         ("größe: 7\n".encode(), "it is text that begins with 'g', not '{'"),
-        (b" null", "an interface is an object, not null"),
+        (b" null", "an interface must be an object, not null"),
         (b" 7", "not a number"),
         (b'\r"x"', "not a string"),
         (b" true", "not a boolean"),
@@ -316,7 +316,7 @@ def test_empty_object_lacks_name_and_peer() -> None:
 def test_half_characters_are_refused_where_they_are() -> None:
     told = errors(rb'{"name":"a","veth":{"peer_if_name":"\ud800"},"description":"\udfff"}')
     assert list(told) == ["veth.peer_if_name", "description"]
-    assert all("half a character" in message for message in told.values())
+    assert all("unpaired surrogate" in message for message in told.values())
 
 
 def test_errors_are_bounded() -> None:

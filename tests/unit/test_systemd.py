@@ -244,7 +244,7 @@ def test_http_in_a_file(text: str, http: str | None, public: bool, tmp_path: Pat
 
 def test_only_flags_are_true_or_false_in_a_file(tmp_path: Path) -> None:
     for text in ("label = true", "http = true", "http_public = []", "http_public = {}"):
-        with pytest.raises(InvalidSettings, match="cannot be"):
+        with pytest.raises(InvalidSettings, match="invalid value for"):
             options(text, tmp_path)
 
 

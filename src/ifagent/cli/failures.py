@@ -1,4 +1,4 @@
-"""What went wrong, in one sentence on stderr. Only a bug shows a traceback."""
+"""Errors as one sentence on stderr. Only a bug shows a traceback."""
 
 from __future__ import annotations
 

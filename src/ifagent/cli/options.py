@@ -97,7 +97,7 @@ def _read_config(ctx: click.Context, _param: click.Parameter, path: Path | None)
         values = value if isinstance(value, list) and setting in SEVERAL else [value]
         refused = dict | list if setting in FLAGS else bool | dict | list
         if not values or any(isinstance(one, refused) for one in values):
-            raise InvalidSettings(f"{path}: {key!r} cannot be {value!r}")
+            raise InvalidSettings(f"{path}: invalid value for {key!r}: {value!r}")
         defaults[setting] = values[0]
         if setting in SEVERAL:
             defaults[SEVERAL[setting]] = values

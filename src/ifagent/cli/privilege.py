@@ -24,7 +24,7 @@ _FIRST_FREE_PORT: Final = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 class Need:
     """A capability that the settings have a use for, and what is not possible without.
 
-    ``essential``: then the service is of no use. Nobody is told of one without ``loss``: it is kept where it is there.
+    ``essential``: then the service is of no use. One without ``loss`` is not reported, but kept.
     """
 
     capability: Capability

@@ -1,4 +1,4 @@
-"""Interfaces and states in words, for people."""
+"""Interfaces and states as text for people."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ MAX_ADDRESSES = 256
 """Most addresses on one interface."""
 
 _MAX_SHOWN = 60
-"""Longest text, in characters, that is quoted whole where it is no address."""
+"""Longest text, in characters, that is quoted whole where it is not an address."""
 
 _FIRST_IPV4 = 1 << 24
 _BROADCAST = (1 << 32) - 1

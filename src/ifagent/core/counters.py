@@ -41,7 +41,7 @@ class Counters:
     """What an interface's link has counted since it was made; the names are those of ligato v1's ``Statistics``.
 
     ``drop_packets`` are those of both directions. ``rates`` is ``None`` until there are two readings of one link, and
-    after its counters began anew.
+    after its counters were reset.
     """
 
     in_packets: int = 0

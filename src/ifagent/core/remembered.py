@@ -87,7 +87,7 @@ class Remembered:
         return Remembered(known, namespaces)
 
     def without_link(self, link: LinkId, *, own: NsId) -> Remembered:
-        """Return this without the adoption of a link that is no more, unless it may just have been moved.
+        """Return this without the adoption of a link that is gone, unless it may just have been moved.
 
         Of one in the ``own`` namespace no TAP becomes a port again either: another one may get its ifindex.
         """

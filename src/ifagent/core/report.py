@@ -70,7 +70,7 @@ def build_state(findings: Findings, before: InterfaceState | None, *, now: float
 
 
 def deleted(state: InterfaceState, clock: float) -> InterfaceState:
-    """Return the last state of an interface that is no more."""
+    """Return the last state of an interface that is gone."""
     return replace(
         state, admin_status=Status.DELETED, oper_status=Status.DELETED, if_index=0, last_change=clock, reason="deleted"
     )

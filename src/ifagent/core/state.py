@@ -90,7 +90,7 @@ class InterfaceState:
         return LinkId(self.namespace_id, self.if_index) if self.if_index and self.namespace_id is not None else None
 
     def as_deleted(self) -> InterfaceState:
-        """Return the last state of an interface that is no more: both statuses ``DELETED``."""
+        """Return the last state of an interface that is gone: both statuses ``DELETED``."""
         return replace(self, admin_status=Status.DELETED, oper_status=Status.DELETED)
 
 

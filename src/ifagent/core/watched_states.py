@@ -7,7 +7,7 @@ from ifagent.core.state import Change, InterfaceState, StateEvent
 
 
 class WatchedStates:
-    """The states that were told of, by name. Events are numbered from 1 on, without a gap."""
+    """The states that were reported, by name. Events are numbered from 1 on, without a gap."""
 
     def __init__(self) -> None:
         self.states: dict[Name, InterfaceState] = {}
@@ -28,6 +28,6 @@ class WatchedStates:
         return None if state == before else self.tell(Change.CHANGED if before else created, name, state)
 
     def withdraw(self, name: Name) -> StateEvent | None:
-        """Return the event that a state is no more, ``None`` if it was not told of."""
+        """Return the event that a state is gone, ``None`` if it was not reported before."""
         before = self.states.get(name)
         return self.tell(Change.DELETED, name, before.as_deleted()) if before else None

@@ -62,7 +62,7 @@ class Status(NamedTuple):
 class DoesNotAnswer(OSError):
     """A file system did not answer in time."""
 
-    def __init__(self, text: str = "its file system does not answer") -> None:
+    def __init__(self, text: str = "its file system is not responding") -> None:
         super().__init__(ETIMEDOUT, text)
 
 
@@ -181,7 +181,7 @@ class Helpers:
                 self._busy += 1
                 return self._idle.pop()
             if self._busy + sum(map(len, self._lost.values())) >= MAX_HELPERS:
-                raise DoesNotAnswer("too many file systems do not answer")
+                raise DoesNotAnswer("too many file systems are not responding")
             self._busy += 1
         try:
             return _Helper()
@@ -203,7 +203,7 @@ class _Helper:
 
     def __init__(self) -> None:
         if not sys.executable:
-            raise OSError(EIO, "there is no Python interpreter to look with")
+            raise OSError(EIO, "no Python interpreter found for the helper process")
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         null = os.O_RDWR
         actions = [

@@ -114,7 +114,7 @@ def _load_json(text: bytes) -> object:
 
 
 def _load_text(text: str) -> object:
-    """Parse JSON that is no object, or say that it is none."""
+    """Parse JSON that is not an object, or say that it is not JSON."""
     try:
         return read_json(text, pairs=JsonObject)
     except BrokenJson:

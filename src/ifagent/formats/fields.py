@@ -19,7 +19,7 @@ from ifagent.core.interface import MAX_ADDRESSES, Interface, parse_interface
 from ifagent.errors import MAX_ERRORS, FieldError, InvalidInterface
 
 MAX_TOLD = MAX_ERRORS
-"""Most errors, and most warnings, told of one value."""
+"""Maximum number of errors, and of warnings, reported for one value."""
 
 MAX_MESSAGE = 400
 """Longest message of one error, in characters: a value may quote itself at length."""
@@ -102,8 +102,8 @@ class Reader(ABC):
         """
         if not isinstance(fields, _OBJECTS):
             again = isinstance(fields, str) and fields.lstrip().startswith("{")
-            hint = " with JSON in it: take away the quotes around it, and the backslashes" if again else ""
-            problem = f"an interface is an object, not {_type_of(fields)}{hint}"
+            hint = " with JSON in it: remove the quotes around it, and the backslashes" if again else ""
+            problem = f"an interface must be an object, not {_type_of(fields)}{hint}"
             raise InvalidInterface(name or "", [FieldError("", problem)])
         reader = cls(warnings)
         found = reader.members(fields, "", cls.known) or {}
@@ -194,7 +194,7 @@ class Reader(ABC):
         if isinstance(value, str):
             if value.isascii() or _is_unicode(value):
                 return str(value)
-            self.wrong(_join(path, key), f"{_show(value)} is not Unicode text, it has half a character")
+            self.wrong(_join(path, key), f"{_show(value)} is not valid Unicode, it has an unpaired surrogate")
         else:
             self.wrong(_join(path, key), f"must be a string, not {_type_of(value)}")
         return None
@@ -279,7 +279,7 @@ def _in_wire_words(error: FieldError, namespace_field: str) -> FieldError:
 
 
 def _limited(errors: list[FieldError], more: int = 0) -> list[FieldError]:
-    """Return as many errors as are told of one value, and how many more there are beside ``more``."""
+    """Return as many errors as are reported for one value, and how many more there are beside ``more``."""
     told = errors[:MAX_TOLD]
     longest = min(MAX_MESSAGE, MAX_TEXT // len(told))
     shown = [_kept(error.field, _cut(error.message, longest)) for error in told]
@@ -295,7 +295,7 @@ def _kept(field: str, message: str) -> FieldError:
 
 
 def first_of(warnings: Sequence[str]) -> tuple[str, ...]:
-    """Return as many warnings as are told of one value, and how many more there are."""
+    """Return as many warnings as are reported for one value, and how many more there are."""
     if len(warnings) > MAX_TOLD:
         return (*warnings[:MAX_TOLD], f"and {len(warnings) - MAX_TOLD} more")
     return tuple(warnings)

@@ -116,7 +116,7 @@ def read_stored_text(path: Path) -> tuple[str, Signature]:
             if (here.st_dev, here.st_ino) != (status.st_dev, status.st_ino):
                 raise BrokenFile(path, "has just been replaced")
         elif here.st_uid not in {0, os.geteuid(), status.st_uid}:
-            raise BrokenFile(path, f"is a symbolic link of user {here.st_uid}'s to something that is not his")
+            raise BrokenFile(path, f"is a symbolic link of user {here.st_uid} to a file of another owner")
 
     return _read_text(path, check, flags=os.O_NONBLOCK | os.O_NOCTTY)
 

@@ -30,14 +30,14 @@ def remembered_to_json(remembered: Remembered) -> dict[str, Any]:
 def parse_remembered(value: object, path: object) -> Remembered:
     """Return what :func:`remembered_to_json` has written. Raises :class:`BrokenFile` for anything else."""
     if not isinstance(value, Mapping) or not isinstance(value.get("adoptions"), list):
-        raise BrokenFile(path, "is not what an agent remembers")
+        raise BrokenFile(path, "not a valid runtime file")
     try:
         adoptions = [_ADOPTION.validate_python(_with_addresses(each)) for each in value["adoptions"]]
         namespaces = _NAMESPACES.validate_python(value.get("namespaces"))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
-        raise BrokenFile(path, f"is not what an agent remembers: {place}: {first['msg']}") from None
+        raise BrokenFile(path, f"not a valid runtime file: {place}: {first['msg']}") from None
     return Remembered(
         {a.name: a for a in adoptions}, {n: None if id is None else NsId(id) for n, id in namespaces.items()}
     )

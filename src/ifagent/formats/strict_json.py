@@ -19,7 +19,7 @@ MAX_DEPTH: Final = 32
 Pairs = Callable[[list[tuple[str, Any]]], Any]
 """What makes an object of its keys and values."""
 
-# Strings in whole, and everything else that is no bracket; of text that was parsed already, so it cannot go astray.
+# Strings in whole, and everything else that is not a bracket; of text that was parsed already, so it cannot go astray.
 _NO_BRACKETS: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"|[^"\[\]{}]++', re.DOTALL)
 _ONE_KIND: Final = str.maketrans("{}", "[]")
 

@@ -128,9 +128,9 @@ class _Builder:
             case MappingNode():
                 built = self._mapping(node, depth)
             case _:
-                raise _at(node, "is something that is not known here")
+                raise _at(node, "unknown kind of node")
         if built[1] > MAX_NODES:
-            raise _at(node, f"unfolds to more than {MAX_NODES} values")
+            raise _at(node, f"expands to more than {MAX_NODES} values")
         self._open.discard(id(node))
         self._done[id(node)] = built
         return built
@@ -144,7 +144,7 @@ class _Builder:
             value, value_size = self.build(value_node, depth + 1)
             size += 1 + value_size
             if size > MAX_NODES:
-                raise _at(node, f"unfolds to more than {MAX_NODES} values")
+                raise _at(node, f"expands to more than {MAX_NODES} values")
             if key_node.tag == f"{_TAG}merge":
                 for source in value if isinstance(value, list) else [value]:
                     merged = self._merge(source, merged, value_node)
@@ -163,13 +163,13 @@ class _Builder:
             raise _at(node, "only a mapping, or a list of them, can be merged with <<")
         self._merged += len(source)
         if self._merged > MAX_NODES:
-            raise _at(node, f"unfolds to more than {MAX_NODES} values")
+            raise _at(node, f"expands to more than {MAX_NODES} values")
         return source | merged
 
 
 def _check_tag(node: Node, name: str) -> None:
     if node.tag != _TAG + name:
-        raise _at(node, f"the tag {node.tag!r} is not known here")
+        raise _at(node, f"unknown tag {node.tag!r}")
 
 
 def _scalar(node: ScalarNode) -> object:
@@ -187,7 +187,7 @@ def _scalar(node: ScalarNode) -> object:
         case "str" | "timestamp" | "value" | "merge":
             return text
         case _:
-            raise _at(node, f"the tag {node.tag!r} is not known here")
+            raise _at(node, f"unknown tag {node.tag!r}")
 
 
 def _number(kind: type[int | float], text: str) -> object:
