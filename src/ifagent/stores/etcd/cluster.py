@@ -24,6 +24,7 @@ from ifagent.errors import InvalidSettings
 from ifagent.stores.etcd.access import Certificates
 from ifagent.stores.etcd.address import Endpoint, EtcdAddress
 from ifagent.stores.etcd.answers import BrokenAnswer
+from ifagent.stores.etcd.decoding import GuardedChannel
 from ifagent.stores.etcd.errors import EtcdError, explain
 
 CANCEL_SETTLE = 0.05
@@ -278,4 +279,5 @@ def _open_member(endpoint: Endpoint, certificates: Certificates | None) -> Membe
         credentials = grpc.ssl_channel_credentials(certificates.ca, certificates.key, certificates.cert)
         channel = grpc.aio.secure_channel(endpoint.target, credentials, options=_CHANNEL_OPTIONS)
     stubs = (rpc.KVStub, rpc.LeaseStub, rpc.WatchStub, rpc.AuthStub)
-    return Member(endpoint, channel, *(stub(channel) for stub in stubs))
+    guarded_channel = GuardedChannel(channel)
+    return Member(endpoint, channel, *(stub(guarded_channel) for stub in stubs))
