@@ -28,7 +28,7 @@ from ifagent.cli import logs
 from ifagent.cli.run import serve
 from ifagent.core.operations import Operation, Outcome
 from ifagent.core.ownership import Owner
-from ifagent.kernel import namespaces
+from ifagent.kernel import netns
 from ifagent.kernel.linux import LinuxKernel
 from ifagent.settings import Settings
 
@@ -83,7 +83,7 @@ def run_agent(*, label: str, store: str, socket: str, log: str, kill_at: int) ->
     logs.configure(level="debug", format="json")
     fuse = Fuse(kill_at)
     for name in ("_claim", "_mark", "unmount"):
-        setattr(namespaces, name, fuse.after(getattr(namespaces, name)))
+        setattr(netns, name, fuse.after(getattr(netns, name)))
     kernel = SteppingKernel(mark=Owner(label).namespace_mark, fuse=fuse)
     settings = Settings(label=label, runtime_dir=Path(socket).parent)
     anyio.run(partial(serve, settings, [store], Path(socket), kernel), backend="asyncio")

@@ -1,8 +1,7 @@
-"""Which network namespace a path leads to, and the one safe way into it.
+"""Which network namespace a path leads to, and the one safe way to enter it.
 
 Every namespace is a file of the kernel's own file system, nsfs. A thread that enters a namespace does nothing else
-until it is home again. If the way home is barred, the thread would go on working in the wrong namespace, so the
-process ends.
+until it has returned. If it cannot return, it would continue in the wrong namespace, so the process aborts.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import ctypes
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from fcntl import ioctl
 from functools import cache
 from pathlib import Path
@@ -22,7 +21,7 @@ from ifagent.core.link import NsId
 OWN_NAMESPACE_PATH: Final = "/proc/self/ns/net"
 """The namespace of the process, as its main thread has it."""
 
-_THREAD_NAMESPACE_PATH: Final = "/proc/thread-self/ns/net"
+THREAD_NAMESPACE_PATH: Final = "/proc/thread-self/ns/net"
 _NS_GET_USERNS: Final = 0xB701
 _NS_GET_NSTYPE: Final = 0xB703
 _CLONE_NEWNET: Final = 0x4000_0000
@@ -43,10 +42,10 @@ def own_namespace() -> NsId:
         os.close(fd)
 
 
-def is_in_charge() -> bool:
-    """Tell whether capabilities of the process count in its network namespace.
+def owns_netns() -> bool:
+    """Tell whether the user namespace of the process owns its network namespace.
 
-    They do not where that belongs to a user namespace above the one that the process is in.
+    If it belongs to one above instead, capabilities of the process do not count in it.
     """
     fd = os.open(OWN_NAMESPACE_PATH, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -114,38 +113,56 @@ def open_namespace_of(place: int) -> tuple[NsId, int] | None:
     return None
 
 
+def open_thread_namespace() -> int:
+    """Open the calling thread's network namespace. Raises ``OSError``."""
+    return os.open(THREAD_NAMESPACE_PATH, os.O_RDONLY | os.O_CLOEXEC)
+
+
 def open_from_inside(namespace: int) -> int:
     """Return another open file of a network namespace, one that holds no mount; in a worker thread.
 
-    A file that was opened at a mount point keeps that from being unmounted. Raises ``OSError``.
+    A file that was opened at a mount point prevents unmounting that. Raises ``OSError``.
     """
-    home = os.open(_THREAD_NAMESPACE_PATH, os.O_RDONLY | os.O_CLOEXEC)
+    home = open_thread_namespace()
     try:
-        _enter(namespace)
-        try:
-            return os.open(_THREAD_NAMESPACE_PATH, os.O_RDONLY | os.O_CLOEXEC)
-        finally:
-            _go_home(home)
+        with in_netns(namespace, home=home):
+            return open_thread_namespace()
     finally:
         os.close(home)
 
 
 @contextmanager
-def inside(path: str) -> Iterator[None]:
-    """Have the calling thread in the network namespace at ``path``, then back where it was. Raises ``OSError``."""
-    home = os.open(_THREAD_NAMESPACE_PATH, os.O_RDONLY | os.O_CLOEXEC)
+def in_netns(namespace: int, *, home: int) -> Iterator[None]:
+    """Move the calling thread to the namespace of the open file ``namespace``, and back to ``home``.
+
+    Raises ``OSError`` if it may not be entered.
+    """
+    _set_netns(namespace)
     try:
-        namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _enter(namespace)
-        finally:
-            os.close(namespace)
-        try:
-            yield
-        finally:
-            _go_home(home)
+        yield
     finally:
-        os.close(home)
+        return_home(home)
+
+
+@contextmanager
+def in_netns_at(path: str) -> Iterator[None]:
+    """Move the calling thread to the network namespace at ``path``, and back. Raises ``OSError``."""
+    with ExitStack() as opened:
+        home = open_thread_namespace()
+        opened.callback(os.close, home)
+        namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        opened.callback(os.close, namespace)
+        with in_netns(namespace, home=home):
+            yield
+
+
+def return_home(home: int) -> None:
+    """Move the calling thread back to the namespace of the open file ``home``, or abort the process."""
+    try:
+        _set_netns(home)
+    except OSError as error:
+        os.write(2, f"ifagent: cannot return to the own network namespace: {error}\n".encode())
+        os.abort()
 
 
 def _is_network_namespace(fd: int) -> bool:
@@ -164,16 +181,8 @@ def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 
 
-def _enter(namespace: int) -> None:
+def _set_netns(namespace: int) -> None:
     # os.setns exists from Python 3.12.
     if _libc().setns(ctypes.c_int(namespace), ctypes.c_int(_CLONE_NEWNET)):
         number = ctypes.get_errno()
         raise OSError(number, f"setns: {os.strerror(number)}")
-
-
-def _go_home(home: int) -> None:
-    try:
-        _enter(home)
-    except OSError as error:
-        os.write(2, f"ifagent: cannot return to the own network namespace: {error}\n".encode())
-        os.abort()

@@ -21,7 +21,7 @@ from ifagent.core.link import NsId
 from ifagent.core.operations import CreateNamespace, RemoveNamespace
 from ifagent.errors import NamespaceUnavailable
 from ifagent.kernel.linux import LinuxKernel
-from ifagent.kernel.namespaces import create_namespace, list_namespaces
+from ifagent.kernel.netns import create_namespace, list_namespaces
 from ifagent.nsfs import identify
 
 pytestmark = [pytest.mark.anyio, pytest.mark.kernel]
@@ -228,7 +228,7 @@ async def test_only_the_namespace_meant_is_removed(directory: Path) -> None:
 
 KILLED = """
 import itertools, os, sys
-from ifagent.kernel.namespaces import create_namespace, remove_namespace
+from ifagent.kernel.netns import create_namespace, remove_namespace
 from ifagent.nsfs import identify
 home = os.open("/proc/self/ns/net", os.O_RDONLY)
 print("ready", flush=True)

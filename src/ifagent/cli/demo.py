@@ -31,8 +31,7 @@ from ifagent.core.operations import DeleteLink, Target
 from ifagent.core.state import ConfigState, InterfaceState, Status
 from ifagent.kernel.requests import encode
 from ifagent.kernel.sockets import RequestSocket
-from ifagent.kernel.syscalls import inside
-from ifagent.nsfs import OWN_NAMESPACE_PATH
+from ifagent.nsfs import OWN_NAMESPACE_PATH, in_netns
 from ifagent.settings import Settings
 from ifagent.stores.files.source import FileSource
 from ifagent.visible import visible
@@ -190,7 +189,7 @@ def _in_namespace(name: str, action: Callable[[], T]) -> T:
     with (
         (NETNS / name).open("rb") as namespace,
         Path(OWN_NAMESPACE_PATH).open("rb") as home,
-        inside(namespace.fileno(), home=home.fileno()),
+        in_netns(namespace.fileno(), home=home.fileno()),
     ):
         return action()
 

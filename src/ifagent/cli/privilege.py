@@ -14,7 +14,7 @@ from ifagent.capabilities import Capability
 from ifagent.core.interface import NamespaceType
 from ifagent.errors import InvalidSettings, MissingRights
 from ifagent.log import log
-from ifagent.nsfs import identify, is_in_charge, own_namespace
+from ifagent.nsfs import identify, own_namespace, owns_netns
 from ifagent.settings import Settings
 
 _FIRST_FREE_PORT: Final = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
@@ -51,7 +51,7 @@ def reduce_to_needs(settings: Settings, *, ports: Collection[int] = ()) -> None:
     missing = [need for need in needs if need.loss and need.capability not in there]
     if essential := [str(need) for need in missing if need.essential]:
         raise MissingRights("\n".join(essential))
-    if not is_in_charge():
+    if not owns_netns():
         raise MissingRights(
             "the network namespace belongs to another user namespace, where the capabilities of this one do not count: "
             "start the agent in a network and a mount namespace of its own as well, as unshare -Urnm does"

@@ -25,7 +25,7 @@ from ifagent.kernel.attributes import UNREADABLE, MalformedMessage
 from ifagent.kernel.ethtool import get_checksums, get_speed, set_checksums
 from ifagent.kernel.link_cache import NamespaceDump
 from ifagent.kernel.messages import Ack, LinkMessage, Message, parse_address, parse_altnames, parse_counters, parse_link
-from ifagent.kernel.namespaces import open_namespace
+from ifagent.kernel.netns import open_namespace
 from ifagent.kernel.renames import rename_while_down
 from ifagent.kernel.requests import (
     delete_group,
@@ -39,9 +39,9 @@ from ifagent.kernel.requests import (
 )
 from ifagent.kernel.routes import find_uplinks, list_routes
 from ifagent.kernel.sockets import ListenSocket, RequestSocket
-from ifagent.kernel.syscalls import inside, open_thread_namespace
 from ifagent.kernel.threads import pause_after
 from ifagent.limits import in_words
+from ifagent.nsfs import in_netns, open_thread_namespace
 
 T = TypeVar("T")
 
@@ -70,7 +70,7 @@ class Lane:
         """
         found = open_namespace(namespace, path)
         try:
-            with inside(found, home=home), ExitStack() as opened:
+            with in_netns(found, home=home), ExitStack() as opened:
                 # Opened again from inside: a file opened at a mount point would prevent unmounting that.
                 fd = open_thread_namespace()
                 opened.callback(os.close, fd)
@@ -205,7 +205,7 @@ class Lane:
             finally:
                 self._free.release()
             return
-        with inside(self.fd, home=self._home):
+        with in_netns(self.fd, home=self._home):
             socket = RequestSocket()
         try:
             yield socket

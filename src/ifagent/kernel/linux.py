@@ -42,7 +42,7 @@ from ifagent.kernel.ifindexes import Ifindexes
 from ifagent.kernel.jobs import find_group_deletions, namespaces_of, plan_jobs, require_named, unattached
 from ifagent.kernel.lane import Lane, by_lane, close_lanes, open_lanes, query_lanes, read_counters, read_host_routes
 from ifagent.kernel.monitor import Monitor
-from ifagent.kernel.namespaces import remove_left_overs
+from ifagent.kernel.netns import remove_left_overs
 from ifagent.kernel.netns_watch import NetnsWatch
 from ifagent.kernel.relisting import Relister
 from ifagent.kernel.requests import encode_all

@@ -10,7 +10,7 @@ import anyio
 
 from ifagent.core.interface import NamespaceRef
 from ifagent.core.link import NsId
-from ifagent.kernel.namespaces import list_namespaces
+from ifagent.kernel.netns import list_namespaces
 from ifagent.kernel.netns_watch import INTERVAL, NetnsWatch
 from ifagent.kernel.threads import run_in_thread
 from ifagent.limits import in_words

@@ -1,8 +1,4 @@
-"""System calls that Python 3.11 lacks, and the one safe way to enter another network namespace.
-
-A thread that enters a namespace does nothing else until it has returned. If it cannot return, it would continue in the
-wrong namespace, so the process aborts.
-"""
+"""System calls for mounts and new network namespaces that Python 3.11 lacks."""
 
 from __future__ import annotations
 
@@ -13,14 +9,14 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Final
 
+from ifagent.nsfs import THREAD_NAMESPACE_PATH, return_home
+
 CLONE_NEWNET: Final = 0x4000_0000
 MS_BIND: Final = 0x1000
 MS_REC: Final = 0x4000
 MS_SHARED: Final = 0x10_0000
 MNT_DETACH: Final = 0x2
 UMOUNT_NOFOLLOW: Final = 0x8
-
-_THREAD_NAMESPACE_PATH: Final = "/proc/thread-self/ns/net"
 
 
 @cache
@@ -47,22 +43,7 @@ def unmount(target: str) -> None:
 
 def mount_thread_namespace(target: str) -> None:
     """Bind-mount the calling thread's network namespace at ``target``."""
-    mount(_THREAD_NAMESPACE_PATH, target, flags=MS_BIND)
-
-
-def open_thread_namespace() -> int:
-    """Open the calling thread's network namespace. Raises ``OSError``."""
-    return os.open(_THREAD_NAMESPACE_PATH, os.O_RDONLY | os.O_CLOEXEC)
-
-
-@contextmanager
-def inside(namespace: int, *, home: int) -> Iterator[None]:
-    """Move the calling thread to the namespace of the open file ``namespace``, and back to ``home``."""
-    _call("setns", ctypes.c_int(namespace), ctypes.c_int(CLONE_NEWNET))
-    try:
-        yield
-    finally:
-        _return_home(home)
+    mount(THREAD_NAMESPACE_PATH, target, flags=MS_BIND)
 
 
 @contextmanager
@@ -75,12 +56,4 @@ def in_new_netns(*, home: int) -> Iterator[None]:
     try:
         yield
     finally:
-        _return_home(home)
-
-
-def _return_home(home: int) -> None:
-    try:
-        _call("setns", ctypes.c_int(home), ctypes.c_int(CLONE_NEWNET))
-    except OSError as error:
-        os.write(2, f"ifagent: cannot return to the own network namespace: {error}\n".encode())
-        os.abort()
+        return_home(home)

@@ -17,7 +17,7 @@ import struct
 from contextlib import suppress
 from typing import Final
 
-from ifagent.nsfs import inside
+from ifagent.nsfs import in_netns_at
 
 _NETLINK_CONNECTOR: Final = 11
 _CN_IDX_PROC: Final = 1
@@ -96,7 +96,7 @@ def _open() -> socket.socket:
         return _listen()
     except ConnectionRefusedError as refused:
         try:
-            with inside(INITIAL_NAMESPACE):
+            with in_netns_at(INITIAL_NAMESPACE):
                 return _listen()
         except OSError as error:
             raise error from refused
