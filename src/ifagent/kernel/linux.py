@@ -37,16 +37,17 @@ from ifagent.core.operations import (
 from ifagent.errors import AgentBug, NamespaceUnavailable
 from ifagent.kernel.contract import Emit
 from ifagent.kernel.deferred_close import DeferredClose
+from ifagent.kernel.ethtool_queries import EthtoolQueries
 from ifagent.kernel.features import probe
 from ifagent.kernel.ifindexes import Ifindexes
 from ifagent.kernel.jobs import find_group_deletions, namespaces_of, plan_jobs, require_named, unattached
-from ifagent.kernel.lane import Lane, by_lane, close_lanes, open_lanes, query_lanes, read_counters, read_host_routes
+from ifagent.kernel.lane import Lane, close_lanes, open_lanes, read_counters, read_host_routes
 from ifagent.kernel.monitor import Monitor
 from ifagent.kernel.netns import remove_left_overs
 from ifagent.kernel.netns_watch import NetnsWatch
 from ifagent.kernel.relisting import Relister
 from ifagent.kernel.requests import encode_all
-from ifagent.kernel.session import GATHER, PAUSE, Session
+from ifagent.kernel.session import GATHER, Session
 from ifagent.kernel.threads import run_in_thread
 from ifagent.kernel.workers import THREADS, change_netns, run_job, send_requests
 from ifagent.nsfs import OWN_NAMESPACE_PATH, own_namespace
@@ -94,9 +95,8 @@ class LinuxKernel:
             self.ipv6_newest_first = features.newest_first
             monitor = Monitor(self.own, home, buffer=self._receive_buffer, features=features)
             try:
-                session = Session(
-                    emit, self.own, home, monitor, netns_dir=self._directory, has_ifa_proto=features.has_ifa_proto
-                )
+                queries = EthtoolQueries(monitor.links, self._lanes, self._closing, self.drain)
+                session = Session(emit, self.own, home, monitor, queries, self._directory, features)
                 self._session, self._relister = session, Relister(session, self._lanes, self._closing, self.drain)
                 await self._listen(session, task_status)
             finally:
@@ -110,7 +110,7 @@ class LinuxKernel:
 
     async def attach(self, paths: Mapping[NsId, str]) -> dict[NsId, NamespaceUnavailable]:
         """Open namespaces and list them, or list open ones again; paths matter only for opening."""
-        session = self._require_session()
+        session = _running(self._session)
         problems: dict[NsId, NamespaceUnavailable] = {}
         new = {namespace: path for namespace, path in paths.items() if namespace not in self._lanes}
         sizes = {namespace: session.monitor.buffer_for(namespace) for namespace in new}
@@ -135,18 +135,18 @@ class LinuxKernel:
 
     async def relist(self) -> None:
         """List the named namespaces again."""
-        await self._require_session().names.list()
+        await _running(self._session).names.list()
         self.drain()
 
     async def detach(self, namespace: NsId) -> None:
         """Close a namespace."""
-        session = self._require_session()
+        session = _running(self._session)
         await anyio.lowlevel.checkpoint()
         self._close(session, namespace)
 
     async def execute(self, operations: Sequence[Operation]) -> list[Outcome]:
         """Execute operations; one in a namespace that is not attached gets ``ENODEV`` or ``ENOENT``."""
-        session = self._require_session()
+        session = _running(self._session)
         outcomes: dict[int, Outcome] = {}
         namespace_operations: list[int] = []
         requests: list[tuple[int, Operation]] = []
@@ -186,22 +186,22 @@ class LinuxKernel:
 
     async def inspect(self, links: Collection[LinkId]) -> None:
         """Query the checksum offloading of links that it is not known of yet."""
-        session = self._require_session()
-        await self._query_checksums(session, session.monitor.links.inspect(links))
+        session = _running(self._session)
+        await session.queries.query_checksums(session.monitor.links.inspect(links))
         self.drain()
 
     async def host_routes(
         self, namespaces: Collection[NsId], hosts: Collection[IPAddress], ours: Container[LinkId]
     ) -> HostRoutes:
         """List the routes."""
-        self._require_session()
+        _running(self._session)
         lanes = {namespace: self._lanes.get(namespace) for namespace in namespaces}
         with self._closing.using():
             return await run_in_thread(partial(read_host_routes, self.own, lanes, hosts, ours))
 
     async def counters(self, namespaces: Collection[NsId]) -> dict[LinkId, LinkCounters]:
         """Read the counters, all in one thread: the kernel serves one namespace after the other anyway."""
-        self._require_session()
+        _running(self._session)
         lanes = [lane for namespace in namespaces if (lane := self._lanes.get(namespace)) is not None]
         with self._closing.using():
             found = await run_in_thread(partial(read_counters, lanes))
@@ -210,21 +210,18 @@ class LinuxKernel:
 
     def drain(self) -> None:
         """Emit all changes notified so far."""
-        session = self._require_session()
+        session = _running(self._session)
         if session.names.changed:
             session.emit(NamespacesListed(session.names.take()))
         for seen in session.monitor.read():
             session.ifindexes.seen(*seen.id)
             session.emit(seen)
-        relister = self._require_relister()
+        relister = _running(self._relister)
         for namespace, behind in session.monitor.take_behind_changes().items():
             session.emit(NamespaceBehind(namespace, behind))
             relister.set_behind(namespace, behind=behind)
         relister.request(session.monitor.links.take_to_relist())
-        session.offloads_to_read |= session.monitor.links.take_offloads_to_read()
-        session.speeds_to_read |= session.monitor.links.take_speeds_to_read()
-        if session.offloads_to_read or session.speeds_to_read:
-            session.requery.set()
+        session.queries.schedule()
 
     # Listening
 
@@ -240,8 +237,8 @@ class LinuxKernel:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._follow_notifications, session)
                 tasks.start_soon(session.names.follow, watch, self.drain)
-                tasks.start_soon(self._requery, session)
-                tasks.start_soon(self._require_relister().run)
+                tasks.start_soon(session.queries.run)
+                tasks.start_soon(_running(self._relister).run)
                 task_status.started()
         finally:
             watch.close()
@@ -257,30 +254,6 @@ class LinuxKernel:
             # What takes longer to read accumulates for longer: only the latest message of each link counts.
             await anyio.sleep(max(GATHER, time.monotonic() - began))
 
-    async def _requery(self, session: Session) -> None:
-        """Query what notifications do not contain."""
-        while True:
-            await session.requery.wait()
-            session.requery = anyio.Event()
-            offloads_to_read, session.offloads_to_read = session.offloads_to_read, set()
-            speeds_to_read, session.speeds_to_read = session.speeds_to_read, set()
-            session.monitor.links.set_speeds(await self._query(speeds_to_read, Lane.speeds))
-            await self._query_checksums(session, offloads_to_read)
-            await anyio.sleep(PAUSE)
-
-    async def _query_checksums(self, session: Session, links: Iterable[LinkId]) -> None:
-        session.monitor.links.set_checksums(await self._query(links, Lane.checksums))
-        self.drain()
-
-    async def _query(
-        self, links: Iterable[LinkId], query: Callable[[Lane, list[int]], dict[LinkId, T]]
-    ) -> dict[LinkId, T]:
-        """Run a query on the lanes of links, as far as they are open."""
-        if not (ifindexes := by_lane(links, self._lanes)):
-            return {}
-        with self._closing.using():
-            return await run_in_thread(partial(query_lanes, query, ifindexes))
-
     # Attached namespaces
 
     def _listen_to(self, session: Session, lane: Lane, path: str) -> NamespaceUnavailable | None:
@@ -295,12 +268,12 @@ class LinuxKernel:
     async def _list(self, session: Session, namespaces: Iterable[NsId]) -> dict[NsId, NamespaceUnavailable]:
         """List attached namespaces; return those that cannot be listed."""
         lanes = [self._lanes[namespace] for namespace in namespaces if namespace in self._lanes]
-        problems = await self._require_relister().list_now(lanes)
+        problems = await _running(self._relister).list_now(lanes)
         return problems if self._session is session else {}
 
     def _close(self, session: Session, namespace: NsId) -> None:
         session.ifindexes.forget(namespace)
-        self._require_relister().forget(namespace)
+        _running(self._relister).forget(namespace)
         lane = self._lanes.pop(namespace, None)
         if lane is None:
             return
@@ -331,19 +304,16 @@ class LinuxKernel:
                     elif operation.alias is not None or operation.group is not None:
                         id_ = LinkId(here, target.ifindex or 0)
                         session.monitor.apply_silent_change(id_, alias=operation.alias, group=operation.group)
-        await self._query_checksums(session, switched)
+        await session.queries.query_checksums(switched)
         if partly_done:
             await self._list(session, partly_done)
 
-    def _require_relister(self) -> Relister:
-        if self._relister is None:
-            raise AgentBug("the kernel is not running")
-        return self._relister
 
-    def _require_session(self) -> Session:
-        if self._session is None:
-            raise AgentBug("the kernel is not running")
-        return self._session
+def _running(part: T | None) -> T:
+    """Return what there is only while the kernel runs."""
+    if part is None:
+        raise AgentBug("the kernel is not running")
+    return part
 
 
 def _ifindexes_for(operation: Operation, ifindexes: Ifindexes) -> Sequence[int]:

@@ -19,8 +19,11 @@ from ifagent.errors import NamespaceUnavailable
 from ifagent.kernel.deferred_close import DeferredClose
 from ifagent.kernel.lane import Lane, list_lanes
 from ifagent.kernel.link_cache import NamespaceDump
-from ifagent.kernel.session import PAUSE, Session
+from ifagent.kernel.session import Session
 from ifagent.kernel.threads import run_in_thread
+
+PAUSE: Final = 0.02
+"""Seconds between two unrequested listings, so that a storm of notifications costs little."""
 
 FIRST_PAUSE: Final = 0.05
 """Seconds after which a namespace is listed that has fallen behind for the first time in a while."""
@@ -195,8 +198,9 @@ class Relister:
         unsubscribed = {lane for lane in open_ if monitor.is_behind(lane.namespace)}
         began = time.monotonic()
         with self._closing.using():
+            has_ifa_proto = self._session.features.has_ifa_proto
             results = await run_in_thread(
-                partial(list_lanes, open_, unsubscribed=unsubscribed, has_ifa_proto=self._session.has_ifa_proto)
+                partial(list_lanes, open_, unsubscribed=unsubscribed, has_ifa_proto=has_ifa_proto)
             )
         self._drain()
         again: list[Lane] = []
