@@ -147,5 +147,5 @@ def test_a_link_is_that_of_the_interface_that_has_its_host_name(lab: Lab, space:
     put_existing(lab, "by-name", space, "foreign", "10.7.0.1/24")
     lab.until_state("by-name", "APPLIED")
     state = lab.until_state("by-altname", "FAILED")
-    assert "that of interface by-name" in state["reason"]
+    assert "belongs to interface by-name" in state["reason"]
     assert addresses(lab.link("foreign", space)) == ["10.7.0.1/24"]

@@ -76,7 +76,7 @@ def test_it_is_told_at_the_start_and_in_the_states(tmp_path: Path, options: tupl
     try:
         until(lambda: b" ready " in log.read_bytes(), what=log.read_text)
         states = until(lambda: applied(socket), what=log.read_text)
-        assert ("seen by this agent only" in log.read_text()) is told
+        assert ("visible to this agent only" in log.read_text()) is told
         for state in states:
             assert ("do not reach the host" in state.get("reason", "")) is told, state
     finally:
