@@ -9,8 +9,9 @@ For tests, of ifagent and of programs that embed it::
     assert kernel.snapshot().link("ns1", "eth0").mtu == 1400
 
 Its modules: ``kernel`` implements the contract, ``checks`` rejects operations that the contract forbids, ``executor``
-executes the others, ``world`` has the rules for namespaces and links, ``addresses`` those for addresses, ``external``
-is what other programs do.
+executes the others, ``world`` has the rules for namespaces and links, ``link_settings`` those for what is set on
+links,
+``addresses`` those for their addresses, and ``external`` is what other programs do.
 """
 
 from ifagent.kernel.simulated.external import ExternalChanges

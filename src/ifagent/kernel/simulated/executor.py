@@ -48,7 +48,7 @@ class BatchExecutor:
         match operation:
             case CreateNamespace(ref, mark):
                 namespace = world.add_namespace(netns_path(ref.reference), name=ref.reference)
-                world.set_attributes(namespace.links[LOOPBACK_IFINDEX], alias=mark)
+                world.settings.set_attributes(namespace.links[LOOPBACK_IFINDEX], alias=mark)
             case RemoveNamespace(ref, id):
                 self._remove_namespace(ref.reference, id)
             case CreateLink(kind, ends, group):
@@ -56,7 +56,7 @@ class BatchExecutor:
             case SetLink(target=target):
                 link = self._find(target)
                 self._changed(link.id)  # the agent hears of its own changes even where Linux sends no notification
-                world.set_attributes(
+                world.settings.set_attributes(
                     link,
                     mac=operation.mac,
                     mtu=operation.mtu,
@@ -75,9 +75,9 @@ class BatchExecutor:
             case RemoveAltname(target, altname):
                 world.remove_altname(self._find(target), altname)
             case SetChecksums(target, checksums):
-                world.set_checksums(self._find(target), checksums)
+                world.settings.set_checksums(self._find(target), checksums)
             case PromoteSecondaries(target):
-                world.promote_secondaries(self._find(target))
+                world.settings.promote_secondaries(self._find(target))
             case DeleteLink(target):
                 world.delete(self._find(target))
             case _:
@@ -87,14 +87,14 @@ class BatchExecutor:
         world, link, interface = self._world, self._find(operation.target), operation.address
         match operation:
             case AddAddress(peer=peer):
-                world.add_address(link, Address(interface, peer=peer))
+                world.settings.add_address(link, Address(interface, peer=peer))
             case ReplaceAddress():
-                world.replace_address(link, interface)
+                world.settings.replace_address(link, interface)
             case RenewAddress():
-                world.delete_address(link, Address(interface))
-                world.add_address(link, Address(interface))
+                world.settings.delete_address(link, Address(interface))
+                world.settings.add_address(link, Address(interface))
             case DeleteAddress(peer=peer):
-                world.delete_address(link, Address(interface, peer=peer))
+                world.settings.delete_address(link, Address(interface, peer=peer))
             case _:
                 raise AgentBug(f"the simulated kernel does not know {operation!r}")
 

@@ -46,7 +46,7 @@ class ExternalChanges:
         """Write ``net.ipv6.conf.all.disable_ipv6`` of a namespace."""
         self._do(
             "disable ipv6",
-            lambda: self._world.set_ipv6_disabled(self._world.find_namespace(where), disabled=disabled),
+            lambda: self._world.settings.set_ipv6_disabled(self._world.find_namespace(where), disabled=disabled),
         )
 
     def add_link(self, where: Where, host_name: str, *, kind: str = "dummy", mac: str = "", lower: str = "") -> int:
@@ -98,7 +98,7 @@ class ExternalChanges:
         """Change attributes of a link; ``None`` leaves one as it is."""
         self._do(
             "set link",
-            lambda: self._world.set_attributes(
+            lambda: self._world.settings.set_attributes(
                 self._find(where, host_name),
                 mac=mac,
                 mtu=mtu,
@@ -121,7 +121,7 @@ class ExternalChanges:
     def set_checksums(self, where: Where, host_name: str, *, rx: bool, tx: bool) -> None:
         """Switch checksum offloading of a link on or off."""
         checksums = Checksums(rx=rx, tx=tx)
-        self._do("set checksums", lambda: self._world.set_checksums(self._find(where, host_name), checksums))
+        self._do("set checksums", lambda: self._world.settings.set_checksums(self._find(where, host_name), checksums))
 
     def send(self, where: Where, host_name: str, *, packets: int, size: int = 100) -> None:
         """Send packets of ``size`` bytes out of a link; the other end of a veth receives them."""
@@ -130,22 +130,22 @@ class ExternalChanges:
     def add_address(self, where: Where, host_name: str, address: IPInterface | Address) -> None:
         """Add an address to a link, with any attributes that a request may have."""
         given = address if isinstance(address, Address) else Address(address)
-        self._do("add address", lambda: self._world.add_address(self._find(where, host_name), given))
+        self._do("add address", lambda: self._world.settings.add_address(self._find(where, host_name), given))
 
     def add_router_address(self, where: Where, host_name: str, address: Address) -> None:
         """Have a router advertise an IPv6 subnet, from which the kernel makes an address."""
-        self._do("advertise", lambda: self._world.add_router_address(self._find(where, host_name), address))
+        self._do("advertise", lambda: self._world.settings.add_router_address(self._find(where, host_name), address))
 
     def delete_address(
         self, where: Where, host_name: str, address: IPInterface, peer: IPv4Address | IPv6Address | None = None
     ) -> None:
         """Delete an address from a link."""
         gone = Address(address, peer=peer)
-        self._do("delete address", lambda: self._world.delete_address(self._find(where, host_name), gone))
+        self._do("delete address", lambda: self._world.settings.delete_address(self._find(where, host_name), gone))
 
     def find_duplicate(self, where: Where, host_name: str, address: IPInterface) -> None:
         """Have another host on the link claim an IPv6 address."""
-        self._do("find duplicate", lambda: self._world.find_duplicate(self._find(where, host_name), address))
+        self._do("find duplicate", lambda: self._world.settings.find_duplicate(self._find(where, host_name), address))
 
     def _find(self, where: Where, host_name: str) -> WorldLink:
         return self._world.find_link(where, host_name)
