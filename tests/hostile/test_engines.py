@@ -139,6 +139,20 @@ serve(answer)
 }
 
 
+TINY_CHUNKS = """
+HEAD = b"HTTP/1.1 200 OK\\r\\nTransfer-Encoding: chunked\\r\\nConnection: close\\r\\n\\r\\n"
+def answer(path):
+    if path.startswith("/containers/x"):
+        while True:
+            yield b"1\\r\\n \\r\\n" * 50000
+    whole = json.dumps([{"Id": f"x{i}"} for i in range(60)]).encode() if path == "/containers/json" else None
+    for part in usual(path) if whole is None else [whole]:
+        yield b"%x\\r\\n" % len(part) + part + b"\\r\\n"
+    yield b"0\\r\\n\\r\\n"
+serve(answer)
+"""
+
+
 async def longest_hold_up(seconds: float) -> float:
     """Return for how long nothing else was done on the event loop."""
     longest, end = 0.0, time.monotonic() + seconds
@@ -160,6 +174,14 @@ async def test_a_flood_leaves_room_for_everything_else(flood: str, tmp_path: Pat
         assert time.thread_time() - before < 2.0, "not all the time of the loop"
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 100_000, "KiB"
         assert watched.where("web")
+
+
+async def test_answers_in_tiny_chunks_hold_up_nobody(tmp_path: Path) -> None:
+    async with OwnProcess(tmp_path, TINY_CHUNKS) as engine, following(engine.socket) as watched:
+        watched.want("web")
+        await until_true(lambda: len(follower_of(watched)._looks) >= 30, within=10)
+        hold_ups = sorted([await longest_hold_up(0.1) for _ in range(20)])
+        assert hold_ups[10] < HELD_UP / 2
 
 
 def follower_of(watched: Watched) -> Follower:

@@ -60,6 +60,12 @@ LIMIT: Final = 60.0
 REST_FACTOR: Final = 4
 """Reading of events is followed by a pause so many times as long: an engine may tell of them without end."""
 
+MAX_READ: Final = 2**13
+"""Most bytes that are taken of one connection before others have a turn: each may be a chunk of its own of an answer.
+
+asyncio takes 256 KiB. In chunks of one byte that is 40 ms of parsing, and many answers may come at once.
+"""
+
 _IN_THREAD: Final = 2**14
 """Bytes of an answer from which on it is not read on the event loop."""
 
@@ -138,7 +144,7 @@ class Engine:
         self._session = aiohttp.ClientSession(
             "http://localhost",
             # Without a limit: a question that is never answered must not keep others from being asked.
-            connector=aiohttp.UnixConnector(path=self._socket, limit=0),
+            connector=_connector(self._socket),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,  # a few bytes may stand for gigabytes
@@ -268,6 +274,21 @@ class EventStream:
                 return events
             await anyio.sleep(self._pause)
         raise SourceLost(self._socket, "the engine ended the events")
+
+
+def _connector(socket: str) -> aiohttp.UnixConnector:
+    """Return what connects to an engine, and reads of no connection more than :data:`MAX_READ` at once."""
+    import aiohttp
+
+    class SmallReads(aiohttp.UnixConnector):
+        async def _create_connection(self, *args: Any, **options: Any) -> Any:
+            connection = await super()._create_connection(*args, **options)
+            transport: Any = connection.transport
+            if hasattr(transport, "max_size"):  # as those of asyncio have; others have a measure of their own
+                transport.max_size = MAX_READ
+            return connection
+
+    return SmallReads(path=socket, limit=0)
 
 
 async def _read(response: aiohttp.ClientResponse, socket: str) -> bytes:
