@@ -10,8 +10,7 @@ For tests, of ifagent and of programs that embed it::
 
 Its modules: ``kernel`` implements the contract, ``checks`` rejects operations that the contract forbids, ``executor``
 executes the others, ``world`` has the rules for namespaces and links, ``link_settings`` those for what is set on
-links,
-``addresses`` those for their addresses, and ``external`` is what other programs do.
+links, ``addresses`` those for their addresses, and ``external`` is what other programs do.
 """
 
 from ifagent.kernel.simulated.external import ExternalChanges
