@@ -469,6 +469,13 @@ def test_addresses_that_link_only_leaves_to_the_creator_are_his() -> None:
         assert planned([alone], stripped).learnt.adoptions["t"] == replace(after, moving_to=None)
 
 
+def test_it_is_remembered_while_nobody_listens_where_it_is() -> None:
+    world = remembering(adopted(id=AWAY), moving_to=OWN)
+    elsewhere = {namespace: links for namespace, links in world.links.items() if namespace != AWAY.namespace}
+    assert "t" not in planned([], replace(world, links=elsewhere)).learnt.adoptions
+    assert planned([], replace(world, links={**elsewhere, AWAY.namespace: {}})).learnt.adoptions == {"t": None}
+
+
 def test_it_is_remembered_before_it_is_moved_and_found_after() -> None:
     result = planned([tap(namespace=named("ns1"))], observed([made_tap(up=True, master=0)]))
     adoption = result.learnt.adoptions["t"]

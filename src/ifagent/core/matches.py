@@ -132,6 +132,8 @@ class LinkMatches:
         """Tell whether a TAP went while it was about to be moved: it is neither where it was nor where it was to go."""
         if adoption.moving_to is None or self._remembered_tap(adoption) is not None:
             return False
+        if adoption.link is not None and adoption.link.namespace not in self.observed.links:
+            return False  # it may still be where it was
         goal = self._goal(adoption)
         return goal == NsId(0) or goal in self.observed.links
 

@@ -127,6 +127,10 @@ class ScopeFinder:
                 links.setdefault(id.namespace, {})[id.ifindex] = link
         remembered = self._observed.remembered
         adoptions = {name: a for name, a in remembered.adoptions.items() if name in self._names}
+        # Whether an adopted link is gone can be told only where its namespace is listened to.
+        for adoption in adoptions.values():
+            if adoption.link is not None and adoption.link.namespace in everywhere:
+                links.setdefault(adoption.link.namespace, {})
         names = self._names
         if held:
             names = names - {
