@@ -71,7 +71,9 @@ class LinkMatches:
             if link.lower is not None and link.kind not in OUTLIVES_ITS_LOWER:
                 self.uppers.setdefault(link.lower, []).append(link)
         if unnamed:
-            wanted = {(self.place(i), i.host_name): i.name for i in self.desired.interfaces.values()}
+            # Of several that want one place it is always the same that has it.
+            by_name = sorted(self.desired.interfaces.values(), key=lambda interface: interface.name, reverse=True)
+            wanted = {(self.place(interface), interface.host_name): interface.name for interface in by_name}
             for place, link in unnamed:
                 if (name := wanted.get(place)) is not None and self.is_believed(link, name):
                     self.link_of.setdefault(name, link)
