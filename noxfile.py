@@ -34,7 +34,7 @@ TEST_ENVIRONMENT = Path(".nox/test").resolve()
 """What the sessions with tests share: to make it for each takes as long as many of their tests."""
 
 
-ONCE_MORE = ("--reruns", "1")
+ONCE_MORE = ("--reruns", "1", "-rR")
 """For tests of real processes that wait for each other: one that fails may do so once, and is listed as RERUN."""
 
 

@@ -22,6 +22,7 @@ from ifagent.core.planner import plan
 from ifagent.errors import NamespaceUnavailable
 from ifagent.host_routes import PATIENCE
 from ifagent.kernel.simulated import SimulatedKernel
+from ifagent.reconciler import Reconciler
 
 pytestmark = pytest.mark.anyio
 
@@ -85,7 +86,9 @@ def plannings(monkeypatch: pytest.MonkeyPatch) -> list[Collection[str]]:
         seen.append(list(desired.interfaces))
         return plan(desired, *others)
 
-    monkeypatch.setattr("ifagent.reconciler.plan", watched)
+    defaults = Reconciler.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "plan", watched)
     return seen
 
 
