@@ -161,10 +161,6 @@ class Graph:
         nodes = self._nodes.get(link.id) or self._nodes_of_link(link)
         return any(isinstance(key, str) for node in nodes for key in self._keys.get(node, ()))
 
-    def names_at(self, place: Place, host_name: HostName) -> list[Name]:
-        """Return the interfaces that want a place, or wait for a link there."""
-        return [key for key in self._keys.get((place, host_name), ()) if isinstance(key, str)]
-
     def links_of(self, name: Name) -> list[LinkId]:
         """Return the links whose mark names an interface, and the one that it is remembered to have adopted."""
         return [key for key in self._keys.get(name, ()) if isinstance(key, LinkId)]

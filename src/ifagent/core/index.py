@@ -27,7 +27,7 @@ from ifagent.core.events import (
     SourceRevision,
     SourceSnapshot,
 )
-from ifagent.core.graph import Graph, Key
+from ifagent.core.graph import Graph
 from ifagent.core.host_routes import HostRoutes
 from ifagent.core.interface import HostName, Interface, Name, NamespaceRef, NamespaceType, named
 from ifagent.core.link import LOOPBACK_IFINDEX, Link, LinkId, NsId
@@ -175,10 +175,10 @@ class Index:
     def _touch_link(self, id: LinkId) -> None:
         self.agenda.touch(id, id.namespace)
 
-    def _touch_around(self, key: Key) -> None:
-        """Touch whatever an interface, or a link, has to do with that may be no more, or another one from now on."""
-        self.touch_nodes(self.graph.neighbours(key))
-        if isinstance(key, str) and isinstance(place := self._place(self.graph.interfaces[key]), int):
+    def _touch_around(self, name: Name) -> None:
+        """Touch whatever an interface has to do with that may be no more, or another one from now on."""
+        self.touch_nodes(self.graph.neighbours(name))
+        if isinstance(place := self._place(self.graph.interfaces[name]), int):
             self.agenda.touch(place, place)
 
     def _list_namespaces(self, paths: Mapping[NamespaceRef, tuple[NsId, str]]) -> None:
@@ -326,7 +326,7 @@ class Index:
         if remembered is not self.remembered:
             self.remembered = remembered
             for id in self.marks.set_adoptions(remembered.adoptions):
-                if (link := self._links.get(id.namespace, {}).get(id.ifindex)) is not None:
+                if (link := self.link(id)) is not None:
                     self.graph.set_link(id, link)
             self.graph.set_adoptions(remembered.adoptions)
 
