@@ -20,6 +20,7 @@ nox.options.sessions = [
     "unit",
     "properties",
     "conformance",
+    "kernels",
     "integration",
     "hostile",
     "docker",
@@ -27,7 +28,7 @@ nox.options.sessions = [
     "proportions",
 ]
 
-CODE = ("src", "tests", "examples", "benchmarks", "noxfile.py", "protos")
+CODE = (".ci", "src", "tests", "examples", "benchmarks", "noxfile.py", "protos")
 PROJECT = nox.project.load_toml("pyproject.toml")
 
 TEST_ENVIRONMENT = Path(".nox/test").resolve()
@@ -144,7 +145,7 @@ def systemd(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def kernels(session: nox.Session) -> None:
-    """Test on the kernels of three Debian releases, by user-mode Linux; an hour, or ``nox -s kernels -- TEST...``."""
+    """Test on the kernels of three Debian releases what is likely to differ; ``-- --all`` takes half an hour."""
     folder = Path(session.cache_dir, "kernels").resolve()
     run_tests(session, "python", "tests/kernels.py", str(folder), *session.posargs, IFAGENT_CRASH_RUNS="1")
 

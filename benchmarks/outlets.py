@@ -26,10 +26,11 @@ from benchmarks.bench import Bench
 from benchmarks.results import Figure
 from ifagent import Agent
 from ifagent.core.counters import Counters
+from ifagent.core.resources import by_name, interface_key
 from ifagent.core.state import ConfigState, InterfaceState
 from ifagent.kernel.simulated import SimulatedKernel
 from ifagent.outlets.http import HttpServer
-from ifagent.outlets.local import LocalSocket
+from ifagent.outlets.local_socket import LocalSocket
 from ifagent.stream import StateHub, Subscription, Wanted
 
 _CLIENT = """
@@ -96,7 +97,9 @@ class Reporter:
         self.hub = StateHub()
         self.hub.publish(
             {
-                name: InterfaceState(name=name, config_state=ConfigState.PENDING, reason="x" * 80, statistics=counted)
+                interface_key(name): InterfaceState(
+                    name=name, config_state=ConfigState.PENDING, reason="x" * 80, statistics=counted
+                )
                 for name in names
             },
             {},
@@ -115,7 +118,7 @@ class Reporter:
     def current_states(self, *, foreign: bool = False) -> Mapping[str, InterfaceState]:
         """Return all states."""
         del foreign
-        return dict(self.hub.states)
+        return by_name(self.hub.states)
 
     def states(self, *, name: str | None = None, foreign: bool = False) -> Subscription:
         """Return a reader of them."""

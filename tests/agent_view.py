@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 import anyio
 
 from ifagent.core.events import Declaration
-from ifagent.core.interface import Name
+from ifagent.core.names import Name
+from ifagent.core.resources import by_name, interface_key
 from ifagent.core.state import InterfaceState
 from ifagent.outlets.contract import AgentView
 from ifagent.statistics import Health, Histogram, SourceStatistics, Statistics
@@ -51,10 +52,10 @@ class FakeAgent:
             self.ready.set()
 
     def say(self, *states: InterfaceState) -> None:
-        self.hub.publish({one.name: one for one in states}, {})
+        self.hub.publish({interface_key(one.name): one for one in states}, {})
 
     def take_back(self, name: str) -> None:
-        self.hub.publish({}, {Name(name): self.hub.states[Name(name)]})
+        self.hub.publish({}, {interface_key(name): self.hub.states[interface_key(Name(name))]})
 
     def health(self) -> Health:
         return self.how()
@@ -64,7 +65,7 @@ class FakeAgent:
 
     def current_states(self, *, foreign: bool = False) -> Mapping[Name, InterfaceState]:
         self.asked_foreign = foreign
-        return dict(self.hub.states)
+        return by_name(self.hub.states)
 
     def states(self, *, name: Name | None = None, foreign: bool = False) -> Subscription:
         self.asked_foreign = foreign

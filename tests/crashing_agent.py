@@ -26,7 +26,7 @@ import ifagent.stores.etcd.outlet
 import ifagent.stores.etcd.source
 from ifagent.cli import logs
 from ifagent.cli.run import serve
-from ifagent.core.operations import Operation, Outcome
+from ifagent.core.operation import Operation, Outcome
 from ifagent.core.ownership import Owner
 from ifagent.kernel import netns
 from ifagent.kernel.linux import LinuxKernel

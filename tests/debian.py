@@ -23,9 +23,15 @@ def keyring() -> Path:
     raise SystemExit("the archive's keys are missing; please run: sudo apt-get install debian-archive-keyring")
 
 
-def run(*command: str, folder: Path | None = None) -> str:
-    """Run a command to its end and return what it prints; a failure ends the program with what it said."""
-    done = subprocess.run(command, check=False, text=True, capture_output=True, cwd=folder)
+def run(*command: str, folder: Path | None = None, within: float | None = None) -> str:
+    """Run a command to its end and return what it prints; a failure ends the program with what it said.
+
+    So does one that takes longer than ``within`` seconds.
+    """
+    try:
+        done = subprocess.run(command, check=False, text=True, capture_output=True, cwd=folder, timeout=within)
+    except subprocess.TimeoutExpired:
+        raise SystemExit(f"{' '.join(command)}: takes longer than {within:.0f} s") from None
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}: {done.stderr or done.stdout}")
     return done.stdout

@@ -14,9 +14,12 @@ from patience import PATIENCE
 
 from ifagent.core.events import Event, SourceHealth
 from ifagent.core.index import Index
-from ifagent.core.interface import Interface, Name, Veth
+from ifagent.core.interface import Interface
+from ifagent.core.kinds import Veth
 from ifagent.core.link import NsId
+from ifagent.core.names import Name
 from ifagent.core.ownership import Owner
+from ifagent.core.resources import by_name, interface_key
 from ifagent.core.state import ConfigState, InterfaceState
 from ifagent.errors import SourceLost
 from ifagent.statistics import SourceStatistics, Statistics
@@ -57,13 +60,13 @@ class Edge:
 
     @property
     def heard(self) -> set[str]:
-        return set(self.index.declared)
+        return set(by_name(self.index.declared))
 
     def tell(self, told: InterfaceState) -> None:
-        self.hub.publish({told.name: told}, {})
+        self.hub.publish({interface_key(told.name): told}, {})
 
     def take_back(self, name: str) -> None:
-        self.hub.publish({}, {Name(name): self.hub.states[Name(name)]})
+        self.hub.publish({}, {interface_key(name): self.hub.states[interface_key(Name(name))]})
 
     async def until_same_as(self, store: EtcdStore, *, within: float = 15) -> None:
         """Wait until the index is what the store says, and the store has the states."""
@@ -75,7 +78,8 @@ class Edge:
                 except SourceLost as error:
                     differences = error
                 else:
-                    differences = _different(self.index.declared, wanted) or _different(self.hub.states, published)
+                    declared, states = by_name(self.index.declared), by_name(self.hub.states)
+                    differences = _different(declared, wanted) or _different(states, published)
                 await anyio.sleep(0.02)
         assert not differences, differences
         await until(lambda: not self.lost)

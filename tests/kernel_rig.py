@@ -19,9 +19,11 @@ from patience import PATIENCE
 from sysctl import set_sysctl
 
 from ifagent.core.events import Event, LinkSeen, LinksListed, NamespaceBehind, NamespaceSeen, NamespacesListed
-from ifagent.core.interface import HostName, IPInterface, NamespaceRef, named
 from ifagent.core.link import Address, Link, LinkId, NsId
-from ifagent.core.operations import CreateLink, CreateNamespace, LinkEnd, Operation, Outcome, SetLink, Target
+from ifagent.core.names import HostName, IPInterface
+from ifagent.core.namespace_ref import NamespaceRef, named
+from ifagent.core.operation import Operation, Outcome, Target
+from ifagent.core.operations import CreateLink, CreateNamespace, LinkEnd, SetLink
 from ifagent.kernel.contract import Kernel
 from ifagent.kernel.linux import LinuxKernel
 from ifagent.kernel.simulated import SimulatedKernel
@@ -154,10 +156,11 @@ class Rig:
             raise problem
 
     async def execute(self, *operations: Operation) -> list[Outcome]:
-        """Execute and drain."""
+        """Execute and drain; the picture has what they did afterwards, on a slow machine a moment later."""
         outcomes = await self.kernel.execute(operations)
         assert [outcome.operation for outcome in outcomes] == list(operations)
         self.kernel.drain()
+        await self.until(lambda: not self.behind)
         return outcomes
 
     async def do(self, operation: Operation) -> int:

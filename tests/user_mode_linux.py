@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,15 +27,35 @@ PATIENCE = "10"
 
 MEMORY = "2G"
 
+WITHIN = 120.0
+"""Seconds within which a kernel has to be fetched, the packages' index with it; it takes 10."""
 
-def fetch(release: str, folder: Path) -> Path:
-    """Have the kernel of a Debian release in ``folder``, unless it is there, and return where it is."""
+BOOTS_WITHIN = 60.0
+"""The same for booting one that does nothing, which takes 2."""
+
+
+class Unavailable(Exception):
+    """There is no such kernel to be had on this machine, for the reason that the text gives."""
+
+
+def fetch(release: str, folder: Path, *, within: float = WITHIN) -> Path:
+    """Have the kernel of a Debian release in ``folder``, unless it is there, and return where it is.
+
+    Raises :class:`Unavailable`, also where fetching takes longer than ``within`` seconds.
+    """
     kernel = folder / release
     if kernel.exists():
         return kernel
+    if platform.machine() != "x86_64":
+        raise Unavailable(f"its packages are taken for x86-64 only, and this is {platform.machine()}")
+    if missing := [name for name in ("apt-get", "dpkg") if not shutil.which(name)]:
+        raise Unavailable(f"its packages are Debian's, and {' and '.join(missing)} are not here to fetch them")
     partial = kernel.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    _unpack(release, partial)
+    try:
+        _unpack(release, partial, ends=time.monotonic() + within)
+    except SystemExit as problem:
+        raise Unavailable(" ".join(str(problem).split())) from None
     [loader] = [path for path in partial.rglob("ld-linux-x86-64.so.2") if not path.is_symlink()]
     patchelf = [str(loader), "--library-path", str(loader.parent), str(partial / "root/usr/bin/patchelf")]
     if extra := {path.parent for path in partial.rglob("libstdc++.so.6")} - {loader.parent}:
@@ -49,8 +71,22 @@ def fetch(release: str, folder: Path) -> Path:
     return kernel
 
 
-def _unpack(release: str, folder: Path) -> None:
-    """Unpack the packages of a release below ``folder``/root."""
+def check_boots(kernel: Path, out: Path) -> None:
+    """Boot a kernel that does nothing. Raises :class:`Unavailable` if that is not possible here."""
+    process = start(kernel, ["true"], out)
+    try:
+        process.wait(BOOTS_WITHIN)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if result(out):
+        said = (out / "boot").read_text(errors="replace").split("\n")
+        last = next((line for line in reversed(said) if line.strip()), "nothing")
+        raise Unavailable(f"user-mode Linux does not boot here; the last that it said is: {last.strip()}")
+
+
+def _unpack(release: str, folder: Path, *, ends: float) -> None:
+    """Unpack the packages of a release below ``folder``/root; ``ends`` is the monotonic time to give up."""
     for needed in ("lists/partial", "cache/archives/partial", "packages", "root"):
         (folder / needed).mkdir(parents=True)
     source = folder / "sources.list"
@@ -62,11 +98,12 @@ def _unpack(release: str, folder: Path) -> None:
         "Dir::State::status": "/dev/null",
         "Dir::Cache": folder / "cache",
         "APT::Sandbox::User": "root",
+        "Acquire::Retries": "0",
     }
     apt = ["apt-get", "-qq", *(f"-o{name}={value}" for name, value in settings.items())]
-    run(*apt, "update")
+    run(*apt, "update", within=ends - time.monotonic())
     wanted = ("user-mode-linux", "libc6", "patchelf", "libstdc++6", "libgcc-s1")
-    run(*apt, "download", *wanted, folder=folder / "packages")
+    run(*apt, "download", *wanted, folder=folder / "packages", within=max(ends - time.monotonic(), 1))
     for package in (folder / "packages").iterdir():
         run("dpkg", "-x", str(package), str(folder / "root"))
     for no_longer_needed in ("lists", "cache", "packages"):

@@ -10,7 +10,7 @@ import anyio
 from patience import PATIENCE
 
 from ifagent.core.events import Event, NamespaceSeen
-from ifagent.core.interface import NamespaceRef, NamespaceType
+from ifagent.core.namespace_ref import NamespaceRef, NamespaceType
 from ifagent.watchers.contract import NamespaceWatcher
 
 AT_ONCE = 5.0

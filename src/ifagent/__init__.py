@@ -11,13 +11,9 @@ if TYPE_CHECKING:
     from ifagent.agent import Agent
     from ifagent.core.counters import Counters
     from ifagent.core.desired import Desired
-    from ifagent.core.interface import (
-        Interface,
-        NamespaceRef,
-        NamespaceType,
-        named,
-    )
+    from ifagent.core.interface import Interface
     from ifagent.core.kinds import AutoTap, Dummy, Existing, Loopback, Unsupported, Veth
+    from ifagent.core.namespace_ref import NamespaceRef, NamespaceType, named
     from ifagent.core.observed import Observed
     from ifagent.core.plan import Plan
     from ifagent.core.planner import plan
@@ -43,8 +39,8 @@ _MODULES = {
     "InvalidInterface": "ifagent.errors",
     "Loopback": "ifagent.core.kinds",
     "Memory": "ifagent.stores.memory",
-    "NamespaceRef": "ifagent.core.interface",
-    "NamespaceType": "ifagent.core.interface",
+    "NamespaceRef": "ifagent.core.namespace_ref",
+    "NamespaceType": "ifagent.core.namespace_ref",
     "NotApplied": "ifagent.errors",
     "Observed": "ifagent.core.observed",
     "Plan": "ifagent.core.plan",
@@ -56,7 +52,7 @@ _MODULES = {
     "UnknownInterface": "ifagent.errors",
     "Unsupported": "ifagent.core.kinds",
     "Veth": "ifagent.core.kinds",
-    "named": "ifagent.core.interface",
+    "named": "ifagent.core.namespace_ref",
     "plan": "ifagent.core.planner",
 }
 

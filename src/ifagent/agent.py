@@ -15,42 +15,38 @@ lost message are all the same ordinary round.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Self
 
 import anyio
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import TaskStatus
 
 from ifagent.core.address_values import interned
-from ifagent.core.counters import Counters
 from ifagent.core.events import Declaration
 from ifagent.core.index import Index
-from ifagent.core.interface import Interface, Name, NamespaceRef
-from ifagent.core.link import NsId
-from ifagent.core.ownership import Owner
-from ifagent.core.state import DECLARED_STATES, ConfigState, InterfaceState
-from ifagent.errors import AgentBug, AgentEnded, InvalidSettings, NotApplied, RevisionNotApplied, UnknownInterface
-from ifagent.feeds import Feeds
-from ifagent.host_lock import HostLock
+from ifagent.core.interface import Interface
+from ifagent.core.names import Name
+from ifagent.core.namespace_ref import NamespaceRef
+from ifagent.core.resources import by_name, interface_key
+from ifagent.core.revisions import RevisionProgress
+from ifagent.core.state import ConfigState, InterfaceState
+from ifagent.errors import AgentEnded, InvalidSettings, NotApplied, RevisionNotApplied, UnknownInterface
+from ifagent.host import Host
 from ifagent.inbox import Inbox
 from ifagent.kernel.contract import Kernel
-from ifagent.log import log
-from ifagent.mounts import WHY_SECLUDED, seclusion
-from ifagent.nsfs import identify
+from ifagent.loop import Loop
+from ifagent.overview import Overview
 from ifagent.reconciler import Reconciler
 from ifagent.runtime_file import RuntimeFile
 from ifagent.settings import Settings
-from ifagent.statistics import Health, SourceStatistics, Statistics
+from ifagent.state_streams import StateStreams
+from ifagent.statistics import Health, Statistics
 from ifagent.stores.contract import RemoteSource, Source
 from ifagent.stores.memory import Memory
 from ifagent.stream import StateHub, Subscription, Wanted
 from ifagent.watchers.contract import NamespaceWatcher
-
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Agent:
@@ -71,56 +67,35 @@ class Agent:
         watchers: Sequence[NamespaceWatcher] | None = None,
     ) -> None:
         self.settings: Settings = settings or Settings()
-        first_process: NsId | None = None
-        self._host_lock: HostLock | None = None
-        secluded = ""
-        if kernel is None:
-            from ifagent.kernel.linux import LinuxKernel
-            from ifagent.watchers.registry import make_watchers
-
-            watchers = make_watchers(self.settings) if watchers is None else watchers
-            mark = Owner(self.settings.label).namespace_mark
-            kernel = LinuxKernel(netns_dir=str(self.settings.netns_dir), mark=mark)
-            self._host_lock = HostLock(self.settings.label)
-            first_process = identify(str(self.settings.proc_root / "1/ns/net"))
-            if not self.settings.private_mounts:
-                secluded = seclusion(str(self.settings.netns_dir), str(self.settings.proc_root))
-        self._kernel = kernel
+        host = Host(kernel, tuple(watchers or ())) if kernel else Host.real(self.settings, watchers)
+        self._host: Host = host
         self._declared_here = Memory(name="api")
         self._sources: tuple[Source, ...] = (self._declared_here, *sources)
-        names = [source.name for source in self._sources]
-        if len(set(names)) < len(names):
-            raise InvalidSettings(f"source names must be unique, not {', '.join(names)}")
         self._inbox = Inbox()
         self._hub = StateHub()
-        owner = Owner(self.settings.label, _BOOT_ID.read_bytes() + str(kernel.own).encode())
-        self._index = Index(kernel.own, names, owner, self.settings.policy)
-        if first_process is not None:
-            self._index.host |= {first_process}
-        self._index.secluded = secluded
-        self._feeds = Feeds(self._hub, self._index, kernel)
-        # Where states are told to whoever does not ask for anything else.
-        self._told = self._feeds.hub(counters=self.settings.counters, keep=True)
-        self._watchers = tuple(watchers or ())
-        runtime_file = RuntimeFile(self.settings.runtime_dir, self.settings.label, kernel.own)
+        owner = host.owner(self.settings.label)
+        self._index = Index(host.kernel.own, _names_of(self._sources), owner, self.settings.policy)
+        host.tell(self._index)
+        self._streams = StateStreams(self._hub, self._index, host.kernel)
+        # Where states are published for whoever does not ask for anything else.
+        self._published = self._streams.hub(counters=self.settings.counters, permanent=True)
+        runtime_file = RuntimeFile(self.settings.runtime_dir, self.settings.label, host.kernel.own)
         self._index.remember(runtime_file.load())
-        hosts = [host for source in sources if isinstance(source, RemoteSource) for host in source.hosts]
         self._reconciler = Reconciler(
-            kernel,
+            host.kernel,
             self._index,
             self._inbox,
             self._hub,
             owner,
-            self._watchers,
+            host.watchers,
             runtime_file=runtime_file,
             policy=self.settings.policy,
-            hosts=hosts,
+            hosts=[host for source in sources if isinstance(source, RemoteSource) for host in source.hosts],
             repairs_drift=self.settings.drift == "repair",
         )
-        self._settled = anyio.Event()
-        self._running = False
-        self._ended = False
-        self._ready = anyio.Event()
+        self._loop = Loop(self.settings, host, self._sources, self._inbox, self._reconciler, self._streams)
+        counts_links = self.settings.counters is not None
+        self._overview = Overview(self._loop, self._streams, self._published, counts_links=counts_links)
 
     @classmethod
     @asynccontextmanager
@@ -135,22 +110,8 @@ class Agent:
         """
         agent = cls(settings, sources=sources, kernel=kernel)
         agent.take_label()
-        raised: list[BaseException] = []
-        try:
-            async with anyio.create_task_group() as group:
-                await group.start(agent.run)
-                try:
-                    yield agent
-                except BaseException as error:
-                    raised.append(error)
-                    raise
-                finally:
-                    group.cancel_scope.cancel()
-        except BaseExceptionGroup as errors:
-            if [id(error) for error in errors.exceptions] != [id(error) for error in raised]:
-                raise
-        if raised:
-            raise raised[0]
+        async with _beside(agent.run):
+            yield agent
 
     def take_label(self) -> None:
         """Lock the label on this host, unless it is locked already; :meth:`run` does so too.
@@ -159,8 +120,7 @@ class Agent:
         caller's locks nothing. Raises :class:`LabelTaken`, which names the process, if another agent of this label
         runs in the same network namespace; nothing has been changed then.
         """
-        if self._host_lock is not None:
-            self._host_lock.take()
+        self._host.take_label()
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled; ``task_status.started()`` is called when the agent is ready.
@@ -168,67 +128,7 @@ class Agent:
         Raises :class:`LabelTaken` as :meth:`take_label` does, and whatever goes wrong inside: a bug ends the agent
         rather than let it guess.
         """
-        if self._running:
-            raise RuntimeError("an agent can only run once; create another one")
-        self.take_label()
-        self._running = True
-        self._reconciler.counters.moves()
-        if self._index.secluded:
-            problem = f"{self._index.secluded}: {WHY_SECLUDED}"
-            log.warning("named namespaces are visible to this agent only", problem=problem)
-        try:
-            async with anyio.create_task_group() as group:
-                await group.start(lambda *, task_status: self._kernel.run(self._inbox.put, task_status=task_status))
-                self._index.ipv6_newest_first = self._kernel.ipv6_newest_first
-                await group.start(self._reconciler.run)
-                for source in self._sources:
-                    group.start_soon(self._hear, f"source {source.name}", source)
-                for watcher in self._watchers:
-                    group.start_soon(self._hear, type(watcher).__name__, watcher)
-                group.start_soon(self._look_regularly)
-                if self._host_lock is not None:
-                    group.start_soon(self._host_lock.run)
-                group.start_soon(self._feeds.run)
-                await self._loop(group, task_status)
-        finally:
-            self._ended = True
-            self._feeds.close()
-            self._reconciler.settling.close()
-            self._settled.set()
-            self._ready.set()
-            if self._host_lock is not None:
-                self._host_lock.release()
-
-    async def _hear(self, what: str, speaker: Source | NamespaceWatcher) -> None:
-        await speaker.run(self._inbox.put)
-        raise AgentBug(f"{what} ended unexpectedly; it must run until it is cancelled")
-
-    async def _loop(self, group: TaskGroup, task_status: TaskStatus[None]) -> None:
-        heard = False
-        while True:
-            self._reconciler.counters.rests()
-            await self._inbox.wait(self._reconciler.next_time)
-            self._reconciler.counters.moves()
-            await self._reconciler.round()
-            self._feeds.look()
-            if not heard and not self._index.declarations.unheard:
-                heard = True
-                group.start_soon(self._become_ready, task_status)
-            self._settled.set()
-            self._settled = anyio.Event()
-
-    async def _become_ready(self, task_status: TaskStatus[None]) -> None:
-        """Be ready once the first snapshot of every source has been processed."""
-        await self._reconciler.settling.wait()
-        if not self._ended:
-            log.info("agent ready", interfaces=len(self._index.declared), label=self.settings.label)
-            self._ready.set()
-            task_status.started()
-
-    async def _look_regularly(self) -> None:
-        while True:
-            await anyio.sleep(self.settings.resync_interval)
-            self._reconciler.request_full_resync()
+        await self._loop.run(task_status=task_status)
 
     # Declaring
 
@@ -239,10 +139,10 @@ class Agent:
         :class:`AgentEnded` if the agent is not running, and :class:`UnknownInterface` if another task deletes the
         interface before it was processed.
         """
-        self._check_running()
+        self._loop.check_running()
         self._declared_here.set(interface)
         await self._settle(interface.name)
-        state = self._hub.states.get(interface.name)
+        state = self._hub.states.get(interface_key(interface.name))
         if state is None:  # another task has deleted it meanwhile
             raise UnknownInterface(interface.name)
         return state
@@ -262,7 +162,7 @@ class Agent:
 
         It is not an error if the interface is not declared here, or already gone.
         """
-        self._check_running()
+        self._loop.check_running()
         self._declared_here.remove(name)
         await self._settle(name)
 
@@ -271,42 +171,35 @@ class Agent:
 
         With ``interfaces``, exactly these are declared here from now on. What is as declared is not touched.
         """
-        self._check_running()
+        self._loop.check_running()
         if interfaces is not None:
             self._declared_here.replace(interfaces)
-        looked = self._reconciler.request_full_resync(repair=True)
-        while not looked.is_set():
-            self._check_running()
-            await self._settled.wait()
+        await self._loop.relist()
         await self._settle()
-        return dict(self._hub.states)
+        return by_name(self._hub.states)
 
     async def _settle(self, name: Name | None = None) -> None:
         """Wait until every event until now about an interface, or about all, has been processed."""
-        await self._reconciler.settling.wait(name)
-        self._check_running()
-
-    def _check_running(self) -> None:
-        if self._ended or not self._running:
-            raise AgentEnded("the agent has ended" if self._ended else "the agent is not running yet")
+        await self._reconciler.settling.wait(None if name is None else interface_key(name))
+        self._loop.check_running()
 
     def tidy(self) -> None:
         """Free memory that is otherwise freed only once there is enough of it to be worth the work."""
         self._index.agenda.tidy(anyio.current_time())
-        self._feeds.tidy()
+        self._streams.tidy()
         interned.cache_clear()
+        interface_key.cache_clear()
 
     # Watching
 
     def state(self, name: Name) -> InterfaceState | None:
         """Return the newest state of an interface, ``None`` if it is not known."""
-        return self._told.states.get(name)
+        return self._published.states.get(interface_key(name))
 
     def current_states(self, *, foreign: bool = False) -> dict[Name, InterfaceState]:
         """Return the newest state of every interface, by name; with ``foreign`` those of other links too."""
-        return dict(
-            self._feeds.hub(foreign=True, counters=self.settings.counters).states if foreign else self._told.states
-        )
+        hub = self._streams.hub(foreign=True, counters=self.settings.counters) if foreign else self._published
+        return by_name(hub.states)
 
     def states(
         self,
@@ -332,55 +225,25 @@ class Agent:
         the kernel (``eth0``, ``eth0@named:ns1``) and as ``FOREIGN``. Raises :class:`InvalidSettings` for an interval
         that is too short.
         """
-        hub = self._feeds.hub(foreign=foreign, counters=self.settings.counters if counters is None else counters)
+        hub = self._streams.hub(foreign=foreign, counters=self.settings.counters if counters is None else counters)
         return hub.subscribe(Wanted.of(name=name, names=names, namespace=namespace, kind=kind))
 
     def declarations(self) -> dict[Name, Declaration]:
         """Return everything that is declared, by name."""
-        return dict(self._index.declared)
+        return by_name(self._index.declared)
 
     def health(self) -> Health:
         """Return whether the agent is alive and ready now; it costs nothing however many interfaces there are."""
-        declarations = self._index.declarations
-        unheard = set(declarations.unheard)
-        return Health(
-            ready=self._ready.is_set() and not self._ended,
-            ended=self._ended,
-            stalled_for=self._reconciler.counters.stalled_for,
-            sources=tuple(
-                SourceStatistics(name=name, synced=name not in unheard, problem=declarations.problems.get(name, ""))
-                for name in declarations.sources
-            ),
-        )
+        return self._overview.health()
 
     def statistics(self) -> Statistics:
         """Return what has been counted and how the agent is now; later changes are not seen in it."""
-        counters, health = self._reconciler.counters, self.health()
-        return Statistics(
-            ready=health.ready,
-            ended=health.ended,
-            stalled_for=health.stalled_for,
-            sources=health.sources,
-            rounds=counters.rounds,
-            operations=MappingProxyType(dict(counters.operations)),
-            reaction=counters.histogram(),
-            inbox=len(self._inbox),
-            namespaces=self._index.attached_count,
-            subscribers=self._feeds.readers,
-            interfaces=MappingProxyType({state: self._hub.counts[state] for state in DECLARED_STATES}),
-            counters=MappingProxyType(self._counters()),
-        )
-
-    def _counters(self) -> dict[Name, Counters]:
-        """Return what the links have counted; without an interval none of very many states is looked at for that."""
-        if self.settings.counters is None:
-            return {}
-        return {s.name: s.statistics for s in self._told.states.values() if s.statistics}
+        return self._overview.statistics()
 
     async def wait_ready(self) -> None:
         """Wait until every source has synced and the first round is done; raises :class:`AgentEnded`."""
-        await self._ready.wait()
-        self._check_running()
+        await self._loop.ready.wait()
+        self._loop.check_running()
 
     async def wait_for(
         self,
@@ -394,15 +257,16 @@ class Agent:
         ``timeout`` is in seconds. Raises :class:`NotApplied`, which says why, when it has passed, and
         :class:`AgentEnded` when the agent has ended.
         """
+        key = interface_key(name)
         with anyio.move_on_after(timeout):
             while True:
-                state = self._hub.states.get(name)
+                state = self._hub.states.get(key)
                 if state is not None and (state.config_state is ConfigState.APPLIED) is applied:
                     return state
-                if self._ended:
+                if self._loop.ended:
                     raise AgentEnded("the agent has ended")
                 await self._hub.wait_changed()
-        raise NotApplied(name, self._hub.states.get(name))
+        raise NotApplied(name, self._hub.states.get(key))
 
     async def wait_for_revision(
         self,
@@ -428,34 +292,38 @@ class Agent:
         declarations = self._index.declarations
         if name not in declarations.sources:
             raise InvalidSettings(f"no source is called {name!r}" if name else "no source has a store")
+        progress = RevisionProgress(declarations, self._hub.states, name, revision)
         with anyio.move_on_after(timeout):
-            missing: Collection[Name] = ()
-            while True:
-                if declarations.revision(name) >= revision:
-                    # Only what was missing before is looked at again, until nothing of that is.
-                    missing = self._missing(name, revision, missing) or self._missing(name, revision)
-                    if not missing:
-                        return
-                self._check_running()
-                await self._settled.wait()
-        raise RevisionNotApplied(revision, seen=declarations.revision(name), states=self._missing(name, revision))
+            while not progress.done:
+                self._loop.check_running()
+                await self._loop.wait_for_round()
+            return
+        raise RevisionNotApplied(revision, seen=progress.seen, states=by_name(progress.missing()))
 
-    def _missing(
-        self, source: str, revision: int, names: Collection[Name] | None = None
-    ) -> dict[Name, InterfaceState | None]:
-        """Return what is not as a source's store said up to a revision, of all or of some, with its newest state."""
-        states, declarations = self._hub.states, self._index.declarations
-        if names is None:
-            names = declarations.names_by(source) | (states.keys() - declarations.declared.keys())
-        missing: dict[Name, InterfaceState | None] = {}
-        for name in names:
-            state, declaration = states.get(name), declarations.by(source, name)
-            if declaration is None:
-                if state is not None and name not in declarations.declared:
-                    missing[name] = state
-            elif declaration.revision <= revision:
-                if state is None or state.observed_revision != declaration.revision:
-                    missing[name] = None
-                elif state.config_state is not ConfigState.APPLIED:
-                    missing[name] = state
-        return missing
+
+def _names_of(sources: Iterable[Source]) -> list[str]:
+    names = [source.name for source in sources]
+    if len(set(names)) < len(names):
+        raise InvalidSettings(f"source names must be unique, not {', '.join(names)}")
+    return names
+
+
+@asynccontextmanager
+async def _beside(run: Callable[..., Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Have something run while the block lasts; what the block raises comes out as it was raised."""
+    raised: list[BaseException] = []
+    try:
+        async with anyio.create_task_group() as group:
+            await group.start(run)
+            try:
+                yield
+            except BaseException as error:
+                raised.append(error)
+                raise
+            finally:
+                group.cancel_scope.cancel()
+    except BaseExceptionGroup as errors:
+        if [id(error) for error in errors.exceptions] != [id(error) for error in raised]:
+            raise
+    if raised:
+        raise raised[0]

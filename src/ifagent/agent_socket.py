@@ -1,4 +1,4 @@
-"""Ask the agent on this machine, through its unix socket."""
+"""Client for the unix socket of an agent on this machine."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from typing import Any
 import anyio
 
 from ifagent.core.events import Declaration
-from ifagent.core.interface import Name
+from ifagent.core.names import Name
 from ifagent.core.state import Change, InterfaceState, StateEvent
 from ifagent.core.watched_states import WatchedStates
 from ifagent.errors import InvalidState, SourceLost
-from ifagent.formats.local import MAX_ANSWER_BYTES, decode_declaration, decode_line, encode_line
+from ifagent.formats.socket_protocol import MAX_ANSWER_BYTES, decode_declaration, decode_line, encode_line
 from ifagent.formats.state import decode_event, decode_state_fields
 from ifagent.log import log
 
 SOCKET_DIRECTORY = Path("/run/ifagent")
-"""Where the agents of a machine have their sockets."""
+"""Default directory of agents' sockets."""
 
 CONNECT_TIME = 5.0
-"""Seconds to wait for the agent to take a connection."""
+"""Seconds to wait for the agent to accept a connection."""
 
 RETRY = 0.5
-"""Seconds between two tries to reach an agent that went away."""
+"""Seconds between two attempts to reconnect."""
 
 
 def default_socket(label: str) -> Path:
-    """Return where the socket of the agent called ``label`` is unless it was told otherwise."""
+    """Return the default path of the socket of the agent called ``label``."""
     return SOCKET_DIRECTORY / f"{label}.sock"
 
 
 async def fetch_states(socket: Path, *, foreign: bool = False) -> dict[Name, InterfaceState]:
-    """Return every state that the agent has, in the order of names.
+    """Return every state that the agent has, sorted by name.
 
-    With ``foreign`` those of links that no interface is about are among them.
+    With ``foreign``, foreign links are among them.
     Raises :class:`SourceLost` if no agent answers at ``socket``, or its answer is cut off.
     """
     async with aclosing(_lines(socket, _request("states", foreign=foreign))) as lines:
@@ -46,10 +46,10 @@ async def fetch_states(socket: Path, *, foreign: bool = False) -> dict[Name, Int
 
 
 async def fetch_declarations(socket: Path) -> dict[Name, Declaration]:
-    """Return everything that is declared to the agent, in the order of names. Raises :class:`SourceLost`."""
+    """Return all declarations that the agent has, sorted by name. Raises :class:`SourceLost`."""
     async with aclosing(_lines(socket, {"do": "declarations"})) as lines:
         declarations = [decode_declaration(fields) async for fields, _ in lines]
-    return {one.name: one for one in sorted(declarations, key=lambda one: one.name)}
+    return {one.key.name: one for one in sorted(declarations, key=lambda one: one.key)}
 
 
 async def watch_states(
@@ -57,12 +57,12 @@ async def watch_states(
 ) -> AsyncGenerator[StateEvent, None]:
     """Yield every state the agent has, then each change, without end; of one interface if ``name`` is given.
 
-    With ``foreign`` those of links that no interface is about are among them.
-    Raises :class:`SourceLost` if no agent answers at first. One that goes away later is waited for, which is
-    logged once; then come the differences only. ``seq`` starts at 1 and grows by one. Close it
+    With ``foreign``, foreign links are among them.
+    Raises :class:`SourceLost` if no agent answers at first. An agent that is lost later is logged once and waited
+    for; after its return only differences are yielded. ``seq`` starts at 1 and grows by one. Close it
     (``contextlib.aclosing``) when it is left early.
     """
-    seen, request = _Seen(), _request("watch", name=name, foreign=foreign)
+    seen, request = _WatchedAgent(), _request("watch", name=name, foreign=foreign)
     while True:
         try:
             async with aclosing(_watch_once(socket, request, seen)) as events:
@@ -75,8 +75,8 @@ async def watch_states(
         await anyio.sleep(RETRY)
 
 
-class _Seen(WatchedStates):
-    """What a watch has told, and whether the agent can be heard."""
+class _WatchedAgent(WatchedStates):
+    """The states that one watch has yielded, and whether the agent is connected."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,27 +99,27 @@ def _request(do: str, *, name: Name | None = None, foreign: bool = False) -> dic
     return {"do": do} | {wish: value for wish, value in wishes.items() if value is not None}
 
 
-async def _watch_once(socket: Path, request: dict[str, Any], seen: _Seen) -> AsyncGenerator[StateEvent, None]:
-    """Yield what one connection tells that was not told before."""
+async def _watch_once(socket: Path, request: dict[str, Any], seen: _WatchedAgent) -> AsyncGenerator[StateEvent, None]:
+    """Yield the events of one connection, without those that repeat what was yielded before."""
     first, now_there = not seen.listed, set()
     async with aclosing(_lines(socket, request)) as lines:
         async for fields, line in lines:
             if "listed" in fields:
                 seen.find()
                 for gone in [name for name in seen.states if name not in now_there]:
-                    if told := seen.withdraw(gone):
-                        yield told
+                    if deletion := seen.withdraw(gone):
+                        yield deletion
                 continue
             event = decode_event(line)
             now_there.add(event.name)
             if event.event is not Change.SNAPSHOT or event.state is None or first:
                 yield seen.tell(event.event, event.name, event.state, event.missed)
-            elif told := seen.difference(event.name, event.state):
-                yield told
+            elif difference := seen.difference(event.name, event.state):
+                yield difference
 
 
 async def _lines(socket: Path, request: dict[str, Any]) -> AsyncGenerator[tuple[dict[str, Any], bytes], None]:
-    """Send a request and yield the lines of the answer, decoded and as they came."""
+    """Send a request and yield the lines of the answer, both decoded and as received."""
     where = f"the agent at {socket}"
     try:
         with anyio.fail_after(CONNECT_TIME):

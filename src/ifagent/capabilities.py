@@ -1,7 +1,7 @@
-"""Linux capabilities of the process (``capabilities(7)``): which it has, and how it gives up the others for good.
+"""Linux capabilities of the process (``capabilities(7)``): reading them, and dropping them permanently.
 
-Capabilities belong to threads. What is done here counts for the calling thread and for those that it starts later, so
-it is to be done before there are others.
+Capabilities belong to threads. The functions here affect the calling thread and those that it starts later, so call
+them before there are others.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _Data = ctypes.c_uint32 * 6
 
 
 class Capability(IntEnum):
-    """Those that the agent has a use for, with their numbers in ``linux/capability.h``."""
+    """The capabilities that the agent may need, with their numbers in ``linux/capability.h``."""
 
     DAC_OVERRIDE = 1
     NET_BIND_SERVICE = 10
@@ -38,27 +38,27 @@ class Capability(IntEnum):
     SYS_ADMIN = 21
 
     def __str__(self) -> str:
-        """Write it as manuals do, such as ``CAP_NET_ADMIN``."""
+        """Return the usual name, such as ``CAP_NET_ADMIN``."""
         return f"CAP_{self.name}"
 
 
 def permitted() -> frozenset[Capability]:
-    """Return those that the calling thread has, or may switch on."""
+    """Return the permitted capabilities of the calling thread."""
     bits = _permitted_bits()
     return frozenset(one for one in Capability if bits >> one & 1)
 
 
-def switch_on() -> None:
-    """Have all in effect that are permitted: a program whose file has them begins without. Raises ``OSError``."""
+def raise_effective() -> None:
+    """Make all permitted capabilities effective; those from file capabilities may not be. Raises ``OSError``."""
     bits = _permitted_bits()
     _set(effective=bits, permitted=bits)
 
 
-def give_up_all_but(kept: Iterable[Capability]) -> None:
-    """Have only ``kept`` from now on, as far as they are permitted; never again others, whatever is executed.
+def drop_all_except(kept: Iterable[Capability]) -> None:
+    """Keep only ``kept``, as far as they are permitted; others cannot be regained, not even by executing a program.
 
-    The set that bounds what executed programs may get is reduced too, where that is allowed. The memory, with
-    passwords in it, is not written down when the process crashes. Raises ``OSError``.
+    The bounding set is reduced too, if that is allowed. Core dumps are disabled, because the memory may hold passwords.
+    Raises ``OSError``.
     """
     remaining = permitted() & frozenset(kept)
     _reduce_bounding_set(remaining)
@@ -83,13 +83,13 @@ def _reduce_bounding_set(kept: frozenset[Capability]) -> None:
                 _prctl(_PR_CAPBSET_DROP, number)
             number += 1
     except OSError as error:
-        # EINVAL: there are no more. EPERM: without CAP_SETPCAP it stays as it is, and nobody gets anything out of it.
+        # EINVAL: there are no more. EPERM: without CAP_SETPCAP it stays as it is, harmless with no_new_privs.
         if error.errno not in {errno.EINVAL, errno.EPERM}:
             raise
 
 
 def _set(*, effective: int, permitted: int) -> None:
-    """Set both, and empty the sets that executed programs inherit and have at once (the ambient one)."""
+    """Set both, and clear the inheritable set, and with it the ambient one."""
     lower = (effective & 0xFFFF_FFFF, permitted & 0xFFFF_FFFF, 0)
     upper = (effective >> 32, permitted >> 32, 0)
     _check(_libc().capset(_Header(_VERSION, 0), _Data(*lower, *upper)), "capset")

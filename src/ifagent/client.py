@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ifagent.agent_socket import default_socket
-from ifagent.core.interface import Name
+from ifagent.core.names import Name
 from ifagent.core.state import Change, StateEvent
 from ifagent.stores import registry
 from ifagent.stores.contract import Access, Store

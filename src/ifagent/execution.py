@@ -18,20 +18,14 @@ from anyio.abc import TaskGroup
 
 from ifagent.core.agenda import Node
 from ifagent.core.index import Index
-from ifagent.core.interface import Name, NamespaceRef
 from ifagent.core.link import Link, NsId
-from ifagent.core.operations import (
-    CreateNamespace,
-    LinkOperation,
-    NamespaceOperation,
-    Operation,
-    Outcome,
-    RemoveNamespace,
-    RenewAddress,
-    Target,
-)
+from ifagent.core.namespace_ref import NamespaceRef
+from ifagent.core.operation import LinkOperation, NamespaceOperation, Operation, Outcome, Target
+from ifagent.core.operations import CreateNamespace, RemoveNamespace, RenewAddress
 from ifagent.core.plan import Plan, Step, Waves
 from ifagent.core.planning import Planning
+from ifagent.core.records import Records
+from ifagent.core.resources import Key
 from ifagent.core.retry import ErrorClass, RetryBook, classify, was_gone
 from ifagent.core.scope import Scope
 from ifagent.errors import AgentBug, KernelRefused
@@ -51,20 +45,20 @@ _NAMESPACE = re.compile(r"\[(\d+)\]")
 
 @dataclass(slots=True, eq=False)
 class _Work:
-    """One piece: ``steps`` of a plan, for ``names``, with whatever ``others`` they have to do with.
+    """One piece: ``steps`` of a plan, for ``keys``, with whatever ``others`` they have to do with.
 
-    What becomes of interfaces afterwards: ``cut`` have more to be done, ``stale`` are not as they were observed in a
+    What becomes of resources afterwards: ``cut`` have more to be done, ``stale`` are not as they were observed in a
     namespace, ``held`` are in one of which too little is known.
     """
 
     steps: dict[Operation, Step]
-    names: frozenset[Name]
+    keys: frozenset[Key]
     others: frozenset[Node | NamespaceRef]
     held_namespaces: frozenset[NsId]
     progress: Progress
-    cut: set[Name] = field(default_factory=set)
-    stale: dict[Name, NsId] = field(default_factory=dict)
-    held: dict[Name, NsId] = field(default_factory=dict)
+    cut: set[Key] = field(default_factory=set)
+    stale: dict[Key, NsId] = field(default_factory=dict)
+    held: dict[Key, NsId] = field(default_factory=dict)
 
 
 class Execution:
@@ -81,6 +75,7 @@ class Execution:
         planning: Planning,
         namespaces: NamespaceTracker,
         retry: RetryBook,
+        records: Records,
         counters: LoopCounters,
         *,
         fold: Callable[[], Awaitable[None]],
@@ -93,6 +88,7 @@ class Execution:
         self._planning = planning
         self._namespaces = namespaces
         self._retry = retry
+        self._records = records
         self._counters = counters
         self._fold = fold
         self._wake = wake
@@ -115,14 +111,14 @@ class Execution:
             raise AgentBug("Reconciler.run is not running, plans cannot be carried out")
         now = self._clock()
         for steps in _pieces(planned.steps):
-            if not any(not step.after and self._retry.may_try(step.operation, step.names, now) for step in steps):
+            if not any(not step.after and self._may_try(step, now) for step in steps):
                 continue
-            names = frozenset(name for step in steps for name in step.names)
+            keys = frozenset(key for step in steps for key in step.keys)
             others = frozenset(other for step in steps for other in step.operation.changes)
             progress = self._counters.begin(since)
-            work = _Work({step.operation: step for step in steps}, names, others, scope.held, progress)
+            work = _Work({step.operation: step for step in steps}, keys, others, scope.held, progress)
             self._under_way.add(work)
-            self._planning.begin(work, names, others)
+            self._planning.begin(work, keys, others)
             self.group.start_soon(self._carry_out, work)
 
     async def _carry_out(self, work: _Work) -> None:
@@ -141,7 +137,7 @@ class Execution:
                     waves.done(step)
                     log.debug("operation done", operation=step.operation)
                 else:
-                    self._note_refusal(replace(outcome, operation=step.operation), step.names, work)
+                    self._note_refusal(replace(outcome, operation=step.operation), step.keys, work)
             await self._fold()
             await self._open_new(due)
         self._finish(work)
@@ -149,17 +145,17 @@ class Execution:
     def _finish(self, work: _Work) -> None:
         self._under_way.discard(work)
         self._counters.end(work.progress)
-        self._planning.end(work, work.names, work.others)
+        self._planning.end(work, work.keys, work.others)
         self._planning.slow_down(work.cut)
-        for name, namespace in work.stale.items():
+        for key, namespace in work.stale.items():
             if self._index.is_attached(namespace):
                 self._namespaces.relist({namespace})
-                self._planning.await_listing((name,), namespace)
-        for name, namespace in work.held.items():
+                self._planning.await_listing((key,), namespace)
+        for key, namespace in work.held.items():
             if namespace in self._index.behind:
-                self._planning.await_listing((name,), namespace)
+                self._planning.await_listing((key,), namespace)
         removed = (operation.id for operation in work.steps if isinstance(operation, RemoveNamespace))
-        self._index.touch(namespaces=removed)
+        self._index.touching.nodes(removed)
         self._wake()
 
     def _due(self, wave: Sequence[Step], work: _Work) -> list[Step]:
@@ -168,18 +164,21 @@ class Execution:
         of_link: Counter[Target] = Counter()
         for step in wave:
             operation = step.operation
-            if not self._retry.may_try(operation, step.names, now):
+            if not self._may_try(step, now):
                 continue
             if work.held_namespaces and (held := work.held_namespaces.intersection(operation.namespaces)):
-                work.held.update(dict.fromkeys(step.names, min(held)))
+                work.held.update(dict.fromkeys(step.keys, min(held)))
                 continue
             if isinstance(operation, LinkOperation):
                 of_link[operation.target] += 1
                 if of_link[operation.target] > PORTION:
-                    work.cut |= step.names
+                    work.cut |= step.keys
                     continue
             due.append(step)
         return due
+
+    def _may_try(self, step: Step, now: float) -> bool:
+        return self._retry.may_try(step.operation, now) and self._records.may_repair(step.keys, now)
 
     async def _open_new(self, operations: Sequence[Operation]) -> None:
         """Open the namespaces that were made, for what the plan has to do in them."""
@@ -193,13 +192,13 @@ class Execution:
     def _note_acceptance(self, step: Step) -> None:
         operation = step.operation
         if isinstance(operation, RenewAddress):
-            self._retry.renewed(operation, step.names, self._clock(), self.surroundings_of(operation))
+            self._retry.renewed(operation, step.keys, self._clock(), self.surroundings_of(operation))
         else:
-            self._retry.accepted(operation, step.names)
+            self._retry.accepted(operation, step.keys)
 
-    def _note_refusal(self, outcome: Outcome, names: frozenset[Name], work: _Work) -> None:
+    def _note_refusal(self, outcome: Outcome, keys: frozenset[Key], work: _Work) -> None:
         text = self._with_references(str(KernelRefused(str(outcome.operation), outcome.errno, outcome.text)))
-        self._retry.refused(outcome, names, text, self._clock(), self.link_of(outcome.operation))
+        self._retry.refused(outcome, keys, text, self._clock(), self.link_of(outcome.operation))
         if was_gone(outcome):
             log.debug("target already gone", operation=outcome.operation)
         else:
@@ -207,14 +206,14 @@ class Execution:
             log.info("kernel rejected operation", operation=str(outcome.operation), errno=named, text=outcome.text)
         if classify(outcome.errno) is ErrorClass.STALE:
             known = [id for id in outcome.operation.namespaces if self._index.is_attached(id)]
-            work.stale.update(dict.fromkeys(names, min(known)) if known else {})
+            work.stale.update(dict.fromkeys(keys, min(known)) if known else {})
 
     def note_ineffective(self, planned: Plan) -> None:
         """Space out what the kernel accepted without effect, as if it had been refused."""
         for operation in self._retry.take_ineffective(planned.steps):
             text = f"{operation}: the kernel accepted it, but it did not take effect"
             outcome = Outcome(operation, errno.EAGAIN, text)
-            self._retry.refused(outcome, planned.steps[operation].names, text, self._clock())
+            self._retry.refused(outcome, planned.steps[operation].keys, text, self._clock())
 
     def _with_references(self, text: str) -> str:
         """Name namespaces as people do, where an operation has their ids."""
@@ -259,12 +258,12 @@ def _pieces(steps: Mapping[Operation, Step]) -> list[list[Step]]:
 
     With what it is slow at goes all that hangs together with it, by interfaces or by order.
     """
-    slow: set[Name | Operation] = set()
+    slow: set[Key | Operation] = set()
     left, found = list(steps.values()), True
     while found:
         found, rest = False, list[Step]()
         for step in left:
-            keys: tuple[Name | Operation, ...] = (step.operation, *step.names, *step.after)
+            keys: tuple[Key | Operation, ...] = (step.operation, *step.keys, *step.after)
             if step.operation.slow or not slow.isdisjoint(keys):
                 slow.update(keys)
                 found = True

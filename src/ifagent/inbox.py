@@ -1,4 +1,4 @@
-"""The loop's inbox: at most one event per key, in the order they were last said."""
+"""The loop's inbox: at most one event per topic, in the order they were last said."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ifagent.core.events import Event
 
 
 class Inbox:
-    """Collects events between rounds; its size is bounded by the number of keys.
+    """Collects events between rounds; its size is bounded by the number of topics.
 
     ``sequence`` counts the events ever put, so that a caller can tell when its own has been dealt with. ``oldest`` is
     the monotonic time at which the first event since the last :meth:`take_oldest` was put.
@@ -25,12 +25,12 @@ class Inbox:
         self._news = anyio.Event()
 
     def put(self, event: Event) -> None:
-        """Say something; the newest statement about a key replaces an older one."""
+        """Say something; the newest statement about a topic replaces an older one."""
         self.sequence += 1
         if self.oldest is None:
             self.oldest = time.monotonic()
-        self._events.pop(event.key, None)
-        self._events[event.key] = event
+        self._events.pop(event.topic, None)
+        self._events[event.topic] = event
         self._news.set()
 
     def put_marker(self) -> int:

@@ -14,8 +14,8 @@ import anyio
 
 from ifagent.core.events import NamespaceSeen, NamespaceUnreachable
 from ifagent.core.index import Index
-from ifagent.core.interface import NamespaceRef
 from ifagent.core.link import NsId
+from ifagent.core.namespace_ref import NamespaceRef
 from ifagent.inbox import Inbox
 from ifagent.kernel.contract import Kernel
 from ifagent.log import log
@@ -88,7 +88,7 @@ class NamespaceTracker:
 
     def attach_needed(self) -> None:
         """Have opened what has come to deserve attention, and let go of what no longer does."""
-        doubtful, self._index.doubtful = self._index.doubtful, set()
+        doubtful = self._index.namespaces.take_doubtful()
         for namespace in doubtful:
             for waiting in (self._to_close, self._to_open, self._to_look_at):
                 waiting.pop(namespace, None)

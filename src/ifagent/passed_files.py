@@ -1,8 +1,8 @@
-"""Files that a client of a unix socket passes along (``SCM_RIGHTS``). They are never wanted here.
+"""File descriptors that a client passes over a unix socket (``SCM_RIGHTS``): never accepted.
 
-The kernel closes a file in the thread that lets go of it last. A client can have that wait: a TCP socket with
-``SO_LINGER`` and unsent data takes as long to close as the client said. So such files must not come to the event loop,
-neither when a message with them is received nor when a connection is closed that has one unread.
+The kernel closes a file in the thread that drops the last reference, and a client can make that block: a TCP socket
+with ``SO_LINGER`` and unsent data takes as long to close as the client has set. So such descriptors must not reach the
+event loop's thread, neither by receiving a message with them nor by closing a connection with unread ones.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from typing import Final
 import anyio
 
 SO_PASSRIGHTS: Final = 83
-"""Whether a socket takes files, from Linux 6.16 on; whoever tries to pass some is told ``EPERM``."""
+"""Whether a socket accepts descriptors, from Linux 6.16 on; passing some fails with ``EPERM``."""
 
 MAX_CLOSING: Final = 64
-"""Most connections that threads are closing at a time, after which no more are to be accepted."""
+"""Most connections that threads are closing at a time, beyond which no more should be accepted."""
 
 _LOOKED_AT: Final = 64 * 1024
-"""Bytes that are looked at for files among them."""
+"""Unread bytes that are checked for descriptors."""
 
 
 def refuse_files(listener: socket.socket) -> None:
-    """Have a unix socket, before it listens, and its connections take no files, where the kernel can do that."""
+    """Make a unix socket, before it listens, and its connections refuse descriptors, if the kernel supports it."""
     with suppress(OSError):
         listener.setsockopt(socket.SOL_SOCKET, SO_PASSRIGHTS, 0)
 
 
 async def receive(connection: socket.socket, most: int) -> bytes:
-    """Receive as :meth:`asyncio.loop.sock_recv` does; raises ``ConnectionAbortedError`` if files come with it."""
+    """Receive as :meth:`asyncio.loop.sock_recv` does; raises ``ConnectionAbortedError`` if descriptors come along."""
     while True:
         try:
             data, _, flags, _ = connection.recvmsg(most, 0, socket.MSG_PEEK)
@@ -56,12 +56,12 @@ class Closing:
         return self._count >= MAX_CLOSING
 
     def close(self, connection: socket.socket) -> None:
-        """Close a connection; one to a unix socket in a thread if files may be in it that nobody has received."""
+        """Close a connection; in a thread if it is of a unix socket and may hold unreceived descriptors."""
         if connection.family != socket.AF_UNIX:
             connection.close()
             return
         with suppress(OSError):
-            connection.shutdown(socket.SHUT_RD)  # nothing more comes
+            connection.shutdown(socket.SHUT_RD)  # so that no more arrive
         if not _may_hold_files(connection):
             connection.close()
             return
@@ -78,7 +78,7 @@ class Closing:
 
 
 def _may_hold_files(connection: socket.socket) -> bool:
-    """Tell whether files may come with what is unread: the kernel says so of the first of it."""
+    """Tell whether unread data may carry descriptors: the kernel reports that for the first message."""
     try:
         data, _, flags, _ = connection.recvmsg(_LOOKED_AT, 0, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except OSError:

@@ -13,26 +13,23 @@ import anyio
 from anyio.abc import TaskStatus
 
 from ifagent.core.budget import AIM, Budget
-from ifagent.core.desired import Desired
-from ifagent.core.drift import Drift
 from ifagent.core.index import HOST_ROUTES, Index
-from ifagent.core.interface import Name
-from ifagent.core.link import LinkId
-from ifagent.core.observed import Observed
 from ifagent.core.ownership import Owner
 from ifagent.core.plan import Plan
-from ifagent.core.planner import plan
+from ifagent.core.planner import Planner, plan
 from ifagent.core.planning import Planning
 from ifagent.core.policy import Policy
+from ifagent.core.records import Records
+from ifagent.core.resources import Key
 from ifagent.core.retry import RetryBook
 from ifagent.core.scope import Scope
 from ifagent.execution import Execution
+from ifagent.folding import Folding
 from ifagent.host_routes import HostRoutesWatch
 from ifagent.inbox import Inbox
 from ifagent.kernel.contract import Kernel
 from ifagent.log import log
 from ifagent.namespaces import NamespaceTracker
-from ifagent.pauses import Pauses
 from ifagent.publishing import Publishing
 from ifagent.runtime_file import RuntimeFile
 from ifagent.settling import Settling
@@ -42,10 +39,6 @@ from ifagent.watchers.contract import NamespaceWatcher
 
 MAX_PASSES = 16
 """Most times one round plans before it publishes what it has; the next round goes on from there."""
-
-
-Planner = Callable[[Desired, Observed, Owner, Policy], Plan]
-"""What decides, such as :func:`ifagent.core.planner.plan`."""
 
 
 class Reconciler:
@@ -73,10 +66,10 @@ class Reconciler:
         plan: Planner = plan,
         clock: Callable[[], float] = anyio.current_time,
     ) -> None:
-        self.kernel = kernel
         self.index = index
         self.inbox = inbox
         self.owner = owner
+        self.records: Records = Records()
         self.retry: RetryBook = RetryBook()
         self.counters: LoopCounters = LoopCounters()
         self.settling: Settling = Settling(inbox, index.agenda)
@@ -87,14 +80,10 @@ class Reconciler:
         self._repairs_drift = repairs_drift
         self._plan_scope = plan
         self._clock = clock
-        self._folded = 0
-        self._folding = anyio.Lock()
-        self._changed_by_intent: set[Name] = set()
-        self._inspected: frozenset[LinkId] = frozenset()
         self._budget = Budget()
-        self._drift = Drift()
-        self._host_routes = HostRoutesWatch(kernel, inbox, hosts, index.attached_of_host)
-        self._publishing = Publishing(hub, index, self.retry, self._drift, clock=clock)
+        self._folding = Folding(kernel, index, inbox)
+        self._host_routes = HostRoutesWatch(kernel, inbox, hosts, index.host.attached)
+        self._publishing = Publishing(hub, index, self.records, self.retry, clock=clock)
         self._planning = Planning(index, owner, policy)
         self._execution = Execution(
             kernel,
@@ -102,8 +91,9 @@ class Reconciler:
             self._planning,
             self.namespaces,
             self.retry,
+            self.records,
             self.counters,
-            fold=self._fold,
+            fold=self._folding.fold,
             wake=inbox.wake,
             clock=clock,
         )
@@ -119,9 +109,8 @@ class Reconciler:
     @property
     def idle(self) -> bool:
         """True while nothing is being done or found out beside the rounds that the next ones wait for."""
-        now = self._clock()
-        rests = self.index.agenda.next_time(now) != now
-        return rests and self._execution.idle and self.namespaces.idle and self._host_routes.idle
+        now, beside = self._clock(), (self._execution, self.namespaces, self._host_routes)
+        return self.index.agenda.next_time(now) != now and all(each.idle for each in beside)
 
     def request_full_resync(self, *, repair: bool = False) -> anyio.Event:
         """Look at every namespace anew and plan everything; with ``repair``, put right what was left as drifted.
@@ -130,96 +119,64 @@ class Reconciler:
         """
         self.retry.retry_permanent()
         if repair:
-            self.retry.resume_repairs()
+            self.records.resume_repairs()
         self.index.touch_everything()
         self.inbox.wake()
         return self.namespaces.relist_all()
 
     async def round(self) -> None:
         """Carry out one round; afterwards ``next_time`` says when the next is due without news."""
-        began, planned = self._clock(), dict[Name, int]()
+        began, planned = self._clock(), dict[Key, int]()
         for _ in range(MAX_PASSES):
             more, now = await self._pass(planned), self._clock()
-            if not more or now - began >= AIM or not (self.inbox or self._next_time(now) == now):
+            if not more or now - began >= AIM or not (self.inbox or self._next_planning(now) == now):
                 break
-        # What was declared anew, or had something done for it since the plan was made, is told after the next one.
-        agenda, changed = self.index.agenda, self.index.changed
-        told = {n: folded for n, folded in planned.items() if not (n in changed or agenda.will_be_told_later(n))}
-        self._publishing.publish(told)
-        self.settling.look(self._folded, told)
+        self.settling.look(self._folding.folded, await self._publishing.publish(planned))
         self.counters.rounds += 1
-        times = [time for time in (self.retry.next_time(now), self._next_time(now)) if time is not None]
-        self.next_time = min(times, default=None)
+        due = [self.retry.next_time(), self.records.next_time(), self._next_planning(now)]
+        self.next_time = min((max(time, now) for time in due if time is not None), default=None)
         self._publishing.tell(rests=self.next_time is None or self.next_time > now)
 
-    async def _pass(self, decided: dict[Name, int]) -> bool:
+    async def _pass(self, decided: dict[Key, int]) -> bool:
         """Take in what was said, plan some of what was touched and begin with it; return whether there was anything."""
-        await self._fold()
-        self._forget_changed()
+        await self._folding.fold()
+        self._note_changed()
         self.namespaces.attach_needed()
-        await self._inspect()
-        folded, now = self._folded, self._clock()
-        since = self.inbox.take_oldest()
+        await self._folding.inspect()
+        folded, now, since = self._folding.folded, self._clock(), self.inbox.take_oldest()
         scope = self._scope(now)
         if scope is None:
             return False
         planned = self._plan(scope)
-        decided.update(dict.fromkeys(scope.names, folded))
+        decided.update(dict.fromkeys(scope.keys, folded))
         await self._runtime_file.save(self.index.remembered)
-        self._note_drift(scope, planned)
         self._execution.note_ineffective(planned)
         self._execution.start(scope, planned, since)
         self._budget.spent(len(scope.nodes), self._clock() - now)
         return True
 
-    async def _fold(self) -> None:
-        """Take in everything that has been said until now."""
-        self.kernel.drain()
-        async with self._folding:  # one after the other: what was said later counts
-            events, sequence = self.inbox.drain(), self.inbox.sequence
-            pauses = Pauses()
-            for event in events:
-                self.index.take(event)
-                await pauses.now_and_then()
-            while self.index.unsettled:
-                self.index.settle()
-                await pauses.now_and_then()
-            self._folded = sequence
-
-    async def _inspect(self) -> None:
-        """Find out what the plan has to know of some links and the kernel does not tell by itself."""
-        wanted = self.index.marks.without_checksums
-        if wanted != self._inspected:
-            self._inspected = frozenset(wanted)
-            await self.kernel.inspect(wanted)
-            await self._fold()
-
-    def _forget_changed(self) -> None:
+    def _note_changed(self) -> None:
         """Clear what stood in the way of changed interfaces; what is different of them and their peers is no drift."""
-        changed = set(self.index.take_changed())
-        for name in changed:
-            if name in self.index.declared:
-                self.retry.changed(name)
-            else:
-                self.retry.forget(name)
-                self._drift.forget(name)
         interfaces = self.index.graph.interfaces
-        self.namespaces.update_watchers(interfaces[name].namespace for name in changed if name in interfaces)
-        peers = {peer for name in changed for peer in self.index.graph.referring_to(name)}
-        for name in peers:
-            self.retry.drift_resolved(name)
-        self._changed_by_intent |= changed | peers
+        changed = self.index.take_changed()
+        for key in changed:
+            self.retry.forget(key)
+            self.records.declaration_changed(key, is_declared=key in self.index.declared)
+            for other in self.index.graph.referring_to(key):
+                self.records.reference_changed(other)
+        self.namespaces.update_watchers(interfaces[key.name].namespace for key in changed if key.name in interfaces)
 
     # Planning
 
-    def _next_time(self, now: float) -> float | None:
+    def _next_planning(self, now: float) -> float | None:
         """Return when something may be planned next; while too much is under way, its end is waited for."""
         return None if self._execution.busy else self.index.agenda.next_time(now)
 
     def _scope(self, now: float) -> Scope | None:
         """Return what is to be planned now, ``None`` if there is nothing."""
-        self.index.touch_nodes(self.retry.due(now))
-        if self._next_time(now) != now:
+        self.index.touching.nodes(self.retry.due(now))
+        self.index.touching.keys(self.records.due(now))
+        if self._next_planning(now) != now:
             return None
         scope = self._planning.take_scope(now, self._budget.size)
         if self.index.agenda.awaits(HOST_ROUTES):
@@ -227,20 +184,13 @@ class Reconciler:
         return scope or None
 
     def _plan(self, scope: Scope) -> Plan:
-        self.retry.retry_if_link_changed(scope.names, self._execution.link_of, self._execution.surroundings_of)
+        """Plan, and note what was found."""
+        self.retry.retry_if_link_changed(scope.keys, self._execution.link_of, self._execution.surroundings_of)
         planned = self._plan_scope(scope.desired, scope.observed, self.owner, self._policy)
         self.retry.keep_only(planned.steps, scope.nodes)
-        busy = {name for step in planned.steps.values() for name in step.names}
-        self._publishing.take_in(scope.names, planned.verdicts, busy)
+        now, repair = self._clock(), self._repairs_drift
+        for key, different in self.records.take_in(scope.keys, planned.verdicts, now, repair=repair):
+            log.info("interface drifted", interface=key.name, different=different)
+        self._publishing.note_removals(scope.keys, {key for step in planned.steps.values() for key in step.keys})
         self.index.note(planned)
         return planned
-
-    def _note_drift(self, scope: Scope, planned: Plan) -> None:
-        """Note every interface that was as declared and no longer is, though nobody declared otherwise."""
-        for name, text in self._drift.find(scope.names, planned.verdicts, self._changed_by_intent):
-            self.retry.drifted(name, self._clock(), repair=self._repairs_drift)
-            log.info("interface drifted", interface=name, different=text)
-        self._changed_by_intent -= scope.names
-        for name, verdict in planned.verdicts.items():
-            if verdict.fulfilled and name in scope.names:
-                self.retry.drift_resolved(name)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import anyio
 
 from ifagent.core.agenda import Agenda, Node
-from ifagent.core.interface import Name
+from ifagent.core.resources import Key
 from ifagent.inbox import Inbox
 
 
@@ -33,28 +33,28 @@ class Settling:
         self._waiters: list[_Waiter] = []
         self._closed = False
 
-    async def wait(self, name: Name | None = None) -> None:
-        """Wait until an interface, or everything, is planned and told with all that was said until now.
+    async def wait(self, key: Key | None = None) -> None:
+        """Wait until a resource, or everything, is planned and published with all that was said until now.
 
         Returns at once after :meth:`close`.
         """
         if self._closed:
             return
-        waiter = _Waiter(self._inbox.put_marker(), None if name is None else {name})
+        waiter = _Waiter(self._inbox.put_marker(), None if key is None else {key})
         self._waiters.append(waiter)
         try:
             await waiter.done.wait()
         finally:
             self._waiters.remove(waiter)
 
-    def look(self, folded: int, planned: Mapping[Name, int]) -> None:
-        """Take note of a round: up to where everything is taken in, and as of when interfaces are planned and told."""
+    def look(self, folded: int, planned: Mapping[Key, int]) -> None:
+        """Take note of a round: up to where all is taken in, and as of when resources are planned and published."""
         for waiter in self._waiters:
             if folded < waiter.sequence:
                 continue
             if waiter.left is None:
                 waiter.left = set(self._agenda)
-            waiter.left.difference_update(name for name, sequence in planned.items() if sequence >= waiter.sequence)
+            waiter.left.difference_update(key for key, sequence in planned.items() if sequence >= waiter.sequence)
             if not self._has_any(waiter.left):
                 waiter.done.set()
 

@@ -15,8 +15,8 @@ from errno import errorcode
 from functools import cache
 
 from ifagent.core.counters import Counters
-from ifagent.core.interface import Name
-from ifagent.core.operations import Operation, Outcome
+from ifagent.core.names import Name
+from ifagent.core.operation import Operation, Outcome
 from ifagent.core.state import ConfigState
 
 OK = "ok"

@@ -16,7 +16,9 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-from ifagent.core.interface import Name, NamespaceRef
+from ifagent.core.names import Name
+from ifagent.core.namespace_ref import NamespaceRef
+from ifagent.core.resources import Key, interface_key
 from ifagent.core.state import Change, ConfigState, InterfaceState, StateEvent
 
 WAKE_AT_ONCE = 16
@@ -78,7 +80,7 @@ class _Record:
     """One publication. ``since`` is the position from which on readers may know of the interface."""
 
     position: int
-    name: Name
+    key: Key
     state: InterfaceState
     deleted: bool
     since: int
@@ -87,27 +89,27 @@ class _Record:
 class _Log:
     """What is published for one :class:`Wanted`, oldest first. Positions count publications, from 1."""
 
-    def __init__(self, wanted: Wanted, waker: _Waker, states: Iterable[InterfaceState] = ()) -> None:
+    def __init__(self, wanted: Wanted, waker: _Waker, states: Mapping[Key, InterfaceState] | None = None) -> None:
         self.wanted = wanted
         self.position: int = 0
         self.closed = False
         self.readers: weakref.WeakSet[Subscription] = weakref.WeakSet()
         self._records: list[_Record] = []
-        self._newest: dict[Name, _Record] = {}
+        self._newest: dict[Key, _Record] = {}
         self._compact_at = _SPARE
         self._deletions = 0
         self._forget_at = _SPARE
         self._waiting: dict[asyncio.Future[None], None] = {}
         self._waker = waker
-        for state in states:
-            self.append(state.name, state)
+        for key, state in (states or {}).items():
+            self.append(key, state)
 
-    def append(self, name: Name, state: InterfaceState, *, deleted: bool = False) -> None:
+    def append(self, key: Key, state: InterfaceState, *, deleted: bool = False) -> None:
         """Publish a state, or the last state of what is gone."""
         self.position += 1
-        before = self._newest.get(name)
-        record = _Record(self.position, name, state, deleted, before.since if before else self.position)
-        self._newest[name] = record
+        before = self._newest.get(key)
+        record = _Record(self.position, key, state, deleted, before.since if before else self.position)
+        self._newest[key] = record
         self._records.append(record)
         self._deletions += deleted
         if len(self._records) >= self._compact_at or self._deletions >= self._forget_at:
@@ -118,7 +120,7 @@ class _Log:
         start = bisect_right(self._records, position, key=_position)
         for index in range(start, len(self._records)):
             record = self._records[index]
-            if self._newest.get(record.name) is record:
+            if self._newest.get(record.key) is record:
                 yield record
 
     def wake(self) -> None:
@@ -144,7 +146,7 @@ class _Log:
             for record in [record for record in self._newest.values() if record.deleted]:
                 first = bisect_left(cursors, record.since)
                 if first == len(cursors) or cursors[first] >= record.position:
-                    del self._newest[record.name]
+                    del self._newest[record.key]
         self._records = sorted(self._newest.values(), key=_position)
         # As much work as there is now is spread over as many publications to come.
         self._compact_at = 2 * len(self._records) + len(self.readers) // 8 + _SPARE
@@ -166,7 +168,7 @@ class Subscription:
         self.cursor: int = 0
         self._log = log
         self._start = log.position
-        self._told: set[Name] = set()
+        self._published: set[Key] = set()
         self._seq = 0
         log.readers.add(self)
 
@@ -187,12 +189,12 @@ class Subscription:
         The events are made when they are asked for, so that it may be gone through in pieces, and it is as long as it
         is however much is published meanwhile.
         """
-        found = [(record.name, record.state) for record in self._log.after(0) if not record.deleted]
-        self._told = {name for name, _ in found}
+        found = [(record.key, record.state) for record in self._log.after(0) if not record.deleted]
+        self._published = {key for key, _ in found}
         self._seq, self.cursor = len(found), self._log.position
         return (
-            StateEvent(seq=seq, event=Change.SNAPSHOT, name=name, state=state)
-            for seq, (name, state) in enumerate(found, 1)
+            StateEvent(seq=seq, event=Change.SNAPSHOT, name=key.name, state=state)
+            for seq, (key, state) in enumerate(found, 1)
         )
 
     def close(self) -> None:
@@ -201,7 +203,7 @@ class Subscription:
 
     def _next(self) -> StateEvent | None:
         for record in self._log.after(self.cursor):
-            if not record.deleted or record.name in self._told:
+            if not record.deleted or record.key in self._published:
                 return self._gap(before=record.position) or self._tell(record)
         return self._gap(before=self._log.position + 1)
 
@@ -216,14 +218,14 @@ class Subscription:
     def _tell(self, record: _Record) -> StateEvent:
         self.cursor = record.position
         if record.deleted:
-            self._told.discard(record.name)
-            return self._event(Change.DELETED, record.name, record.state)
+            self._published.discard(record.key)
+            return self._event(Change.DELETED, record.key.name, record.state)
         if record.position <= self._start:
             change = Change.SNAPSHOT
         else:
-            change = Change.CHANGED if record.name in self._told else Change.CREATED
-        self._told.add(record.name)
-        return self._event(change, record.name, record.state)
+            change = Change.CHANGED if record.key in self._published else Change.CREATED
+        self._published.add(record.key)
+        return self._event(change, record.key.name, record.state)
 
     def _event(self, change: Change, name: Name, state: InterfaceState | None = None, *, missed: int = 0) -> StateEvent:
         self._seq += 1
@@ -259,24 +261,24 @@ class _Waker:
             loop.call_soon(self._wake_some)
 
 
-class Follower(Protocol):
-    """Publishes what a hub does, with more to it."""
+class Listener(Protocol):
+    """Publishes the same states as a hub, with something added to them."""
 
-    def pass_on(self, changed: Mapping[Name, InterfaceState], deleted: Mapping[Name, InterfaceState]) -> None:
-        """Take in what was published."""
+    def on_published(self, changed: Mapping[Key, InterfaceState], deleted: Mapping[Key, InterfaceState]) -> None:
+        """Handle what the hub has just published."""
 
 
 class StateHub:
     """Holds the newest state of every interface and publishes changes to subscriptions.
 
-    ``counts`` is how many states there are by config state. ``followers`` are told of everything that is published, at
-    once.
+    ``counts`` is how many states there are by config state. ``listeners`` are called with everything that is
+    published, before the publishing call returns.
     """
 
     def __init__(self) -> None:
-        self.states: dict[Name, InterfaceState] = {}
+        self.states: dict[Key, InterfaceState] = {}
         self.counts: Counter[ConfigState] = Counter()
-        self.followers: list[Follower] = []
+        self.listeners: list[Listener] = []
         self._closed = False
         self._waker = _Waker()
         self._everything = _Log(EVERYTHING, self._waker)
@@ -296,32 +298,32 @@ class StateHub:
         """
         return Subscription(self._everything if wanted == EVERYTHING else self._log_for(wanted))
 
-    def publish(self, changed: Mapping[Name, InterfaceState], deleted: Mapping[Name, InterfaceState]) -> None:
+    def publish(self, changed: Mapping[Key, InterfaceState], deleted: Mapping[Key, InterfaceState]) -> None:
         """Take in states that are new or different, and the last states of interfaces that are no more."""
         woken = {self._everything}
-        for name, state in deleted.items():
-            before = self._keep(name, None)
-            self._everything.append(name, state, deleted=True)
+        for key, state in deleted.items():
+            before = self._keep(key, None)
+            self._everything.append(key, state, deleted=True)
             for log in self._logs_about(before or state):
                 if log.wanted.matches(before or state):
-                    log.append(name, state, deleted=True)
+                    log.append(key, state, deleted=True)
                     woken.add(log)
-        for name, state in changed.items():
-            before = self._keep(name, state)
-            self._everything.append(name, state)
+        for key, state in changed.items():
+            before = self._keep(key, state)
+            self._everything.append(key, state)
             for log in self._logs_about(before or state, state):
                 if log.wanted.matches(state):
-                    log.append(name, state)
+                    log.append(key, state)
                 elif before is not None and log.wanted.matches(before):
-                    log.append(name, before.as_deleted(), deleted=True)
+                    log.append(key, before.as_deleted(), deleted=True)
                 else:
                     continue
                 woken.add(log)
         if changed or deleted:
             for log in woken:
                 log.wake()
-        for follower in self.followers:
-            follower.pass_on(changed, deleted)
+        for listener in self.listeners:
+            listener.on_published(changed, deleted)
 
     async def wait_changed(self) -> None:
         """Wait until something is published."""
@@ -339,21 +341,20 @@ class StateHub:
             log.closed = True
             log.wake()
 
-    def _keep(self, name: Name, state: InterfaceState | None) -> InterfaceState | None:
+    def _keep(self, key: Key, state: InterfaceState | None) -> InterfaceState | None:
         """Take note of a newest state; return the one before it."""
-        before = self.states.pop(name, None) if state is None else self.states.get(name)
+        before = self.states.pop(key, None) if state is None else self.states.get(key)
         if before is not None:
             self.counts[before.config_state] -= 1
         if state is not None:
-            self.states[name] = state
+            self.states[key] = state
             self.counts[state.config_state] += 1
         return before
 
     def _log_for(self, wanted: Wanted) -> _Log:
         log = self._logs.get(wanted)
         if log is None:
-            names = self.states.keys() if wanted.names is None else wanted.names & self.states.keys()
-            log = _Log(wanted, self._waker, [s for name in names if wanted.matches(s := self.states[name])])
+            log = _Log(wanted, self._waker, self._matching(wanted))
             log.closed = self._closed
             self._logs[wanted] = log
             for key in wanted.registered_under():
@@ -362,6 +363,10 @@ class StateHub:
                 self._by_key = {key: logs for key, logs in self._by_key.items() if logs}
                 self._tidy_at = 2 * len(self._by_key) + _SPARE
         return log
+
+    def _matching(self, wanted: Wanted) -> dict[Key, InterfaceState]:
+        keys = self.states.keys() if wanted.names is None else map(interface_key, wanted.names)
+        return {key: state for key in keys if (state := self.states.get(key)) and wanted.matches(state)}
 
     def _logs_about(self, *states: InterfaceState) -> set[_Log]:
         """Return the logs that any of these states may be for, each once."""

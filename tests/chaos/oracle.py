@@ -127,7 +127,7 @@ class _Oracle:
         for wish in self.world.wishes.values():
             rivals[self._place(wish)].append(wish)
         for place, wishes in rivals.items():
-            winner = min(wishes, key=lambda wish: (not self._is_at(wish.name, place), wish.name))
+            winner = min(wishes, key=lambda wish: self._rank(wish.name, place))
             for wish in wishes:
                 if wish is not winner:
                     self._set_aside(wish.name, INVALID, frozen=True)
@@ -139,6 +139,15 @@ class _Oracle:
             else:
                 # A TAP is not given back as long as it is declared.
                 self._set_aside(winner.name, State("PENDING", (f"namespace {space}",)), frozen=winner.is_tap)
+
+    def _rank(self, name: str, place: Place) -> tuple[bool, bool, str]:
+        """Return what tells which of several has a place: whose link is there, or who was declared first.
+
+        Who that was is not known here, so it is who is not told that another one has it.
+        """
+        reason = self.seen.states.get(name, {}).get("reason", "")
+        beaten = reason.startswith("interface ") and "already has the host name" in reason
+        return not self._is_at(name, place), beaten, name
 
     def _is_at(self, name: str, place: Place) -> bool:
         if self.world.wishes[name].existing:

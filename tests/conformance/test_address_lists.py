@@ -15,9 +15,10 @@ import pytest
 from kernel_rig import IFA_F_SECONDARY, ODD_FLAGS, Rig, SimulatedExternal, linux_rig
 
 from ifagent.core.configure import Attributes, configure
-from ifagent.core.interface import IPInterface
 from ifagent.core.link import Address
-from ifagent.core.operations import Operation, PromoteSecondaries, SetLink
+from ifagent.core.names import IPInterface
+from ifagent.core.operation import Operation
+from ifagent.core.operations import PromoteSecondaries, SetLink
 from ifagent.errors import KernelRefused
 from ifagent.kernel.simulated import SimulatedKernel
 

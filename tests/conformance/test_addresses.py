@@ -5,17 +5,10 @@ import errno
 import pytest
 from kernel_rig import IFA_F_SECONDARY, MAC, Rig, address
 
-from ifagent.core.interface import HostName
 from ifagent.core.link import Address
-from ifagent.core.operations import (
-    AddAddress,
-    CreateLink,
-    DeleteAddress,
-    LinkEnd,
-    PromoteSecondaries,
-    SetLink,
-    Target,
-)
+from ifagent.core.names import HostName
+from ifagent.core.operation import Target
+from ifagent.core.operations import AddAddress, CreateLink, DeleteAddress, LinkEnd, PromoteSecondaries, SetLink
 
 pytest_plugins = ["kernel_fixtures"]
 pytestmark = pytest.mark.anyio

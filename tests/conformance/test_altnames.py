@@ -7,7 +7,7 @@ import errno
 import pytest
 from kernel_rig import Rig
 
-from ifagent.core.interface import HostName
+from ifagent.core.names import HostName
 from ifagent.core.operations import MoveLink, RemoveAltname, SetLink
 
 pytest_plugins = ["kernel_fixtures"]

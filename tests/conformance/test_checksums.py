@@ -7,9 +7,10 @@ import errno
 import pytest
 from kernel_rig import Rig
 
-from ifagent.core.interface import HostName
 from ifagent.core.link import Checksums, LinkId
-from ifagent.core.operations import SetChecksums, SetLink, Target
+from ifagent.core.names import HostName
+from ifagent.core.operation import Target
+from ifagent.core.operations import SetChecksums, SetLink
 
 pytest_plugins = ["kernel_fixtures"]
 pytestmark = pytest.mark.anyio

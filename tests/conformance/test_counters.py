@@ -7,8 +7,8 @@ from kernel_rig import Rig
 from linux import linux_version
 
 from ifagent.core.counters import LinkCounters
-from ifagent.core.interface import HostName
 from ifagent.core.link import UNKNOWN_SPEED, Duplex, LinkId, Speed
+from ifagent.core.names import HostName
 from ifagent.core.operations import DeleteLink, MoveLink, SetLink
 
 pytest_plugins = ["kernel_fixtures"]

@@ -17,19 +17,10 @@ import anyio
 import pytest
 from kernel_rig import GROUP, IFA_F_SECONDARY, MAC, Rig, SimulatedExternal, linux_rig
 
-from ifagent.core.interface import HostName
 from ifagent.core.link import Link, LinkId, OperState
-from ifagent.core.operations import (
-    AddAddress,
-    CreateLink,
-    DeleteAddress,
-    DeleteLink,
-    LinkEnd,
-    MoveLink,
-    Operation,
-    Outcome,
-    SetLink,
-)
+from ifagent.core.names import HostName
+from ifagent.core.operation import Operation, Outcome
+from ifagent.core.operations import AddAddress, CreateLink, DeleteAddress, DeleteLink, LinkEnd, MoveLink, SetLink
 from ifagent.kernel.simulated import SimulatedKernel
 
 pytestmark = [pytest.mark.anyio, pytest.mark.kernel]

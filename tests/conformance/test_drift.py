@@ -7,8 +7,8 @@ import errno
 import pytest
 from kernel_rig import MAC, Rig, address, gone
 
-from ifagent.core.interface import HostName
 from ifagent.core.link import OperState
+from ifagent.core.names import HostName
 from ifagent.core.operations import AddAddress, DeleteLink, SetLink
 
 pytest_plugins = ["kernel_fixtures"]

@@ -5,19 +5,10 @@ import errno
 import pytest
 from kernel_rig import GROUP, MAC, Rig, address, gone
 
-from ifagent.core.interface import HostName
 from ifagent.core.link import LOOPBACK_IFINDEX, LinkId, OperState
-from ifagent.core.operations import (
-    AddAddress,
-    CreateLink,
-    DeleteAddress,
-    DeleteLink,
-    LinkEnd,
-    MoveLink,
-    Operation,
-    SetLink,
-    Target,
-)
+from ifagent.core.names import HostName
+from ifagent.core.operation import Operation, Target
+from ifagent.core.operations import AddAddress, CreateLink, DeleteAddress, DeleteLink, LinkEnd, MoveLink, SetLink
 
 pytest_plugins = ["kernel_fixtures"]
 pytestmark = pytest.mark.anyio

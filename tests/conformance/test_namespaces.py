@@ -6,8 +6,8 @@ import pytest
 from kernel_rig import Rig, address, gone
 
 from ifagent.core.events import LinksListed, NamespaceSeen, NamespacesListed
-from ifagent.core.interface import OWN_NAMESPACE, named
 from ifagent.core.link import LOOPBACK_IFINDEX, NsId
+from ifagent.core.namespace_ref import OWN_NAMESPACE, named
 from ifagent.core.operations import AddAddress, CreateNamespace, RemoveNamespace, SetLink
 from ifagent.errors import NamespaceUnavailable
 

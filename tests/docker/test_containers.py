@@ -17,8 +17,8 @@ from spawned import open_files
 from watched import Watched, until_true, watching
 
 from ifagent.core.events import NamespaceSeen
-from ifagent.core.interface import NamespaceRef, NamespaceType
 from ifagent.core.link import NsId
+from ifagent.core.namespace_ref import NamespaceRef, NamespaceType
 from ifagent.nsfs import own_namespace
 from ifagent.watchers.containers import ContainerWatcher
 

@@ -9,7 +9,7 @@ import pytest
 from docker_engine import DockerEngine, Refused, running_podman
 from watched import watching
 
-from ifagent.core.interface import NamespaceType
+from ifagent.core.namespace_ref import NamespaceType
 from ifagent.watchers.containers import ContainerWatcher
 
 pytestmark = [pytest.mark.anyio, pytest.mark.docker, pytest.mark.kernel]

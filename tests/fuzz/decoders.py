@@ -17,25 +17,18 @@ from typing import Any
 
 from ifagent.cli.logs import JsonFormatter
 from ifagent.core.events import Declaration
-from ifagent.core.interface import (
-    AutoTap,
-    Existing,
-    Interface,
-    Loopback,
-    NamespaceRef,
-    NamespaceType,
-    Unsupported,
-    Veth,
-    named,
-)
+from ifagent.core.interface import Interface
+from ifagent.core.kinds import AutoTap, Existing, Loopback, Unsupported, Veth
 from ifagent.core.link import NsId
+from ifagent.core.namespace_ref import NamespaceRef, NamespaceType, named
+from ifagent.core.resources import interface_key
 from ifagent.core.state import Change, ConfigState, InterfaceState, StateEvent, Status
 from ifagent.errors import BrokenFile, FieldError, InvalidState
 from ifagent.formats import ligato_v1, ligato_v3
 from ifagent.formats.families import Families
-from ifagent.formats.files import InterfaceFile, merge, read_interfaces
-from ifagent.formats.keys import key_of, status_prefix
-from ifagent.formats.local import decode_declaration, decode_line, encode_declaration, encode_line
+from ifagent.formats.interface_files import InterfaceFile, merge, read_interfaces
+from ifagent.formats.keys import StatusKeys
+from ifagent.formats.socket_protocol import decode_declaration, decode_line, encode_declaration, encode_line
 from ifagent.formats.state import (
     MAX_STATE_BYTES,
     decode_event,
@@ -94,7 +87,7 @@ def check_declaration(declaration: Declaration) -> None:
     for text in (*(error.message for error in declaration.errors), *declaration.warnings):
         check_text(text)
     state = InterfaceState(
-        name=declaration.name,
+        name=declaration.key.name,
         config_state=ConfigState.INVALID,
         reason="; ".join(map(str, declaration.errors)),
         errors=declaration.errors,
@@ -162,12 +155,12 @@ def check_store(data: bytes) -> None:
         for number, (key, value) in enumerate(zip(parts[::2], parts[1::2], strict=False))
     }
     declared = families.replace(values)
-    for name, declaration in declared.items():
-        assert declaration.name == name
+    for resource, declaration in declared.items():
+        assert declaration.key == resource
         check_declaration(declaration)
         # It must be possible to publish what became of it.
-        state = InterfaceState(name=name, config_state=ConfigState.INVALID, errors=declaration.errors)
-        assert len(key_of(status_prefix("fuzz"), name)) + len(encode_state_json(state)) < MAX_TXN_BYTES
+        state = InterfaceState(name=resource.name, config_state=ConfigState.INVALID, errors=declaration.errors)
+        assert len(StatusKeys("fuzz").key_of(resource)) + len(encode_state_json(state)) < MAX_TXN_BYTES
     assert not any(families.change([(key, None) for key in values]).values())
 
 
@@ -295,8 +288,8 @@ def check_local_line(data: bytes) -> None:
 
 
 def samples_local_line() -> Sequence[bytes]:
-    declared = [Declaration(name=one.name, interface=one, warnings=("w",), revision=3) for one in INTERFACES[:3]]
-    wrong = Declaration(name="x", errors=(FieldError("mtu", "is wrong"),), revision=2)
+    declared = [Declaration.of(one, warnings=("w",), revision=3) for one in INTERFACES[:3]]
+    wrong = Declaration(key=interface_key("x"), errors=(FieldError("mtu", "is wrong"),), revision=2)
     requests: list[dict[str, Any]] = [
         {"do": "states"},
         {"do": "watch", "name": "veth1"},
@@ -352,8 +345,8 @@ def check_intent_file(data: bytes) -> None:
         return
     assert isinstance(found.written, datetime)
     assert found.written.tzinfo is UTC
-    for name, declaration in found.declarations.items():
-        assert declaration.name == name
+    for resource, declaration in found.declarations.items():
+        assert declaration.key == resource
         assert (declaration.interface is None) == bool(declaration.errors)
     again = IntentFile(_folder(), source="etcd", label="fuzz")
     again.write(found.declarations)

@@ -11,16 +11,20 @@ from contextlib import suppress
 from ipaddress import ip_interface
 
 from ifagent.core.desired import Desired
+from ifagent.core.drift import DriftHistory
 from ifagent.core.events import Declaration
-from ifagent.core.interface import AutoTap, Existing, Interface, Loopback, Veth, named
+from ifagent.core.interface import Interface
+from ifagent.core.kinds import AutoTap, Existing, Loopback, Veth
 from ifagent.core.link import Link, NsId, OperState
+from ifagent.core.namespace_ref import named
 from ifagent.core.observed import Observed
-from ifagent.core.operations import CreateNamespace, Operation, RemoveNamespace, SetChecksums
+from ifagent.core.operation import Operation
+from ifagent.core.operations import CreateNamespace, RemoveNamespace, SetChecksums
 from ifagent.core.ownership import Owner
 from ifagent.core.plan import Verdict
 from ifagent.core.planner import plan
 from ifagent.core.report import Findings, build_state
-from ifagent.core.retry import DriftHistory
+from ifagent.core.resources import interface_key
 from ifagent.errors import AgentBug
 from ifagent.formats.state import MAX_STATE_BYTES, encode_state_json
 from ifagent.kernel.attributes import MalformedMessage
@@ -145,7 +149,7 @@ def check_plan(data: bytes) -> None:
         _check_operation(operation)
     assert sum(map(len, planned.waves())) == len(planned.steps)
     for name, interface in INTERFACES.items():
-        _check_report(interface, planned.verdicts.get(name, Verdict()), observed)
+        _check_report(interface, planned.verdicts.get(interface_key(name), Verdict()), observed)
 
 
 def _take(cache: LinkCache, data: bytes, message: Message) -> None:
@@ -170,8 +174,8 @@ def _check_operation(operation: Operation) -> None:
 def _check_report(interface: Interface, verdict: Verdict, observed: Observed) -> None:
     link = observed.link(verdict.link)
     findings = Findings(
-        name=interface.name,
-        declaration=Declaration(name=interface.name, interface=interface),
+        key=interface_key(interface.name),
+        declaration=Declaration.of(interface),
         interface=interface,
         verdict=verdict,
         link=link,
@@ -179,7 +183,6 @@ def _check_report(interface: Interface, verdict: Verdict, observed: Observed) ->
         namespace_id=None,
         refusals=(),
         drift=DriftHistory(),
-        last_drift="; ".join(verdict.differences),
     )
     assert len(encode_state_json(build_state(findings, None, now=0.0, clock=0.0))) <= MAX_STATE_BYTES
 

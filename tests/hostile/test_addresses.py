@@ -15,7 +15,7 @@ import pytest
 from lab import Lab, addresses, ip, pair, until, veth
 from sysctl import sysctl
 
-from ifagent.core.retry import FREE_REPAIRS
+from ifagent.core.drift import FREE_REPAIRS
 
 pytest_plugins = ["etcd_fixtures", "lab_fixtures"]
 pytestmark = [pytest.mark.kernel, pytest.mark.etcd, pytest.mark.timeout(120)]

@@ -17,6 +17,7 @@ from etcd_server import EtcdServer, until
 from spoiled_store import ManyAnswers, OneAnswer, SpoiledStore, spoiled
 
 from ifagent.core.events import Declared, Event, SourceHealth, SourceSnapshot
+from ifagent.core.resources import by_name
 from ifagent.formats.keys import config_prefix_v3, lock_key
 from ifagent.stores.etcd import client, cluster
 from ifagent.stores.etcd.lock import Holder
@@ -194,9 +195,9 @@ class Heard:
     def emit(self, event: Event) -> None:
         match event:
             case SourceSnapshot():
-                self.names = set(event.declarations)
+                self.names = set(by_name(event.declarations))
             case Declared():
-                (self.names.add if event.declaration else self.names.discard)(event.name)
+                (self.names.add if event.declaration else self.names.discard)(event.key.name)
             case SourceHealth():
                 self.problem = event.problem
                 self.was_in_trouble |= bool(event.problem)

@@ -20,7 +20,7 @@ from aiohttp import web
 from test_watchers_containers import FakeEngine, described, until_own
 from watched import Watched, until_true, watching
 
-from ifagent.core.interface import NamespaceType
+from ifagent.core.namespace_ref import NamespaceType
 from ifagent.watchers import container_engine, container_follower, engine_containers
 from ifagent.watchers.container_engine import MAX_LABEL, BadAnswer, read_ids
 from ifagent.watchers.container_follower import Follower

@@ -17,7 +17,8 @@ from anyio.lowlevel import checkpoint
 from ifagent import Agent, ConfigState, Existing, Interface, Memory, NamespaceRef, Settings, Veth, named
 from ifagent.core.events import Event, LinksListed, NamespaceBehind
 from ifagent.core.link import NsId
-from ifagent.core.operations import DeleteAddress, Operation, Outcome, SetLink
+from ifagent.core.operation import Operation, Outcome
+from ifagent.core.operations import DeleteAddress, SetLink
 from ifagent.core.planner import plan
 from ifagent.errors import NamespaceUnavailable
 from ifagent.host_routes import PATIENCE

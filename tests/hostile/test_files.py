@@ -18,9 +18,10 @@ from hanging_mount import HangingMount
 
 from ifagent.agent import Agent
 from ifagent.core.events import Declared, Event, SourceHealth, SourceSnapshot
+from ifagent.core.resources import Key, by_name
 from ifagent.kernel.simulated import SimulatedKernel
 from ifagent.stores.files import source as files
-from ifagent.stores.files.source import FileSource
+from ifagent.stores.files.source import MAX_NAMED, FileSource
 from ifagent.stores.memory import Memory
 
 pytestmark = [pytest.mark.anyio, pytest.mark.kernel]
@@ -43,12 +44,12 @@ class Heard:
     def __call__(self, event: Event) -> None:
         match event:
             case SourceSnapshot(_, declarations, complete):
-                self.declared = dict.fromkeys(declarations, 1)
+                self.declared = dict.fromkeys(by_name(declarations), 1)
                 self.complete = complete
-            case Declared(_, name, None):
+            case Declared(_, Key(name=name), None):
                 self.withdrawn.append(name)
                 del self.declared[name]
-            case Declared(_, name):
+            case Declared(_, Key(name=name)):
                 self.declared[name] = self.declared.get(name, 0) + 1
             case SourceHealth(_, problem):
                 self.problem = problem
@@ -424,3 +425,17 @@ async def test_a_file_with_a_lease_counts_as_open_for_writing(tmp_path: Path) ->
             new.rename(tmp_path / "two.yaml")
             await heard.until_problem("two.yaml: is still open for writing")
         await heard.until_names("a", "b")
+
+
+async def test_thousands_of_broken_files_are_counted_and_some_are_named(place: Path) -> None:
+    for number in range(3_000):
+        (place / f"broken{number:04}.json").write_text("{")
+    (place / "good.yaml").write_text(text("a"))
+    async with listening(place) as heard:
+        await heard.until_problem("and 2980 more")
+        assert heard.problem.count("/broken0") == MAX_NAMED
+        assert len(heard.problem) < 10_000
+        await heard.until_names("a")
+        for file in place.glob("broken*"):
+            file.unlink()
+        await heard.until(lambda: not heard.problem)

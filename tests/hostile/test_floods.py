@@ -12,10 +12,11 @@ import pytest
 from aetcd import rpc
 
 from ifagent.core.address_values import interned
+from ifagent.core.drift import DriftHistory
 from ifagent.core.events import Declaration
 from ifagent.core.plan import Verdict
 from ifagent.core.report import Findings, build_state
-from ifagent.core.retry import DriftHistory
+from ifagent.core.resources import Key, interface_key
 from ifagent.errors import InvalidInterface
 from ifagent.formats import ligato_v1
 from ifagent.formats.families import Families
@@ -52,12 +53,12 @@ def with_warnings(number: int, revision: int) -> Value:
 
 def fill(families: Families, values: Iterable[tuple[int, Value]]) -> list[Declaration]:
     """Put values, and return what counts of each right after that, as a reader keeps the last valid one."""
-    in_force: dict[str, Declaration] = {}
+    in_force: dict[Key, Declaration] = {}
     for number, said in values:
-        for name in families.change([(key(number), said)]):
-            declaration = families.counting(name)
-            if declaration is not None and (declaration.interface is not None or name not in in_force):
-                in_force[name] = declaration
+        for resource in families.change([(key(number), said)]):
+            declaration = families.effective(resource)
+            if declaration is not None and (declaration.interface is not None or resource not in in_force):
+                in_force[resource] = declaration
     return list(in_force.values())
 
 
@@ -107,7 +108,7 @@ def test_a_value_for_which_there_was_no_room_is_read_again() -> None:
     families.change([(key(1), value(1, 1)), (key(2), value(2, 2))])
     large = with_addresses(2, 3)
     families.change([(key(2), large)])
-    refused = families.counting("n2")
+    refused = families.effective(interface_key("n2"))
     assert refused is not None
     assert refused.errors
     assert refused.revision == 3
@@ -115,7 +116,9 @@ def test_a_value_for_which_there_was_no_room_is_read_again() -> None:
     roomy.__dict__.update(families.__dict__ | {"_max_names": 1000})
     roomy.begin_listing()
     roomy.change([(key(1), value(1, 1)), (key(2), large)])
-    assert {name: bool(said and said.interface) for name, said in roomy.end_listing().items()} == {"n2": True}
+    assert {name: bool(said and said.interface) for name, said in roomy.end_listing().items()} == {
+        interface_key("n2"): True
+    }
     assert not roomy.left_out
 
 
@@ -129,7 +132,7 @@ def test_the_errors_of_one_value_are_bounded_together() -> None:
 def test_a_reason_does_not_repeat_every_error() -> None:
     said = ligato_v1.declare(with_errors(1, 1).data, name="n1", revision=1)
     findings = Findings(
-        name="n1",
+        key=interface_key("n1"),
         declaration=said,
         interface=None,
         verdict=Verdict(),
@@ -138,7 +141,6 @@ def test_a_reason_does_not_repeat_every_error() -> None:
         namespace_id=None,
         refusals=(),
         drift=DriftHistory(),
-        last_drift="",
     )
     state = build_state(findings, None, now=0, clock=0)
     assert state.errors == said.errors

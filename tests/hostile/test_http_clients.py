@@ -39,7 +39,7 @@ class CountingAgent(FakeAgent):
 
     def statistics(self) -> Statistics:
         self.asked += 1
-        counters = {name: state.statistics for name, state in self.hub.states.items() if state.statistics}
+        counters = {key.name: state.statistics for key, state in self.hub.states.items() if state.statistics}
         return replace(super().statistics(), counters=counters)
 
 

@@ -18,7 +18,8 @@ from watched import Watched, until_true, watching
 
 from ifagent import inotify
 from ifagent.core.events import Event, NamespacesListed, SourceHealth, SourceSnapshot
-from ifagent.core.interface import NamespaceType
+from ifagent.core.namespace_ref import NamespaceType
+from ifagent.core.resources import by_name
 from ifagent.kernel.linux import LinuxKernel
 from ifagent.limits import inotify_in_words
 from ifagent.nsfs import own_namespace
@@ -94,7 +95,7 @@ class Source:
     def __call__(self, event: Event) -> None:
         match event:
             case SourceSnapshot():
-                self.names = set(event.declarations)
+                self.names = set(by_name(event.declarations))
             case SourceHealth():
                 self.problem = event.problem
             case _ if getattr(event, "declaration", None) is not None:

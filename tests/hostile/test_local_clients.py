@@ -17,12 +17,13 @@ import anyio.to_thread
 import pytest
 from agent_view import FakeAgent
 from anyio.lowlevel import checkpoint
+from keyed import keyed
 
 from ifagent.agent_socket import fetch_states
 from ifagent.core.state import ConfigState, InterfaceState
 from ifagent.errors import InvalidSettings
-from ifagent.outlets import local, unix_socket
-from ifagent.outlets.local import LocalSocket
+from ifagent.outlets import local_socket, unix_socket
+from ifagent.outlets.local_socket import LocalSocket
 
 pytestmark = pytest.mark.anyio
 
@@ -64,15 +65,15 @@ async def test_others_are_answered_whatever_is_left_open(tmp_path: Path, first: 
     path = tmp_path / "agent.sock"
     async with serving(saying(1), path):
         for _ in range(2):
-            with connected(path, local.MAX_READERS - 1, first):
+            with connected(path, local_socket.MAX_READERS - 1, first):
                 await anyio.sleep(0.05)
-                with anyio.fail_after(local.REQUEST_TIME / 2):
+                with anyio.fail_after(local_socket.REQUEST_TIME / 2):
                     assert list(await fetch_states(path)) == ["v0"]
 
 
 async def test_readers_that_do_not_read_are_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ifagent.outlets.connections.SEND_TIME", 0.2)
-    monkeypatch.setattr(local, "WATCH_TIME", 0.2)
+    monkeypatch.setattr(local_socket, "WATCH_TIME", 0.2)
     path, agent = tmp_path / "agent.sock", saying(MANY)
     async with serving(agent, path) as server:
         for what in ("states", "watch"):
@@ -118,7 +119,7 @@ async def test_long_states_are_made_a_few_at_a_time(tmp_path: Path) -> None:
     path, longest, done = tmp_path / "agent.sock", 0.0, False
     many = tuple(ip_interface(f"10.{n >> 8}.{n & 255}.1/24") for n in range(1000))
     agent = saying(0)
-    agent.hub.publish({f"v{n}": replace(state(f"v{n}"), ip_addresses=many) for n in range(200)}, {})
+    agent.hub.publish(keyed({f"v{n}": replace(state(f"v{n}"), ip_addresses=many) for n in range(200)}), {})
     async with serving(agent, path), anyio.create_task_group() as group:
 
         async def ask() -> None:
@@ -145,7 +146,7 @@ async def test_a_listing_has_all_there_is_while_everything_changes(tmp_path: Pat
             while True:
                 repairs += 1
                 for number in range(0, 500, 7):
-                    agent.hub.publish({f"v{number}": state(f"v{number}", repairs)}, {})
+                    agent.hub.publish(keyed({f"v{number}": state(f"v{number}", repairs)}), {})
                 await anyio.sleep(0)
 
         group.start_soon(change)
@@ -155,7 +156,7 @@ async def test_a_listing_has_all_there_is_while_everything_changes(tmp_path: Pat
             while b'"listed"' not in received:
                 received += await client.receive()
         lines = [json.loads(line) for line in received[: received.index(b'"listed"')].splitlines()[:-1]]
-        assert {line["name"] for line in lines} - {""} == agent.hub.states.keys()
+        assert {line["name"] for line in lines} - {""} == {key.name for key in agent.hub.states}
         group.cancel_scope.cancel()
 
 
@@ -200,6 +201,6 @@ async def test_a_link_that_is_put_in_the_place_of_the_socket_changes_no_other_fi
         path.symlink_to(secret)
 
     monkeypatch.setattr(socket.socket, "bind", swapped)
-    with pytest.raises(InvalidSettings, match="cannot make the socket"):
+    with pytest.raises(InvalidSettings, match="cannot create the socket"):
         await unix_socket.listen(path, group=None)
     assert stat.S_IMODE(secret.stat().st_mode) == 0o600

@@ -107,9 +107,9 @@ HANGING = {
     "a thread": "threading.Thread(target=time.sleep, args=(60,), name='stuck').start()",
     "the loop": "import ifagent.cli.run as run; run.notify = lambda *_: time.sleep(60)",
     "a worker": (
-        "import anyio, anyio.to_thread, ifagent.cli.run as run; before = run.keep_informed\n"
+        "import anyio, anyio.to_thread, ifagent.cli.run as run; before = run.run_notify\n"
         "async def stuck(_): await anyio.to_thread.run_sync(time.sleep, 60)\n"
-        "run.keep_informed = stuck"
+        "run.run_notify = stuck"
     ),
 }
 

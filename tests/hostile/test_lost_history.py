@@ -16,6 +16,7 @@ from lab import Lab, ip, lab_in, pair
 from lab import until as until_blocking
 
 from ifagent.core.events import Declared, Event, SourceHealth, SourceSnapshot
+from ifagent.core.resources import Key
 from ifagent.stores.etcd.source import EtcdSource
 from ifagent.stores.etcd.store import EtcdStore
 
@@ -40,10 +41,10 @@ class Told:
     def emit(self, event: Event) -> None:
         match event:
             case SourceSnapshot():
-                self.mtus = {n: d.interface.mtu for n, d in event.declarations.items() if d.interface}
-            case Declared(_, name, None):
+                self.mtus = {n.name: d.interface.mtu for n, d in event.declarations.items() if d.interface}
+            case Declared(_, Key(name=name), None):
                 self.mtus.pop(name)
-            case Declared(_, name, declaration):
+            case Declared(_, Key(name=name), declaration):
                 assert declaration
                 assert declaration.interface
                 self.mtus[name] = declaration.interface.mtu

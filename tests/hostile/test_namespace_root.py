@@ -16,8 +16,9 @@ import pytest
 from kernel_rig import LinuxExternal, Rig, address, linux_rig
 
 from ifagent.core.events import LinksListed
-from ifagent.core.interface import HostName, named
 from ifagent.core.link import NsId
+from ifagent.core.names import HostName
+from ifagent.core.namespace_ref import named
 from ifagent.core.operations import AddAddress, DeleteAddress, SetLink
 from ifagent.errors import NamespaceUnavailable
 from ifagent.kernel.ifindexes import MAX_IFINDEX

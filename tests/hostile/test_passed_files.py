@@ -21,7 +21,7 @@ from ifagent import passed_files
 from ifagent.agent_socket import fetch_states
 from ifagent.core.state import ConfigState, InterfaceState
 from ifagent.host_lock import HostLock
-from ifagent.outlets.local import LocalSocket
+from ifagent.outlets.local_socket import LocalSocket
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
 

@@ -17,7 +17,7 @@ from hanging_mount import HangingMount
 from spawned import OWN_SPACE, SLEEP, Spawned, open_files
 from watched import Watched, until_true, watching
 
-from ifagent.core.interface import NamespaceType
+from ifagent.core.namespace_ref import NamespaceType
 from ifagent.filesystem import helpers
 from ifagent.filesystem.helpers import DoesNotAnswer, Helpers, Seen, Step
 from ifagent.filesystem.walk import MayHang, Walker
@@ -242,7 +242,7 @@ def test_there_is_an_end_to_helpers_that_hang(walker: Walker, tmp_path: Path, mo
 async def test_the_process_ends_while_a_path_hangs(tmp_path: Path) -> None:
     program = f"""
 import anyio
-from ifagent.core.interface import NamespaceRef, NamespaceType
+from ifagent.core.namespace_ref import NamespaceRef, NamespaceType
 from ifagent.watchers import paths
 from ifagent.watchers.paths import PathWatcher
 async def main():

@@ -11,7 +11,7 @@ import pytest
 from spawned import OWN_SPACE, SLEEP, Spawned
 from watched import Watched, until_true, watching
 
-from ifagent.core.interface import NamespaceType
+from ifagent.core.namespace_ref import NamespaceType
 from ifagent.nsfs import own_namespace
 from ifagent.watchers.processes import ProcessWatcher
 

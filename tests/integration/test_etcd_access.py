@@ -114,11 +114,11 @@ async def test_what_is_wrong_with_tls_is_told(
     broken = tmp_path / "key"
     broken.write_text("-----BEGIN nothing")
     cases = [
-        (access(authority), "does not accept the client's certificate, or misses one"),
-        (access(authority, stranger.issue("me")), "does not accept the client's certificate"),
-        (access(authority, authority.issue("me", expired=True)), "does not accept the client's certificate"),
-        (access(stranger, me), "is not signed by an authority that is trusted"),
-        (EtcdAccess(cert=me.cert, key=me.key), "is not signed by an authority that is trusted"),
+        (access(authority), "rejects the client's certificate, or requires one"),
+        (access(authority, stranger.issue("me")), "rejects the client's certificate"),
+        (access(authority, authority.issue("me", expired=True)), "rejects the client's certificate"),
+        (access(stranger, me), "is not signed by a trusted authority"),
+        (EtcdAccess(cert=me.cert, key=me.key), "is not signed by a trusted authority"),
         (replace(access(authority, me), key=broken), "cannot be used"),
         (replace(access(authority, me), key=tmp_path / "nowhere"), "nowhere: No such file"),
     ]

@@ -13,10 +13,10 @@ from agent_view import FakeAgent, statistics
 from anyio import to_thread
 from etcd_server import EtcdServer, proxy_to, until
 
-from ifagent.core.interface import Name
+from ifagent.core.names import Name
 from ifagent.core.state import Change, ConfigState, InterfaceState, StateEvent, Status
 from ifagent.formats.keys import health_key, key_of, status_prefix
-from ifagent.formats.state import encode_state_json
+from ifagent.formats.state import decode_state, encode_state_json
 from ifagent.statistics import SourceStatistics, Statistics
 from ifagent.stores.etcd import health as health_module
 from ifagent.stores.etcd import outlet as etcd_outlet
@@ -214,6 +214,30 @@ async def test_what_an_earlier_agent_left_is_replaced(etcd: EtcdServer, label: s
                 # Nothing was different about it, so nobody was told.
                 assert told(seen) == [("snapshot", "a"), ("snapshot", "gone"), ("deleted", "gone")]
             await until(lambda: told(seen)[3:] == [("deleted", "a")])
+
+
+async def test_states_are_written_while_keys_of_others_are_deleted(etcd: EtcdServer, label: str) -> None:
+    prefix, many = status_prefix(label), 12_000
+    async with EtcdStore(etcd.address, label) as store, EtcdClient(etcd.address) as client:
+
+        async def mtu() -> int | None:
+            value = await client.get(key_of(prefix, "a"))
+            return decode_state(value.data).mtu if value else None
+
+        junk = [key_of(prefix, f"junk{number}") for number in range(many)]
+        for start in range(0, many, 100):
+            await client.txn(puts=dict.fromkeys(junk[start : start + 100], b"{}"))
+        async with agent(etcd.address, label, state("a", mtu=1299)) as stream:
+            with anyio.fail_after(20):
+                for wanted in range(1299, 1305):
+                    while await mtu() != wanted:
+                        await anyio.sleep(0.001)
+                    stream.say(state("a", mtu=wanted + 1))
+            assert await client.count(prefix) > 1, "states are not kept waiting until everything is deleted"
+            with anyio.fail_after(30):
+                while await client.count(prefix) > 1:
+                    await anyio.sleep(0.01)
+            assert (await published(store, "a"))[Name("a")].mtu == 1305
 
 
 async def test_the_store_restarts_and_comes_late(own_etcd: EtcdServer, label: str) -> None:

@@ -10,7 +10,11 @@ from anyio import to_thread
 from etcd_server import EtcdServer, proxy_to, until
 
 from ifagent.core.events import Declared, Event, SourceHealth, SourceRevision, SourceSnapshot
-from ifagent.core.interface import Interface, Name, Veth, named
+from ifagent.core.interface import Interface
+from ifagent.core.kinds import Veth
+from ifagent.core.names import Name
+from ifagent.core.namespace_ref import named
+from ifagent.core.resources import interface_key
 from ifagent.errors import InvalidSettings, SourceLost
 from ifagent.formats import ligato_v1, ligato_v3
 from ifagent.formats.keys import config_prefix, config_prefix_v3, key_of
@@ -76,13 +80,13 @@ async def test_snapshot_changes_and_removal(etcd: EtcdServer, label: str) -> Non
             first = told.events[0]
             assert isinstance(first, SourceSnapshot)
             assert first.source == "etcd"
-            assert {name: said.interface for name, said in first.declarations.items()} == {
+            assert {key.name: said.interface for key, said in first.declarations.items()} == {
                 "a": a,
                 "b": b,
                 "broken": None,
             }
-            assert first.declarations[a.name].revision == revision
-            assert next(iter(first.declarations.values())).name == "a"
+            assert first.declarations[interface_key(a.name)].revision == revision
+            assert next(iter(first.declarations.values())).key.name == "a"
 
             changed = await store.put([veth("a", "b", mtu=1400)])
             await client.put(key_of(prefix, "broken"), b"\xff\xfe")
@@ -96,7 +100,10 @@ async def test_snapshot_changes_and_removal(etcd: EtcdServer, label: str) -> Non
             assert isinstance(broken, Declared)
             assert broken.declaration
             assert broken.declaration.errors
-            assert gone == [Declared("etcd", a.name, None), Declared("etcd", b.name, None)]
+            assert gone == [
+                Declared("etcd", interface_key(a.name), None),
+                Declared("etcd", interface_key(b.name), None),
+            ]
             assert list(await store.declarations()) == ["broken"]
 
 
@@ -135,7 +142,7 @@ async def test_a_transaction_over_both_families_is_told_in_one_go(etcd: EtcdServ
             await until(lambda: len(told.events) == 5)
     assert told.turns[1] == told.turns[2] < told.turns[3] == told.turns[4]
     declared = [event for event in told.events if isinstance(event, Declared)]
-    said = [(event.name, event.declaration and event.declaration.interface) for event in declared]
+    said = [(event.key.name, event.declaration and event.declaration.interface) for event in declared]
     assert said == [("a", veth("a", "b", mtu=1300)), ("b", b), ("a", a), ("b", None)]
     warnings = [event.declaration.warnings for event in declared if event.declaration]
     assert warnings == [(f"is also declared under {v1.decode()}a, the ligato v3 value takes precedence",), (), ()]
@@ -198,7 +205,7 @@ async def test_a_store_that_comes_late(own_etcd: EtcdServer, label: str) -> None
                 await store.declarations()
             await to_thread.run_sync(own_etcd.start)
             await until(told.snapshots)
-            assert list(told.snapshots()[0].declarations) == ["a"]
+            assert list(told.snapshots()[0].declarations) == [interface_key("a")]
             await until(lambda: told.events[-1] == SourceHealth("etcd"))
 
 

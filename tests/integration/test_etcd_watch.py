@@ -264,7 +264,7 @@ async def test_an_answer_that_is_too_large_is_listed_instead(
         await settled(seen, client, prefix + b"x")
         await client.txn(puts={prefix + b"%d" % number: bytes(10_000) for number in range(20)})
         await until(lambda: len(seen.values) == 21)
-        assert "an answer is too large" in seen.of(Disconnected)[0].problem
+        assert "the answer is too large" in seen.of(Disconnected)[0].problem
         assert len(seen.of(Snapshot)) == 2
         await settled(seen, client, prefix + b"y")
 

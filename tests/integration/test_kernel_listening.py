@@ -19,8 +19,10 @@ from kernel_rig import GROUP, LinuxExternal, Rig
 from sysctl import set_sysctl
 
 from ifagent.core.events import LinksListed
-from ifagent.core.interface import HostName, named
 from ifagent.core.link import LinkId, NsId
+from ifagent.core.names import HostName
+from ifagent.core.namespace_ref import named
+from ifagent.core.operation import Target
 from ifagent.core.operations import (
     AddAddress,
     CreateLink,
@@ -29,7 +31,6 @@ from ifagent.core.operations import (
     LinkEnd,
     RemoveNamespace,
     SetLink,
-    Target,
 )
 from ifagent.errors import NamespaceUnavailable
 from ifagent.kernel.lane import Lane

@@ -16,8 +16,8 @@ import pytest
 from kernel_rig import LinuxExternal, Rig
 
 from ifagent.core.events import NamespaceSeen, NamespacesListed
-from ifagent.core.interface import OWN_NAMESPACE, named
 from ifagent.core.link import NsId
+from ifagent.core.namespace_ref import OWN_NAMESPACE, named
 from ifagent.core.operations import CreateNamespace, RemoveNamespace
 from ifagent.errors import NamespaceUnavailable
 from ifagent.kernel.linux import LinuxKernel

@@ -12,7 +12,7 @@ import pytest
 from kernel_rig import LinuxExternal, Rig, linux_rig
 
 from ifagent.core.link import Duplex, Speed
-from ifagent.kernel.ethtool import VETH_SPEED
+from ifagent.kernel.kinds import driver_of
 from ifagent.kernel.linux import LinuxKernel
 
 pytestmark = [pytest.mark.anyio, pytest.mark.kernel]
@@ -53,7 +53,7 @@ async def test_what_is_taken_for_granted_of_a_veth_is_what_its_driver_says(rig: 
         for name, host_name in (("a", "e0"), ("b", "e1")):
             rig.external.set_link(name, host_name, up=up)
             lane, id_ = rig.kernel._lanes[rig.id(name)], rig.link(name, host_name).id
-            assert lane.speeds([id_.ifindex]) == {id_: VETH_SPEED}
+            assert lane.speeds([id_.ifindex]) == {id_: driver_of("veth").speed}
 
 
 async def test_links_without_a_speed_have_none(rig: Rig) -> None:

@@ -17,8 +17,8 @@ from spawned import OWN_SPACE, SLEEP, Spawned, SpawnedAs, free_pid, open_files, 
 from watched import Watched, until_true, watching
 
 from ifagent.core.events import NamespaceSeen
-from ifagent.core.interface import NamespaceType
 from ifagent.core.link import NsId
+from ifagent.core.namespace_ref import NamespaceType
 from ifagent.nsfs import namespace_at, own_namespace
 from ifagent.watchers import process_connector, processes
 from ifagent.watchers.process_connector import Connector, named_pids

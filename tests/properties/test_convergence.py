@@ -14,25 +14,26 @@ import anyio
 from anyio.abc import TaskStatus
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from keyed import keyed
 
 from ifagent.core.address_lists import in_kernel_order
 from ifagent.core.addresses import managed
 from ifagent.core.desired import Desired
 from ifagent.core.events import Declaration, Declared, SourceSnapshot
 from ifagent.core.index import Index
-from ifagent.core.interface import AutoTap, Existing, Interface, Loopback, NamespaceRef, Veth, named
+from ifagent.core.interface import Interface
+from ifagent.core.kinds import AutoTap, Existing, Loopback, Veth
 from ifagent.core.link import Link, LinkId
+from ifagent.core.namespace_ref import NamespaceRef, named
 from ifagent.core.observed import Observed
+from ifagent.core.operation import LinkOperation, Operation, Outcome
 from ifagent.core.operations import (
     AddAddress,
     CreateLink,
     CreateNamespace,
     DeleteAddress,
     DeleteLink,
-    LinkOperation,
     MoveLink,
-    Operation,
-    Outcome,
     PromoteSecondaries,
     SetChecksums,
     SetLink,
@@ -41,6 +42,7 @@ from ifagent.core.ownership import Owner
 from ifagent.core.plan import Plan
 from ifagent.core.planner import plan
 from ifagent.core.policy import Policy
+from ifagent.core.resources import by_name, interface_key
 from ifagent.core.state import ConfigState
 from ifagent.errors import FieldError, KernelRefused
 from ifagent.inbox import Inbox
@@ -137,7 +139,7 @@ class World:
         """Plan what hangs together as the agent does, and check that it would be planned so with everything too."""
         part = plan(desired, observed, owner, policy)
         whole = plan(self.index.desired(), self.index.observed(), owner, policy)
-        assert part.verdicts == {name: whole.verdicts[name] for name in part.verdicts}
+        assert part.verdicts == {key: whole.verdicts[key] for key in part.verdicts}
         assert part.steps.keys() <= whole.steps.keys()
         return part
 
@@ -180,17 +182,23 @@ class World:
         await self.kernel.run(self.inbox.put, task_status=task_status)
 
     def sync(self) -> None:
-        declarations = {name: Declaration(name=name, interface=i) for name, i in self.declared.items()}
+        declarations = {name: Declaration.of(i) for name, i in self.declared.items()}
         for name in self.invalid:
-            declarations[name] = Declaration(name=name, errors=(FieldError("", "broken"),))
-        self.inbox.put(SourceSnapshot("test", declarations))
+            declarations[name] = Declaration(key=interface_key(name), errors=(FieldError("", "broken"),))
+        self.inbox.put(SourceSnapshot("test", keyed(declarations)))
 
     def declare(self, interface: Interface) -> None:
         if isinstance(interface.kind, Existing | Loopback):
             self.asked.add(interface.host_name)
         self.declared[interface.name] = interface
         self.invalid.discard(interface.name)
-        self.inbox.put(Declared("test", interface.name, Declaration(name=interface.name, interface=interface)))
+        self.inbox.put(
+            Declared(
+                "test",
+                interface_key(interface.name),
+                Declaration.of(interface),
+            )
+        )
 
     def declare_pair(self, near: Interface, far: Interface) -> None:
         """Declare two interfaces as the ends of a pair: by chance alone two rarely name each other."""
@@ -201,11 +209,15 @@ class World:
     def take_back(self, name: str) -> None:
         self.declared.pop(name, None)
         self.invalid.discard(name)
-        self.inbox.put(Declared("test", name, None))
+        self.inbox.put(Declared("test", interface_key(name), None))
 
     def spoil(self, name: str) -> None:
         self.invalid.add(name)
-        self.inbox.put(Declared("test", name, Declaration(name=name, errors=(FieldError("", "broken"),))))
+        self.inbox.put(
+            Declared(
+                "test", interface_key(name), Declaration(key=interface_key(name), errors=(FieldError("", "broken"),))
+            )
+        )
 
     def links(self) -> list[Link]:
         return [link for link in self.kernel.snapshot().links.values() if link.id.ifindex != 1]
@@ -368,12 +380,12 @@ def peer_of(interface: Interface) -> str | None:
 def check(world: World) -> None:
     """Compare the kernel with what was declared, by other means than the planner's."""
     snapshot = world.kernel.snapshot()
-    states = world.hub.states
+    states = by_name(world.hub.states)
     places = Counter((i.namespace, i.host_name) for i in world.index.desired().interfaces.values())
     taken = {
         (link.id.namespace, link.host_name)
         for link in world.links()
-        if not OWNER.owns(link) or OWNER.name_of(link) not in world.index.declared
+        if not OWNER.owns(link) or OWNER.name_of(link) not in by_name(world.index.declared)
     }
     wanted: set[str] = set()
     for name, interface in world.index.desired().interfaces.items():
@@ -406,7 +418,8 @@ def check(world: World) -> None:
     planned = plan(world.index.desired(), world.index.observed(), OWNER, POLICY)
     now = world.now
     first = next(iter(planned.waves()), ())
-    assert not [op for op in first if world.reconciler.retry.may_try(op, planned.steps[op].names, now)]
+    retry, records = world.reconciler.retry, world.reconciler.records
+    assert not [op for op in first if retry.may_try(op, now) and records.may_repair(planned.steps[op].keys, now)]
     assert before == world.kernel.operations_executed
 
 
@@ -429,7 +442,7 @@ def check_given_back(world: World) -> None:
 
 def check_tap(world: World, interface: Interface) -> None:
     """An applied TAP is as declared; what is not declared has been given back."""
-    snapshot, state = world.kernel.snapshot(), world.hub.states[interface.name]
+    snapshot, state = world.kernel.snapshot(), world.hub.states[interface_key(interface.name)]
     if state.config_state is not ConfigState.APPLIED:
         return
     link = snapshot.link(interface.namespace.reference or snapshot.own, interface.host_name)
@@ -445,7 +458,7 @@ def check_tap(world: World, interface: Interface) -> None:
 
 def check_existing(world: World, interface: Interface) -> None:
     """A link of somebody else's that is applied has what is asked for, and was not made by the agent."""
-    snapshot, state = world.kernel.snapshot(), world.hub.states[interface.name]
+    snapshot, state = world.kernel.snapshot(), world.hub.states[interface_key(interface.name)]
     if state.config_state is not ConfigState.APPLIED:
         return
     link = snapshot.link(interface.namespace.reference or snapshot.own, interface.host_name)
@@ -474,7 +487,7 @@ def check_realised(world: World, name: str) -> None:
         assert managed(link.addresses, interface.ip_addresses) == in_kernel_order(interface.ip_addresses)
     assert link.peer is not None
     assert OWNER.name_of(snapshot.links[link.peer]) == peer_of(interface)
-    state = world.hub.states[name]
+    state = world.hub.states[interface_key(name)]
     expected = ConfigState.INVALID if name in world.invalid else ConfigState.APPLIED
     assert state.config_state is expected, state
     assert (state.mtu, state.if_index, state.internal_name) == (link.mtu, link.id.ifindex, interface.host_name)

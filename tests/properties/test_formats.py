@@ -17,28 +17,19 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ifagent.core import interface as model
 from ifagent.core.counters import Counters, Rates
 from ifagent.core.events import Declaration
-from ifagent.core.interface import (
-    AutoTap,
-    Existing,
-    Interface,
-    IPInterface,
-    Loopback,
-    Name,
-    NamespaceRef,
-    NamespaceType,
-    Unsupported,
-    Veth,
-)
-from ifagent.core.kinds import Dummy
+from ifagent.core.interface import Interface
+from ifagent.core.kinds import AutoTap, Dummy, Existing, Kind, Loopback, Unsupported, Veth
 from ifagent.core.link import Duplex, NsId
+from ifagent.core.names import IPInterface, Name
+from ifagent.core.namespace_ref import OWN_NAMESPACE, NamespaceRef, NamespaceType
+from ifagent.core.resources import interface_key
 from ifagent.core.state import Change, ConfigState, InterfaceState, StateEvent, Status
 from ifagent.errors import FieldError, InvalidInterface, InvalidState
 from ifagent.formats import ligato_v1, ligato_v3, state, wire
+from ifagent.formats.enums import KIND_NUMBERS
 from ifagent.formats.fields import Decoded
-from ifagent.formats.numbers import KIND_NUMBERS
 from ifagent.formats.pb import interfaces as pb1
 from ifagent.formats.pb.ligato.linux import interfaces as pb3
 from ifagent.stores.intent_file import IntentFile
@@ -63,7 +54,7 @@ addresses: st.SearchStrategy[tuple[IPInterface, ...]] = st.lists(v4 | v6, max_si
     tuple
 )
 namespaces = st.one_of(
-    st.just(model.OWN_NAMESPACE),
+    st.just(OWN_NAMESPACE),
     st.builds(
         NamespaceRef, st.just(NamespaceType.NAMED), names.filter(lambda n: n not in {".", ".."} and "/" not in n)
     ),
@@ -87,7 +78,7 @@ kinds = st.one_of(
 )
 
 
-def interfaces_of(kind: model.Kind) -> st.SearchStrategy[Interface]:
+def interfaces_of(kind: Kind) -> st.SearchStrategy[Interface]:
     """Draw interfaces of one kind, with the host names and MTUs that it may have."""
     mtus = [68, 1500, 65535]
     given_names = host_names
@@ -319,24 +310,22 @@ def test_any_well_formed_message_is_refused_or_read(family: Family, fields: list
 
 
 declarations = st.builds(
-    lambda said, warnings, revision: Declaration(
-        name=said.name, interface=said, warnings=tuple(warnings), revision=revision
-    ),
+    lambda said, warnings, revision: Declaration.of(said, warnings=tuple(warnings), revision=revision),
     interfaces,
     st.lists(texts, max_size=3),
     counts,
 ) | st.builds(
-    lambda name, errors, revision: Declaration(name=name, errors=tuple(errors), revision=revision),
+    lambda name, errors, revision: Declaration(key=interface_key(name), errors=tuple(errors), revision=revision),
     names,
     st.lists(st.builds(FieldError, texts, texts), min_size=1, max_size=3),
     counts,
 )
 
 
-@given(st.lists(declarations, max_size=4, unique_by=lambda declaration: declaration.name), texts, texts)
+@given(st.lists(declarations, max_size=4, unique_by=lambda declaration: declaration.key), texts, texts)
 def test_intent_file_round_trip(said: list[Declaration], source: str, label: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        intent = {declaration.name: declaration for declaration in said}
+        intent = {declaration.key: declaration for declaration in said}
         assert IntentFile(Path(folder), source=source, label=label).write(intent)
         found = IntentFile(Path(folder), source=source, label=label).read()
         assert found

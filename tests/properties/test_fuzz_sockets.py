@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from ifagent.core.state import ConfigState, InterfaceState
 from ifagent.outlets.http import HttpServer
-from ifagent.outlets.local import LocalSocket
+from ifagent.outlets.local_socket import LocalSocket
 from ifagent.watchers import process_connector
 from ifagent.watchers.process_connector import named_pids
 from ifagent.watchers.processes import _is_of_own_pid_namespace, _state_of

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ifagent.core.interface import HostName
 from ifagent.core.link import Link, LinkId, NsId, OperState
+from ifagent.core.names import HostName
 from ifagent.kernel.link_cache import LinkCache, NamespaceDump, Notification
 from ifagent.kernel.messages import LinkMessage
 

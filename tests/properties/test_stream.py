@@ -6,12 +6,14 @@ from dataclasses import astuple, dataclass, field, replace
 
 from hypothesis import given
 from hypothesis import strategies as st
+from keyed import keyed
 
 from ifagent.core.counters import LinkCounters
-from ifagent.core.interface import named
 from ifagent.core.link import LinkId, NsId
+from ifagent.core.namespace_ref import named
+from ifagent.core.resources import Key, by_name, interface_key
 from ifagent.core.state import Change, ConfigState, InterfaceState
-from ifagent.counting import CountedStates
+from ifagent.counter_stream import CounterStream
 from ifagent.kernel.simulated import SimulatedKernel
 from ifagent.stream import StateHub, Subscription, Wanted
 
@@ -89,7 +91,7 @@ def count(
         matches = reader.wanted.matches
         reader.published += sum(matches(state) for state in deleted.values())
         for name, state in changed.items():
-            before = hub.states.get(name)
+            before = hub.states.get(interface_key(name))
             reader.published += matches(state) or (before is not None and matches(before))
 
 
@@ -113,9 +115,10 @@ def test_every_reader_ends_with_the_newest_states_and_knows_how_many_it_missed(
                         namespace=PLACES[place],
                         type=kind,
                     )
-                deleted = {name: hub.states[name] for name in names & hub.states.keys() - changed.keys()}
+                states = by_name(hub.states)
+                deleted = {name: states[name] for name in names & states.keys() - changed.keys()}
                 count(readers, hub, changed, deleted)
-                hub.publish(changed, deleted)
+                hub.publish(keyed(changed), keyed(deleted))
             case "read", int(index), int(most) if index < len(readers):
                 readers[index].read(most)
             case "subscribe", int(index), _:
@@ -127,26 +130,26 @@ def test_every_reader_ends_with_the_newest_states_and_knows_how_many_it_missed(
         while reader.read(1):
             pass
         expected = {name: state for name, state in hub.states.items() if reader.wanted.matches(state)}
-        assert reader.known == expected
+        assert keyed(reader.known) == expected
         assert reader.told + reader.missed == reader.published
 
 
 @given(st.lists(st.integers(0, 3), max_size=400), st.integers(0, 4))
 def test_memory_is_bounded_by_the_number_of_interfaces(moves: list[int], read_first: int) -> None:
     hub = StateHub()
-    hub.publish({name: InterfaceState(name=name, config_state=ConfigState.APPLIED) for name in NAMES[:4]}, {})
+    hub.publish(keyed({name: InterfaceState(name=name, config_state=ConfigState.APPLIED) for name in NAMES[:4]}), {})
     lazy = Reader(Wanted(), hub.subscribe())
     lazy.read(read_first)
     for number, move in enumerate(moves):  # names that come and go, of which the lazy reader never hears
         name = f"passing{number}" if move else NAMES[0]
         state = InterfaceState(name=name, config_state=ConfigState.APPLIED, mtu=number)
-        hub.publish({name: state}, {})
+        hub.publish(keyed({name: state}), {})
         if move:
-            hub.publish({}, {name: state})
+            hub.publish({}, keyed({name: state}))
     assert len(hub._everything._records) <= 2 * (4 + 32)
     while lazy.read(1):
         pass
-    assert lazy.known == hub.states
+    assert keyed(lazy.known) == hub.states
 
 
 counts = st.dictionaries(st.sampled_from(IFINDEXES), st.integers(0, 5), max_size=3)
@@ -162,12 +165,12 @@ class Metered:
 
     def __init__(self) -> None:
         self.source, self.readers = StateHub(), list[Reader]()
-        self.stream = CountedStates(self.source, SimulatedKernel(), 1.0, clock=lambda: 0.0)
+        self.stream = CounterStream(self.source, SimulatedKernel(), 1.0, clock=lambda: 0.0)
         self.hub = self.stream.hub
         publish = self.hub.publish
 
-        def noting(changed: dict[str, InterfaceState], deleted: dict[str, InterfaceState]) -> None:
-            count(self.readers, self.hub, changed, deleted)
+        def noting(changed: dict[Key, InterfaceState], deleted: dict[Key, InterfaceState]) -> None:
+            count(self.readers, self.hub, by_name(changed), by_name(deleted))
             publish(changed, deleted)
 
         self.hub.publish = noting  # type: ignore[method-assign,assignment]
@@ -183,14 +186,15 @@ def test_a_stream_with_counters_says_what_its_source_says_and_never_a_negative_r
             case "relink", dict(changes), _:
                 base = InterfaceState(name="", config_state=ConfigState.APPLIED, mtu=number, namespace_id=NsId(1))
                 changed = {name: replace(base, name=name, if_index=ifindex) for name, ifindex in changes.items()}
-                metered.source.publish(changed, {})
+                metered.source.publish(keyed(changed), {})
             case "measure", dict(found), _:
                 counters = {LinkId(NsId(1), ifindex): LinkCounters(packets) for ifindex, packets in found.items()}
-                metered.stream.note(float(number), counters)
-                metered.stream.tell(metered.hub.states)
+                metered.stream.record(float(number), counters)
+                metered.stream.publish(metered.hub.states)
             case "forget", set(names), _:
-                known = metered.source.states
-                metered.source.publish({}, {name: replace(known[name], if_index=0) for name in names & known.keys()})
+                known = by_name(metered.source.states)
+                gone = {name: replace(known[name], if_index=0) for name in names & known.keys()}
+                metered.source.publish({}, keyed(gone))
             case "read", int(index), int(most) if index < len(metered.readers):
                 metered.readers[index].read(most)
             case "subscribe", int(index), _:
@@ -204,7 +208,7 @@ def test_a_stream_with_counters_says_what_its_source_says_and_never_a_negative_r
     for reader in metered.readers:
         while reader.read(1):
             pass
-        assert reader.known == {
+        assert keyed(reader.known) == {
             name: state for name, state in metered.hub.states.items() if reader.wanted.matches(state)
         }
         assert reader.told + reader.missed == reader.published

@@ -21,11 +21,12 @@ from ifagent.cli.progress import Progress, why
 from ifagent.cli.states import _show
 from ifagent.cli.watch import _in_words
 from ifagent.core.events import Declaration
-from ifagent.core.interface import NamespaceRef, NamespaceType
+from ifagent.core.namespace_ref import NamespaceRef, NamespaceType
+from ifagent.core.resources import interface_key
 from ifagent.core.state import Change, ConfigState, InterfaceState, StateEvent
 from ifagent.errors import FieldError
 from ifagent.formats.health import OperationalState, encode_health
-from ifagent.formats.local import encode_declaration, encode_line
+from ifagent.formats.socket_protocol import encode_declaration, encode_line
 from ifagent.formats.state import decode_state, encode_event_json, encode_state_json
 from ifagent.visible import json_text, visible
 
@@ -125,7 +126,7 @@ def test_states_and_events_as_lines(text: str) -> None:
         assert decode_state(line.encode()).reason == text
     event = StateEvent(seq=1, event=Change.CHANGED, name=text, state=state(text))
     assert is_harmless(encode_event_json(event).decode(), lines=0)
-    declaration = Declaration(name=text, errors=(FieldError(text, text),), warnings=(text,), revision=1)
+    declaration = Declaration(key=interface_key(text), errors=(FieldError(text, text),), warnings=(text,), revision=1)
     assert is_harmless(encode_line(encode_declaration(declaration)).decode(), lines=1)
     health = encode_health(
         state=OperationalState.ERROR, start_time=1, last_change=1, last_update=1, problems=[text, text]

@@ -7,8 +7,8 @@ import pytest
 
 from ifagent.core.address_lists import AddressStep, in_kernel_order
 from ifagent.core.addresses import CROWD, PORTION, AddressSteps, address_steps, managed, oddities
-from ifagent.core.interface import HostName
 from ifagent.core.link import Address, Link, LinkId, NsId
+from ifagent.core.names import HostName
 
 
 def shown(step: AddressStep) -> str:

@@ -23,9 +23,10 @@ from ifagent import (
     UnknownInterface,
 )
 from ifagent.core.events import Declaration, Declared, Event, NamespaceSeen, SourceRevision, SourceSnapshot
-from ifagent.core.interface import NamespaceRef, NamespaceType
 from ifagent.core.link import NsId
+from ifagent.core.namespace_ref import NamespaceRef, NamespaceType
 from ifagent.core.operations import CreateLink, DeleteLink, RemoveNamespace
+from ifagent.core.resources import Key, interface_key
 from ifagent.errors import AgentBug, AgentEnded, FieldError, InvalidSettings, NamespaceUnavailable, RevisionNotApplied
 from ifagent.kernel.simulated import SimulatedKernel
 
@@ -41,10 +42,10 @@ class Scripted:
     name = "scripted"
 
     def __init__(self, *declarations: Declaration) -> None:
-        self._first = {declaration.name: declaration for declaration in declarations}
+        self._first = {declaration.key: declaration for declaration in declarations}
 
     def say(self, name: str, declaration: Declaration | None) -> None:
-        self._emit(Declared(self.name, name, declaration))
+        self._emit(Declared(self.name, interface_key(name), declaration))
 
     def reach(self, revision: int) -> None:
         self._emit(SourceRevision(self.name, revision))
@@ -123,14 +124,14 @@ async def test_calls_to_an_agent_that_has_ended_say_so() -> None:
 
 
 async def test_a_link_kept_for_an_invalid_interface_is_not_torn_away() -> None:
-    source = Scripted(*(Declaration(name=i.name, interface=i) for i in (A, B)))
+    source = Scripted(*(Declaration.of(i) for i in (A, B)))
     kernel = SimulatedKernel()
     async with Agent.open(kernel=kernel, sources=[source]):
         pass
     kept = kernel.snapshot().link("", "b").id
     other = Scripted(
-        Declaration(name="a", errors=BROKEN),
-        *(Declaration(name=i.name, interface=i) for i in (veth("b", "c"), veth("c", "b"))),
+        Declaration(key=interface_key("a"), errors=BROKEN),
+        *(Declaration.of(i) for i in (veth("b", "c"), veth("c", "b"))),
     )
     async with Agent.open(kernel=kernel, sources=[other]) as agent:
         assert state_of(agent, "b").config_state is ConfigState.PENDING
@@ -147,9 +148,10 @@ async def test_nothing_is_told_of_what_was_not_planned(monkeypatch: pytest.Monke
     async with Agent.open(kernel=kernel, sources=[memory]) as agent:
         publish = agent._hub.publish
 
-        def check(changed: Mapping[str, InterfaceState], deleted: Mapping[str, InterfaceState]) -> None:
+        def check(changed: Mapping[Key, InterfaceState], deleted: Mapping[Key, InterfaceState]) -> None:
             there = kernel.snapshot().links_in("")
-            wrong.extend(n for n, s in changed.items() if s.config_state is ConfigState.APPLIED and n not in there)
+            applied = (state.name for state in changed.values() if state.config_state is ConfigState.APPLIED)
+            wrong.extend(name for name in applied if name not in there)
             publish(changed, deleted)
 
         monkeypatch.setattr(agent._hub, "publish", check)
@@ -170,7 +172,7 @@ async def test_a_retry_that_comes_due_while_states_are_told_is_not_lost(monkeypa
         clock = agent._reconciler._clock
         shift = 0.0
 
-        def publish(changed: Mapping[str, InterfaceState], deleted: Mapping[str, InterfaceState]) -> None:
+        def publish(changed: Mapping[Key, InterfaceState], deleted: Mapping[Key, InterfaceState]) -> None:
             nonlocal shift
             shift += next(late, 0.0) if changed else 0.0
             agent._hub.__class__.publish(agent._hub, changed, deleted)
@@ -266,7 +268,10 @@ async def test_nothing_waits_in_the_loop() -> None:
 
 
 async def test_wait_for_a_revision() -> None:
-    source = Scripted(Declaration(name="a", interface=A, revision=3), Declaration(name="b", interface=B, revision=4))
+    source = Scripted(
+        Declaration.of(A, revision=3),
+        Declaration.of(B, revision=4),
+    )
     async with Agent.open(sources=[source], kernel=SimulatedKernel()) as agent:
         await agent.wait_for_revision(4, timeout=5)
         await agent.wait_for_revision(1, timeout=5)
@@ -280,8 +285,8 @@ async def test_wait_for_a_revision() -> None:
             source.reach(6)
 
         # What cannot be applied is named with its reason; what changed later is not waited for.
-        source.say("c", Declaration(name="c", interface=veth("c", "d"), revision=7))
-        source.say("a", Declaration(name="a", errors=BROKEN, revision=8))
+        source.say("c", Declaration.of(veth("c", "d"), revision=7))
+        source.say("a", Declaration(key=interface_key("a"), errors=BROKEN, revision=8))
         with pytest.raises(RevisionNotApplied) as caught:
             await agent.wait_for_revision(7, timeout=0.1)
         assert set(caught.value.states) == {"c"}
@@ -292,7 +297,7 @@ async def test_wait_for_a_revision() -> None:
 
         # What is taken back has to be gone.
         source.say("c", None)
-        source.say("a", Declaration(name="a", interface=A, revision=9))
+        source.say("a", Declaration.of(A, revision=9))
         source.reach(10)
         await agent.wait_for_revision(10, timeout=5)
         assert agent.state("c") is None
@@ -305,7 +310,7 @@ async def test_wait_for_a_revision() -> None:
 
 
 async def test_a_revision_of_a_store_does_not_concern_what_others_declare() -> None:
-    source = Scripted(Declaration(name="a", interface=A, revision=3))
+    source = Scripted(Declaration.of(A, revision=3))
     async with Agent.open(sources=[source], kernel=SimulatedKernel()) as agent:
         await agent.configure(B)
         await agent.configure(veth("alone", "nobody"))

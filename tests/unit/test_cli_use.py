@@ -102,7 +102,7 @@ def test_wrong_use_is_2(arguments: list[str], invoke: Invoke) -> None:
             "'http://x' is not a store URL, expected etcd://HOST:PORT or file:PATH",
         ),
         (["states", "--store", "etcd://a:b"], "is not an endpoint such as"),
-        (["states", "--store", "etcd://u:secret@h"], "takes no user or password"),
+        (["states", "--store", "etcd://u:secret@h"], "must not contain a user or password"),
         (["states", "--store", "file:"], "has no path, write file:PATH"),
         (["states", "--label", "a/b"], "--label: a label has at most 64"),
         (["run", "--label", ""], "--label: a label has at most 64"),

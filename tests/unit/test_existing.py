@@ -11,14 +11,18 @@ from world import NS, OWN, OWNER, observed, operations, pair, realised, veth
 
 from ifagent.core.desired import Desired
 from ifagent.core.host_routes import HostRoutes
-from ifagent.core.interface import Existing, HostName, Interface, Loopback, NamespaceRef, Veth, named
+from ifagent.core.interface import Interface
+from ifagent.core.kinds import Existing, Loopback, Veth
 from ifagent.core.link import Address, Checksums, Link, LinkId
+from ifagent.core.names import HostName
+from ifagent.core.namespace_ref import NamespaceRef, named
 from ifagent.core.observed import Observed
 from ifagent.core.operations import AddAddress, DeleteAddress, SetChecksums, SetLink
 from ifagent.core.plan import Obstacle, Plan
 from ifagent.core.planner import plan
 from ifagent.core.policy import Policy
 from ifagent.core.remembered import Remembered
+from ifagent.core.resources import interface_key
 from ifagent.core.state import ConfigState
 
 A = veth("a", "b", "ns1", enabled=True, ip_addresses=("10.0.0.1/24",))
@@ -45,7 +49,7 @@ def planned(*interfaces: Interface, world: Observed, policy: Policy = ANYTHING, 
 
 
 def why(result: Plan, name: str = "e") -> tuple[ConfigState, str]:
-    obstacle = result.verdicts[name].obstacle
+    obstacle = result.verdicts[interface_key(name)].obstacle
     assert obstacle is not None
     return obstacle.config_state, obstacle.reason
 
@@ -68,7 +72,7 @@ def test_addresses_and_nothing_else_are_set() -> None:
     marked = eth0("10.0.0.1/24", alias=mark.alias)
     settled = planned(existing(ip_addresses=("10.0.0.1/24",)), world=observed([marked]))
     assert not settled.steps
-    assert settled.verdicts["e"].fulfilled
+    assert settled.verdicts[interface_key("e")].fulfilled
     left = planned(world=observed([marked]))
     assert operations(left) == ["DeleteAddress", "SetLink"]
     assert [op.alias for op in left.steps if isinstance(op, SetLink)] == ["uplink/1%"]
@@ -84,7 +88,7 @@ def test_without_addresses_there_are_to_be_none() -> None:
 def test_link_only_without_addresses_is_satisfied_by_any(has: tuple[str, ...]) -> None:
     result = planned(existing(link_only=True), world=observed([eth0(*has)]))
     assert not result.steps
-    assert result.verdicts["e"].fulfilled
+    assert result.verdicts[interface_key("e")].fulfilled
 
 
 def test_link_only_with_addresses_waits_for_others_to_give_them() -> None:
@@ -92,9 +96,10 @@ def test_link_only_with_addresses_waits_for_others_to_give_them() -> None:
     result = planned(wants, world=observed([eth0("10.0.0.9/24")]))
     assert not result.steps
     assert why(result)[0] is ConfigState.PENDING
-    assert result.verdicts["e"].obstacle
-    assert result.verdicts["e"].obstacle.missing == ("address 10.0.0.1/24",)
-    assert planned(wants, world=observed([eth0("10.0.0.9/24", "10.0.0.1/24")])).verdicts["e"].fulfilled
+    obstacle = result.verdicts[interface_key("e")].obstacle
+    assert obstacle
+    assert obstacle.missing == ("address 10.0.0.1/24",)
+    assert planned(wants, world=observed([eth0("10.0.0.9/24", "10.0.0.1/24")])).verdicts[interface_key("e")].fulfilled
 
 
 def test_a_link_that_is_no_longer_changed_gets_its_alias_back() -> None:
@@ -173,7 +178,7 @@ def test_links_of_the_host_are_changed_only_if_the_settings_allow_it(
         assert "--allow-existing eth0" in reason
         assert ("keeps the host connected" in reason) is uplink
     looked_at = planned(existing("", link_only=True), world=world, policy=Policy(existing=patterns))
-    assert looked_at.verdicts["e"].fulfilled
+    assert looked_at.verdicts[interface_key("e")].fulfilled
 
 
 def test_a_namespace_is_the_hosts_whatever_it_is_called() -> None:
@@ -216,8 +221,9 @@ def test_an_mtu_that_the_links_driver_does_not_take() -> None:
     world.links[NS[named("ns1")]][1] = small  # type: ignore[index]
     result = planned(wants, world=world)
     assert not result.steps
-    assert result.verdicts["l"].obstacle
-    assert result.verdicts["l"].obstacle.field == "mtu"
+    obstacle = result.verdicts[interface_key("l")].obstacle
+    assert obstacle
+    assert obstacle.field == "mtu"
     assert "use 68 to 65521 bytes or 0" in why(result, "l")[1]
 
 
@@ -247,12 +253,12 @@ def test_checksum_offloading_is_marked_then_asked_for_then_switched() -> None:
     assert operations(marked) == ["SetLink"]
     unknown = planned(*ends, world=observed([without_tx("a", near, None), far]))
     assert not unknown.steps
-    assert not unknown.verdicts["a"].fulfilled
+    assert not unknown.verdicts[interface_key("a")].fulfilled
     wrong = planned(*ends, world=observed([without_tx("a", near, Checksums()), far]))
     assert [op.checksums for op in wrong.steps if isinstance(op, SetChecksums)] == [Checksums(rx=True, tx=False)]
     right = planned(*ends, world=observed([without_tx("a", near, Checksums(rx=True, tx=False)), far]))
     assert not right.steps
-    assert right.verdicts["a"].fulfilled
+    assert right.verdicts[interface_key("a")].fulfilled
 
 
 def test_the_default_of_checksum_offloading_comes_back_before_its_mark_goes() -> None:
@@ -271,3 +277,17 @@ def test_a_link_with_other_checksum_offloading_is_ours_like_any_other() -> None:
     assert OWNER.owns(link)
     assert OWNER.name_of(link) == "a"
     assert operations(planned(world=observed([link]))) == ["DeleteLink"]
+
+
+@pytest.mark.parametrize("was_first", ["a", "z"])
+def test_of_several_that_want_a_link_the_one_has_it_that_was_first(was_first: str) -> None:
+    wanting = [replace(existing(mtu=1300), name="a"), replace(existing(mtu=1350), name="z")]
+    later = "z" if was_first == "a" else "a"
+    order = {was_first: 1, later: 2}
+    free = planned(*wanting, world=observed([eth0()]), order=order)
+    assert why(free, later)[1].startswith(f"interface {was_first} already has the host name eth0")
+    assert free.verdicts[interface_key(was_first)].obstacle is None
+    # After a restart the order is not known any more, but the mark is.
+    marked = eth0(alias=OWNER.configured_alias(was_first, ""))
+    restarted = planned(*wanting, world=observed([marked]), order={later: 1, was_first: 2})
+    assert why(restarted, later)[1].startswith(f"interface {was_first} already has the host name eth0")

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from ifagent.core.interface import AutoTap, Interface, NamespaceRef, NamespaceType, Veth, named
+from ifagent.core.interface import Interface
+from ifagent.core.kinds import AutoTap, Veth
+from ifagent.core.namespace_ref import NamespaceRef, NamespaceType, named
 from ifagent.errors import InvalidInterface
 from ifagent.formats import ligato_v1
-from ifagent.formats.numbers import NAMESPACE_FIELDS, InterfaceType, NamespaceNumber
+from ifagent.formats.enums import NAMESPACE_FIELDS, InterfaceType, NamespaceNumber
 from ifagent.formats.pb import interfaces as pb
 
 VETH = Interface(name="a", kind=Veth(peer_if_name="b"), enabled=True, mtu=1500, namespace=named("n"))

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from ifagent.core.interface import OWN_NAMESPACE, AutoTap, Interface, NamespaceRef, NamespaceType, Veth, named
+from ifagent.core.interface import Interface
+from ifagent.core.kinds import AutoTap, Veth
+from ifagent.core.namespace_ref import OWN_NAMESPACE, NamespaceRef, NamespaceType, named
 from ifagent.errors import InvalidInterface
 from ifagent.formats import ligato_v1
-from ifagent.formats.fields import MAX_MESSAGE, MAX_TEXT, MAX_TOLD
-from ifagent.formats.numbers import InterfaceType, NamespaceNumber
+from ifagent.formats.enums import InterfaceType, NamespaceNumber
+from ifagent.formats.fields import MAX_MESSAGE, MAX_REPORTED, MAX_TEXT
 
 VETH1 = (
     b'{"enabled":true,"mtu":1500,"ip_addresses":["192.168.22.1/24","2001:db8:0:0:0:ff00:89e3:bb42/48"],'
@@ -323,8 +325,8 @@ def test_errors_are_bounded() -> None:
     with pytest.raises(InvalidInterface) as caught:
         ligato_v1.decode(value(ip_addresses=["x" * 200] * 256, mtu=1), name="a")
     told = caught.value.errors
-    assert len(told) == MAX_TOLD + 1
-    assert told[-1].message == f"and {257 - MAX_TOLD} more errors"
+    assert len(told) == MAX_REPORTED + 1
+    assert told[-1].message == f"and {257 - MAX_REPORTED} more errors"
     assert "is not an address such as 192.168.22.1/24" in told[0].message
     assert sum(len(error.message) for error in told[:-1]) <= MAX_TEXT
     assert len(errors(value(phys_address="y" * 9000))["phys_address"]) == MAX_MESSAGE
@@ -334,17 +336,17 @@ def test_errors_are_bounded() -> None:
 
 def test_warnings_are_bounded() -> None:
     decoded = ligato_v1.decode(value(**{"u" * 100 + str(i): i for i in range(300)}), name="a")
-    assert len(decoded.warnings) == MAX_TOLD + 1
-    assert decoded.warnings[-1] == f"and {300 - MAX_TOLD} more"
+    assert len(decoded.warnings) == MAX_REPORTED + 1
+    assert decoded.warnings[-1] == f"and {300 - MAX_REPORTED} more"
     assert max(map(len, decoded.warnings)) < 100
 
 
 def test_declare_keeps_what_is_wrong() -> None:
     good = ligato_v1.declare(value(x=1), name="a", revision=7)
-    assert (good.name, good.interface, good.errors, good.revision) == ("a", decode(value()), (), 7)
+    assert (good.key.name, good.interface, good.errors, good.revision) == ("a", decode(value()), (), 7)
     assert good.warnings == ("unknown field 'x' is ignored",)
     bad = ligato_v1.declare(b"{", name="b", revision=8)
-    assert (bad.name, bad.interface, bad.revision) == ("b", None, 8)
+    assert (bad.key.name, bad.interface, bad.revision) == ("b", None, 8)
     assert "not valid JSON" in bad.errors[0].message
 
 

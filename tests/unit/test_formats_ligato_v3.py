@@ -10,24 +10,13 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from ifagent.core.interface import (
-    OWN_NAMESPACE,
-    AutoTap,
-    Existing,
-    Interface,
-    Kind,
-    Loopback,
-    NamespaceRef,
-    NamespaceType,
-    Offloading,
-    Unsupported,
-    Veth,
-    named,
-)
-from ifagent.core.kinds import Dummy
+from ifagent.core.interface import Interface
+from ifagent.core.kinds import AutoTap, Dummy, Existing, Kind, Loopback, Unsupported, Veth
+from ifagent.core.kinds.veth import Offloading
+from ifagent.core.namespace_ref import OWN_NAMESPACE, NamespaceRef, NamespaceType, named
 from ifagent.errors import InvalidInterface
 from ifagent.formats import ligato_v1, ligato_v3
-from ifagent.formats.numbers import KIND_NUMBERS, REFERENCES, LinkType, OffloadingNumber, ReferenceNumber
+from ifagent.formats.enums import KIND_NUMBERS, REFERENCES, LinkType, OffloadingNumber, ReferenceNumber
 from ifagent.formats.pb import interfaces as pb1
 from ifagent.formats.pb.ligato.linux import interfaces as pb
 from ifagent.formats.pb.ligato.linux import namespace as pb_namespace
@@ -247,7 +236,7 @@ def test_host_names_of_taps(vpp_name: str | None, host_name: str) -> None:
         (other("TAP_TO_VPP", veth={"peer_if_name": "b"}), ["veth"]),
         (other("LOOPBACK", tap={}), ["tap"]),
         (other("EXISTING", veth={}), ["veth"]),
-        (other("DUMMY", veth={}, tap={}), ["veth", "tap"]),
+        (other("DUMMY", veth={}, tap={}), ["tap", "veth"]),
         (other("TAP_TO_VPP", tap={"vpp_tap_if_name": 7}), ["tap.vpp_tap_if_name"]),
         (other("TAP_TO_VPP", tap=[]), ["tap"]),
         (other("EXISTING", host_if_name="all"), ["host_if_name"]),
@@ -290,10 +279,10 @@ def test_unknown_fields_are_warned_of() -> None:
 
 def test_declare_keeps_what_is_wrong() -> None:
     good = ligato_v3.declare(value(x=1), name="a", revision=7)
-    assert (good.name, good.interface, good.errors, good.revision) == ("a", decode(value()), (), 7)
+    assert (good.key.name, good.interface, good.errors, good.revision) == ("a", decode(value()), (), 7)
     assert good.warnings == ("unknown field 'x' is ignored",)
     bad = ligato_v3.declare(b"{", name="b", revision=8)
-    assert (bad.name, bad.interface, bad.revision) == ("b", None, 8)
+    assert (bad.key.name, bad.interface, bad.revision) == ("b", None, 8)
     assert "not valid JSON" in bad.errors[0].message
 
 

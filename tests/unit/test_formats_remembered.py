@@ -7,8 +7,9 @@ from ipaddress import ip_address, ip_interface
 
 import pytest
 
-from ifagent.core.interface import HostName, named
 from ifagent.core.link import LinkId, NsId
+from ifagent.core.names import HostName
+from ifagent.core.namespace_ref import named
 from ifagent.core.remembered import Adoption, Remembered, TapAddress
 from ifagent.errors import BrokenFile
 from ifagent.formats.remembered import parse_remembered, remembered_to_json

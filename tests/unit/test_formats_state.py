@@ -10,11 +10,12 @@ import pytest
 
 import ifagent.formats.state as formats
 from ifagent.core.counters import Counters, Rates
-from ifagent.core.interface import Name, NamespaceRef, NamespaceType, named
 from ifagent.core.link import Duplex, NsId
+from ifagent.core.names import Name
+from ifagent.core.namespace_ref import NamespaceRef, NamespaceType, named
 from ifagent.core.state import Change, ConfigState, InterfaceState, StateEvent, Status
 from ifagent.errors import FieldError, InvalidState
-from ifagent.formats import local
+from ifagent.formats import socket_protocol
 
 APPLIED = InterfaceState(
     name=Name("veth1"),
@@ -243,4 +244,4 @@ def test_a_state_that_could_not_be_used_is_refused(text: str, problem: str) -> N
 
 def test_a_declaration_with_an_endless_revision_is_refused() -> None:
     with pytest.raises(InvalidState):
-        local.decode_declaration({"name": "a", "revision": float("inf")})
+        socket_protocol.decode_declaration({"name": "a", "revision": float("inf")})

@@ -8,11 +8,15 @@ from world import NS, OWN, OWNER, observed, operations, pair, veth
 
 from ifagent.core.desired import Desired
 from ifagent.core.host_routes import HostRoutes, Route, why_taken
-from ifagent.core.interface import AutoTap, Existing, HostName, Interface, named
+from ifagent.core.interface import Interface
+from ifagent.core.kinds import AutoTap, Existing
 from ifagent.core.link import Address, Link, LinkId
+from ifagent.core.names import HostName
+from ifagent.core.namespace_ref import named
 from ifagent.core.observed import Observed
 from ifagent.core.planner import plan
 from ifagent.core.policy import Policy
+from ifagent.core.resources import interface_key
 from ifagent.core.state import ConfigState
 
 ETH0 = LinkId(OWN, 2)
@@ -65,7 +69,12 @@ HOST = HostRoutes(
         ("2001:db8:77:1::1/64", "the route to 2001:db8:77::/48"),
         ("fd00:77::1/120", "fd00:77::f4b2:a8ff:fee3:bd54/64 of eth0"),
         ("10.9.0.1/32", "10.9.0.2/32 of eth0"),
-        ("169.254.169.254/32", "the route to 169.254.169.254/32"),
+        ("169.254.169.254/32", "the route to the cloud service 169.254.169.254"),
+        ("169.254.7.7/16", "the route to the cloud service 169.254.169.254"),
+        ("169.254.170.1/30", "the route to the cloud service 169.254.170.2"),
+        ("100.100.100.1/24", "the route to the cloud service 100.100.100.200"),
+        ("fd00:ec2::254/128", ""),
+        ("169.254.7.7/24", ""),
         ("fd55::53/128", "the route to fd55::/64"),
         ("10.20.0.1/24", ""),
         ("10.1.0.1/24", ""),
@@ -121,7 +130,7 @@ def test_an_address_that_takes_the_hosts_traffic_is_invalid_and_nothing_is_touch
     ):
         result = plan(Desired({"a": taking, "b": other}), world, OWNER)
         assert not result.steps
-        obstacle = result.verdicts["a"].obstacle
+        obstacle = result.verdicts[interface_key("a")].obstacle
         assert obstacle is not None
         assert (obstacle.config_state, obstacle.field) == (ConfigState.INVALID, "ip_addresses[1]")
         assert obstacle.reason == (
@@ -136,7 +145,7 @@ def test_an_address_with_another_end_is_another_one() -> None:
     near = replace(near, addresses=(Address(ip_interface("10.77.0.9/25"), peer=ip_address("10.20.0.9")),))
     result = plan(Desired({end.name: end for end in ends}), host_world(near, far), OWNER)
     assert not result.steps
-    obstacle = result.verdicts["a"].obstacle
+    obstacle = result.verdicts[interface_key("a")].obstacle
     assert obstacle is not None
     assert obstacle.config_state is ConfigState.INVALID
 
@@ -170,11 +179,13 @@ def test_an_existing_link_takes_nothing_either() -> None:
     allowed = Policy(existing=("free0",))
     result = plan(Desired({"e": EXISTING}), host_world(FREE), OWNER, allowed)
     assert not result.steps
-    obstacle = result.verdicts["e"].obstacle
+    obstacle = result.verdicts[interface_key("e")].obstacle
     assert obstacle is not None
     assert (obstacle.config_state, obstacle.field) == (ConfigState.INVALID, "ip_addresses[0]")
     given_by_others = replace(EXISTING, link_only=True)
-    waiting = plan(Desired({"e": given_by_others}), host_world(FREE), OWNER, allowed).verdicts["e"].obstacle
+    waiting = (
+        plan(Desired({"e": given_by_others}), host_world(FREE), OWNER, allowed).verdicts[interface_key("e")].obstacle
+    )
     assert waiting is not None
     assert waiting.config_state is ConfigState.PENDING
 
@@ -190,7 +201,7 @@ def test_nothing_is_given_while_the_routes_are_not_known() -> None:
     for links in ((), there):
         result = plan(Desired({"a": one, "b": other}), unknown(*links), OWNER)
         assert not result.steps
-        obstacle = result.verdicts["a"].obstacle
+        obstacle = result.verdicts[interface_key("a")].obstacle
         assert obstacle is not None
         assert (obstacle.config_state, obstacle.reason) == (ConfigState.PENDING, reason)
     assert "CreateLink" in operations(
@@ -204,13 +215,13 @@ def test_nothing_of_the_hosts_is_taken_over_while_the_routes_are_not_known() -> 
     link = Link(id=LinkId(OWN, 9), host_name=HostName("vpn0"), kind="tun", mac="06:00:00:00:00:01", up=True)
     result = plan(Desired({"t": tap}), unknown(link), OWNER)
     assert not result.steps
-    obstacle = result.verdicts["t"].obstacle
+    obstacle = result.verdicts[interface_key("t")].obstacle
     assert obstacle is not None
     assert "cannot tell whether it is in use: its routes cannot be listed: no" in obstacle.reason
     assert plan(Desired({"t": tap}), unknown(link), OWNER, Policy(taps=("vpn0",))).steps
     link_change = replace(EXISTING, ip_addresses=())
     result = plan(Desired({"e": link_change}), unknown(FREE), OWNER, Policy(existing=("*",)))
     assert not result.steps
-    obstacle = result.verdicts["e"].obstacle
+    obstacle = result.verdicts[interface_key("e")].obstacle
     assert obstacle is not None
     assert "cannot tell whether free0 keeps the host connected" in obstacle.reason

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from keyed import keyed, keys_of
 from world import OWNER, veth
 
 from ifagent.core.events import Declaration, NamespaceBehind, SourceHealth, SourceSnapshot
@@ -10,7 +11,7 @@ from ifagent.core.link import NsId
 def say(source: str, *, mtu: int, names: tuple[str, str] = ("a", "b")) -> SourceSnapshot:
     first, second = names
     interfaces = [veth(first, second, mtu=mtu), veth(second, first, mtu=mtu)]
-    return SourceSnapshot(source, {i.name: Declaration(name=i.name, interface=i) for i in interfaces})
+    return SourceSnapshot(source, keyed({i.name: Declaration.of(i) for i in interfaces}))
 
 
 def mtus(index: Index) -> dict[str, int]:
@@ -39,7 +40,7 @@ def test_nobody_waits_for_a_source_in_trouble() -> None:
     assert not index.take_changed()
     index.fold(say("first", mtu=1300))
     assert mtus(index) == {"a": 1300, "b": 1300}
-    assert index.take_changed() == {"a", "b"}
+    assert index.take_changed() == keys_of({"a", "b"})
 
 
 def test_a_source_that_was_heard_once_keeps_its_last_say() -> None:

@@ -5,19 +5,10 @@ from ipaddress import ip_interface
 import pytest
 from pydantic import ValidationError
 
-from ifagent.core.interface import (
-    Existing,
-    Interface,
-    Kind,
-    Loopback,
-    NamespaceRef,
-    NamespaceType,
-    Unsupported,
-    Veth,
-    check_host_name,
-    parse_interface,
-)
-from ifagent.core.kinds import Dummy
+from ifagent.core.interface import Interface, parse_interface
+from ifagent.core.kinds import Dummy, Existing, Kind, Loopback, Unsupported, Veth
+from ifagent.core.names import check_host_name
+from ifagent.core.namespace_ref import NamespaceRef, NamespaceType
 from ifagent.errors import InvalidInterface
 
 VETH = {"type": "veth", "peer_if_name": "b"}

@@ -6,19 +6,11 @@ from ipaddress import ip_interface
 
 import pytest
 
-from ifagent.core.interface import HostName, named
 from ifagent.core.link import NsId
-from ifagent.core.operations import (
-    AddAddress,
-    CreateLink,
-    DeleteAddress,
-    DeleteLink,
-    LinkEnd,
-    MoveLink,
-    Operation,
-    SetLink,
-    Target,
-)
+from ifagent.core.names import HostName
+from ifagent.core.namespace_ref import named
+from ifagent.core.operation import Operation, Target
+from ifagent.core.operations import AddAddress, CreateLink, DeleteAddress, DeleteLink, LinkEnd, MoveLink, SetLink
 from ifagent.errors import AgentBug
 from ifagent.kernel.jobs import RequestBatch, namespaces_of, plan_jobs
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from ifagent.core.events import LinkSeen
-from ifagent.core.interface import HostName
 from ifagent.core.link import IFA_F_TENTATIVE, UNKNOWN_SPEED, Address, Duplex, Link, LinkId, NsId, OperState, Speed
+from ifagent.core.names import HostName
 from ifagent.kernel.link_cache import LinkCache, NamespaceDump, Notification
 from ifagent.kernel.messages import AddressMessage, LinkMessage
 from ifagent.kernel.ordering import AddressList

@@ -17,9 +17,12 @@ from ifagent.cli.memory import LARGE, Table, compact, nearly_empty
 from ifagent.core.agenda import Agenda
 from ifagent.core.events import Declaration, Declared
 from ifagent.core.index import Index
-from ifagent.core.interface import HostName, Interface, Name, Veth
+from ifagent.core.interface import Interface
+from ifagent.core.kinds import Veth
 from ifagent.core.link import NsId
+from ifagent.core.names import HostName, Name
 from ifagent.core.ownership import Owner
+from ifagent.core.resources import by_name, interface_key
 from ifagent.inbox import Inbox
 from ifagent.kernel.simulated import SimulatedKernel
 
@@ -82,25 +85,25 @@ def test_an_index_is_as_small_as_before_after_very_many_interfaces() -> None:
     names = [Name(f"j{number}") for number in range(MANY)]
     for name in names:
         interface = Interface(name=name, kind=Veth(peer_if_name=Name(f"no-{name}")), host_if_name=HostName(name))
-        index.fold(Declared("store", name, Declaration(name=name, interface=interface, revision=1)))
+        index.fold(Declared("store", interface_key(name), Declaration.of(interface, revision=1)))
     index.take_changed()
     assert nearly_empty([index]) == []
     for name in names[1:]:
-        index.fold(Declared("store", name, None))
+        index.fold(Declared("store", interface_key(name), None))
     list(index.agenda.take(0.0))
     found = nearly_empty([index])
     assert len(found) >= 8
     for table in found:
         compact(table)
     assert nearly_empty([index]) == []
-    assert list(index.declared) == names[:1]
+    assert list(by_name(index.declared)) == names[:1]
     assert list(index.graph.interfaces) == names[:1]
 
 
 def test_the_agenda_forgets_what_was_planned_long_ago() -> None:
     agenda = Agenda()
     for number in range(500):
-        agenda.touch(Name(f"j{number}"), "place")
+        agenda.touch(interface_key(f"j{number}"), "place")
     assert len(list(agenda.take(0.0))) == 500
     assert len(agenda._pace._due) == 500
     agenda.tidy(1000.0)
@@ -117,8 +120,8 @@ async def test_what_very_large_values_have_left_is_handed_back_though_no_table_i
         resident[0] //= 10
         anyio.from_thread.run_sync(trimmed.set)
 
-    monkeypatch.setattr(memory, "LOOK", 0.01)
-    monkeypatch.setattr(memory, "QUIET", 2.0)
+    monkeypatch.setattr(memory, "POLL", 0.01)
+    monkeypatch.setattr(memory, "IDLE_LOAD", 2.0)
     monkeypatch.setattr(memory, "_trim", lambda: trim)
     monkeypatch.setattr(memory, "_resident", lambda: resident[0])
     agent = Agent(Settings(), sources=[], kernel=SimulatedKernel())

@@ -16,18 +16,11 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.nsidmsg import nsidmsg
 
 from ifagent.core.counters import LinkCounters
-from ifagent.core.interface import HostName, named
 from ifagent.core.link import NsId, OperState
-from ifagent.core.operations import (
-    AddAddress,
-    CreateLink,
-    DeleteAddress,
-    DeleteLink,
-    LinkEnd,
-    MoveLink,
-    SetLink,
-    Target,
-)
+from ifagent.core.names import HostName
+from ifagent.core.namespace_ref import named
+from ifagent.core.operation import Target
+from ifagent.core.operations import AddAddress, CreateLink, DeleteAddress, DeleteLink, LinkEnd, MoveLink, SetLink
 from ifagent.errors import AgentBug
 from ifagent.kernel.attributes import MalformedMessage
 from ifagent.kernel.messages import (

@@ -20,11 +20,11 @@ from world import veth
 
 from ifagent import Agent, Change, ConfigState, InterfaceState, Memory, Settings
 from ifagent.agent_socket import fetch_states, watch_states
-from ifagent.cli.words import link, traffic
+from ifagent.cli.formatting import link, traffic
 from ifagent.core.counters import LEAST_INTERVAL, Counters, Rates
 from ifagent.kernel.simulated import SimulatedKernel
 from ifagent.outlets.http import HttpServer
-from ifagent.outlets.local import LocalSocket
+from ifagent.outlets.local_socket import LocalSocket
 
 pytestmark = pytest.mark.anyio
 

@@ -18,6 +18,7 @@ import pytest
 from agent_view import FakeAgent
 from aiohttp import ClientSession, ClientTimeout
 from anyio.lowlevel import checkpoint
+from keyed import keyed
 from prometheus_client import REGISTRY, Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
@@ -25,7 +26,8 @@ from world import veth
 
 from ifagent import Agent, Interface, Memory, Settings
 from ifagent.core.events import SourceHealth, SourceSnapshot
-from ifagent.core.operations import CreateLink, Operation, Outcome
+from ifagent.core.operation import Operation, Outcome
+from ifagent.core.operations import CreateLink
 from ifagent.core.state import Change, ConfigState, InterfaceState
 from ifagent.errors import InvalidSettings
 from ifagent.formats.state import decode_event, decode_state_fields, encode_state
@@ -363,7 +365,7 @@ async def test_a_slow_watcher_is_told_how_much_it_missed_and_gets_what_is_last()
         async with client.get(f"http://127.0.0.1:{server.port}/states/watch") as response:
             for count in range(rounds):  # 32 MB, more than the buffers on the way hold
                 state = InterfaceState(name="", config_state=ConfigState.PENDING, reason=long, repairs=count)
-                agent.hub.publish({name: replace(state, name=name) for name in names}, {})
+                agent.hub.publish(keyed({name: replace(state, name=name) for name in names}), {})
                 for _ in range(2 * len(names)):
                     await checkpoint()
             last, missed, seq = dict.fromkeys(names, -1), 0, 0
@@ -387,7 +389,7 @@ async def test_watchers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     async with served(A) as asked:
         async with asked.watching() as events:
             await anext(events)
-            assert await asked.get("/states/watch") == (503, "there are 1 watchers already\n")
+            assert await asked.get("/states/watch") == (503, "too many watchers: 1 connected\n")
         assert (await asked.get("/livez"))[0] == 200
 
 

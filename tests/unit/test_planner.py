@@ -10,23 +10,18 @@ from world import NS, OWN, OWNER, lo, observed, operations, pair, planned, veth
 from ifagent.core.addresses import PORTION
 from ifagent.core.desired import Desired
 from ifagent.core.host_routes import HostRoutes, Route
-from ifagent.core.interface import (
-    AutoTap,
-    HostName,
-    Interface,
-    NamespaceRef,
-    NamespaceType,
-    Unsupported,
-    Veth,
-    named,
-)
+from ifagent.core.interface import Interface
+from ifagent.core.kinds import AutoTap, Unsupported, Veth
 from ifagent.core.link import Address, Link, LinkId, NsId
+from ifagent.core.names import HostName
+from ifagent.core.namespace_ref import NamespaceRef, NamespaceType, named
 from ifagent.core.observed import Absence, Observed
 from ifagent.core.operations import AddAddress, CreateLink, DeleteLink, MoveLink, RemoveNamespace, SetLink
 from ifagent.core.plan import Plan, Verdict
 from ifagent.core.planner import plan
 from ifagent.core.policy import Policy
 from ifagent.core.remembered import Adoption, Remembered, TapAddress
+from ifagent.core.resources import interface_key
 from ifagent.core.state import ConfigState
 from ifagent.kernel.requests import encode
 
@@ -36,8 +31,8 @@ B = veth("b", "a", "ns2", enabled=True, host_if_name="eth0")
 
 
 def obstacle_of(result: Plan, name: str) -> tuple[ConfigState, str]:
-    obstacle = result.verdicts[name].obstacle
-    assert obstacle is not None, result.verdicts[name]
+    obstacle = result.verdicts[interface_key(name)].obstacle
+    assert obstacle is not None, result.verdicts[interface_key(name)]
     return obstacle.config_state, obstacle.reason
 
 
@@ -57,8 +52,9 @@ def test_an_end_alone_waits_for_its_peer_and_nothing_is_made() -> None:
     result = planned([A], observed(namespaces=()))
     assert not result.steps
     assert obstacle_of(result, "a") == (ConfigState.PENDING, "peer b is not declared")
-    assert result.verdicts["a"].obstacle is not None
-    assert result.verdicts["a"].obstacle.missing == ("interface b",)
+    obstacle = result.verdicts[interface_key("a")].obstacle
+    assert obstacle is not None
+    assert obstacle.missing == ("interface b",)
 
 
 def test_a_pair_is_created_once_after_its_namespaces() -> None:
@@ -80,8 +76,8 @@ def test_every_attribute_is_corrected_in_place() -> None:
     change = find(result, SetLink)
     assert (change.target.ifindex, change.mtu, change.mac, change.up) == (2, 1400, OWNER.default_mac("a"), True)
     assert str(find(result, AddAddress).address) == "2001:db8::1/64"
-    assert "mtu is 9000, wanted 1400" in result.verdicts["a"].differences
-    assert result.verdicts["b"].fulfilled
+    assert "mtu is 9000, wanted 1400" in result.verdicts[interface_key("a")].differences
+    assert result.verdicts[interface_key("b")].fulfilled
 
 
 def test_what_is_renamed_and_what_leaves_the_own_namespace_is_the_same_link() -> None:
@@ -129,7 +125,7 @@ def test_a_mark_in_another_namespace_than_the_interfaces_is_not_believed() -> No
     result = planned([A, B], observed(forged))
     assert "MoveLink" not in operations(result)
     assert {operations(result)[0], operations(result)[1]} == {"DeleteLink", "CreateLink"}
-    assert not result.steps[find(result, DeleteLink)].names, "it is none of theirs"
+    assert not result.steps[find(result, DeleteLink)].keys, "it is none of theirs"
     beside = planned([A, B], observed([*pair(A, B), *forged]))
     assert operations(beside) == ["DeleteLink"]
     assert all(verdict.fulfilled for verdict in beside.verdicts.values())
@@ -258,9 +254,9 @@ def test_of_thousands_of_differences_some_are_told() -> None:
     many = tuple(Address(ip_interface(f"10.9.{n // 256}.{n % 256}/32")) for n in range(3000))
     result = planned([A, B], observed([replace(near, addresses=(*near.addresses, *many)), far]))
     assert len(result.steps) == PORTION + 1
-    assert len(result.verdicts["a"].differences) == 21
-    assert result.verdicts["a"].differences[0] == f"it has {len(near.addresses) + 3000} addresses"
-    assert result.verdicts["a"].differences[-1] == f"and {PORTION - 19} more"
+    assert len(result.verdicts[interface_key("a")].differences) == 21
+    assert result.verdicts[interface_key("a")].differences[0] == f"it has {len(near.addresses) + 3000} addresses"
+    assert result.verdicts[interface_key("a")].differences[-1] == f"and {PORTION - 19} more"
 
 
 def test_a_live_interface_keeps_its_place_against_a_rival() -> None:
@@ -347,7 +343,7 @@ def test_references_that_lead_nowhere_are_pending_with_a_reason() -> None:
     result = planned([replace(A, namespace=ref), B], observed())
     assert obstacle_of(result, "a")[0] is ConfigState.PENDING
     assert not result.steps
-    assert result.verdicts["b"] != Verdict()
+    assert result.verdicts[interface_key("b")] != Verdict()
 
 
 def tap(**fields: Any) -> Interface:
@@ -510,7 +506,7 @@ def test_a_tap_of_which_only_the_alias_tells_stays_where_it_is(alias: str) -> No
         assert operations(result) == ["DeleteAddress", "SetLink"]
         assert find(result, SetLink).alias == ""
         assert not result.learnt.adoptions
-    assert not planned(wanted_elsewhere, observed([away])).steps[find(planned([], observed([away])), SetLink)].names
+    assert not planned(wanted_elsewhere, observed([away])).steps[find(planned([], observed([away])), SetLink)].keys
     at_its_place = planned([tap(namespace=named("ns1"))], observed([away]))
     assert "MoveLink" not in operations(at_its_place)
     assert not at_its_place.learnt.adoptions, "it may be somebody else's, so it is never given back"
@@ -573,10 +569,10 @@ def test_a_tap_that_the_host_uses_is_only_adopted_by_name(used: dict[str, Any] |
     assert state is ConfigState.PENDING
     assert f"it is in use, {why}; the agent's operator can allow it with --allow-tap tap0" in reason
     desired = Desired({"t": tap()})
-    assert plan(desired, world, OWNER, Policy(taps=("tap0",))).verdicts["t"].obstacle is None
-    assert plan(desired, world, OWNER, Policy(taps=("tap*",))).verdicts["t"].obstacle is not None
+    assert plan(desired, world, OWNER, Policy(taps=("tap0",))).verdicts[interface_key("t")].obstacle is None
+    assert plan(desired, world, OWNER, Policy(taps=("tap*",))).verdicts[interface_key("t")].obstacle is not None
     free = observed([made_tap()])
-    assert plan(desired, free, OWNER, Policy(taps=("tap*",))).verdicts["t"].obstacle is None
+    assert plan(desired, free, OWNER, Policy(taps=("tap*",))).verdicts[interface_key("t")].obstacle is None
     not_allowed = plan(desired, free, OWNER, Policy(taps=("vm*",)))
     assert "adopting it is not allowed" in obstacle_of(not_allowed, "t")[1]
 
@@ -584,7 +580,7 @@ def test_a_tap_that_the_host_uses_is_only_adopted_by_name(used: dict[str, Any] |
 def test_two_that_want_one_tap_do_not_share_it() -> None:
     rival = replace(tap(), name="u")
     result = planned([tap(), rival], observed([made_tap()]))
-    assert result.verdicts["t"].obstacle is None
+    assert result.verdicts[interface_key("t")].obstacle is None
     assert obstacle_of(result, "u")[0] is ConfigState.PENDING
 
 
@@ -629,3 +625,32 @@ def test_checksum_offloading_is_enabled_by_default() -> None:
 def test_a_tap_is_given_back_when_its_name_means_another_kind_by_now() -> None:
     result = planned([veth("t", "u")], observed([adopted(host_name=HostName("t"))]), held=frozenset({"u"}))
     assert find(result, SetLink).alias == ""
+
+
+@pytest.mark.parametrize("was_first", ["a", "z"])
+def test_of_several_that_want_a_host_name_the_one_has_it_that_was_first(was_first: str) -> None:
+    later = "z" if was_first == "a" else "a"
+    rivals = [veth(name, f"{name}-peer", "ns1", host_if_name="web") for name in ("a", "z")]
+    peers = [veth(f"{name}-peer", name, "ns2") for name in ("a", "z")]
+    order = {was_first: 1, later: 2, "a-peer": 3, "z-peer": 4}
+    result = planned([*rivals, *peers], observed(), order=order)
+    assert obstacle_of(result, later)[1].startswith(f"interface {was_first} already has the host name web")
+    assert result.verdicts[interface_key(was_first)].obstacle is None
+    # Whatever the order, a link that is there counts.
+    has = next(each for each in rivals if each.name == later)
+    other_end = next(each for each in peers if each.name == f"{later}-peer")
+    result = planned([*rivals, *peers], observed(pair(has, other_end)), order=order)
+    assert obstacle_of(result, was_first)[1].startswith(f"interface {later} already has the host name web")
+
+
+@pytest.mark.parametrize("was_first", ["a", "z"])
+def test_of_several_that_want_a_tap_the_one_adopts_it_that_was_first(was_first: str) -> None:
+    later = "z" if was_first == "a" else "a"
+    wanting = [
+        Interface(name=name, kind=AutoTap(temp_if_name="tap0"), host_if_name=HostName(f"tap-{name}"), enabled=True)
+        for name in ("a", "z")
+    ]
+    tap = Link(id=LinkId(OWN, 9), host_name=HostName("tap0"), kind="tun", mac="02:00:00:00:00:09", mtu=1500)
+    result = planned(wanting, observed([tap]), order={was_first: 1, later: 2})
+    assert result.learnt.adoptions.keys() == {was_first}
+    assert obstacle_of(result, later)[0] is ConfigState.PENDING

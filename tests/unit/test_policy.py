@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ifagent.core.interface import NamespaceType
+from ifagent.core.namespace_ref import NamespaceType
 from ifagent.core.policy import Policy
 
 REFERENCES = {NamespaceType.NAMED, NamespaceType.PID, NamespaceType.FILE, NamespaceType.MICROSERVICE}

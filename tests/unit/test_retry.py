@@ -7,13 +7,17 @@ from typing import Any
 
 import pytest
 
-from ifagent.core.interface import HostName
+from ifagent.core.backoff import LAST_DELAY
 from ifagent.core.link import Address, Link, LinkId, NsId, OperState
-from ifagent.core.operations import DeleteLink, Outcome, RenewAddress, Target
-from ifagent.core.retry import DETECTION, FLAP_WINDOW, FREE_REPAIRS, LAST_DELAY, RetryBook
+from ifagent.core.names import HostName
+from ifagent.core.operation import Outcome, Target
+from ifagent.core.operations import DeleteLink, RenewAddress
+from ifagent.core.resources import Key, interface_key
+from ifagent.core.retry import DETECTION, RetryBook
 
 OP = DeleteLink(Target(NsId(1), HostName("x"), 2))
-A = frozenset({"a"})
+KEY = interface_key("a")
+A = frozenset({KEY})
 
 
 def make_link() -> Link:
@@ -34,18 +38,18 @@ def refuse(book: RetryBook, code: int, now: float) -> None:
 
 
 def test_what_was_never_refused_may_be_tried() -> None:
-    assert RetryBook().may_try(OP, A, 0.0)
-    assert RetryBook().next_time(0.0) is None
+    assert RetryBook().may_try(OP, 0.0)
+    assert RetryBook().next_time() is None
 
 
 def test_a_transient_refusal_waits_twice_as_long_each_time_up_to_a_limit() -> None:
     book, now, waits = RetryBook(), 0.0, []
     for _ in range(14):
         refuse(book, errno.EBUSY, now)
-        time = book.next_time(now)
+        time = book.next_time()
         assert time is not None
-        assert not book.may_try(OP, A, time - 0.001)
-        assert book.may_try(OP, A, time)
+        assert not book.may_try(OP, time - 0.001)
+        assert book.may_try(OP, time)
         waits.append(round(time - now, 3))
         now = time
     assert waits[:4] == [0.1, 0.2, 0.4, 0.8]
@@ -55,46 +59,44 @@ def test_a_transient_refusal_waits_twice_as_long_each_time_up_to_a_limit() -> No
 def test_a_stale_refusal_is_tried_again_at_once_but_only_once() -> None:
     book = RetryBook()
     refuse(book, errno.EEXIST, 5.0)
-    assert book.may_try(OP, A, 5.0)
+    assert book.may_try(OP, 5.0)
     refuse(book, errno.EEXIST, 5.0)
-    assert not book.may_try(OP, A, 5.0)
+    assert not book.may_try(OP, 5.0)
 
 
-@pytest.mark.parametrize("forget", ["changed", "unplanned", "gone", "full look"])
+@pytest.mark.parametrize("forget", ["changed", "unplanned", "full look"])
 def test_a_permanent_refusal_lasts_until_something_changes(forget: str) -> None:
     book = RetryBook()
     refuse(book, errno.EINVAL, 0.0)
-    assert not book.may_try(OP, A, 1e9)
-    assert book.next_time(0.0) is None
+    assert not book.may_try(OP, 1e9)
+    assert book.next_time() is None
     match forget:
         case "changed":
-            book.changed("a")
-        case "gone":
-            book.forget("a")
+            book.forget(KEY)
         case "full look":
             book.retry_permanent()
         case _:
-            book.keep_only([], {"b"})
-            assert not book.may_try(OP, A, 0.0)
-            book.keep_only([], {"a"})
-    assert book.may_try(OP, A, 0.0)
-    assert not book.refusals_of("a")
+            book.keep_only([], {interface_key("b")})
+            assert not book.may_try(OP, 0.0)
+            book.keep_only([], A)
+    assert book.may_try(OP, 0.0)
+    assert not book.refusals_of(KEY)
 
 
 def test_what_was_refused_for_good_is_tried_again_once_its_link_is_another() -> None:
     book, link = RetryBook(), make_link()
     book.refused(Outcome(OP, errno.EINVAL), A, "no", 0.0, link)
     book.retry_if_link_changed(A, lambda _: link)
-    assert not book.may_try(OP, A, 1e9)
+    assert not book.may_try(OP, 1e9)
     book.retry_if_link_changed(A, lambda _: replace(link, mtu=1280))
-    assert book.may_try(OP, A, 0.0)
+    assert book.may_try(OP, 0.0)
 
 
 def test_a_link_that_changes_does_not_hurry_what_waits_for_a_time() -> None:
     book = RetryBook()
     book.refused(Outcome(OP, errno.EBUSY), A, "no", 0.0, make_link())
     book.retry_if_link_changed(A, lambda _: None)
-    assert not book.may_try(OP, A, 0.0)
+    assert not book.may_try(OP, 0.0)
 
 
 RENEWAL = RenewAddress(OP.target, ip_interface("2001:db8::1/64"))
@@ -102,21 +104,21 @@ RENEWAL = RenewAddress(OP.target, ip_interface("2001:db8::1/64"))
 
 def test_duplicates_are_looked_for_less_and_less_often() -> None:
     book, now, waits = RetryBook(), 0.0, []
-    assert book.may_try(RENEWAL, A, now)
+    assert book.may_try(RENEWAL, now)
     for _ in range(7):
         book.renewed(RENEWAL, A, now, "as ever")
         book.keep_only([RENEWAL], A)
-        time = book.next_time(now)
+        time = book.next_time()
         assert time is not None
-        assert not book.may_try(RENEWAL, A, time - 0.001)
-        assert book.may_try(RENEWAL, A, time)
+        assert not book.may_try(RENEWAL, time - 0.001)
+        assert book.may_try(RENEWAL, time)
         waits.append(time - now)
         now = time
     assert waits == [3, 6, 12, 24, 48, 60, 60]
-    assert book.due(now) == {"a"}
+    assert book.due(now) == A
     book.keep_only([], A)
-    assert book.may_try(RENEWAL, A, now)
-    assert book.next_time(now) is None
+    assert book.may_try(RENEWAL, now)
+    assert book.next_time() is None
 
 
 @pytest.mark.parametrize(
@@ -142,46 +144,36 @@ def test_duplicates_are_looked_for_soon_where_that_may_end_otherwise(
     start = 100.0
     for _ in range(4):
         book.renewed(RENEWAL, A, start, before)
-    assert book.next_time(start) == start + 24
+    assert book.next_time() == start + 24
     book.retry_if_link_changed(A, lambda _: None, lambda _: now)
-    assert book.next_time(start) == (start + DETECTION if different else start + 24)
+    assert book.next_time() == (start + DETECTION if different else start + 24)
     book.retry_if_link_changed(A, lambda _: None, lambda _: before)
-    assert book.next_time(start) == (start + DETECTION if different else start + 24)
+    assert book.next_time() == (start + DETECTION if different else start + 24)
 
 
-def test_repairs_in_a_row_are_spaced_out_until_it_is_quiet() -> None:
-    book = RetryBook()
-    for _ in range(FREE_REPAIRS):
-        book.drifted("a", 0.0)
-        assert book.may_try(OP, A, 0.0)
-    book.drifted("a", 0.0)
-    assert not book.may_try(OP, A, 0.0)
-    until = book.next_time(0.0) or 0.0
-    assert until == pytest.approx(0.1)
-    book.drifted("a", until + FLAP_WINDOW + 1)
-    assert book.may_try(OP, A, until + FLAP_WINDOW + 1)
-    assert book.drift_of("a").repairs == FREE_REPAIRS + 2
-
-
-class Counted(frozenset[str]):
+class Counted(frozenset[Key]):
     """Counts how often anybody looks into it."""
 
     looks = 0
 
-    def __contains__(self, name: object) -> bool:
+    def __contains__(self, key: object) -> bool:
         Counted.looks += 1
-        return super().__contains__(name)
+        return super().__contains__(key)
+
+
+def key_of(number: int) -> Key:
+    return interface_key(f"n{number}")
 
 
 def test_what_was_refused_for_one_interface_is_found_without_looking_through_all() -> None:
     book, many = RetryBook(), 1_000
     for number in range(many):
         operation = DeleteLink(Target(NsId(1), HostName(f"x{number}"), number))
-        book.refused(Outcome(operation, errno.EBUSY), Counted({f"n{number}"}), "no", 0.0)
+        book.refused(Outcome(operation, errno.EBUSY), Counted({key_of(number)}), "no", 0.0)
     for number in range(many):
-        assert [refusal.names for refusal in book.refusals_of(f"n{number}")] == [{f"n{number}"}]
+        assert [refusal.keys for refusal in book.refusals_of(key_of(number))] == [{key_of(number)}]
     for number in range(0, many, 2):
-        book.changed(f"n{number}")
-        book.keep_only([], {f"n{number + 1}"})
-        assert not book.refusals_of(f"n{number + 1}")
+        book.forget(key_of(number))
+        book.keep_only([], {key_of(number + 1)})
+        assert not book.refusals_of(key_of(number + 1))
     assert Counted.looks < 10 * many

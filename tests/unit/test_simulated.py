@@ -11,8 +11,10 @@ import pytest
 from kernel_rig import Rig, SimulatedExternal
 
 from ifagent.core.events import LinkSeen, LinksListed
-from ifagent.core.interface import OWN_NAMESPACE, HostName, named
 from ifagent.core.link import NsId
+from ifagent.core.names import HostName
+from ifagent.core.namespace_ref import OWN_NAMESPACE, named
+from ifagent.core.operation import Operation, Target
 from ifagent.core.operations import (
     AddAddress,
     CreateLink,
@@ -20,10 +22,8 @@ from ifagent.core.operations import (
     DeleteLink,
     LinkEnd,
     MoveLink,
-    Operation,
     RemoveNamespace,
     SetLink,
-    Target,
 )
 from ifagent.errors import AgentBug, KernelRefused, NamespaceUnavailable
 from ifagent.kernel.simulated import SimulatedKernel

@@ -11,7 +11,7 @@ import pytest
 from certificates import Certificates
 from click.testing import CliRunner, Result
 
-from ifagent.cli.failures import told_in_words
+from ifagent.cli.failures import report_errors
 from ifagent.cli.options import place_options
 from ifagent.cli.store_options import store_accesses, store_options
 from ifagent.client import open_store
@@ -136,7 +136,7 @@ def given() -> EtcdAccess:
 @place_options()
 def _show(store: str, label: str, socket: Path | None, log_level: str, log_format: str) -> None:
     del store, label, socket, log_level, log_format
-    with told_in_words():
+    with report_errors():
         access = given()
         click.echo(f"{access.user}|{access.read_password()}|{access.ca}|{access.cert}|{access.key}")
 

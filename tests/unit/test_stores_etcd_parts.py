@@ -102,7 +102,7 @@ def test_health_can_be_written_whatever_a_path_is_called() -> None:
 )
 def test_a_holder_that_is_none_is_unknown_and_not_dead(value: bytes) -> None:
     holder = Holder.decode(value)
-    assert str(holder) == "somebody unknown"
+    assert str(holder) == "unknown process"
     assert not holder.is_dead(Holder.here())
 
 

@@ -13,6 +13,7 @@ import pytest
 from patience import PATIENCE
 
 from ifagent.core.events import Declaration, Declared, Event, SourceHealth, SourceSnapshot
+from ifagent.core.resources import Key, by_name
 from ifagent.stores.files.source import INTERVAL, FileSource
 
 pytestmark = pytest.mark.anyio
@@ -43,11 +44,11 @@ class Heard:
         self.events.append(event)
         match event:
             case SourceSnapshot(_, declarations, complete):
-                self.declared = dict(declarations)
+                self.declared = by_name(declarations)
                 self.complete = complete
-            case Declared(_, name, None):
+            case Declared(_, Key(name=name), None):
                 del self.declared[name]
-            case Declared(_, name, Declaration() as declaration):
+            case Declared(_, Key(name=name), Declaration() as declaration):
                 self.declared[name] = declaration
             case SourceHealth(_, problem):
                 self.problem = problem
@@ -91,7 +92,7 @@ async def test_a_directory_is_one_snapshot_then_changes_by_name(tmp_path: Path) 
         write(tmp_path / "new.json", veth("new"))
         await heard.until_names("a1", "b1", "b3", "new")
     assert [type(event) for event in heard.events].count(SourceSnapshot) == 1
-    assert not [event for event in heard.events if isinstance(event, Declared) and event.name == "a1"]
+    assert not [event for event in heard.events if isinstance(event, Declared) and event.key.name == "a1"]
 
 
 async def test_the_revision_is_the_time_of_the_file(tmp_path: Path) -> None:
@@ -269,7 +270,7 @@ async def test_a_file_that_is_being_written_is_not_read_half(tmp_path: Path, mon
                 await anyio.sleep(0.005)
         await heard.until(lambda heard: "other19" in heard.declared)
         await heard.until(lambda heard: heard.declared["i1"].revision == path.stat().st_mtime_ns)
-    taken_back = [e.name for e in heard.events if isinstance(e, Declared) and e.declaration is None]
+    taken_back = [e.key.name for e in heard.events if isinstance(e, Declared) and e.declaration is None]
     assert not [name for name in taken_back if name.startswith("i")]
 
 

@@ -13,9 +13,11 @@ import pytest
 from linux import MAY_GIVE_FILES_AWAY
 
 from ifagent.client import open_store
-from ifagent.core.interface import AutoTap, Interface, NamespaceRef, NamespaceType, Veth, named
+from ifagent.core.interface import Interface
+from ifagent.core.kinds import AutoTap, Veth
+from ifagent.core.namespace_ref import NamespaceRef, NamespaceType, named
 from ifagent.errors import BrokenFile, InvalidSettings, SourceLost
-from ifagent.formats.files import read_interfaces, read_stored_text
+from ifagent.formats.interface_files import read_interfaces, read_stored_text
 from ifagent.formats.ligato_v1 import FIELDS, encode
 from ifagent.stores.files.backend import file_path
 from ifagent.stores.files.edit import edit
@@ -69,7 +71,7 @@ def test_a_change_in_yaml_leaves_everything_else(tmp_path: Path) -> None:
 def test_a_put_of_what_is_there_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(YAML_FILE)
     entries = read_interfaces(tmp_path / "a.yaml").entries
-    puts = {e.declaration.name: e.declaration.interface for e in entries if e.declaration.interface}
+    puts = {e.declaration.key.name: e.declaration.interface for e in entries if e.declaration.interface}
     assert len(puts) == 2
     assert edit(tmp_path / "a.yaml", YAML_FILE, puts=puts) == YAML_FILE
 

@@ -23,6 +23,7 @@ from world import veth
 
 from ifagent.cli import run
 from ifagent.core.events import Declaration, Declared, Event, SourceHealth, SourceSnapshot
+from ifagent.core.resources import Key, interface_key
 from ifagent.errors import FieldError
 from ifagent.stores import intent_file
 from ifagent.stores import last_known as module
@@ -40,14 +41,13 @@ AT_ONCE = 5.0
 FOREVER = 1000.0
 
 
-def said(*names: str, mtu: int = 0, revision: int = 7) -> dict[str, Declaration]:
-    return {
-        name: Declaration(name=name, interface=veth(name, f"{name}-peer", mtu=mtu), revision=revision) for name in names
-    }
+def said(*names: str, mtu: int = 0, revision: int = 7) -> dict[Key, Declaration]:
+    interfaces = (veth(name, f"{name}-peer", mtu=mtu) for name in names)
+    return {interface_key(each.name): Declaration.of(each, revision=revision) for each in interfaces}
 
 
 BROKEN = Declaration(
-    name="x", errors=(FieldError("mtu", "is \ud800"), FieldError("", "?")), warnings=("w",), revision=3
+    key=interface_key("x"), errors=(FieldError("mtu", "is \ud800"), FieldError("", "?")), warnings=("w",), revision=3
 )
 
 
@@ -55,7 +55,7 @@ def the_file(folder: Path) -> IntentFile:
     return IntentFile(folder, source=STORE, label=LABEL)
 
 
-def kept(folder: Path) -> dict[str, Declaration] | None:
+def kept(folder: Path) -> dict[Key, Declaration] | None:
     intent = the_file(folder).read()
     return dict(intent.declarations) if intent else None
 
@@ -121,8 +121,8 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    assert {field.name for field in fields(Declaration)} == {"name", "interface", "errors", "warnings", "revision"}
-    declarations = said("a", "b", mtu=1400) | {"x": BROKEN}
+    assert {field.name for field in fields(Declaration)} == {"key", "interface", "errors", "warnings", "revision"}
+    declarations = said("a", "b", mtu=1400) | {BROKEN.key: BROKEN}
     assert the_file(tmp_path / "new" / "folder").write(declarations)
     assert kept(tmp_path / "new" / "folder") == declarations
     found = the_file(tmp_path / "new" / "folder").path
@@ -150,7 +150,7 @@ def test_every_source_and_label_has_a_file_of_its_own_with_a_harmless_name(tmp_p
     for number, (source, label) in enumerate(pairs):
         intent = IntentFile(tmp_path, source=source, label=label).read()
         assert intent
-        assert intent.declarations.keys() == {f"i{number}"}
+        assert intent.declarations.keys() == {interface_key(f"i{number}")}
 
 
 def is_as_written(path: Path, before: os.stat_result) -> bool:
@@ -276,9 +276,9 @@ def test_a_value_that_the_rules_no_longer_allow_is_invalid(tmp_path: Path) -> No
     reseal(file.path, interfaces=interfaces)
     found = kept(tmp_path)
     assert found
-    assert found["a"].interface is None
-    assert found["a"].errors[0].field == "mtu"
-    assert found["b"] == said("b")["b"]
+    assert found[interface_key("a")].interface is None
+    assert found[interface_key("a")].errors[0].field == "mtu"
+    assert found[interface_key("b")] == said("b")[interface_key("b")]
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,13 +300,15 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
 WRITER = """
 import sys
 from pathlib import Path
+from ifagent.core.resources import interface_key
 from ifagent.core.events import Declaration
-from ifagent.core.interface import Interface, Veth
+from ifagent.core.interface import Interface
+from ifagent.core.kinds import Veth
 from ifagent.stores.intent_file import IntentFile
 
 count = int(sys.argv[2])
 both = [
-    {n: Declaration(name=n, interface=Interface(name=n, kind=Veth(peer_if_name="p"), mtu=mtu), revision=mtu)
+    {interface_key(n): Declaration.of(Interface(name=n, kind=Veth(peer_if_name="p"), mtu=mtu), revision=mtu)
      for n in (f"i{i}" for i in range(count))}
     for mtu in (1400, 1500)
 ]
@@ -351,7 +353,7 @@ def test_a_writer_killed_at_any_instant_leaves_a_whole_file(tmp_path: Path, monk
             if found:
                 assert len(found) == 40
                 assert len({declaration.revision for declaration in found.values()}) == 1
-                mtus.add(found["i0"].revision)
+                mtus.add(found[interface_key("i0")].revision)
         writer.stdin.close()
     assert mtus == {1400, 1500}
     assert not list(tmp_path.glob("*.damaged-*"))
@@ -398,10 +400,10 @@ async def test_everything_is_handed_on_and_kept(tmp_path: Path, monkeypatch: pyt
     a, b = said("a", "b").values()
     events: list[Event] = [
         SourceSnapshot(STORE, said("a")),
-        Declared(STORE, "b", b),
-        Declared(STORE, "x", BROKEN),
-        Declared(STORE, "a", None),
-        Declared(STORE, "nothing", None),
+        Declared(STORE, interface_key("b"), b),
+        Declared(STORE, interface_key("x"), BROKEN),
+        Declared(STORE, interface_key("a"), None),
+        Declared(STORE, interface_key("nothing"), None),
         SourceHealth(STORE, "away"),
         SourceHealth(STORE),
     ]
@@ -409,17 +411,17 @@ async def test_everything_is_handed_on_and_kept(tmp_path: Path, monkeypatch: pyt
         for event in events:
             running.store.say(event)
         assert running.events == events, "at once"
-        await running.until(lambda: kept(tmp_path) == {"b": b, "x": BROKEN})
-        running.store.say(SourceSnapshot(STORE, {"a": a}))
-        await running.until(lambda: kept(tmp_path) == {"a": a})
+        await running.until(lambda: kept(tmp_path) == {b.key: b, BROKEN.key: BROKEN})
+        running.store.say(SourceSnapshot(STORE, {a.key: a}))
+        await running.until(lambda: kept(tmp_path) == {a.key: a})
 
 
 async def test_a_late_source_replaces_what_was_known(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    the_file(tmp_path).write(said("a", "b") | {"x": BROKEN})
+    the_file(tmp_path).write(said("a", "b") | {BROKEN.key: BROKEN})
     async with remembering(tmp_path, patience=0.01) as running:
         await running.until(lambda: len(running.events) == 2)
         first, health = running.events
-        assert first == SourceSnapshot(STORE, said("a", "b") | {"x": BROKEN}, complete=False, recalled=True)
+        assert first == SourceSnapshot(STORE, said("a", "b") | {BROKEN.key: BROKEN}, complete=False, recalled=True)
         assert isinstance(health, SourceHealth)
         assert health.problem.startswith("using the last known intent of 20")
         assert len(warnings(caplog)) == 1
@@ -468,7 +470,7 @@ async def test_what_is_from_the_file_is_not_written_and_a_change_just_before_the
     assert kept(tmp_path) == said("a")
     async with remembering(tmp_path) as running:
         running.store.say(SourceSnapshot(STORE, said("a")))
-        running.store.say(Declared(STORE, "b", said("b")["b"]))
+        running.store.say(Declared(STORE, interface_key("b"), said("b")[interface_key("b")]))
     assert kept(tmp_path) == said("a", "b")
 
 
@@ -494,7 +496,9 @@ async def test_a_burst_is_few_writes(tmp_path: Path, monkeypatch: pytest.MonkeyP
     async with remembering(tmp_path) as running:
         running.store.say(SourceSnapshot(STORE, {}))
         for number in range(300):
-            running.store.say(Declared(STORE, "a", replace(said("a")["a"], revision=number)))
+            running.store.say(
+                Declared(STORE, interface_key("a"), replace(said("a")[interface_key("a")], revision=number))
+            )
             await anyio.sleep(0.001)
         last = said("a", revision=299)
         await running.until(lambda: kept(tmp_path) == last)

@@ -26,7 +26,7 @@ from ifagent.cli import systemd
 from ifagent.cli.app import app
 from ifagent.cli.run import command as run
 from ifagent.cli.run import serve
-from ifagent.cli.systemd import keep_informed, notify, summary, watchdog_interval
+from ifagent.cli.systemd import notify, run_notify, summary, watchdog_interval
 from ifagent.core.state import DECLARED_STATES, ConfigState
 from ifagent.errors import InvalidSettings
 from ifagent.kernel.simulated import SimulatedKernel
@@ -89,7 +89,7 @@ async def agent() -> AsyncIterator[Agent]:
 async def test_the_watchdog_is_fed_at_half_of_its_interval(manager: Manager, agent: Agent) -> None:
     started = time.monotonic()
     async with anyio.create_task_group() as group:
-        group.start_soon(keep_informed, agent.statistics)
+        group.start_soon(run_notify, agent.statistics)
         await manager.until(lambda: manager.count("WATCHDOG=1") >= 5)
         group.cancel_scope.cancel()
     assert time.monotonic() - started >= 4 * 0.05, "the first comes at once, the others not before their time"
@@ -97,7 +97,7 @@ async def test_the_watchdog_is_fed_at_half_of_its_interval(manager: Manager, age
 
 async def test_the_watchdog_starves_while_the_loop_is_blocked(manager: Manager, agent: Agent) -> None:
     async with anyio.create_task_group() as group:
-        group.start_soon(keep_informed, agent.statistics)
+        group.start_soon(run_notify, agent.statistics)
         await manager.until(lambda: manager.count("WATCHDOG=1") > 0)
         before = time.monotonic()
         blocked = threading.Event()
@@ -116,7 +116,7 @@ async def test_the_watchdog_starves_while_a_round_hangs(manager: Manager, agent:
         return replace(agent.statistics(), stalled_for=STALL + 1 if hangs else 0.0)
 
     async with anyio.create_task_group() as group:
-        group.start_soon(keep_informed, statistics)
+        group.start_soon(run_notify, statistics)
         await manager.until(lambda: manager.count("WATCHDOG=1") > 0)
         hangs = True
         await manager.until(lambda: manager.count("STATUS=reconciliation stalled for 61 s") > 0)
@@ -131,7 +131,7 @@ async def test_the_watchdog_starves_while_a_round_hangs(manager: Manager, agent:
 
 async def test_the_status_is_told_when_it_changes(manager: Manager, agent: Agent) -> None:
     async with anyio.create_task_group() as group:
-        group.start_soon(keep_informed, agent.statistics)
+        group.start_soon(run_notify, agent.statistics)
         await manager.until(lambda: manager.count("STATUS=2 applied") == 1)
         await agent.configure(veth("lonely", "nobody"))
         await manager.until(lambda: manager.count("STATUS=2 applied, 1 pending") == 1)
@@ -157,7 +157,7 @@ async def test_without_a_manager_nothing_is_said(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     monkeypatch.setenv("WATCHDOG_USEC", "1000")
     with anyio.fail_after(5):
-        await keep_informed(agent.statistics)
+        await run_notify(agent.statistics)
 
 
 @pytest.mark.parametrize(

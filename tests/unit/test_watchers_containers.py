@@ -18,7 +18,7 @@ import pytest
 from aiohttp import web
 from watched import Watched, until_true, watching
 
-from ifagent.core.interface import NamespaceType
+from ifagent.core.namespace_ref import NamespaceType
 from ifagent.nsfs import own_namespace
 from ifagent.watchers import container_engine, container_follower
 from ifagent.watchers.container_engine import default_sockets

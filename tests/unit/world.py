@@ -8,8 +8,11 @@ from ipaddress import ip_interface
 from typing import Any
 
 from ifagent.core.desired import Desired
-from ifagent.core.interface import HostName, Interface, NamespaceRef, Veth, named
+from ifagent.core.interface import Interface
+from ifagent.core.kinds import Veth
 from ifagent.core.link import Address, Link, LinkId, NsId, OperState
+from ifagent.core.names import HostName
+from ifagent.core.namespace_ref import NamespaceRef, named
 from ifagent.core.observed import Observed
 from ifagent.core.ownership import Owner
 from ifagent.core.plan import Plan

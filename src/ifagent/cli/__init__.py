@@ -1,6 +1,6 @@
 """The command ``ifagent``. Nothing is imported before it is needed, so that ``--help`` is quick.
 
-Exit codes: 0 fine, 1 the thing asked for is not so, 2 wrong use.
+Exit codes: 0 success, 1 failure, 2 wrong usage.
 """
 
 from __future__ import annotations

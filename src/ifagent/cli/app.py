@@ -1,4 +1,4 @@
-"""The group of all commands, each in a module of its own that is imported when it is asked for."""
+"""The group of all commands, each in a module of its own that is imported when needed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ifagent.cli.failures import told_in_words
+from ifagent.cli.failures import report_errors
 
 COMMANDS = {
     "run": "Run the agent: reconcile this host's interfaces with the declared ones.",
@@ -20,14 +20,14 @@ COMMANDS = {
     "validate": "Check files of interfaces without applying them.",
     "demo": "Demonstrate the agent on a small lab in private namespaces.",
 }
-"""Every command with its first sentence: ``ifagent.cli.NAME`` has it as ``command``."""
+"""Every command with the first sentence of its help; the module ``ifagent.cli.NAME`` has it as ``command``."""
 
 
 class App(click.Group):
-    """Imports a command's module when it is asked for; failures come out as one sentence."""
+    """Imports a command's module when it is needed; reports errors as one sentence."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 click's signature
-        """Name the commands in the order in which they are used."""
+        """List the commands in the order in which they are used."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 likewise
@@ -43,8 +43,8 @@ class App(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that was asked for."""
-        with told_in_words():
+        """Run the command."""
+        with report_errors():
             return super().invoke(ctx)
 
 

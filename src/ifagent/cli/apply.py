@@ -11,8 +11,8 @@ from ifagent.cli import logs
 from ifagent.cli.failures import Failure
 from ifagent.cli.options import place_options
 from ifagent.cli.output import complain, say
-from ifagent.cli.places import store_of
 from ifagent.cli.progress import wait_applied
+from ifagent.cli.resolve import store_of
 from ifagent.cli.validate import check_files
 from ifagent.core.interface import Interface
 from ifagent.stores.contract import Store

@@ -11,8 +11,8 @@ from ifagent.cli import logs
 from ifagent.cli.failures import Failure
 from ifagent.cli.options import place_options
 from ifagent.cli.output import say
-from ifagent.cli.places import store_of
-from ifagent.core.interface import Name
+from ifagent.cli.resolve import store_of
+from ifagent.core.names import Name
 from ifagent.stores.contract import Store
 
 

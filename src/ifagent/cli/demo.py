@@ -1,4 +1,4 @@
-"""``ifagent demo``: the real agent on a small lab, in namespaces of its own that end with it."""
+"""``ifagent demo``: the real agent with a small lab, in private namespaces that end with the demo."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ifagent.agent import Agent
-from ifagent.core.interface import HostName
 from ifagent.core.link import NsId
-from ifagent.core.operations import DeleteLink, Target
+from ifagent.core.names import HostName
+from ifagent.core.operation import Target
+from ifagent.core.operations import DeleteLink
 from ifagent.core.state import ConfigState, InterfaceState, Status
 from ifagent.kernel.requests import encode
 from ifagent.kernel.sockets import RequestSocket
@@ -40,10 +41,10 @@ T = TypeVar("T")
 
 NETNS = Path("/run/netns")
 PAUSE = 1.2
-"""Seconds that a step stays on the screen."""
+"""Seconds for which a step stays on the screen."""
 
 LIMIT = 10.0
-"""Seconds after which a step that does not come about is given up."""
+"""Time limit of a step, in seconds."""
 
 _INSIDE = "IFAGENT_DEMO_INSIDE"
 
@@ -67,7 +68,7 @@ def _enter_private_namespaces() -> None:
     if unshare is None:
         raise click.ClickException("the demo needs the command unshare of util-linux")
     own_user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    # A tmpfs on /run gives the demo a /run/netns that it may write to and nobody else sees.
+    # A tmpfs on /run gives the demo a private, writable /run/netns.
     script = 'mount -t tmpfs tmpfs /run && exec "$0" -m ifagent demo'
     os.environ[_INSIDE] = "1"
     sys.stdout.flush()
@@ -88,7 +89,7 @@ async def _show(folder: Path) -> None:
 
 
 class _Demo:
-    """The steps, one after another; each fails loudly if what it shows does not come about."""
+    """The steps, one after another; a step that does not succeed within :data:`LIMIT` raises an error."""
 
     def __init__(self, agent: Agent, example: Path, console: Console) -> None:
         self.agent = agent
@@ -96,7 +97,7 @@ class _Demo:
         self.console = console
 
     async def play(self) -> None:
-        """Show everything."""
+        """Run all steps."""
         self._say("1. The interfaces come up")
         with Live(self._table(), console=self.console, refresh_per_second=20) as live, anyio.fail_after(LIMIT):
             async for _ in self.agent.states():
@@ -185,7 +186,7 @@ def _ms(started: float) -> str:
 
 
 def _in_namespace(name: str, action: Callable[[], T]) -> T:
-    """Do something inside a named namespace; for worker threads."""
+    """Run ``action`` inside a named namespace; for worker threads."""
     with (
         (NETNS / name).open("rb") as namespace,
         Path(OWN_NAMESPACE_PATH).open("rb") as home,

@@ -1,4 +1,4 @@
-"""Errors as one sentence on stderr. Only a bug shows a traceback."""
+"""Reports errors as one sentence on stderr; only bugs show a traceback."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ifagent.cli.output import complain
 from ifagent.errors import AgentBug, IfagentError, InvalidSettings, MissingRights
 from ifagent.visible import visible
 
-NOT_SO = 1
-WRONG_USE = 2
+EXIT_FAILED = 1
+EXIT_USAGE = 2
 
 RIGHTS = "root, or CAP_NET_ADMIN and CAP_SYS_ADMIN"
 
 
 class Failure(click.ClickException):
-    """Ends the command with a message, of several lines if given, and exit code 1: the thing asked for is not so."""
+    """Ends the command with a message of one or several lines and exit code 1."""
 
-    exit_code = NOT_SO
+    exit_code = EXIT_FAILED
 
     def __init__(self, *lines: str) -> None:
         super().__init__("\n".join(lines))
@@ -39,15 +39,15 @@ class Failure(click.ClickException):
                 click.echo(f"ifagent: {visible(line)}", file=file)
 
 
-class WrongUse(Failure):
+class UsageFailure(Failure):
     """Ends the command with a message and exit code 2."""
 
-    exit_code = WRONG_USE
+    exit_code = EXIT_USAGE
 
 
 @contextmanager
-def told_in_words() -> Iterator[None]:
-    """Turn what a user can cause into :class:`Failure`; a reader of stdout that has gone ends the command well."""
+def report_errors() -> Iterator[None]:
+    """Turn errors that a user can cause into :class:`Failure`; a closed stdout ends the command with 0."""
     try:
         yield
     except (IfagentError, OSError) as error:
@@ -69,9 +69,9 @@ def _end(error: BaseException) -> NoReturn:
         where = f"{error.filename}: " if error.filename else ""
         hint = "" if where or error.errno != errno.EPERM else f", this needs {RIGHTS}"
         raise Failure(f"{where}{error.strerror or error}{hint}") from error
-    # What is wrong may quote a line feed that somebody put there; those of missing rights are ours.
+    # An error may quote a line feed from outside; those in a message of missing rights are our own.
     lines = str(error).split("\n") if isinstance(error, MissingRights) else [str(error)]
-    raise (WrongUse if isinstance(error, InvalidSettings | MissingRights) else Failure)(*lines) from error
+    raise (UsageFailure if isinstance(error, InvalidSettings | MissingRights) else Failure)(*lines) from error
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
@@ -83,7 +83,7 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
 
 
 def _silence_stdout() -> None:
-    """Keep the interpreter from complaining, when it flushes at its end, about a pipe that is closed."""
+    """Keep the interpreter from reporting, when it flushes at exit, that the pipe is closed."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

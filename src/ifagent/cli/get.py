@@ -12,12 +12,12 @@ from ifagent.cli import logs
 from ifagent.cli.failures import Failure
 from ifagent.cli.options import json_option, place_options
 from ifagent.cli.output import complain, say_json
-from ifagent.cli.places import store_of
+from ifagent.cli.resolve import store_of
 from ifagent.core.events import Declaration
-from ifagent.core.interface import Name
+from ifagent.core.names import Name
 from ifagent.core.state import InterfaceState
 from ifagent.errors import SourceLost
-from ifagent.formats.local import encode_declaration
+from ifagent.formats.socket_protocol import encode_declaration
 from ifagent.formats.state import encode_state
 from ifagent.log import log
 from ifagent.stores.contract import Store
@@ -68,22 +68,22 @@ async def _pairs(store: Store) -> dict[Name, Pair]:
 
 def _object(name: Name, pair: Pair) -> dict[str, Any]:
     declaration, state = pair
-    said = encode_declaration(declaration) if declaration else {}
+    declared = encode_declaration(declaration) if declaration else {}
     return {
         "name": name,
-        "revision": said.get("revision", 0),
-        "desired": said.get("interface"),
-        "errors": said.get("errors", []),
-        "warnings": said.get("warnings", []),
+        "revision": declared.get("revision", 0),
+        "desired": declared.get("interface"),
+        "errors": declared.get("errors", []),
+        "warnings": declared.get("warnings", []),
         "state": encode_state(state) if state else None,
     }
 
 
 def _show(pairs: dict[Name, Pair]) -> None:
-    from ifagent.cli.tables import Cell, Listing, coloured
-    from ifagent.cli.words import namespace, peer_of, updown
+    from ifagent.cli.formatting import namespace, peer_of, updown
+    from ifagent.cli.tables import Cell, TextTable, coloured
 
-    listing = Listing(
+    listing = TextTable(
         "name", "type", "peer", "namespace", "host name", "wanted addresses", "addresses", "link", "state", "reason"
     )
     for name, (declaration, state) in pairs.items():

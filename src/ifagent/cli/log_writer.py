@@ -1,7 +1,7 @@
-"""Writes lines to a file descriptor in a thread of its own, so that nobody waits for whoever reads them.
+"""Writes lines to a file descriptor in a thread of its own, so that the process never waits for the reader.
 
-A pipe that is full, a terminal that is held, a disk that hangs: then lines wait, up to :data:`MAX_WAITING` bytes of
-them, further ones are dropped, and how many those were is written once there is room again.
+While a pipe is full, a terminal is stopped or a disk hangs, up to :data:`MAX_WAITING` bytes of lines are buffered and
+further ones dropped; the number of dropped lines is written once there is room again.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from collections.abc import Callable
 from typing import Final
 
 MAX_WAITING: Final = 1024 * 1024
-"""Most bytes that wait to be written."""
+"""Most bytes that are buffered."""
 
 TICK: Final = 5.0
-"""Seconds after which the thread looks whether there is something to say, if ``tick`` wants that."""
+"""Seconds between two calls of ``tick`` without lines to write, as long as it returns true."""
 
 
 def dropped(count: int) -> str:
-    """Say how many lines nobody will read."""
+    """Return a message with the number of dropped lines."""
     return f"{count} log {'line was' if count == 1 else 'lines were'} dropped, stderr was not read"
 
 
 class LogWriter:
     """Writes to ``descriptor``.
 
-    ``say_dropped`` makes the line that tells how many were dropped. ``tick`` is called in the thread after every line,
-    and every :data:`TICK` as long as it returns true. Both may be replaced.
+    ``say_dropped`` returns the line with the number of dropped lines. ``tick`` is called in the thread after every
+    line, and every :data:`TICK` seconds as long as it returns true. Both may be replaced.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -45,17 +45,17 @@ class LogWriter:
         self._held = False
 
     def hold(self) -> None:
-        """Begin no thread until :meth:`release`, or :meth:`flush`: rights are given up for each thread by itself."""
+        """Start no thread until :meth:`release` or :meth:`flush`: capabilities are dropped per thread."""
         self._held = True
 
     def release(self) -> None:
-        """Have written what has waited."""
+        """Start writing what is buffered."""
         with self._changed:
             self._held = False
             self._begin()
 
     def put(self, line: bytes) -> None:
-        """Have a line, or several, written; never waits."""
+        """Queue one or several lines; never blocks."""
         with self._changed:
             if self._waiting + len(line) > MAX_WAITING:
                 self._dropped += line.count(b"\n")
@@ -66,14 +66,14 @@ class LogWriter:
             self._begin()
 
     def flush(self, within: float) -> bool:
-        """Wait until everything is written, ``within`` seconds at most; tell whether it is."""
+        """Wait until everything is written, ``within`` seconds at most; return whether it is."""
         self.release()
         with self._changed:
             return self._changed.wait_for(lambda: not (self._lines or self._writing), within)
 
     def _begin(self) -> None:
         if self._thread is None and self._lines and not self._held:
-            # A daemon, since it may hang for good in what it writes to.
+            # A daemon thread, because a write may block for ever.
             self._thread = threading.Thread(target=self._run, name="log writer", daemon=True)
             self._thread.start()
 
@@ -102,12 +102,12 @@ class LogWriter:
                 self._dropped -= count
 
     def _write(self, data: bytes) -> bool:
-        """Write, however long that takes; tell whether it could be."""
+        """Write all data, however long that takes; return whether it succeeded."""
         view = memoryview(data)
         while view:
             try:
                 view = view[os.write(self._descriptor, view) :]
-            except BlockingIOError:  # somebody who shares it does not want to wait
+            except BlockingIOError:  # another process that shares the descriptor has made it non-blocking
                 select.select([], [self._descriptor], [])
             except (OSError, ValueError):
                 return False

@@ -1,8 +1,8 @@
-"""Logs to stderr: for people, in colour on a terminal, or one JSON object a line.
+"""Logs to stderr: human-readable, in colour on a terminal, or one JSON object per line.
 
 JSON objects have ``time`` (ISO 8601, UTC), ``level``, ``event`` and the event's own fields; records of other
-libraries have their ``logger``. Nobody who logs waits for whoever reads the lines, see :mod:`ifagent.cli.log_writer`,
-and records of other libraries are bounded as the agent's own events are.
+libraries have their ``logger``. Logging never blocks on a slow reader, see :mod:`ifagent.cli.log_writer`, and records
+of other libraries are rate-limited like the agent's own events.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ifagent.visible import cut, is_visible, json_text, visible
 _COLOURS = {"DEBUG": "bright_black", "INFO": "green", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "red"}
 
 MAX_TRACEBACK: Final = 32 * 1024
-"""Longest traceback that is written, in characters; the end of a longer one."""
+"""Longest traceback that is written, in characters; of a longer one the end is kept."""
 
 
 def configure(*, level: str, format: str) -> None:  # noqa: A002 the option is called so
@@ -38,14 +38,14 @@ def configure(*, level: str, format: str) -> None:  # noqa: A002 the option is c
         writer = sys.stderr.writer
         handler = Handler(formatter, writer.put, encoding)
         writer.say_dropped, writer.tick = handler.say_dropped, handler.tick
-    else:  # somebody has replaced it
+    else:  # replaced, for example by a test
         handler = Handler(formatter, lambda line: sys.stderr.write(line.decode(encoding)), encoding)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("ifagent").setLevel(level.upper())
     logging.captureWarnings(capture=True)
-    # A logger of structlog's own would print to stdout, where programs read.
+    # structlog's own logger would print to stdout, which is for the command's output.
     structlog.configure(
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
@@ -54,21 +54,21 @@ def configure(*, level: str, format: str) -> None:  # noqa: A002 the option is c
 
 
 def hold() -> None:
-    """Write nothing until :func:`release`, as that takes another thread."""
+    """Write nothing until :func:`release`, because writing starts a thread."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, LineStream):
             stream.writer.hold()
 
 
 def release() -> None:
-    """Write from now on, and what has waited."""
+    """Write what is buffered, and everything from now on."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, LineStream):
             stream.writer.release()
 
 
 class Handler(logging.Handler):
-    """Hands lines in an encoding to ``put``."""
+    """Passes formatted, encoded lines to ``put``."""
 
     def __init__(self, formatter: logging.Formatter, put: Callable[[bytes], object], encoding: str) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class Handler(logging.Handler):
         self._others: Limiter[logging.LogRecord] = Limiter()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Have a record written, unless it is one of too many."""
+        """Write a record, unless its rate limit is exceeded."""
         if not hasattr(record, "ifagent"):
             count = self._others.admit(record, event=(record.name, str(record.msg)[:MAX_FIELD]), now=time.monotonic())
             if count is None:
@@ -94,7 +94,7 @@ class Handler(logging.Handler):
         return f"{text}\n".encode(self._encoding, "backslashreplace")
 
     def tick(self) -> bool:
-        """Write what is due of lines that were left out; tell whether there may be more of it."""
+        """Write due counts of left-out lines; return whether there may be more."""
         tell_left_out()
         for record, count in self._others.due(time.monotonic()):
             record.left_out = count
@@ -102,7 +102,7 @@ class Handler(logging.Handler):
         return not (limiter.idle and self._others.idle)
 
     def say_dropped(self, count: int) -> bytes:
-        """Return the line that says how many lines were dropped."""
+        """Return the line with the number of dropped lines."""
         return self._line(logging.makeLogRecord({"levelname": "WARNING", "ifagent": {"event": dropped(count)}}))
 
 
@@ -111,7 +111,7 @@ def _has_colour() -> bool:
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    """Return ``event`` and what belongs to it."""
+    """Return ``event`` and its fields."""
     given = getattr(record, "ifagent", None)
     if isinstance(given, dict):
         return {"event": given["event"]} | given
@@ -126,10 +126,10 @@ def _traceback(record: logging.LogRecord, formatter: logging.Formatter) -> str:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """One JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write one record."""
+        """Format one record."""
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         fields = {"time": moment, "level": record.levelname.lower(), **_fields(record)}
         if record.exc_info:
@@ -145,7 +145,7 @@ class ConsoleFormatter(logging.Formatter):
         self._colour = colour
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write one record."""
+        """Format one record."""
         fields = dict(_fields(record))
         event = fields.pop("event")
         moment = time.strftime("%H:%M:%S", time.localtime(record.created))

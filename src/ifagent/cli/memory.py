@@ -1,11 +1,11 @@
-"""Hands memory back to the system once most of very many things are gone.
+"""Returns memory to the system after most of very many objects are gone.
 
-Whoever declares a hundred thousand interfaces and takes them back leaves memory behind that nobody else can use:
-Python's dicts and sets never become smaller by themselves, garbage in cycles waits for a look that comes rarely, and
-the C library keeps what is freed. All three are dealt with here, in one go, when it is quiet. The last of them is also
-where few values were very large, or written very often.
+When a hundred thousand interfaces have been declared and deleted again, the process keeps memory that it does not
+need: Python's dicts and sets never shrink by themselves, cyclic garbage waits for a rare collection, and the C library
+keeps freed memory. All three are handled here, together, when the process is idle. The last one also matters after a
+few values were very large, or written very often.
 
-What Python has for small objects it gives back by the MiB, and only where nothing is left in one. So some of it stays.
+Python returns memory of small objects in arenas of 1 MiB, and only empty ones, so some of it stays.
 """
 
 from __future__ import annotations
@@ -26,47 +26,46 @@ from anyio import to_thread
 
 from ifagent.agent import Agent
 
-LOOK = 1.0
-"""Seconds between two looks at whether there is something to hand back."""
+POLL = 1.0
+"""Seconds between two checks whether there is memory to return."""
 
-QUIET = 0.2
-"""Share of a processor of which less is used while nobody waits for anything."""
+IDLE_LOAD = 0.2
+"""Share of a processor below which the process counts as idle."""
 
 GROWN = 32 * 1024**2
-"""Bytes by which the process has to have grown for free memory to be handed back though no table is nearly empty."""
+"""Bytes by which the process has to have grown for free memory to be returned although no table is nearly empty."""
 
 LARGE = 64 * 1024
-"""Bytes from which on a table is worth looking at."""
+"""Size in bytes from which a table is checked."""
 
 EMPTY = 8
-"""A large table with fewer than one entry for so many that it has room for is to become smaller."""
+"""A large table is shrunk if fewer than one in so many of its slots are used."""
 
 _ENTRY = 32
-"""Bytes for each entry that a table has room for, or a little less."""
+"""Approximate size in bytes of a slot of a table."""
 
 _FEW = 64
-"""Most members of a collection that are looked into: what has more has values, and not parts of the agent."""
+"""Most members of a collection that is searched: a larger one has values, and not parts of the agent."""
 
 _APART = "ifagent.kernel."
-"""Modules with threads of their own, which may be in the midst of using a table."""
+"""Modules with threads of their own, which may be using a table at the same time."""
 
 Table = dict[Any, Any] | set[Any]
 
 
 async def hand_back_memory(agent: Agent, *others: object) -> None:
-    """Hand memory back when most of what an agent, others and their parts had in large tables is gone.
+    """Until cancelled, return memory when most entries of large tables of an agent, others and their parts are gone.
 
-    Until cancelled. That waits until it is quiet. It holds up the event loop for some 50 ms, longer the more there is
-    still.
+    Waits until the process is idle. Blocks the event loop for some 50 ms, longer the more objects are left.
     """
     trim = _trim()
     before, spent, resident = time.monotonic(), time.process_time(), _resident()
     while True:
-        await anyio.sleep(LOOK)
+        await anyio.sleep(POLL)
         now, spent_now = time.monotonic(), time.process_time()
-        is_quiet = spent_now - spent < QUIET * (now - before)
+        is_idle = spent_now - spent < IDLE_LOAD * (now - before)
         before, spent = now, spent_now
-        if not is_quiet:
+        if not is_idle:
             continue
         if empty := nearly_empty([agent, *others]):
             agent.tidy()
@@ -121,14 +120,14 @@ def _parts(of: object) -> Iterator[object]:
 
 
 def _resident() -> int:
-    """Return how many bytes of memory the process has, 0 where that is not told."""
+    """Return the resident memory of the process in bytes, 0 if unknown."""
     with suppress(OSError, ValueError, IndexError):
         return int(Path("/proc/self/statm").read_text().split()[1]) * PAGESIZE
     return 0
 
 
 def _trim() -> Callable[[], object] | None:
-    """Return what has the C library give free memory to the system, ``None`` if it is none that can."""
+    """Return a function that makes the C library return free memory to the system, ``None`` if it has none."""
     with suppress(OSError, AttributeError):
         malloc_trim = ctypes.CDLL(None).malloc_trim
         return lambda: malloc_trim(0)

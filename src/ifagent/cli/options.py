@@ -1,4 +1,4 @@
-"""Options that several commands share. A flag counts before the environment, that before the TOML file."""
+"""Options that several commands share. Flags take precedence over the environment, and that over the TOML file."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SETTINGS = (
     "socket_group",
     *STORE_SETTINGS,
 )
-"""What a TOML file may set; ``-`` and ``_`` are the same."""
+"""Settings that a TOML file may have; ``-`` and ``_`` are equivalent there."""
 
 SEVERAL = {
     "store": "stores",
@@ -55,26 +55,26 @@ SEVERAL = {
     "allow_tap": "allow_taps",
     "allow_host_network": "allow_host_networks",
 }
-"""What may be a list there, and the parameter that takes it."""
+"""Settings that may be a list there, and the parameter that takes it."""
 
 FLAGS = ("http_public", "private_mounts")
-"""What is true or false there."""
+"""Settings that are true or false there."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 class StoreType(click.types.StringParamType):
-    """A store's address; the environment may hold several, separated by white space."""
+    """A store's URL; the environment may hold several, separated by white space."""
 
     name = "store"
 
     def split_envvar_value(self, rv: str) -> Sequence[str]:
-        """Split where a new address begins: a path may have white space in it."""
+        """Split where a new URL begins: a path may have white space in it."""
         return split_urls(rv)
 
 
 def _first_store(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
-    """Where an agent has several stores, the first one counts before the others, so that is the one to talk to."""
+    """Use the first of several stores of an agent, which takes precedence over the others."""
     return split_urls(value)[0] if value else value
 
 
@@ -145,7 +145,7 @@ _label = click.option(
 
 _socket = click.option(
     "--socket",
-    type=click.Path(path_type=Path, readable=False),  # whoever may not use it is told why
+    type=click.Path(path_type=Path, readable=False),  # connecting to it fails with a better message
     envvar="IFAGENT_SOCKET",
     show_envvar=True,
     help=f"The agent's unix socket.  [default: {SOCKET_DIRECTORY}/LABEL.sock]",
@@ -173,9 +173,9 @@ _log_format = click.option(
 
 
 def place_options(*, several: bool = False) -> Callable[[F], F]:
-    """Add --store, --label, --socket, those of :mod:`ifagent.cli.store_options`, --config and the two of logging.
+    """Add --store, --label, --socket, the options of :mod:`ifagent.cli.store_options`, --config and those for logging.
 
-    With ``several`` the command gets ``stores``, a tuple, else ``store``, the first.
+    With ``several`` the command gets a tuple ``stores``, else ``store``, the first one.
     """
 
     def decorate(command: F) -> F:

@@ -1,4 +1,4 @@
-"""Options for what values may do: to the host, to its namespaces, and how many there may be."""
+"""Options for the policy: what declarations may do to the host and to namespaces, and how many there may be."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ _max_namespaces = click.option(
 
 
 def policy_options(command: F) -> F:
-    """Add all of them."""
+    """Add all options of the policy."""
     limits = (_max_namespaces, _max_interfaces)
     leave = (_allow_host_network, _allow_tap, _allow_existing, _allow_namespace)
     for option in (*limits, *leave, _drift):

@@ -1,4 +1,4 @@
-"""What the service may do on the machine: checked against its settings at the start, then reduced to that."""
+"""Checks at the start that the process has the capabilities that its settings need, and drops all others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 
 from ifagent import capabilities
 from ifagent.capabilities import Capability
-from ifagent.core.interface import NamespaceType
+from ifagent.core.namespace_ref import NamespaceType
 from ifagent.errors import InvalidSettings, MissingRights
 from ifagent.log import log
 from ifagent.nsfs import identify, own_namespace, owns_netns
@@ -22,9 +22,9 @@ _FIRST_FREE_PORT: Final = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """A capability that the settings have a use for, and what is not possible without.
+    """A capability that the settings need, and what is impossible without it (``loss``).
 
-    ``essential``: then the service is of no use. One without ``loss`` is not reported, but kept.
+    Without an ``essential`` one the service cannot start. One without ``loss`` is kept, but not reported if missing.
     """
 
     capability: Capability
@@ -32,7 +32,7 @@ class Need:
     essential: bool = False
 
     def __str__(self) -> str:
-        """Say in one sentence what it is for and how to give it."""
+        """Return a sentence with what the capability is for and how to grant it."""
         name = self.capability.name
         return (
             f"{self.capability} is missing, without it {self.loss}: give it by AmbientCapabilities={self.capability} "
@@ -42,10 +42,10 @@ class Need:
 
 
 def reduce_to_needs(settings: Settings, *, ports: Collection[int] = ()) -> None:
-    """Give up for good whatever the settings, and the TCP ``ports`` to listen at, do not need.
+    """Permanently drop the capabilities that the settings, and the TCP ``ports`` to listen on, do not need.
 
-    To be called before there are other threads. Raises :class:`MissingRights`, with a line for each, if what is
-    essential is not there; what else is missing is logged.
+    Call it before there are other threads. Raises :class:`MissingRights`, with a line for each missing essential
+    capability; other missing ones are logged.
     """
     needs, there = list(_needs(settings, ports)), capabilities.permitted()
     missing = [need for need in needs if need.loss and need.capability not in there]
@@ -58,7 +58,7 @@ def reduce_to_needs(settings: Settings, *, ports: Collection[int] = ()) -> None:
         )
     for need in missing:
         log.warning("missing capability", capability=str(need.capability), problem=str(need))
-    capabilities.give_up_all_but(need.capability for need in needs)
+    capabilities.drop_all_except(need.capability for need in needs)
     kept = sorted(capabilities.permitted())
     log.info("dropped all other capabilities", capabilities=" ".join(map(str, kept)))
 
@@ -75,14 +75,14 @@ def _needs(settings: Settings, ports: Collection[int]) -> Iterator[Need]:
     if privileged := [str(port) for port in ports if 0 < port < first_free]:
         loss = f"it cannot listen on port {' and '.join(privileged)}"
         yield Need(Capability.NET_BIND_SERVICE, loss, essential=True)
-    # Root has it, and with it reaches stores, sockets and namespaces in the directories of other users.
+    # Root has it, and needs it to reach stores, sockets and namespaces in directories of other users.
     yield Need(Capability.DAC_OVERRIDE)
 
 
 def join_group(group: str) -> int:
-    """Return the id of a group, by name or number, that the process is a member of, or has become one of.
+    """Make the process a member of a group, given by name or number, and return the group's id.
 
-    Raises :class:`InvalidSettings` if there is no such group, or if it may not be joined.
+    Raises :class:`InvalidSettings` if there is no such group, or if the process may not join it.
     """
     try:
         id = int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid

@@ -1,4 +1,4 @@
-"""Waiting until interfaces are applied, and saying meanwhile what keeps them."""
+"""Waits until interfaces are applied, and prints meanwhile why they are not."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from contextlib import aclosing
 import anyio
 
 from ifagent.cli.failures import Failure
+from ifagent.cli.formatting import link
 from ifagent.cli.output import complain, say
-from ifagent.cli.words import link
-from ifagent.core.interface import Name
+from ifagent.core.names import Name
 from ifagent.core.state import Change, ConfigState, InterfaceState
 from ifagent.errors import SourceLost
 from ifagent.stores.contract import Store
 
-HOPELESS = frozenset({ConfigState.FAILED, ConfigState.INVALID})
-"""States that waiting alone does not change."""
+TERMINAL = frozenset({ConfigState.FAILED, ConfigState.INVALID})
+"""States that need a change of the declaration, or of whatever it conflicts with."""
 
 GRACE = 1.0
-"""Seconds that a hopeless state must last: what it clashes with may be about to change too."""
+"""Seconds that a terminal state must last: what it conflicts with may be about to change too."""
 
 
 async def wait_applied(store: Store, names: Collection[Name], seconds: float, *, prefix: str = "") -> None:
-    """Wait until the values declared now under these names are applied; say what becomes of them.
+    """Wait until the values declared now under these names are applied, and print each change of state.
 
-    Raises :class:`Failure` with the reason of each that is not, after ``seconds``, or earlier if nothing will change
-    by itself. ``prefix`` begins the failure where the agent cannot be heard.
+    Raises :class:`Failure` with the reason for each that is not, after ``seconds``, or earlier if nothing will change
+    by itself. ``prefix`` begins the failure if the agent cannot be reached.
     """
-    # Several transactions, or somebody else in between, give each interface a revision of its own.
+    # With several transactions, or other writers, each interface has a revision of its own.
     declared = await store.declarations()
     progress = Progress({name: declared[name].revision for name in names if name in declared})
     try:
@@ -45,14 +45,14 @@ async def wait_applied(store: Store, names: Collection[Name], seconds: float, *,
 
 
 class Progress:
-    """Which interfaces are still waited for, and the last that was heard of them."""
+    """Which interfaces are not applied yet, and their last states."""
 
     def __init__(self, revisions: Mapping[Name, int]) -> None:
         self._revisions = revisions
         self.states: dict[Name, InterfaceState | None] = dict.fromkeys(revisions)
 
     def take(self, name: Name, state: InterfaceState | None) -> None:
-        """Note the newest state; one of an older declaration does not count."""
+        """Note the newest state, and print it; one of an older declaration does not count."""
         if name not in self._revisions:
             return
         if state is None or state.observed_revision < self._revisions[name]:
@@ -68,26 +68,26 @@ class Progress:
         self.states[name] = state
 
     @property
-    def hopeless(self) -> bool:
-        """True if whatever is left will not change by itself."""
-        return all(state and state.config_state in HOPELESS for state in self.states.values())
+    def is_stuck(self) -> bool:
+        """True if none of the remaining interfaces will change by itself."""
+        return all(state and state.config_state in TERMINAL for state in self.states.values())
 
 
 async def follow(store: Store, progress: Progress, seconds: float) -> None:
-    """Follow the states until all are applied, or it makes no sense any more."""
+    """Follow the states until all interfaces are applied, the time is over, or the remaining ones are stuck."""
     deadline = anyio.current_time() + seconds
     with anyio.CancelScope(deadline=deadline) as scope:
         async with aclosing(store.watch()) as events:
-            hopeless_since = math.inf
+            stuck_since = math.inf
             while progress.states:
                 event = await anext(events)
                 progress.take(event.name, None if event.event is Change.DELETED else event.state)
-                hopeless_since = min(hopeless_since, anyio.current_time()) if progress.hopeless else math.inf
-                scope.deadline = min(deadline, hopeless_since + GRACE)
+                stuck_since = min(stuck_since, anyio.current_time()) if progress.is_stuck else math.inf
+                scope.deadline = min(deadline, stuck_since + GRACE)
 
 
 def why(state: InterfaceState | None) -> str:
-    """Say in words why an interface is not applied."""
+    """Return why an interface is not applied."""
     if state is None:
         return "the agent has not reported a state"
     return f"{state.config_state}, {state.reason}" if state.reason else str(state.config_state)

@@ -18,16 +18,16 @@ from ifagent.agent_socket import default_socket
 from ifagent.cli import logs
 from ifagent.cli.memory import hand_back_memory
 from ifagent.cli.options import place_options
-from ifagent.cli.places import check_label, make_settings, socket_of
 from ifagent.cli.policy_options import policy_options
 from ifagent.cli.privilege import join_group, reduce_to_needs
+from ifagent.cli.resolve import check_label, make_settings, socket_of
 from ifagent.cli.signals import END_TIME, cancelled_on_signal
 from ifagent.cli.store_options import store_accesses
-from ifagent.cli.systemd import keep_informed, notify
+from ifagent.cli.systemd import notify, run_notify
 from ifagent.kernel.contract import Kernel
 from ifagent.log import log
 from ifagent.outlets.contract import Outlet
-from ifagent.outlets.local import LocalSocket
+from ifagent.outlets.local_socket import LocalSocket
 from ifagent.settings import Settings
 from ifagent.stores.contract import Access
 from ifagent.stores.registry import backend_of, open_outlets, open_source
@@ -63,7 +63,7 @@ from ifagent.stores.registry import backend_of, open_outlets, open_source
 @click.option(
     "--container-socket",
     "container_sockets",
-    type=click.Path(path_type=Path, readable=False),  # the engine may come, or let us in, later
+    type=click.Path(path_type=Path, readable=False),  # the engine may start, or grant access, later
     multiple=True,
     envvar="IFAGENT_CONTAINER_SOCKET",
     show_envvar=True,
@@ -122,7 +122,7 @@ from ifagent.stores.registry import backend_of, open_outlets, open_source
     type=click.Path(path_type=Path),
     envvar="IFAGENT_RUNTIME_DIR",
     show_envvar=True,
-    help="Directory for what the agent has adopted and made, for its next start.  [default: the socket's directory]",
+    help="Directory in which to remember adopted TAPs and created namespaces.  [default: the socket's directory]",
 )
 @click.option(
     "--socket-group",
@@ -161,7 +161,7 @@ def command(
     )
     _raise_file_limit()
     _collect_garbage_rarely()
-    capabilities.switch_on()
+    capabilities.raise_effective()
     group = join_group(socket_group) if socket_group else None
     service = partial(
         serve,
@@ -173,28 +173,28 @@ def command(
         http_public=http_public,
         state_dir=state_dir,
         socket_group=group,
-        ready_to_start=partial(_give_up_rights, made),
+        ready_to_start=partial(_drop_privileges, made),
         end_within=END_TIME,
     )
     anyio.run(service, backend="asyncio")
 
 
-def _give_up_rights(settings: Settings, ports: Collection[int]) -> None:
-    """Give up what is not needed while there is one thread, then let there be others."""
+def _drop_privileges(settings: Settings, ports: Collection[int]) -> None:
+    """Drop unneeded capabilities while there is a single thread, then allow others."""
     reduce_to_needs(settings, ports=ports)
     logs.release()
 
 
 def _raise_file_limit() -> None:
-    """Allow as many open files as the process may: two for every namespace in use, and one for every process."""
+    """Raise the limit of open files to the hard limit: namespaces and processes need some each."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _collect_garbage_rarely() -> None:
-    """Look for garbage after many new objects only: what an agent knows lives long, and every look goes through it.
+    """Collect garbage only after many allocations: most objects of an agent live long, and a collection visits them.
 
-    A look at young objects holds up everything for some 30 ms at most.
+    A collection of young objects blocks the process for some 30 ms at most.
     """
     gc.collect()
     gc.freeze()
@@ -217,12 +217,12 @@ async def serve(
 ) -> None:
     """Run an agent with its outlets until SIGTERM, SIGINT or SIGHUP.
 
-    ``socket`` ``None`` is the default one, which an agent without root's rights may do without. ``accesses`` are
-    what stores ask for, by the names of their kinds, ``state_dir`` where the last known intent of remote ones is kept,
-    ``None`` for nowhere. ``socket_group`` is the id of a group of the process whose members may ask at the socket,
-    ``None`` for its own. ``ready_to_start`` is called with the TCP ports that will be listened at, once all that was
-    given has been found to be of use, before anything is begun. With ``end_within`` the process ends so many seconds
-    after the signal, whatever hangs.
+    With ``socket`` ``None`` it is the default one, without which an unprivileged agent may run. ``accesses`` are
+    credentials for stores, by the names of their kinds; ``state_dir`` is where the last known intent of remote stores
+    is kept, ``None`` for nowhere. ``socket_group`` is the id of a group of the process whose members may use the
+    socket, ``None`` for its own. ``ready_to_start`` is called with the TCP ports to listen on, after all arguments have
+    been checked and before anything is started. With ``end_within`` the process exits that many seconds after the
+    signal, even if something hangs.
     """
     label = check_label(settings.label)
     accesses = accesses or {}
@@ -233,19 +233,19 @@ async def serve(
     agent = Agent(settings, sources=sources, kernel=kernel)
     outlets: list[Outlet] = [_http_server(http, public=http_public)] if http else []
     outlets += open_outlets(stores, label=label, accesses=accesses)
-    # An agent without root's rights may not be allowed to make the default one.
+    # An unprivileged agent may lack permission to create the default socket.
     required = socket is not None or os.geteuid() == 0
     outlets.append(LocalSocket(socket or default_socket(label), group=socket_group, required=required))
     ready_to_start([port for outlet in outlets for port in outlet.ports])
     agent.take_label()
-    told_to_end = anyio.CancelScope()
-    with told_to_end, cancelled_on_signal(told_to_end, end_within=end_within):
+    until_signal = anyio.CancelScope()
+    with until_signal, cancelled_on_signal(until_signal, end_within=end_within):
         await _run(agent, outlets, stores=stores)
 
 
 async def _run(agent: Agent, outlets: Sequence[Outlet], *, stores: Sequence[str]) -> None:
     async with anyio.create_task_group() as group:
-        group.start_soon(keep_informed, agent.statistics)
+        group.start_soon(run_notify, agent.statistics)
         group.start_soon(hand_back_memory, agent, *outlets)
         log.info("agent started", label=agent.settings.label, stores=" ".join(stores))
         for outlet in outlets:

@@ -1,4 +1,4 @@
-"""How a command that goes on until it is told otherwise ends."""
+"""Ends commands that run until a signal."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from ifagent.cli import streams
 from ifagent.log import log
 
 END_TIME: Final = 2.5
-"""Seconds within which a process that is told to end does, whatever hangs in it."""
+"""Seconds after a signal within which the process exits, even if something hangs."""
 
 _LAST_TIME: Final = 0.2
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""SIGHUP comes from a terminal that is closed, and from those who mean by it what a restart does."""
+"""SIGHUP is sent when a terminal is closed, and by users who expect a reload; a restart does the same."""
 
 
 @contextmanager
 def cancelled_on_signal(scope: anyio.CancelScope, *, end_within: float | None = None) -> Iterator[None]:
-    """Have ``scope`` cancelled at SIGTERM, SIGINT or SIGHUP while the block lasts; on the main thread, in a loop.
+    """Cancel ``scope`` at SIGTERM, SIGINT or SIGHUP while the block lasts; for the main thread, in an event loop.
 
-    With ``end_within``, the process ends so many seconds after the signal, with 0, even if its event loop is blocked or
-    threads that it would wait for hang: a thread of its own hears the signals. A SIGHUP that is ignored stays so.
+    With ``end_within``, the process exits with 0 that many seconds after the signal, even if its event loop is blocked
+    or threads hang: signals are handled in a thread of their own. If SIGHUP was ignored before, it stays ignored.
     """
     loop = asyncio.get_running_loop()
     before = {number: signal.getsignal(number) for number in _SIGNALS}
@@ -46,17 +46,17 @@ def cancelled_on_signal(scope: anyio.CancelScope, *, end_within: float | None = 
                 pass
         if not number:
             return
-        with suppress(RuntimeError):  # the loop has ended by itself
+        with suppress(RuntimeError):  # the loop has been closed
             loop.call_soon_threadsafe(scope.cancel)
         if end_within is not None:
             time.sleep(end_within)
             _leave()
 
-    # Whichever thread a signal is delivered to, its number is written there; the handlers have nothing to do.
+    # The signal's number is written to the socket, whichever thread it is delivered to; the handlers do nothing.
     for number in caught:
         signal.signal(number, lambda *_: None)
     earlier = signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
-    # Ends with the process, not with the block: what hangs may be met after it.
+    # Lives as long as the process, not the block: the process may hang after the block.
     threading.Thread(target=end, name="signals", daemon=True).start()
     try:
         yield
@@ -68,9 +68,9 @@ def cancelled_on_signal(scope: anyio.CancelScope, *, end_within: float | None = 
 
 
 def _leave() -> None:
-    """End the process at once, without waiting for its threads."""
+    """Exit immediately, without waiting for other threads."""
     hanging = ", ".join(thread.name for thread in threading.enumerate() if not thread.daemon)
-    # In a thread, since whoever hangs may hold a lock that logging needs.
+    # In a thread, because a hanging thread may hold a lock that logging needs.
     last = threading.Thread(
         target=log.warning,
         args=["shutdown timed out, exiting without waiting"],
@@ -84,12 +84,12 @@ def _leave() -> None:
 
 
 async def cancel_on_closed_stdout(scope: anyio.CancelScope) -> None:
-    """Cancel ``scope`` when stdout is a pipe and its reader goes away, even while there is nothing to write."""
+    """Cancel ``scope`` when stdout is a pipe and its reader closes it, even while there is nothing to write."""
     try:
         output = sys.stdout.fileno()
     except (OSError, ValueError):
         return
     if stat.S_ISFIFO(os.fstat(output).st_mode):
-        # The writing end of a pipe becomes "readable" only by the error that it has no reader.
+        # The write end of a pipe becomes "readable" only when there is no reader any more.
         await anyio.wait_readable(output)
         scope.cancel()

@@ -11,8 +11,8 @@ import click
 from ifagent.cli import logs
 from ifagent.cli.options import foreign_option, json_option, place_options
 from ifagent.cli.output import complain, say_json
-from ifagent.cli.places import socket_of, store_of
-from ifagent.core.interface import Name
+from ifagent.cli.resolve import socket_of, store_of
+from ifagent.core.names import Name
 from ifagent.core.state import InterfaceState
 from ifagent.stores.contract import Store
 
@@ -33,7 +33,7 @@ def command(
 ) -> None:
     """Show the state of every interface.
 
-    With an etcd store the states are read there, with a store of files the agent on this machine is asked.
+    With an etcd store, states are read from etcd; with a store of files, from the agent on this host.
     """
     logs.configure(level=log_level, format=log_format)
     if foreign:
@@ -59,11 +59,11 @@ async def _states(store: Store) -> dict[Name, InterfaceState]:
 
 
 def _show(states: dict[Name, InterfaceState]) -> None:
-    from ifagent.cli.tables import Listing, coloured
-    from ifagent.cli.words import namespace, traffic, updown
+    from ifagent.cli.formatting import namespace, traffic, updown
+    from ifagent.cli.tables import TextTable, coloured
 
     rates = ("in", "out") if any(any(traffic(state)) for state in states.values()) else ()
-    listing = Listing("name", "state", "namespace", "host name", "link", "mac", "mtu", "addresses", *rates, "reason")
+    listing = TextTable("name", "state", "namespace", "host name", "link", "mac", "mtu", "addresses", *rates, "reason")
     for state in states.values():
         place, addresses = namespace(state.namespace), [*map(str, state.ip_addresses)]
         kernel = [state.internal_name, updown(state), state.phys_address, str(state.mtu or ""), addresses]

@@ -1,4 +1,4 @@
-"""Options that kinds of store need, such as a user. There is none for a secret: every user could see it."""
+"""Options that kinds of store need, such as a user name. Secrets have none: every user could see it in ``ps``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STORE_SETTINGS = tuple(option.name for option in _OPTIONS)
 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: object) -> None:
-    """Put an option aside for :func:`store_accesses`, with where it came from."""
+    """Keep an option's value for :func:`store_accesses`, with where it came from."""
     name = str(param.name)
     ctx.meta[name] = value
     ctx.meta[f"{name} source"] = ctx.get_parameter_source(name)
@@ -45,9 +45,9 @@ def store_options(command: F) -> F:
 
 
 def store_accesses(urls: Iterable[str]) -> dict[str, Access]:
-    """Return what the options of the command that runs say of access to these stores, by the names of their kinds.
+    """Return credentials for these stores from the options of the current command, by the names of their kinds.
 
-    A secret in the environment counts before a file that the TOML file names, as usual. Raises
+    A secret in the environment takes precedence over a file that the TOML file names. Raises
     :class:`ifagent.errors.InvalidSettings`, without repeating a secret.
     """
     backends = {backend.name: backend for backend in map(backend_of, urls)}

@@ -1,4 +1,4 @@
-"""The standard streams, whatever the process was started with: closed ones, narrow encodings, readers that hang."""
+"""Makes the standard streams safe: closed descriptors, limited encodings, readers that hang."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Final
 from ifagent.cli.log_writer import LogWriter
 from ifagent.visible import visible
 
-FAREWELL_TIME: Final = 1.0
-"""Seconds that whoever reads stderr may take to read what is left when the process ends."""
+FLUSH_TIMEOUT: Final = 1.0
+"""Seconds to wait at exit until the rest of stderr is written."""
 
 _MOST_OF_A_LINE: Final = 64 * 1024
 
 
 class LineStream(io.TextIOBase):
-    """Text to stderr, line by line: whoever prints there waits for nobody, and cannot steer a terminal."""
+    """A text stream for stderr that writes whole lines, never blocks, and escapes control characters."""
 
     def __init__(self, writer: LogWriter, descriptor: int, encoding: str) -> None:
         self.writer = writer
@@ -29,28 +29,28 @@ class LineStream(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """The encoding of what is written."""
+        """The stream's encoding."""
         return self._encoding
 
     @property
     def errors(self) -> str:  # type: ignore[override]
-        """What the encoding lacks is escaped."""
+        """Characters that the encoding lacks are escaped."""
         return "backslashreplace"
 
     def fileno(self) -> int:
-        """Return where it ends up."""
+        """Return the file descriptor."""
         return self._descriptor
 
     def isatty(self) -> bool:
-        """Tell whether that is a terminal."""
+        """Tell whether it is a terminal."""
         return os.isatty(self._descriptor)
 
     def writable(self) -> bool:
-        """Tell that it is."""
+        """Return true."""
         return True
 
     def write(self, text: str) -> int:
-        """Take text; whole lines are handed on."""
+        """Buffer text, and pass on whole lines."""
         whole, feed, self._part = (self._part + text).rpartition("\n")
         if len(self._part) > _MOST_OF_A_LINE:
             whole, feed, self._part = self._part, "\n", ""
@@ -59,21 +59,21 @@ class LineStream(io.TextIOBase):
         return len(text)
 
     def encoded(self, text: str) -> bytes:
-        """Return text in the stream's encoding."""
+        """Encode text in the stream's encoding."""
         return text.encode(self._encoding, "backslashreplace")
 
 
 def prepare() -> None:
-    """Make the standard streams such that nothing goes wrong with them.
+    """Make the standard streams safe to use.
 
-    What is closed leads nowhere from here on, and no socket gets its number. What an encoding lacks is escaped. Lines
-    to stderr are written by a thread.
+    Closed descriptors are opened on ``/dev/null``, so that no socket gets their numbers. Characters that an encoding
+    lacks are escaped. Lines to stderr are written by a thread.
     """
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
     sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 stays open
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 likewise
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -81,11 +81,11 @@ def prepare() -> None:
     encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
     writer = LogWriter(2)
     sys.stderr = LineStream(writer, 2, encoding)
-    atexit.register(writer.flush, FAREWELL_TIME)
+    atexit.register(writer.flush, FLUSH_TIMEOUT)
 
 
 def flush(within: float) -> None:
-    """Wait until what was printed is written, or for some seconds."""
+    """Wait until everything printed is written, ``within`` seconds at most."""
     with suppress(OSError, ValueError):
         sys.stdout.flush()
     if isinstance(sys.stderr, LineStream):

@@ -1,4 +1,4 @@
-"""Tell a service manager how the service is (the protocol of ``sd_notify`` and ``sd_watchdog_enabled``, systemd's)."""
+"""Reports to the service manager: systemd's protocol of ``sd_notify`` and ``sd_watchdog_enabled``."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ from ifagent.statistics import Statistics
 from ifagent.visible import visible
 
 MOST_WAIT = 0.5
-"""Seconds that a manager which is too busy is waited for, since nothing else is done meanwhile."""
+"""Most seconds to wait for a busy manager, as this blocks the event loop."""
 
 STATUS_INTERVAL = 5.0
-"""Seconds between two looks at whether there is something new to say."""
+"""Seconds between two updates of the status."""
 
 
 def notify(message: str, *, wait: bool = True) -> None:
-    """Send a message such as ``READY=1`` if a service manager asked for it; silent when it cannot be sent.
+    """Send a message such as ``READY=1`` if a service manager wants notifications; errors are ignored.
 
-    With ``wait`` false a manager that is too busy to take it misses it.
+    With ``wait`` false, the message is dropped if the manager is too busy to receive it.
     """
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as manager:
         manager.settimeout(MOST_WAIT if wait else 0)
-        # An address that begins with @ is in the abstract namespace.
+        # An address that begins with @ is an abstract socket.
         manager.connect("\0" + address[1:] if address.startswith("@") else address)
         manager.send(message.encode(errors="backslashreplace"))
 
 
-async def keep_informed(statistics: Callable[[], Statistics]) -> None:
-    """Keep the service manager informed until cancelled; return at once if there is none.
+async def run_notify(statistics: Callable[[], Statistics]) -> None:
+    """Notify the service manager until cancelled; return immediately if there is none.
 
-    ``STATUS`` has a line of :func:`summary` whenever it changes. ``WATCHDOG=1`` is sent at half of the interval that
-    the manager wants, as long as the agent's loop turns.
+    Sends ``STATUS`` with :func:`summary` whenever it changes, and ``WATCHDOG=1`` at half of the interval that the
+    manager expects, as long as the agent's loop makes progress.
     """
     if not os.environ.get("NOTIFY_SOCKET"):
         return
     async with anyio.create_task_group() as group:
-        group.start_soon(_tell_status, statistics)
+        group.start_soon(_send_status, statistics)
         interval = watchdog_interval()
         if interval is not None:
             group.start_soon(_feed_watchdog, statistics, interval / 2)
 
 
 def watchdog_interval() -> float | None:
-    """Return the seconds after which a silent service is taken to hang; ``None`` if nobody watches this process."""
+    """Return the watchdog's time-out in seconds; ``None`` if this process is not watched."""
     microseconds = os.environ.get("WATCHDOG_USEC", "")
     meant = os.environ.get("WATCHDOG_PID", "") in {"", str(os.getpid())}
     if not meant or not microseconds.isascii() or not microseconds.isdecimal() or not int(microseconds):
@@ -59,28 +59,28 @@ def watchdog_interval() -> float | None:
 
 
 def summary(now: Statistics) -> str:
-    """Say in one line how the agent is: what it waits for, or how many interfaces are in which state."""
+    """Return a line with the agent's condition: what it waits for, or how many interfaces are in which state."""
     if now.trouble:
         return now.trouble
     if not now.ready:
         waiting = [_with_problem(source.name, source.problem) for source in now.sources if not source.synced]
         return f"waiting for {', '.join(waiting)}" if waiting else "initial reconciliation in progress"
     states = [f"{count} {state.lower()}" for state, count in now.interfaces.items() if count]
-    unheard = [_with_problem(source.name, source.problem) for source in now.sources if source.problem]
-    return (", ".join(states) or "no interfaces") + "".join(f"; no connection to {source}" for source in unheard)
+    troubled = [_with_problem(source.name, source.problem) for source in now.sources if source.problem]
+    return (", ".join(states) or "no interfaces") + "".join(f"; no connection to {source}" for source in troubled)
 
 
 def _with_problem(source: str, problem: str) -> str:
     return " ".join(f"{source} ({problem})".split()) if problem else source
 
 
-async def _tell_status(statistics: Callable[[], Statistics]) -> None:
-    told = ""
+async def _send_status(statistics: Callable[[], Statistics]) -> None:
+    sent = ""
     while True:
         status = summary(statistics())
-        if status != told:
+        if status != sent:
             notify(f"STATUS={visible(status)}", wait=False)
-            told = status
+            sent = status
         await anyio.sleep(STATUS_INTERVAL)
 
 

@@ -1,7 +1,4 @@
-"""Tables for people; on a terminal they are as wide as that, or blocks of lines where it is too narrow.
-
-Elsewhere they are as wide as they need.
-"""
+"""Tables: as wide as the terminal, or blocks of lines if it is too narrow; elsewhere as wide as needed."""
 
 from __future__ import annotations
 
@@ -15,37 +12,37 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ifagent.cli.words import COLOURS
+from ifagent.cli.formatting import COLOURS
 from ifagent.core.state import InterfaceState
 from ifagent.visible import visible
 
 Cell = str | Text | Sequence[str]
-"""A text, one of our own with colour, or one text a line."""
+"""A text, a coloured one, or one text per line."""
 
 _WIDE: Final = 400
 _GAP: Final = 2
 _LEAST: Final = 16
-"""Cells below which no column becomes narrower than its content, the last one apart."""
+"""Width up to which columns, except the last one, are not folded."""
 
 _LEAST_OF_LAST: Final = 24
-"""Cells that the last column, which has reasons, needs to be read."""
+"""Width that the last column, which has reasons, needs to be readable."""
 
 
-class Listing:
-    """Rows of cells with a title each: a table, or blocks."""
+class TextTable:
+    """Rows of cells with titles, shown as a table or as blocks."""
 
     def __init__(self, *columns: str) -> None:
         self._columns = columns
         self._rows: list[list[Text]] = []
 
     def add(self, cells: Iterable[Cell]) -> None:
-        """Add a row; text is shown as it is, without markup, and without characters that steer a terminal."""
+        """Add a row; text is shown literally, without markup and control characters."""
         self._rows.append([_text(cell) for cell in cells])
 
     def show(self) -> None:
-        """Print it."""
+        """Print the rows."""
         console = Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False)
-        # Not printed by the console, which has a way of its own with a reader who has seen enough.
+        # Not printed by the console, which handles a closed stdout in its own way.
         with console.capture() as shown:
             if self._least_width() <= console.width:
                 console.print(self._table())
@@ -55,7 +52,7 @@ class Listing:
         sys.stdout.flush()
 
     def _least_width(self) -> int:
-        """Return how many cells a table needs in which nobody has to put words together again."""
+        """Return the width of a table in which no words are broken."""
         *widths, last = [max(cell_len(line) for line in lines) for lines in self._lines_by_column()]
         return sum(min(width, _LEAST) + _GAP for width in widths) + min(last, _LEAST_OF_LAST)
 
@@ -72,7 +69,7 @@ class Listing:
         return table
 
     def _show_blocks(self, console: Console) -> None:
-        """Print the first cell of each row, and below it the others that have something in them."""
+        """Print the first cell of each row, and below it the others that are not empty."""
         indent = max(map(cell_len, self._columns[1:])) + 2 * _GAP
         for number, (name, *others) in enumerate(self._rows):
             if number:
@@ -91,7 +88,7 @@ class Listing:
 
 
 def coloured(state: InterfaceState | None) -> Text:
-    """Return the config state in its colour."""
+    """Return the coloured config state."""
     if state is None:
         return Text("unknown", style="dim")
     return Text(str(state.config_state), style=COLOURS[state.config_state])

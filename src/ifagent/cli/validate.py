@@ -1,4 +1,4 @@
-"""``ifagent validate``: check files of interfaces without using them."""
+"""``ifagent validate``: check files of interfaces without applying them."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ import click
 from ifagent.cli.failures import Failure
 from ifagent.cli.output import complain, say
 from ifagent.core.desired import Desired
-from ifagent.core.interface import Interface, Name
+from ifagent.core.interface import Interface
 from ifagent.core.link import NsId
+from ifagent.core.names import Name
 from ifagent.core.observed import Observed
 from ifagent.core.ownership import Owner
 from ifagent.core.planner import plan
 from ifagent.core.state import ConfigState
 from ifagent.errors import BrokenFile, InvalidSettings
-from ifagent.formats.files import Entry, list_files, read_interfaces
+from ifagent.formats.interface_files import Entry, list_files, read_interfaces
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What was found in files: good interfaces by name, and in words what is wrong or odd."""
+    """What was found in files: valid interfaces by name, errors and warnings, and the number of entries by file."""
 
     interfaces: dict[Name, Interface]
     errors: list[str]
@@ -34,10 +35,10 @@ class Checked:
 @click.command("validate")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 def command(files: tuple[Path, ...]) -> None:
-    """Check files of interfaces, or directories of them, without using them.
+    """Check files of interfaces, or directories of them, without applying them.
 
-    Every error comes with file, place, name and field. The files are taken together: an interface at the same
-    place as another one is an error too.
+    Every error names file, line, interface and field. The files are checked together: two interfaces with the same
+    namespace and host name are an error too.
     """
     checked = check_files(files)
     for warning in checked.warnings:
@@ -51,7 +52,7 @@ def command(files: tuple[Path, ...]) -> None:
 
 
 def check_files(paths: Sequence[Path]) -> Checked:
-    """Read files and directories, which are taken together.
+    """Read and check files and directories together.
 
     Raises :class:`InvalidSettings` for one that does not exist.
     """
@@ -67,7 +68,7 @@ def check_files(paths: Sequence[Path]) -> Checked:
         for entry in entries:
             where = f"{path}: {entry.place}"
             _check(entry, where, checked)
-            name = entry.declaration.name
+            name = entry.declaration.key.name
             if name in first:
                 checked.errors.append(f"{where}: {name}: name: already used, see {first[name]}")
             first.setdefault(name, where)
@@ -85,21 +86,23 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
 
 def _check(entry: Entry, where: str, checked: Checked) -> None:
     declaration = entry.declaration
-    # An interface without a usable name is called after its file, which is said already.
-    name = "" if declaration.errors and declaration.name.endswith(f"[{entry.index}]") else f"{declaration.name}: "
+    # An interface without a usable name is named after its file, which the message has already.
+    name = (
+        "" if declaration.errors and declaration.key.name.endswith(f"[{entry.index}]") else f"{declaration.key.name}: "
+    )
     checked.errors.extend(f"{where}: {name}{error}" for error in declaration.errors)
     checked.warnings.extend(f"{where}: {name}{warning}" for warning in declaration.warnings)
     if declaration.interface is not None:
-        checked.interfaces.setdefault(declaration.name, declaration.interface)
+        checked.interfaces.setdefault(declaration.key.name, declaration.interface)
 
 
 def _contradictions(interfaces: Iterable[Interface]) -> Iterator[str]:
-    """Tell which interfaces the planner would call invalid beside each other, on a machine without links."""
+    """Yield the conflicts between interfaces that the planner finds on a host without links."""
     nowhere = NsId(1)
     observed = Observed(own=nowhere, namespaces={}, links={nowhere: {}})
     desired = Desired({interface.name: interface for interface in interfaces})
-    for name, verdict in sorted(plan(desired, observed, Owner("validate")).verdicts.items()):
+    for key, verdict in sorted(plan(desired, observed, Owner("validate")).verdicts.items()):
         obstacle = verdict.obstacle
         if obstacle is not None and obstacle.config_state is ConfigState.INVALID:
             field = f"{obstacle.field}: " if obstacle.field else ""
-            yield f"{name}: {field}{obstacle.reason}"
+            yield f"{key.name}: {field}{obstacle.reason}"

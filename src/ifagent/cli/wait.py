@@ -9,8 +9,8 @@ import click
 
 from ifagent.cli import logs
 from ifagent.cli.options import place_options
-from ifagent.cli.places import store_of
 from ifagent.cli.progress import wait_applied
+from ifagent.cli.resolve import store_of
 from ifagent.stores.contract import Store
 
 

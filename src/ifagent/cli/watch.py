@@ -13,11 +13,11 @@ import anyio
 import click
 
 from ifagent.cli import logs
+from ifagent.cli.formatting import COLOURS, link
 from ifagent.cli.options import foreign_option, json_option, place_options
 from ifagent.cli.output import Coloured, say, say_json
-from ifagent.cli.places import socket_of, store_of
+from ifagent.cli.resolve import socket_of, store_of
 from ifagent.cli.signals import cancel_on_closed_stdout, cancelled_on_signal
-from ifagent.cli.words import COLOURS, link
 from ifagent.core.state import Change, ConfigState, StateEvent
 from ifagent.formats.state import encode_event
 from ifagent.stores.contract import Store
@@ -62,7 +62,7 @@ async def _follow(states: AsyncGenerator[StateEvent, None], *, as_json: bool) ->
         async with anyio.create_task_group() as group, aclosing(states) as events:
             group.start_soon(cancel_on_closed_stdout, interrupted)
             async for event in events:
-                # Flushed a line, so that a program that reads it is never behind.
+                # Flushed after every line, so that a program that reads it is never behind.
                 if as_json:
                     say_json(encode_event(event))
                 else:

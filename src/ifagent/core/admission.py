@@ -7,10 +7,12 @@ asks for something that cannot be done yet, and what has a place that another in
 from __future__ import annotations
 
 from ifagent.core.host_routes import given, why_taken
-from ifagent.core.interface import Interface, Name, NamespaceRef, NamespaceType
+from ifagent.core.interface import Interface
 from ifagent.core.matches import LinkMatches
+from ifagent.core.names import Name
+from ifagent.core.namespace_ref import NamespaceRef, NamespaceType
 from ifagent.core.observed import Absence
-from ifagent.core.operations import Place
+from ifagent.core.operation import Place
 from ifagent.core.plan import Obstacle
 from ifagent.core.policy import Policy
 from ifagent.core.state import ConfigState
@@ -35,8 +37,7 @@ class Admission:
         interfaces = matches.desired.interfaces
         taken: dict[tuple[Place, str], Name] = {}
         # An interface whose link is at its place comes before a rival for that place.
-        order = sorted(interfaces.values(), key=lambda i: (not matches.is_at_place(i), i.name))
-        for interface in order:
+        for interface in sorted(interfaces.values(), key=lambda i: (not matches.is_at_place(i), *matches.rank(i.name))):
             obstacle = self._forbidden(interface) or self._taking_from_the_host(interface)
             if obstacle is None:
                 place = matches.place(interface)

@@ -15,7 +15,8 @@ from dataclasses import replace
 
 from ifagent.core.kinds.contract import CommonFields, View
 from ifagent.core.link import Link, LinkId
-from ifagent.core.operations import AddAddress, DeleteAddress, MoveLink, Operation, Place, SetLink, Target
+from ifagent.core.operation import Operation, Place, Target
+from ifagent.core.operations import AddAddress, DeleteAddress, MoveLink, SetLink
 from ifagent.core.ownership import ConfiguredMark
 from ifagent.core.remembered import Adoption, TapAddress
 

@@ -1,8 +1,8 @@
 """What is to be planned, in an order in which nobody has to wait for somebody else's backlog. Pure.
 
-Whatever has changed is *touched*: a name, a link, or a namespace that may be removed. It then waits in the queue of the
-place that it is about. Places that have just got something to do share each planning evenly with those that have had
-to wait, which take turns: a single change goes before a backlog of thousands, and nothing waits for ever.
+Whatever has changed is *touched*: a resource, a link, or a namespace that may be removed. It then waits in the queue of
+the place that it is about. Places that have just got something to do share each planning evenly with those that have
+had to wait, which take turns: a single change goes before a backlog of thousands, and nothing waits for ever.
 
 What is touched again and again is *paced*: after a burst it is planned at a bounded rate, each time with the newest
 that is known of it. What cannot be decided before something else is known, such as what links a namespace has, is
@@ -16,7 +16,7 @@ from collections.abc import Hashable, Iterable, Iterator
 from heapq import heappop, heappush
 
 from ifagent.core.link import LinkId, NsId
-from ifagent.core.names import Name
+from ifagent.core.resources import Key
 
 BURST = 20
 """How often in a row something is planned at once, before it is paced."""
@@ -26,15 +26,15 @@ INTERVAL = 0.05
 
 _TIDY = 1024
 
-Node = Name | LinkId | NsId
-"""What can be touched: an interface by its name, a link, a namespace that may be removed."""
+Node = Key | LinkId | NsId
+"""What can be touched: a resource, a link, a namespace that may be removed."""
 
 
 class Agenda:
     """Whatever waits to be planned; time is an argument, in seconds of any monotonic clock."""
 
     def __init__(self) -> None:
-        self.again: dict[Name, None] = {}
+        self.again: dict[Key, None] = {}
         self._waiting: set[Node] = set()
         self._new: dict[Hashable, deque[Node]] = {}
         self._turns: OrderedDict[Hashable, deque[Node]] = OrderedDict()
@@ -53,9 +53,9 @@ class Agenda:
     def __iter__(self) -> Iterator[Node]:
         return iter(self._waiting)
 
-    def will_be_told_later(self, name: Name) -> bool:
-        """Tell whether what is known of an interface is about to change: it is planned next, or waits for something."""
-        return name in self.again or name in self._parked_under
+    def will_be_published_later(self, key: Key) -> bool:
+        """Tell whether what is known of a resource is about to change: it is planned next, or waits for something."""
+        return key in self.again or key in self._parked_under
 
     # What comes in
 
@@ -68,12 +68,12 @@ class Agenda:
             del self._parked[what][node]
             self._enqueue(node, place)
 
-    def put_off(self, name: Name) -> bool:
-        """Have an interface not planned next; return whether it would have been."""
-        if name not in self.again:
+    def put_off(self, key: Key) -> bool:
+        """Have a resource not planned next; return whether it would have been."""
+        if key not in self.again:
             return False
-        del self.again[name]
-        self._waiting.discard(name)
+        del self.again[key]
+        self._waiting.discard(key)
         return True
 
     def park(self, node: Node, what: Hashable) -> None:
@@ -83,15 +83,15 @@ class Agenda:
             self._parked.setdefault(what, {})[node] = None
             self._parked_under[node] = what
 
-    def release(self, what: Hashable, *, next: Iterable[Name] = ()) -> None:  # noqa: A002 as in English
+    def release(self, what: Hashable, *, next: Iterable[Key] = ()) -> None:  # noqa: A002 as in English
         """Have planned what was parked until this is known, ``next`` before everything else."""
         parked = self._parked.pop(what, {})
         for node in parked:
             del self._parked_under[node]
-        for name in next:
-            if name in parked:
-                del parked[name]
-                self.again[name] = None
+        for key in next:
+            if key in parked:
+                del parked[key]
+                self.again[key] = None
         for node in parked:
             self._enqueue(node, what)
 
@@ -115,10 +115,10 @@ class Agenda:
         again, self.again = self.again, {}
         try:
             while again:
-                name, _ = again.popitem()
-                if name in self._waiting and name not in self._parked_under:
-                    self._waiting.discard(name)
-                    yield name
+                key, _ = again.popitem()
+                if key in self._waiting and key not in self._parked_under:
+                    self._waiting.discard(key)
+                    yield key
             yield from self._take_turns(now)
         finally:
             self.again |= again
@@ -153,7 +153,7 @@ class Agenda:
         for node in nodes:
             if node not in self._parked_under:
                 self._waiting.discard(node)
-                if isinstance(node, str):
+                if isinstance(node, Key):
                     self.again.pop(node, None)
         self._pace.tidy(now)
 

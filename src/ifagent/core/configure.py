@@ -11,16 +11,15 @@ from ifagent.core.address_lists import AddressStep
 from ifagent.core.addresses import CROWD, AddressSteps, address_steps, oddities
 from ifagent.core.link import Checksums, Link
 from ifagent.core.names import HostName, IPInterface
+from ifagent.core.operation import LinkOperation, Target
 from ifagent.core.operations import (
     AddAddress,
     DeleteAddress,
-    LinkOperation,
     PromoteSecondaries,
     RenewAddress,
     ReplaceAddress,
     SetChecksums,
     SetLink,
-    Target,
 )
 
 MAX_DIFFERENCES = 20

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from ifagent.core.interface import Interface, Name
+from ifagent.core.interface import Interface
 from ifagent.core.link import Link, LinkId
 from ifagent.core.matches import LinkMatches, Unit
+from ifagent.core.names import Name
 from ifagent.core.plan import Obstacle
 from ifagent.core.state import ConfigState
 

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import assert_never
 
 from ifagent.core.events import Declaration, Declared, SourceHealth, SourceRevision, SourceSnapshot
-from ifagent.core.interface import Name
+from ifagent.core.resources import Key
 
 SourceEvent = SourceSnapshot | Declared | SourceHealth | SourceRevision
 
@@ -15,21 +15,21 @@ SourceEvent = SourceSnapshot | Declared | SourceHealth | SourceRevision
 class Declarations:
     """Takes in what sources say; ``declared`` is what counts of it.
 
-    ``sources`` are the names of the configured sources; where two declare the same interface, the one listed first
+    ``sources`` are the names of the configured sources; where two declare the same resource, the one listed first
     counts, and is waited for at the start. What a statement has made doubtful is decided by :meth:`decide`.
     """
 
     def __init__(self, sources: Sequence[str]) -> None:
         self.sources: tuple[str, ...] = tuple(sources)
-        self.declared: dict[Name, Declaration] = {}
+        self.declared: dict[Key, Declaration] = {}
         self.problems: dict[str, str] = {}
-        self._said: dict[str, dict[Name, Declaration]] = {source: {} for source in self.sources}
+        self._said: dict[str, dict[Key, Declaration]] = {source: {} for source in self.sources}
         self._synced: set[str] = set()
         self._heard: set[str] = set()
         self._incomplete: set[str] = set()
         self._in_trouble: set[str] = set()
         self._revisions: dict[str, int] = dict.fromkeys(self.sources, 0)
-        self._undecided: dict[Name, None] = {}
+        self._undecided: dict[Key, None] = {}
         self._counting = self._find_counting()
 
     # What is said
@@ -40,7 +40,7 @@ class Declarations:
             case SourceSnapshot():
                 self._replace(event)
             case Declared():
-                self._declare(event.source, event.name, event.declaration)
+                self._declare(event.source, event.key, event.declaration)
             case SourceHealth(source=source, problem=problem):
                 self.problems[source] = problem
                 if problem:
@@ -51,13 +51,13 @@ class Declarations:
             case _:
                 assert_never(event)
 
-    def _declare(self, source: str, name: Name, declaration: Declaration | None) -> None:
+    def _declare(self, source: str, key: Key, declaration: Declaration | None) -> None:
         if declaration is None:
-            self._said[source].pop(name, None)
+            self._said[source].pop(key, None)
         else:
-            self._said[source][name] = declaration
+            self._said[source][key] = declaration
             self._reach(source, declaration.revision)
-        self._undecided[name] = None
+        self._undecided[key] = None
 
     def _replace(self, snapshot: SourceSnapshot) -> None:
         source, said = snapshot.source, snapshot.declarations
@@ -92,19 +92,19 @@ class Declarations:
 
     # What counts
 
-    def decide(self, most: int) -> Iterator[tuple[Name, Declaration | None]]:
-        """Find out what counts for at most so many doubtful names; yield those for which it is something else now."""
-        for name in list(islice(self._undecided, most)):
-            del self._undecided[name]
+    def decide(self, most: int) -> Iterator[tuple[Key, Declaration | None]]:
+        """Find out what counts of at most so many doubtful resources; yield those of which it is something else now."""
+        for key in list(islice(self._undecided, most)):
+            del self._undecided[key]
             said = (self._said[source] for source in self._counting)
-            declaration = next((each[name] for each in said if name in each), None)
-            if declaration == self.declared.get(name):
+            declaration = next((each[key] for each in said if key in each), None)
+            if declaration == self.declared.get(key):
                 continue
             if declaration is None:
-                del self.declared[name]
+                del self.declared[key]
             else:
-                self.declared[name] = declaration
-            yield name, declaration
+                self.declared[key] = declaration
+            yield key, declaration
 
     @property
     def undecided(self) -> bool:
@@ -130,11 +130,11 @@ class Declarations:
         """Return the revision of a source's store up to which it is known, 0 if nothing is."""
         return self._revisions[source]
 
-    def names_by(self, source: str) -> frozenset[Name]:
-        """Return the names of which a source says something."""
+    def keys_by(self, source: str) -> frozenset[Key]:
+        """Return the resources of which a source says something."""
         return frozenset(self._said[source])
 
-    def by(self, source: str, name: Name) -> Declaration | None:
-        """Return what counts as declared under a name if a source says it."""
-        said = self._said[source].get(name)
-        return said if said is not None and said == self.declared.get(name) else None
+    def by(self, source: str, key: Key) -> Declaration | None:
+        """Return what counts as declared of a resource if a source says it."""
+        said = self._said[source].get(key)
+        return said if said is not None and said == self.declared.get(key) else None

@@ -17,10 +17,12 @@ class Desired:
 
     ``held`` are names whose value is invalid and whose last valid value is unknown: what the kernel has of
     them stays as it is. ``complete`` is true once every source has said all it has: only then is anything of
-    ours that nobody wants taken away. ``refused`` are interfaces beyond the limits, and why.
+    ours that nobody wants taken away. ``refused`` are interfaces beyond the limits, and why. Of two that want the same
+    thing, and neither has it, the one counts whose number in ``order`` is smaller: it has been declared for longer.
     """
 
     interfaces: Mapping[Name, Interface]
     held: AbstractSet[Name] = frozenset()
     complete: bool = True
     refused: Mapping[Name, Obstacle] = field(default_factory=dict)
+    order: Mapping[Name, int] = field(default_factory=dict)

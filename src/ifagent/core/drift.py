@@ -1,47 +1,57 @@
-"""Which interfaces were as declared, and what was changed externally since. Pure."""
+"""How often a resource was changed externally, and so when that is repaired. Pure.
+
+One that is changed again and again has its repairs spaced out. Time is an argument, in seconds of any monotonic clock.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from collections.abc import Set as AbstractSet
+import math
+from dataclasses import dataclass, replace
+from typing import Final
 
-from ifagent.core.interface import Name
-from ifagent.core.plan import Verdict
+from ifagent.core.backoff import delay
+
+FREE_REPAIRS: Final = 5
+"""How many repairs of one resource in a row are made at once, before they are spaced out."""
+
+FLAP_WINDOW: Final = 60.0
+"""Seconds without drift after which a resource's repairs are made at once again."""
 
 
-class Drift:
-    """Remembers interfaces that are as declared; what is found of them says whether that has changed."""
+@dataclass(frozen=True, slots=True)
+class DriftHistory:
+    """How often a resource was changed externally, what was different the last time, and until when it is left so."""
 
-    def __init__(self) -> None:
-        self._fulfilled: set[Name] = set()
-        self._last: dict[Name, str] = {}
+    repairs: int = 0
+    streak: int = 0
+    last: float = 0.0
+    until: float = 0.0
+    different: str = ""
 
-    def last(self, name: Name) -> str:
-        """Return what was different when an interface was last found to be changed, empty if it never was."""
-        return self._last.get(name, "")
+    @property
+    def suspended(self) -> bool:
+        """True while drift is left as it is, whatever the time."""
+        return self.until == math.inf
 
-    def forget(self, name: Name) -> None:
-        """Forget what was different of an interface."""
-        self._last.pop(name, None)
+    def drifted(self, different: str, now: float, *, repair: bool) -> DriftHistory:
+        """Return the history after one more change; without ``repair`` it is left so."""
+        if not repair:
+            return replace(self, streak=self.streak + 1, last=now, until=math.inf, different=different)
+        streak = 1 if now - max(self.last, self.until) > FLAP_WINDOW else self.streak + 1
+        until = now if streak <= FREE_REPAIRS else now + delay(streak - FREE_REPAIRS)
+        return DriftHistory(self.repairs + 1, streak, now, until, different)
 
-    def find(
-        self, names: AbstractSet[Name], verdicts: Mapping[Name, Verdict], changed_by_intent: AbstractSet[Name]
-    ) -> Iterator[tuple[Name, str]]:
-        """Take in what was found of ``names``; yield those that are not as declared any more, and what is different.
+    def with_difference(self, different: str) -> DriftHistory:
+        """Return the history with something else that was different the last time."""
+        return replace(self, different=different)
 
-        ``changed_by_intent`` are those of which something else is declared since.
-        """
-        for name in names:
-            verdict = verdicts.get(name)
-            if verdict is not None and verdict.differences and name not in changed_by_intent:
-                text = "; ".join(verdict.differences)
-                if name in self._fulfilled:
-                    self._last[name] = text
-                    yield name, text
-                elif name in self._last and verdict.link is None:
-                    # A link that dies goes down and loses its addresses first; this is the whole of it.
-                    self._last[name] = text
-            if verdict is not None and verdict.fulfilled:
-                self._fulfilled.add(name)
-            else:
-                self._fulfilled.discard(name)
+    def resolved(self) -> DriftHistory:
+        """Return the history once drift that was left as it is is no more, or is to be repaired."""
+        return replace(self, until=0.0) if self.suspended else self
+
+    def redeclared(self) -> DriftHistory:
+        """Return the history once something else is declared: repairs are made at once again."""
+        return replace(self, streak=0, until=0.0) if self.streak or self.until else self
+
+
+NO_DRIFT: Final = DriftHistory()

@@ -1,7 +1,7 @@
 """The only things an edge may say to the loop.
 
-Every event is a full statement about its ``key``: the newest one makes older ones about the same key
-pointless, so the inbox keeps one per key. Events say what is so, never what to do.
+Every event is a full statement about its ``topic``: the newest one makes older ones about the same topic
+pointless, so the inbox keeps one per topic. Events say what is so, never what to do.
 """
 
 from __future__ import annotations
@@ -10,24 +10,32 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 from ifagent.core.host_routes import HostRoutes
-from ifagent.core.interface import Interface, Name, NamespaceRef
+from ifagent.core.interface import Interface
 from ifagent.core.link import Link, LinkId, NsId
+from ifagent.core.namespace_ref import NamespaceRef
+from ifagent.core.resources import Key, interface_key
 from ifagent.errors import FieldError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declaration:
-    """What one source says of one interface: a valid interface, or what is wrong with the value.
+    """What one source says of one resource: a valid interface, or what is wrong with the value.
 
     Exactly one of ``interface`` and ``errors`` is there. ``revision`` is the store's own count
     (etcd: ``mod_revision``), 0 where a source has none.
     """
 
-    name: Name
+    key: Key
     interface: Interface | None = None
     errors: tuple[FieldError, ...] = ()
     warnings: tuple[str, ...] = ()
     revision: int = 0
+
+    @classmethod
+    def of(cls, interface: Interface, *, warnings: tuple[str, ...] = (), revision: int = 0) -> Declaration:
+        """Return what says that a valid interface is declared."""
+        key = interface_key(interface.name)
+        return cls(key=key, interface=interface, warnings=warnings, revision=revision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,31 +48,31 @@ class SourceSnapshot:
     """
 
     source: str
-    declarations: Mapping[Name, Declaration]
+    declarations: Mapping[Key, Declaration]
     complete: bool = True
     recalled: bool = False
 
     @property
-    def key(self) -> Hashable:
+    def topic(self) -> Hashable:
         """One statement per source."""
         return ("source", self.source)
 
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """One interface of one source is declared, or changed; ``None`` takes it back.
+    """One resource of one source is declared, or changed; ``None`` takes it back.
 
     Statements made without an ``await`` between them are seen by the planner as one change.
     """
 
     source: str
-    name: Name
+    key: Key
     declaration: Declaration | None
 
     @property
-    def key(self) -> Hashable:
-        """One statement per source and name."""
-        return ("declared", self.source, self.name)
+    def topic(self) -> Hashable:
+        """One statement per source and resource."""
+        return ("declared", self.source, self.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +83,7 @@ class SourceHealth:
     problem: str = ""
 
     @property
-    def key(self) -> Hashable:
+    def topic(self) -> Hashable:
         """One statement per source."""
         return ("health", self.source)
 
@@ -91,7 +99,7 @@ class SourceRevision:
     revision: int
 
     @property
-    def key(self) -> Hashable:
+    def topic(self) -> Hashable:
         """One statement per source."""
         return ("revision", self.source)
 
@@ -111,7 +119,7 @@ class NamespaceSeen:
     invalid: bool = False
 
     @property
-    def key(self) -> Hashable:
+    def topic(self) -> Hashable:
         """One statement per reference."""
         return ("namespace", self.ref)
 
@@ -123,7 +131,7 @@ class NamespacesListed:
     paths: Mapping[NamespaceRef, tuple[NsId, str]]
 
     @property
-    def key(self) -> Hashable:
+    def topic(self) -> Hashable:
         """One statement for all."""
         return ("namespaces",)
 
@@ -140,7 +148,7 @@ class LinksListed:
     cookie: int = 0
 
     @property
-    def key(self) -> Hashable:
+    def topic(self) -> Hashable:
         """One statement per namespace."""
         return ("links", self.namespace)
 
@@ -153,7 +161,7 @@ class LinkSeen:
     link: Link | None
 
     @property
-    def key(self) -> Hashable:
+    def topic(self) -> Hashable:
         """One statement per link."""
         return ("link", self.id)
 
@@ -170,7 +178,7 @@ class NamespaceBehind:
     behind: bool
 
     @property
-    def key(self) -> Hashable:
+    def topic(self) -> Hashable:
         """One statement per namespace."""
         return ("behind", self.namespace)
 
@@ -183,7 +191,7 @@ class NamespaceUnreachable:
     problem: str
 
     @property
-    def key(self) -> Hashable:
+    def topic(self) -> Hashable:
         """One statement per namespace."""
         return ("unreachable", self.namespace)
 
@@ -196,7 +204,7 @@ class HostRoutesSeen:
     namespaces: frozenset[NsId]
 
     @property
-    def key(self) -> Hashable:
+    def topic(self) -> Hashable:
         """One statement for all."""
         return ("host routes",)
 

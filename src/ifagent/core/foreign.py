@@ -5,23 +5,25 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 from dataclasses import replace
 
-from ifagent.core.interface import Name, NamespaceRef, NamespaceType
 from ifagent.core.link import LOOPBACK_IFINDEX, Link
+from ifagent.core.names import Name
+from ifagent.core.namespace_ref import NamespaceRef, NamespaceType
 from ifagent.core.report import link_fields
+from ifagent.core.resources import Key, interface_key
 from ifagent.core.state import ConfigState, InterfaceState
 
 _TYPES = {"veth": "veth", "tun": "tap", "dummy": "dummy", "vrf": "vrf_device"}
 """What kinds of links are called as types of interfaces; all others are ``existing``."""
 
 
-def foreign_name(link: Link, ref: NamespaceRef, taken: Container[Name]) -> Name:
-    """Return a name that nothing else in a stream has; ``taken`` are the names of interfaces.
+def foreign_name(link: Link, ref: NamespaceRef, taken: Container[Key]) -> Name:
+    """Return a name that nothing else in a stream has; ``taken`` are the interfaces that there are.
 
     In the agent's own namespace it is the host name, as in ``eth0``, elsewhere ``eth0@named:ns1``. No host name has a
     colon, so two links never have the same. Where an interface is called so, the ifindex is put behind: ``eth0#2``.
     """
     name = str(link.host_name) if ref.type is NamespaceType.OWN else f"{link.host_name}@{ref}"
-    while name in taken:
+    while interface_key(name) in taken:
         name = f"{name}#{link.id.ifindex}"
     return Name(name)
 

@@ -22,35 +22,39 @@ from ifagent.core.link import Link, LinkId, NsId
 from ifagent.core.marked_links import MarkedLinks
 from ifagent.core.names import HostName, Name
 from ifagent.core.namespaces import Namespaces
-from ifagent.core.operations import Place
+from ifagent.core.operation import Place
 from ifagent.core.remembered import Adoption
+from ifagent.core.resources import Key, interface_key
 
-Key = Name | LinkId
-"""What the graph connects: interfaces by their names, links by where they are."""
+Vertex = Key | LinkId
+"""What the graph connects: interfaces, and links by where they are."""
 
-Node = Key | tuple[Place, HostName]
+Node = Vertex | tuple[Place, HostName]
 """What two of them can have in common."""
 
 FEW = 8
-"""Most keys at a node that are kept in a tuple, which takes the least memory."""
+"""Most vertices at a node that are kept in a tuple, which takes the least memory."""
 
 
 class Graph:
     """Knows what every interface in force, and every link, has in common with others.
 
     ``namespaces`` tells where interfaces' references lead, ``marks`` which interfaces links' marks name; both have to
-    know of a change before the graph does.
+    know of a change before the graph does. ``order`` tells which interface has been in force for longer: the smaller
+    its number, the longer.
     """
 
     def __init__(self, namespaces: Namespaces, marks: MarkedLinks) -> None:
         self.interfaces: dict[Name, Interface] = {}
+        self.order: dict[Name, int] = {}
+        self._count = 0
         self._own = namespaces.own
         self._namespaces = namespaces
         self._marks = marks
         self._adoptions: Mapping[Name, Adoption] = {}
         self._host_names: dict[LinkId, HostName] = {}
-        self._nodes: dict[Key, tuple[Node, ...]] = {}
-        self._keys: dict[Node, tuple[Key, ...] | dict[Key, None]] = {}
+        self._nodes: dict[Vertex, tuple[Node, ...]] = {}
+        self._vertices: dict[Node, tuple[Vertex, ...] | dict[Vertex, None]] = {}
 
     # What is told
 
@@ -58,13 +62,18 @@ class Graph:
         """Have another interface in force under a name, ``None`` for none."""
         if interface is None:
             self.interfaces.pop(name, None)
+            self.order.pop(name, None)
         else:
             self.interfaces[name] = interface
-        self._put(name, self._nodes_of_interface(name))
+            if name not in self.order:
+                self._count += 1
+                self.order[name] = self._count
+        self.update_interface(name)
 
     def update_interface(self, name: Name) -> None:
         """Take note that the reference of an interface leads to another namespace, or that its adoption changed."""
-        self._put(name, self._nodes_of_interface(name))
+        key = interface_key(name)
+        self._put(key, self._nodes_of_interface(key))
 
     def set_link(self, id: LinkId, link: Link | None) -> None:
         """Take note of what a link is like, ``None`` if it is gone."""
@@ -81,10 +90,10 @@ class Graph:
             if before.get(name) != adoptions.get(name):
                 self.update_interface(name)
 
-    def _nodes_of_interface(self, name: Name) -> tuple[Node, ...]:
-        nodes: list[Node] = []
+    def _nodes_of_interface(self, key: Key) -> tuple[Node, ...]:
+        nodes, name = list[Node](), key.name
         if (interface := self.interfaces.get(name)) is not None:
-            nodes += (reference.to for reference in interface.kind.references())
+            nodes += (interface_key(reference.to) for reference in interface.kind.references())
             nodes.append((self._namespaces.place(interface.namespace), interface.host_name))
             if made_as := interface.kind.made_as(interface):
                 nodes.append((self._own, made_as))
@@ -94,64 +103,64 @@ class Graph:
                 nodes.append(adoption.link)
             if adoption.master:
                 nodes.append(LinkId(self._own, adoption.master))
-        return tuple(dict.fromkeys((name, *nodes))) if nodes else ()
+        return tuple(dict.fromkeys((key, *nodes))) if nodes else ()
 
     def _nodes_of_link(self, link: Link) -> tuple[Node, ...]:
         id = link.id
         nodes: list[Node] = [id, *((id.namespace, name) for name in link.names)]
         nodes += (other for other in (link.peer, link.lower) if other is not None)
-        nodes += self._marks.names_on(link)
+        nodes += map(interface_key, self._marks.names_on(link))
         if link.kind == "tun" and link.master:
             nodes.append(LinkId(id.namespace, link.master))
         if self._marks.is_adopted(id):  # given back, it keeps its name where that is free
             nodes.append((self._own, link.host_name))
         return tuple(dict.fromkeys(nodes))
 
-    def _put(self, key: Key, nodes: tuple[Node, ...]) -> None:
-        before = self._nodes.get(key, ())
+    def _put(self, vertex: Vertex, nodes: tuple[Node, ...]) -> None:
+        before = self._nodes.get(vertex, ())
         if before == nodes:
             return
         for node in before:
             if node not in nodes:
-                self._discard(node, key)
+                self._discard(node, vertex)
         for node in nodes:
             if node not in before:
-                self._add(node, key)
+                self._add(node, vertex)
         if nodes:
-            self._nodes[key] = nodes
+            self._nodes[vertex] = nodes
         else:
-            del self._nodes[key]
+            del self._nodes[vertex]
 
-    def _add(self, node: Node, key: Key) -> None:
-        keys = self._keys.get(node, ())
-        if isinstance(keys, dict):
-            keys[key] = None
-        elif len(keys) < FEW:
-            self._keys[node] = (*keys, key)
+    def _add(self, node: Node, vertex: Vertex) -> None:
+        vertices = self._vertices.get(node, ())
+        if isinstance(vertices, dict):
+            vertices[vertex] = None
+        elif len(vertices) < FEW:
+            self._vertices[node] = (*vertices, vertex)
         else:
-            self._keys[node] = dict.fromkeys((*keys, key))
+            self._vertices[node] = dict.fromkeys((*vertices, vertex))
 
-    def _discard(self, node: Node, key: Key) -> None:
-        keys = self._keys[node]
-        if isinstance(keys, dict):
-            del keys[key]
+    def _discard(self, node: Node, vertex: Vertex) -> None:
+        vertices = self._vertices[node]
+        if isinstance(vertices, dict):
+            del vertices[vertex]
         else:
-            self._keys[node] = keys = tuple(other for other in keys if other != key)
-        if not keys:
-            del self._keys[node]
+            self._vertices[node] = vertices = tuple(other for other in vertices if other != vertex)
+        if not vertices:
+            del self._vertices[node]
 
     # What is asked
 
-    def nodes(self, key: Key) -> tuple[Node, ...]:
+    def nodes(self, vertex: Vertex) -> tuple[Node, ...]:
         """Return what an interface or a link names."""
-        return self._nodes.get(key, (key,))
+        return self._nodes.get(vertex, (vertex,))
 
-    def neighbours(self, key: Key) -> Iterator[Key]:
+    def neighbours(self, vertex: Vertex) -> Iterator[Vertex]:
         """Yield what has something in common with an interface or a link; not all of it exists, some comes twice."""
-        for node in self.nodes(key):
-            if not isinstance(node, tuple) or isinstance(node, LinkId):
+        for node in self.nodes(vertex):
+            if isinstance(node, Key | LinkId):
                 yield node
-            yield from self._keys.get(node, ())
+            yield from self._vertices.get(node, ())
 
     def concerns_interfaces(self, link: Link) -> bool:
         """Tell whether an interface has to do with a link: is its neighbour, or has its mark on its peer or lower."""
@@ -159,20 +168,22 @@ class Graph:
         if any(self._marks.is_marked(id) for id in ids):
             return True
         nodes = self._nodes.get(link.id) or self._nodes_of_link(link)
-        return any(isinstance(key, str) for node in nodes for key in self._keys.get(node, ()))
+        return any(isinstance(vertex, Key) for node in nodes for vertex in self._vertices.get(node, ()))
 
-    def links_of(self, name: Name) -> list[LinkId]:
+    def links_of(self, key: Key) -> list[LinkId]:
         """Return the links whose mark names an interface, and the one that it is remembered to have adopted."""
-        return [key for key in self._keys.get(name, ()) if isinstance(key, LinkId)]
+        return [vertex for vertex in self._vertices.get(key, ()) if isinstance(vertex, LinkId)]
 
-    def referring_to(self, name: Name) -> list[Name]:
+    def referring_to(self, key: Key) -> list[Key]:
         """Return the interfaces that refer to one."""
-        return [key for key in self._keys.get(name, ()) if isinstance(key, str) and key != name]
+        return [vertex for vertex in self._vertices.get(key, ()) if isinstance(vertex, Key) and vertex != key]
 
     def link_at(self, namespace: NsId, host_name: HostName) -> LinkId | None:
         """Return the link with this host name; of two that are told to have it at a moment, the one told of last."""
-        found = None
-        for key in self._keys.get((namespace, host_name), ()):
-            if isinstance(key, LinkId) and self._host_names.get(key) == host_name and key.namespace == namespace:
-                found = key
+        found: LinkId | None = None
+        for vertex in self._vertices.get((namespace, host_name), ()):
+            if not isinstance(vertex, LinkId) or vertex.namespace != namespace:
+                continue
+            if self._host_names.get(vertex) == host_name:
+                found = vertex
         return found

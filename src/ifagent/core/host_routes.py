@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from ifagent.core.link import Address, Link, LinkId, NsId
 from ifagent.core.names import IPInterface
@@ -39,6 +39,26 @@ NOT_OF_THE_WORLD: tuple[IPNetwork, ...] = tuple(
     )
 )
 """Networks that mean something else everywhere, so that a default route leads to nobody in particular there."""
+
+CLOUD_SERVICES: tuple[IPAddress, ...] = tuple(
+    map(
+        ip_address,
+        (
+            "169.254.169.254",  # metadata and credentials, with nearly every provider
+            "169.254.170.2",  # Amazon: credentials of tasks
+            "169.254.170.23",  # Amazon: credentials of pods
+            "169.254.169.253",  # Amazon: names
+            "169.254.169.123",  # Amazon: time
+            "100.100.100.200",  # Alibaba: metadata
+            "fd00:ec2::254",  # Amazon, by IPv6
+            "fd00:ec2::253",
+            "fd00:ec2::123",
+            "fd00:ec2::23",
+            "fd20:ce::254",  # Google: metadata, by IPv6
+        ),
+    )
+)
+"""What a host in a cloud asks by its default route, though these addresses are in networks that mean nothing there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +161,19 @@ def _taken_from(route: Route, address: IPInterface, own: LinkId | None, reach: i
     if gateway is not None:
         return f"the gateway {gateway}"
     if not destination.prefixlen:
-        untouched = destination.version != network.version or reach or _is_nobodys(network)
-        return "" if untouched else "a part of what the default route leads to"
+        return "" if destination.version != network.version or reach else _taken_from_default(network)
     if destination.version != network.version or not network.overlaps(destination):
         return ""
     if _leads_directly(route, own) or destination.prefixlen < reach:
         return ""
     return route.address or f"the route to {destination}"
+
+
+def _taken_from_default(network: IPNetwork) -> str:
+    if not _is_nobodys(network):
+        return "a part of what the default route leads to"
+    service = next((each for each in CLOUD_SERVICES if each in network), None)
+    return "" if service is None else f"the route to the cloud service {service}"
 
 
 def _leads_directly(route: Route, own: LinkId | None) -> bool:

@@ -21,50 +21,18 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
-from ifagent.core.address_values import MAX_ADDRESSES, Addresses, WrongAddresses
-from ifagent.core.kinds import AutoTap, Existing, Kind, Loopback, Unsupported, Veth
-from ifagent.core.kinds.contract import ANY_MTU, DEFAULT_MTU, ETHERNET_MTU, wrong
-from ifagent.core.kinds.veth import Offloading
+from ifagent.core.address_values import Addresses, WrongAddresses
+from ifagent.core.kinds import Kind
+from ifagent.core.kinds.contract import ETHERNET_MTU, wrong
 from ifagent.core.names import (
     LOOPBACK_NAME,
-    MAX_HOST_NAME_BYTES,
-    MAX_NAME_BYTES,
     HostName,
-    IPInterface,
-    Name,
     check_given_name,
     check_host_name,
     check_name,
 )
-from ifagent.core.namespace_ref import OWN_NAMESPACE, NamespaceRef, NamespaceType, named
+from ifagent.core.namespace_ref import OWN_NAMESPACE, NamespaceRef
 from ifagent.errors import MAX_ERRORS, FieldError, InvalidInterface
-
-__all__ = [
-    "ANY_MTU",
-    "DEFAULT_MTU",
-    "ETHERNET_MTU",
-    "LOOPBACK_NAME",
-    "MAX_ADDRESSES",
-    "MAX_HOST_NAME_BYTES",
-    "MAX_NAME_BYTES",
-    "OWN_NAMESPACE",
-    "AutoTap",
-    "Existing",
-    "HostName",
-    "IPInterface",
-    "Interface",
-    "Kind",
-    "Loopback",
-    "Name",
-    "NamespaceRef",
-    "NamespaceType",
-    "Offloading",
-    "Unsupported",
-    "Veth",
-    "check_host_name",
-    "named",
-    "parse_interface",
-]
 
 _MAC = re.compile(r"[0-9a-f]{12}")
 

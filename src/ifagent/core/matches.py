@@ -22,7 +22,7 @@ from ifagent.core.link import OUTLIVES_ITS_LOWER, Link, LinkId, NsId
 from ifagent.core.names import HostName, Name
 from ifagent.core.namespace_ref import NamespaceRef, NamespaceType
 from ifagent.core.observed import Observed
-from ifagent.core.operations import Place, Target
+from ifagent.core.operation import Place, Target
 from ifagent.core.ownership import ConfiguredMark, Owner
 from ifagent.core.policy import Policy
 from ifagent.core.remembered import Adoption
@@ -52,6 +52,7 @@ class LinkMatches:
         }
         self.link_of: dict[Name, Link] = {}
         self.uppers: dict[LinkId, list[Link]] = {}
+        self.configured: dict[LinkId, ConfiguredMark] = {}
         self._places: dict[Name, Place] = {}
         self._claim_made()
         self._claim_taps()
@@ -72,8 +73,9 @@ class LinkMatches:
                 self.uppers.setdefault(link.lower, []).append(link)
         if unnamed:
             # Of several that want one place it is always the same that has it.
-            by_name = sorted(self.desired.interfaces.values(), key=lambda interface: interface.name, reverse=True)
-            wanted = {(self.place(interface), interface.host_name): interface.name for interface in by_name}
+            names = sorted(self.desired.interfaces, key=self.rank, reverse=True)
+            last_counts = (self.desired.interfaces[name] for name in names)
+            wanted = {(self.place(interface), interface.host_name): interface.name for interface in last_counts}
             for place, link in unnamed:
                 if (name := wanted.get(place)) is not None and self.is_believed(link, name):
                     self.link_of.setdefault(name, link)
@@ -106,7 +108,8 @@ class LinkMatches:
             if self.adopts(marked.name) and interface and (trusted or link.id.namespace == self.place(interface)):
                 self.link_of.setdefault(marked.name, link)
         taken: set[LinkId] = set()
-        for name in sorted(name for name in self.desired.interfaces if self.adopts(name) and name not in self.link_of):
+        without = [name for name in self.desired.interfaces if self.adopts(name) and name not in self.link_of]
+        for name in sorted(without, key=self.rank):
             interface = self.desired.interfaces[name]
             found = self.link_at.get((self.observed.own, interface.kind.made_as(interface)))
             if found is not None and found.id not in taken and self.why_not_adoptable(found) is None:
@@ -170,7 +173,6 @@ class LinkMatches:
         return ""
 
     def _claim_existing(self) -> None:
-        self.configured: dict[LinkId, ConfiguredMark] = {}
         for link in self.link_at.values():
             if (configured_mark := self.owner.configured_mark(link)) is not None:
                 self.configured[link.id] = configured_mark
@@ -186,6 +188,15 @@ class LinkMatches:
                     found[interface.name] = there
             self.link_of |= found
             taken |= {link.id for link in found.values()}
+
+    def rank(self, name: Name) -> tuple[bool, int, Name]:
+        """Return what tells which of several interfaces has what they all want: the smallest counts.
+
+        That is the one which configures an existing link already, then the one that has been declared for longer.
+        """
+        link = self.link_of.get(name)
+        mark = None if link is None else self.configured.get(link.id)
+        return (mark is None or mark.name != name, self.desired.order.get(name, 0), name)
 
     def adopts(self, name: Name) -> bool:
         """Tell whether an interface of this name is declared that adopts a link."""

@@ -9,14 +9,14 @@ from ifagent.core.link import NsId
 from ifagent.core.names import Name
 from ifagent.core.namespace_ref import NamespaceRef, NamespaceType
 from ifagent.core.observed import Absence
-from ifagent.core.operations import Place
+from ifagent.core.operation import Place
 
 
 class Namespaces:
     """Look-ups. ``own`` is the agent's own namespace; ``is_marked`` tells whether one has anything of the agent's.
 
     ``ids`` tells where references lead, ``absent`` why others lead nowhere. ``generation`` counts changes of
-    :meth:`referenced`.
+    :meth:`referenced`. ``doubtful`` are those that may have to be followed from now on, or no more.
     """
 
     def __init__(self, own: NsId, is_marked: Callable[[NsId], bool]) -> None:
@@ -24,6 +24,7 @@ class Namespaces:
         self.ids: dict[NamespaceRef, NsId] = {}
         self.absent: dict[NamespaceRef, Absence] = {}
         self.generation: int = 0
+        self.doubtful: set[NsId] = set()
         self._is_marked = is_marked
         self._paths: dict[NamespaceRef, str] = {}
         self._named: Mapping[NamespaceRef, tuple[NsId, str]] = {}
@@ -40,6 +41,7 @@ class Namespaces:
         if old == new:
             return
         self.generation += 1
+        self.doubtful |= {self.ids[ref] for ref in (old, new) if ref in self.ids}
         if old is not None:
             self._names_in[old].discard(name)
             if not self._names_in[old]:
@@ -67,6 +69,7 @@ class Namespaces:
             self._leading_to.setdefault(id, set()).add(ref)
         if before is not None and before not in self._leading_to:
             self._listed.discard(before)
+        self.doubtful |= {each for each in (before, id) if each is not None}
 
     def list_named(
         self, paths: Mapping[NamespaceRef, tuple[NsId, str]]
@@ -85,6 +88,11 @@ class Namespaces:
     def drain(self, namespace: NsId, path: str) -> None:
         """Have a namespace followed to which nothing leads, until nothing of the agent's is left there."""
         self._draining[namespace] = path
+
+    def take_doubtful(self) -> set[NsId]:
+        """Return ``doubtful``, and begin anew."""
+        doubtful, self.doubtful = self.doubtful, set()
+        return doubtful
 
     # What is asked
 

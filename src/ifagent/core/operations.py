@@ -1,115 +1,23 @@
-"""Operations: one kernel request each.
-
-An operation is a frozen value: equal operations ask for the same thing, and printing one says what it
-does. It names a link by its ifindex where the link exists, and by namespace and host name where an
-operation before it makes the link; the same holds for namespaces (see :class:`Target`).
-"""
+"""The operations: one kernel request each."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
-from typing import ClassVar, Protocol, Self
+from typing import ClassVar
 
-from ifagent.core.link import Checksums, Link, LinkId, NsId
+from ifagent.core.link import Checksums, LinkId, NsId
 from ifagent.core.names import HostName, IPInterface
 from ifagent.core.namespace_ref import NamespaceRef
-
-Place = NsId | NamespaceRef
-"""A namespace: its id where it exists, its reference where an operation before this one makes it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The link that an operation is about; ``ifindex`` is ``None`` while the link is yet to be made."""
-
-    namespace: Place
-    host_name: HostName
-    ifindex: int | None = None
-
-    def __str__(self) -> str:
-        """Host name and namespace, as in ``eth0 in named:ns1``."""
-        place = self.namespace
-        return f"{self.host_name} in {place}" if isinstance(place, NamespaceRef) else f"{self.host_name} in [{place}]"
-
-    @classmethod
-    def of(cls, link: Link) -> Target:
-        """Name a link that exists."""
-        return cls(link.id.namespace, link.host_name, link.id.ifindex)
-
-    @property
-    def link(self) -> LinkId | None:
-        """The link, if it exists."""
-        if self.ifindex is None or isinstance(self.namespace, NamespaceRef):
-            return None
-        return LinkId(self.namespace, self.ifindex)
-
-    def resolved(self, lookup: Lookup) -> Target | None:
-        """Fill in the ifindex of the link; ``None`` if it does not exist yet."""
-        if self.ifindex is not None:
-            return self
-        namespace = _namespace(self.namespace, lookup)
-        link = lookup.link_named(namespace, self.host_name) if namespace is not None else None
-        return Target.of(link) if link else None
-
-
-class Lookup(Protocol):
-    """What there is by now of that which an operation names."""
-
-    def namespace(self, ref: NamespaceRef, /) -> NsId | None:
-        """Return the namespace that a reference leads to."""
-        ...
-
-    def link_named(self, namespace: NsId, host_name: HostName, /) -> Link | None:
-        """Return the link with this host name."""
-        ...
-
-
-class Operation:
-    """One request to the kernel, and what it names.
-
-    ``slow`` ones make the kernel wait, mostly for every processor to have noticed.
-    """
-
-    __slots__ = ()
-    slow: ClassVar[bool] = False
-
-    @property
-    def places(self) -> tuple[Place, ...]:
-        """The namespaces that it names; it is sent in the first of them."""
-        return ()
-
-    @property
-    def namespaces(self) -> tuple[NsId, ...]:
-        """Those of ``places`` that exist."""
-        return tuple(place for place in self.places if not isinstance(place, NamespaceRef))
-
-    @property
-    def targets(self) -> tuple[Target, ...]:
-        """The links that it changes."""
-        return ()
-
-    @property
-    def changes(self) -> tuple[LinkId | NsId | NamespaceRef, ...]:
-        """The links and namespaces that it changes or makes, as far as they have an id or a reference."""
-        return tuple(id for target in self.targets if (id := target.link) is not None)
-
-    @property
-    def names(self) -> tuple[tuple[Place, HostName], ...]:
-        """The host names that it gives to links, and in which namespaces."""
-        return ()
-
-    def resolved(self, lookup: Lookup) -> Self | None:  # noqa: ARG002 for those that name something
-        """Fill in the ids of what did not exist when it was planned; ``None`` if it still does not."""
-        return self
-
-
-class NamespaceOperation(Operation):
-    """Makes or removes a named namespace."""
-
-    __slots__ = ()
-    slow: ClassVar[bool] = True
-    namespace: NamespaceRef
+from ifagent.core.operation import (
+    LinkOperation,
+    Lookup,
+    NamespaceOperation,
+    Operation,
+    Place,
+    Target,
+    resolved_namespace,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +75,7 @@ class LinkEnd:
 
     def resolved(self, lookup: Lookup) -> LinkEnd | None:
         """Fill in the id of its namespace; ``None`` if that does not exist yet."""
-        namespace = _namespace(self.namespace, lookup)
+        namespace = resolved_namespace(self.namespace, lookup)
         return None if namespace is None else LinkEnd(namespace, self.host_name, self.mac, self.mtu)
 
 
@@ -202,32 +110,6 @@ class CreateLink(Operation):
     def __str__(self) -> str:
         """Say what it does."""
         return f"create {self.kind} {' - '.join(str(end.target) for end in self.ends)}"
-
-
-class LinkOperation(Operation):
-    """Changes one link."""
-
-    __slots__ = ()
-    target: Target
-
-    @property
-    def places(self) -> tuple[Place, ...]:
-        """The namespace of the link."""
-        return (self.target.namespace,)
-
-    @property
-    def targets(self) -> tuple[Target, ...]:
-        """The link."""
-        return (self.target,)
-
-    def resolved(self, lookup: Lookup) -> Self | None:
-        """Fill in the ifindex of the link."""
-        target = self.target.resolved(lookup)
-        return None if target is None else self if target is self.target else self._at(target)
-
-    def _at(self, target: Target) -> Self:
-        """Return the same about another target."""
-        return replace(self, target=target)  # type: ignore[type-var]  # each is a dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -309,7 +191,7 @@ class MoveLink(LinkOperation):
 
     def resolved(self, lookup: Lookup) -> MoveLink | None:
         """Fill in the ifindex of the link and the id of where it goes."""
-        target, to = self.target.resolved(lookup), _namespace(self.to, lookup)
+        target, to = self.target.resolved(lookup), resolved_namespace(self.to, lookup)
         return None if target is None or to is None else MoveLink(target, to, self.host_name, self.altnames)
 
     def __str__(self) -> str:
@@ -407,16 +289,3 @@ class DeleteLink(LinkOperation):
     def __str__(self) -> str:
         """Say what it does."""
         return f"delete {self.target}"
-
-
-def _namespace(place: Place, lookup: Lookup) -> NsId | None:
-    return lookup.namespace(place) if isinstance(place, NamespaceRef) else place
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What the kernel answered to one operation: ``errno`` 0 is success, ``text`` its extended acknowledgement."""
-
-    operation: Operation
-    errno: int = 0
-    text: str = ""

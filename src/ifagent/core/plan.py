@@ -1,4 +1,4 @@
-"""What the planner returns: steps to take, and a verdict on every declared interface."""
+"""What the planner returns: steps to take, and a verdict on every declared resource."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ifagent.core.link import LinkId
-from ifagent.core.names import Name
-from ifagent.core.operations import Operation
+from ifagent.core.operation import Operation
 from ifagent.core.remembered import Learnt
+from ifagent.core.resources import Key
 from ifagent.core.state import ConfigState
 
 
 class Step(NamedTuple):
-    """One operation of a plan: for which interfaces, and after which other operations."""
+    """One operation of a plan: for which resources, and after which other operations."""
 
     operation: Operation
-    names: frozenset[Name]
+    keys: frozenset[Key]
     after: frozenset[Operation] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """Why an interface cannot be applied now, in one sentence.
+    """Why a resource cannot be applied now, in one sentence.
 
     ``config_state`` is ``PENDING`` (what is ``missing`` may come), ``FAILED`` (something that is not the
     agent's is in the way) or ``INVALID`` (the declarations contradict each other; ``field`` names where).
@@ -36,10 +36,10 @@ class Obstacle:
 
 
 class Verdict(NamedTuple):
-    """What the planner found about one declared interface.
+    """What the planner found about one declared resource.
 
     ``link`` is where its link is, if it has one. ``differences`` say in words what the kernel has otherwise
-    than wanted. Without obstacle and differences the interface is as declared.
+    than wanted. Without obstacle and differences it is as declared.
     """
 
     link: LinkId | None = None
@@ -87,14 +87,14 @@ class Waves:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Steps by operation, and verdicts by name.
+    """Steps by operation, and verdicts by resource.
 
     A step whose prerequisite failed is not to be taken. Steps are in an order in which they may be taken, and those
     about one link in the order in which they have to be. ``learnt`` is to be remembered before any of them is taken.
     """
 
     steps: Mapping[Operation, Step] = field(default_factory=dict)
-    verdicts: Mapping[Name, Verdict] = field(default_factory=dict)
+    verdicts: Mapping[Key, Verdict] = field(default_factory=dict)
     learnt: Learnt = field(default_factory=Learnt)
 
     def waves(self) -> Iterator[tuple[Operation, ...]]:
@@ -106,11 +106,11 @@ class Plan:
                 waves.done(step)
 
     def __str__(self) -> str:
-        """One line per operation in a possible order, then one per interface that must wait."""
+        """One line per operation in a possible order, then one per resource that must wait."""
         lines = [str(operation) for wave in self.waves() for operation in wave]
         lines += [
-            f"{name}: {verdict.obstacle.config_state}, {verdict.obstacle.reason}"
-            for name, verdict in sorted(self.verdicts.items())
+            f"{key.name}: {verdict.obstacle.config_state}, {verdict.obstacle.reason}"
+            for key, verdict in sorted(self.verdicts.items())
             if verdict.obstacle
         ]
         return "\n".join(lines)

@@ -5,13 +5,14 @@ The rules, in words:
 1. **Match links.** Which link belongs to which interface: :mod:`ifagent.core.matches`.
 2. **Admit.** What cannot be applied by itself is blocked, with a reason: :mod:`ifagent.core.admission`.
 3. **Units.** Interfaces whose links are made together, such as the two ends of a veth pair, are a unit: both have to
-   name each other. One whose partner is missing or names another interface is pending. What kinds wait for besides,
-   such as a TAP that its creator has not made, they say themselves (:mod:`ifagent.core.kinds.contract`).
+   name each other. One whose partner is missing or names another interface is pending: :mod:`ifagent.core.units`. What
+   kinds wait for besides, such as a TAP that its creator has not made, they say themselves
+   (:mod:`ifagent.core.kinds.contract`).
 4. **Keep or delete.** A unit whose links are as they belong together stays, whatever else is wrong with it. So does
    everything of an interface whose value is invalid or whose namespace cannot be seen for now. Every other link of
    ours is deleted, but only once every source has been heard, and only if no link of somebody else's sits on it that
    would go with it. What the agent has not made is not its to delete: a link that was adopted, or only configured, is
-   released as it was (:mod:`ifagent.core.adoption`).
+   released as it was: :mod:`ifagent.core.release`.
 5. **Create or correct.** A unit without links is created, in one request. One with links is corrected in place: moved,
    renamed, its attributes and addresses set; so is an adopted link, which is marked before it is moved. What somebody
    else has a link on is not moved. An existing link is configured where it is. Nothing is done for what is right.
@@ -23,40 +24,44 @@ The rules, in words:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from ifagent.core.admission import Admission
-from ifagent.core.adoption import adoption_of, found_at, leaving, release_adopted, release_configured, strip_adopted
+from ifagent.core.adoption import adoption_of, found_at
 from ifagent.core.configure import Attributes, configure
 from ifagent.core.conflicts import Conflicts, duplicate_addresses, kept_for_uppers, mtu_out_of_range
 from ifagent.core.desired import Desired
+from ifagent.core.draft import Draft
 from ifagent.core.interface import Interface
-from ifagent.core.kinds.contract import Origin, Reference
+from ifagent.core.kinds.contract import Origin
 from ifagent.core.link import Link, LinkId, NsId
 from ifagent.core.matches import LinkMatches, Unit
 from ifagent.core.names import Name
 from ifagent.core.namespace_ref import NamespaceRef
 from ifagent.core.observed import Observed
+from ifagent.core.operation import LinkOperation, Operation, Target
 from ifagent.core.operations import (
     CreateLink,
     CreateNamespace,
     DeleteLink,
     LinkEnd,
-    LinkOperation,
     MoveLink,
-    Operation,
     RemoveAltname,
     RemoveNamespace,
     SetLink,
-    Target,
 )
 from ifagent.core.ownership import Owner
-from ifagent.core.plan import Obstacle, Plan, Step, Verdict
+from ifagent.core.plan import Obstacle, Plan, Verdict
 from ifagent.core.policy import Policy
-from ifagent.core.remembered import Adoption, Learnt
+from ifagent.core.release import plan_releases
 from ifagent.core.state import ConfigState
+from ifagent.core.units import find_units
 from ifagent.core.unused_namespaces import unused_namespaces
+from ifagent.errors import AgentBug
+
+Planner = Callable[[Desired, Observed, Owner, Policy], Plan]
+"""What decides, such as :func:`plan`."""
 
 _ALLOW_ALL = Policy(existing=("*",))
 
@@ -82,8 +87,7 @@ class _Planner:
         self.admission = Admission(self.matches, policy)
         self.blocked = self.admission.blocked
         self.frozen = self.admission.frozen
-        self.steps: dict[Operation, Step] = {}
-        self.verdicts: dict[Name, Verdict] = {}
+        self.draft = Draft()
         self.kept: set[LinkId] = set()
         self.to_delete: dict[LinkId, DeleteLink] = {}
         self.kept_for_uppers: dict[LinkId, Link] = {}
@@ -94,16 +98,14 @@ class _Planner:
             to_delete=self.to_delete,
             kept_for_uppers=self.kept_for_uppers,
         )
-        self.adoptions: dict[Name, Adoption | None] = {}
-        self.made: dict[str, NsId | None] = {}
 
     def plan(self) -> Plan:
-        for name, obstacle in self.blocked.items():
-            self._set_verdict(name, obstacle)
         by_origin: dict[Origin, list[Interface]] = {origin: [] for origin in Origin}
         for interface in self.admission.admitted.values():
             by_origin[interface.kind.origin].append(interface)
-        units = self._units(by_origin[Origin.CREATED])
+        units = list(find_units(by_origin[Origin.CREATED], self.desired, self.admission))
+        for name, obstacle in self.blocked.items():
+            self._set_verdict(name, obstacle)
         intact = [unit for unit in units if self.matches.is_intact(unit)]
         for unit in self.conflicts.find_swap_cycles(intact):
             intact.remove(unit)
@@ -119,48 +121,12 @@ class _Planner:
             self._adopt(interface)
         for interface in by_origin[Origin.EXISTING]:
             self._configure_existing(interface)
-        self._release()
+        plan_releases(self.draft, self.matches, self.blocked)
         self._remove_unused_namespaces()
-        return Plan(self.steps, self.verdicts, Learnt(self.adoptions, self.made))
-
-    # Rule 3
-
-    def _units(self, candidates: Iterable[Interface]) -> list[Unit]:
-        """Return what is made together; set aside what names a partner that is not there, or names another one."""
-        by_name = {interface.name: interface for interface in candidates}
-        units: list[Unit] = []
-        for name, interface in by_name.items():
-            partner = _partner(interface)
-            if partner is None:
-                units.append((interface,))
-                continue
-            other = by_name.get(partner.to)
-            back = None if other is None else _partner(other)
-            if other is not None and back is not None and back.to == name:
-                if name < other.name:
-                    units.append((interface, other))
-                continue
-            if partner.to in self.frozen:
-                self.frozen.add(name)
-            obstacle = Obstacle(ConfigState.PENDING, self._why_alone(name, partner.to), (f"interface {partner.to}",))
-            self._block(name, obstacle)
-        return units
-
-    def _why_alone(self, name: Name, partner: Name) -> str:
-        """Say why the interface that another one names as its partner is none for it."""
-        if partner in self.blocked:
-            return f"peer {partner} is blocked: {self.blocked[partner].reason}"
-        if partner in self.desired.refused:
-            return f"peer {partner} is blocked: {self.desired.refused[partner].reason}"
-        if partner in self.desired.held:
-            return f"peer {partner} is invalid"
-        other = self.desired.interfaces.get(partner)
-        if other is None:
-            return f"peer {partner} is not declared"
-        back = _partner(other)
-        if back is None:
-            return f"interface {partner} is of type {other.kind.type}, which has no peer"
-        return f"interface {partner} names {back.to} as its peer, not {name}"
+        for name in self.desired.interfaces:
+            if not self.draft.is_judged(name):
+                raise AgentBug(f"the planner found nothing about interface {name}")
+        return self.draft.plan()
 
     # Rule 4
 
@@ -189,11 +155,11 @@ class _Planner:
             self.kept_for_uppers.update((end.id, upper) for end in ends)
             for name in names - self.desired.interfaces.keys():
                 obstacle = Obstacle(ConfigState.FAILED, kept_for_uppers(ends[0], upper, "cannot be removed"))
-                self.verdicts[name] = Verdict(ends[0].id, obstacle)
+                self.draft.judge(name, Verdict(ends[0].id, obstacle))
             return
         operation = DeleteLink(Target.of(ends[0]), self.owner.last_group)
         self.to_delete.update((end.id, operation) for end in ends)
-        self._step(operation, names)
+        self.draft.step(operation, names)
 
     # Rule 5
 
@@ -204,7 +170,7 @@ class _Planner:
             if obstacle is None and obstacles:
                 reason = f"peer {other.name} is blocked: {obstacles[other.name].reason}"
                 obstacle = Obstacle(ConfigState.PENDING, reason, (f"interface {other.name}",))
-            self.verdicts[interface.name] = Verdict(None, obstacle, () if obstacle else ("the link is missing",))
+            self.draft.judge(interface.name, Verdict(None, obstacle, () if obstacle else ("the link is missing",)))
         if obstacles:
             return
         wanted = [interface.kind.attributes(interface, None, self.matches) for interface in unit]
@@ -217,7 +183,7 @@ class _Planner:
         after = [self._prepare(end.target, names) for end in ends]
         links = [link for name in names if (link := self.matches.link_of.get(name)) is not None]
         after += [[self.to_delete[link.id]] for link in links if link.id in self.to_delete]
-        self._step(create, names, (operation for operations in after for operation in operations))
+        self.draft.step(create, names, (operation for operations in after for operation in operations))
         for interface, wants, end in zip(unit, wanted, ends, strict=True):
             created = Link(id=LinkId(NsId(0), 0), host_name=end.host_name, mac=end.mac, mtu=end.mtu, group=create.group)
             self._configure(interface, wants, end.target, created, [create])
@@ -246,9 +212,9 @@ class _Planner:
                 # The mark goes first: a kill after the move must not leave a link that nobody knows.
                 alias = attributes.alias or ""
                 mark = SetLink(target=target, alias=alias)
-                self._step(mark, [interface.name])
+                self.draft.step(mark, [interface.name])
                 before.append(mark)
-            self._step(move, [interface.name], [*before, *self._free_name(interface, link)])
+            self.draft.step(move, [interface.name], [*before, *self._free_name(interface, link)])
             # It arrives down and without addresses.
             target = destination
             seen = replace(link, host_name=interface.host_name, alias=alias, up=False, addresses=())
@@ -257,7 +223,9 @@ class _Planner:
             after = self._prepare(Target(place, interface.host_name), [interface.name])
             after += self._free_name(interface, link)
         differences += self._configure(interface, attributes, target, seen, after)
-        self.verdicts[interface.name] = Verdict(link.id, obstacle or duplicate_addresses(interface, seen), differences)
+        self.draft.judge(
+            interface.name, Verdict(link.id, obstacle or duplicate_addresses(interface, seen), differences)
+        )
         return seen is not link
 
     def _free_name(self, interface: Interface, link: Link) -> list[Operation]:
@@ -265,7 +233,7 @@ class _Planner:
         if interface.host_name not in link.altnames:
             return []
         operation = RemoveAltname(Target.of(link), interface.host_name)
-        self._step(operation, [interface.name])
+        self.draft.step(operation, [interface.name])
         return [operation]
 
     def _adopt(self, interface: Interface) -> None:
@@ -277,20 +245,20 @@ class _Planner:
             # Nothing elsewhere is taken for a TAP that is not about to be moved.
             place = link.id.namespace if stays else self.matches.place(interface)
             adoption = adoption_of(self.matches, interface, link, self.matches.place(interface))
-            self.adoptions[interface.name] = found_at(adoption, link, place)
+            self.draft.adoptions[interface.name] = found_at(adoption, link, place)
 
     def _configure_existing(self, interface: Interface) -> None:
         place = self.matches.place(interface)
         if interface.kind.makes_namespace and isinstance(place, NamespaceRef):
             self._prepare(Target(place, interface.host_name), [interface.name])
-            self.verdicts[interface.name] = Verdict(None, None, (f"namespace {place} is missing",))
+            self.draft.judge(interface.name, Verdict(None, None, (f"namespace {place} is missing",)))
             return
         link = self._found(interface)
         if link is None:
             return
         attributes = interface.kind.attributes(interface, link, self.matches)
         differences = self._configure(interface, attributes, Target.of(link), link, ())
-        self.verdicts[interface.name] = Verdict(link.id, duplicate_addresses(interface, link), differences)
+        self.draft.judge(interface.name, Verdict(link.id, duplicate_addresses(interface, link), differences))
 
     def _found(self, interface: Interface) -> Link | None:
         """Return the link that somebody else has made for an interface; set it aside if nothing may be done to it."""
@@ -305,41 +273,6 @@ class _Planner:
         self._block(interface.name, obstacle)
         return None
 
-    def _release(self) -> None:
-        if not self.desired.complete:
-            return
-        held = self.desired.held | self.desired.refused.keys()
-        for name, adoption in self.observed.remembered.adoptions.items():
-            if self.matches.is_lost(adoption):
-                self.adoptions.setdefault(name, None)
-        for id, adoption in (self.matches.adopted | self.matches.marked_as_adopted).items():
-            link, name = self.observed.link(id), adoption.name
-            if link is None or id in self.matches.interface_at or name in held:
-                continue
-            if id in self.matches.marked_as_adopted:
-                self._chain(strip_adopted(link), set() if name in self.desired.interfaces else {name})
-            elif not (self.matches.adopts(name) and name in self.blocked):
-                self._release_adopted(link, adoption)
-        for id, configured_mark in self.matches.configured.items():
-            link = self.observed.link(id)
-            if link is not None and id not in self.matches.interface_at and configured_mark.name not in held:
-                self._chain(release_configured(link, configured_mark), [configured_mark.name])
-
-    def _release_adopted(self, link: Link, adoption: Adoption) -> None:
-        """Plan what gives a TAP back; it is remembered until there is nothing left to be done."""
-        own, name = self.observed.own, adoption.name
-        uppers = self.matches.uppers.get(link.id)
-        if uppers and link.id.namespace != own:
-            obstacle = Obstacle(ConfigState.FAILED, kept_for_uppers(link, uppers[0], "cannot be released"))
-            self.verdicts.setdefault(name, Verdict(link.id, obstacle))
-            return
-        if link.id.namespace != own:
-            adoption = leaving(adoption)
-        operations = release_adopted(self.matches, link, adoption)
-        self._chain(operations, [name])
-        if adoption.link is not None:  # unless it is not known, or the interface has another TAP by now
-            self.adoptions.setdefault(name, found_at(adoption, link, own) if operations else None)
-
     def _configure(
         self, interface: Interface, attributes: Attributes, target: Target, link: Link, after: Iterable[Operation]
     ) -> tuple[str, ...]:
@@ -348,12 +281,12 @@ class _Planner:
         changes = configure(target, link, attributes, newest_first=newest_first)
         # What concerns one link is carried out in this order; only what must not be done after a refusal has to wait.
         for change in changes.attributes:
-            self._step(change, [interface.name], after)
+            self.draft.step(change, [interface.name], after)
         for groups in changes.addresses:
             before = after
             for group in groups:
                 for operation in group:
-                    self._step(operation, [interface.name], before)
+                    self.draft.step(operation, [interface.name], before)
                 before = group
         return changes.differences
 
@@ -362,10 +295,9 @@ class _Planner:
         operations: list[Operation] = []
         if isinstance(target.namespace, NamespaceRef):
             create = CreateNamespace(target.namespace, self.owner.namespace_mark)
-            known = self.steps.get(create)
-            self._step(create, {*names, *(known.names if known else ())})
+            self.draft.add_to_step(create, names)
             operations.append(create)
-            self.made[target.namespace.reference] = None
+            self.draft.made[target.namespace.reference] = None
         occupant = self.matches.link_at_target(target)
         if occupant is not None and occupant.id in self.to_delete:
             operations.append(self.to_delete[occupant.id])
@@ -377,26 +309,12 @@ class _Planner:
 
     def _set_verdict(self, name: Name, obstacle: Obstacle) -> None:
         link = self.matches.link_of.get(name)
-        self.verdicts[name] = Verdict(link.id if link else None, obstacle)
-
-    def _chain(self, operations: Iterable[Operation], names: Iterable[Name]) -> None:
-        names, after = frozenset(names), list[Operation]()
-        for operation in operations:
-            self._step(operation, names, after)
-            after = [operation]
-
-    def _step(self, operation: Operation, names: Iterable[Name], after: Iterable[Operation] = ()) -> None:
-        self.steps[operation] = Step(operation, frozenset(names), frozenset(after))
+        self.draft.judge(name, Verdict(link.id if link else None, obstacle))
 
     # Rule 7
 
     def _remove_unused_namespaces(self) -> None:
         for ref, id, left in unused_namespaces(self.desired, self.observed, self.owner):
             if all(link.id in self.to_delete for link in left):
-                in_it = {op for op in self.steps if isinstance(op, LinkOperation) and op.target.namespace == id}
-                self._step(RemoveNamespace(ref, id), (), in_it | {self.to_delete[link.id] for link in left})
-
-
-def _partner(interface: Interface) -> Reference | None:
-    """Return the reference to the interface whose link is made together with this one's."""
-    return next((reference for reference in interface.kind.references() if reference.mutual), None)
+                in_it = {op for op in self.draft.steps if isinstance(op, LinkOperation) and op.target.namespace == id}
+                self.draft.step(RemoveNamespace(ref, id), (), in_it | {self.to_delete[link.id] for link in left})

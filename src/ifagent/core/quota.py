@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from ifagent.core.interface import Interface, Name, NamespaceRef
+from ifagent.core.interface import Interface
+from ifagent.core.names import Name
+from ifagent.core.namespace_ref import NamespaceRef
 from ifagent.core.plan import Obstacle
 from ifagent.core.policy import Policy
 from ifagent.core.state import ConfigState

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from ifagent.core.link import LinkId, NsId
 from ifagent.core.names import HostName, IPInterface, Name
-from ifagent.core.operations import Place
+from ifagent.core.operation import Place
 
 
 class TapAddress(NamedTuple):

@@ -7,34 +7,37 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from ifagent.core.addresses import managed
+from ifagent.core.drift import DriftHistory
 from ifagent.core.events import Declaration
-from ifagent.core.interface import Interface, IPInterface, Name, NamespaceRef
+from ifagent.core.interface import Interface
 from ifagent.core.link import Link, NsId, OperState
+from ifagent.core.names import IPInterface
+from ifagent.core.namespace_ref import NamespaceRef
 from ifagent.core.plan import Verdict
-from ifagent.core.retry import DriftHistory, Refusal
+from ifagent.core.resources import Key
+from ifagent.core.retry import Refusal
 from ifagent.core.state import ConfigState, InterfaceState, Status
-from ifagent.errors import FieldError
+from ifagent.errors import AgentBug, FieldError
 
 IN_REASON: Final = 5
 """Most errors of a value that its reason repeats."""
 
 
 class Findings(NamedTuple):
-    """Everything that is known of one interface at the end of a round.
+    """Everything that is known of one interface at the end of a round; no ``verdict`` if nothing was found about it.
 
     ``interface`` is the valid value in force, if any. ``remark`` is what there is to say of it if all is as declared.
     """
 
-    name: Name
+    key: Key
     declaration: Declaration | None
     interface: Interface | None
-    verdict: Verdict
+    verdict: Verdict | None
     link: Link | None
     peer: Link | None
     namespace_id: NsId | None
     refusals: Sequence[Refusal]
     drift: DriftHistory
-    last_drift: str
     remark: str = ""
 
     @property
@@ -54,14 +57,14 @@ def build_state(findings: Findings, before: InterfaceState | None, *, now: float
     config = _config_state(f, now, clock)
     applied = config["config_state"] is ConfigState.APPLIED
     state = InterfaceState(
-        name=f.name,
+        name=f.key.name,
         type=f.interface.kind.type if f.interface else "veth",
         warnings=f.declaration.warnings if f.declaration else (),
         namespace=f.interface.namespace if f.interface else NamespaceRef(),
         observed_revision=observed_revision,
         applied_revision=observed_revision if applied else before.applied_revision if before else 0,
         repairs=f.drift.repairs,
-        last_drift=f.last_drift,
+        last_drift=f.drift.different,
         last_change=clock,
         **(link_fields(f.link, f.peer, declared) if f.link else {"namespace_id": f.namespace_id}),
         **config,
@@ -96,7 +99,7 @@ def link_fields(link: Link, peer: Link | None = None, declared: Sequence[IPInter
 
 def _config_state(f: Findings, now: float, clock: float) -> dict[str, Any]:
     """Return the fields that say how far the interface is, and why."""
-    obstacle = f.verdict.obstacle
+    obstacle = f.verdict.obstacle if f.verdict else None
     if f.declaration is not None and f.declaration.errors:
         errors = f.declaration.errors
         reason = "; ".join([*map(str, errors[:IN_REASON]), *["and more"] * (len(errors) > IN_REASON)])
@@ -113,14 +116,16 @@ def _config_state(f: Findings, now: float, clock: float) -> dict[str, Any]:
         }
     if f.refusals:
         return _refused(f, now, clock)
-    if f.verdict.fulfilled and f.declaration is not None:
+    if f.verdict is None and f.declaration is not None:
+        raise AgentBug(f"{f.key} is declared, and the planner has found nothing about it")
+    if f.verdict is not None and f.verdict.fulfilled and f.declaration is not None:
         return {"config_state": ConfigState.APPLIED, "reason": f.remark}
-    reason = "; ".join(f.verdict.differences) or "being removed"
+    reason = ("; ".join(f.verdict.differences) if f.verdict else "") or "being removed"
     if f.drift.suspended:
         reason = f"changed externally; drift repair is disabled (--drift report): {reason}"
         return {"config_state": ConfigState.FAILED, "reason": reason}
     if now < f.drift.until:
-        reason = f"repeatedly changed externally ({f.drift.streak} times in a row), last: {f.last_drift}"
+        reason = f"repeatedly changed externally ({f.drift.streak} times in a row), last: {f.drift.different}"
     return {
         "config_state": ConfigState.RETRYING,
         "reason": reason,

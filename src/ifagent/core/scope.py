@@ -7,17 +7,20 @@ just as before, so it is left out, and a change costs what it concerns and not w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from ifagent.core.agenda import Node
 from ifagent.core.desired import Desired
 from ifagent.core.graph import Graph
-from ifagent.core.interface import Name
+from ifagent.core.interface import Interface
 from ifagent.core.link import LOOPBACK_IFINDEX, Link, LinkId, NsId
 from ifagent.core.namespaces import Namespaces
 from ifagent.core.observed import Observed
+from ifagent.core.operation import Place
 from ifagent.core.ownership import Owner
+from ifagent.core.remembered import Adoption
+from ifagent.core.resources import Key
 
 NEARLY_EMPTY = 64
 """Most links of a namespace that are looked at together to find out whether it is to be removed with them."""
@@ -25,13 +28,13 @@ NEARLY_EMPTY = 64
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What one planning looks at; ``names`` are all those it decides about, declared or not.
+    """What one planning looks at; ``keys`` are all resources that it decides about, declared or not.
 
     ``namespaces`` are those that may be removed, ``nodes`` is everything that is planned. Of ``held`` namespaces too
     little is known to do anything in them.
     """
 
-    names: frozenset[Name]
+    keys: frozenset[Key]
     namespaces: frozenset[NsId]
     desired: Desired
     observed: Observed
@@ -39,7 +42,7 @@ class Scope:
     held: frozenset[NsId] = frozenset()
 
     def __bool__(self) -> bool:
-        return bool(self.names or self.namespaces)
+        return bool(self.keys or self.namespaces)
 
 
 class ScopeFinder:
@@ -61,7 +64,7 @@ class ScopeFinder:
         self._graph = graph
         self._namespaces = namespaces
         self._owner = owner
-        self._names: set[Name] = set()
+        self._keys: set[Key] = set()
         self._links: set[LinkId] = set()
         self._emptied: set[NsId] = set()
         self._touched: set[NsId] = set()
@@ -69,33 +72,40 @@ class ScopeFinder:
     @property
     def size(self) -> int:
         """How many interfaces and links there are to plan."""
-        return len(self._names) + len(self._links)
+        return len(self._keys) + len(self._links)
 
     def nodes(self) -> Iterator[Node]:
         """Yield everything that is planned."""
-        yield from self._names
+        yield from self._keys
         yield from self._links
         yield from self._touched
 
     def add(self, start: Node) -> Hashable | None:
         """Add what hangs together with what was touched, unless some of it waits for something: return for what."""
-        names, links = set[Name](), set[LinkId]()
-        waiting: list[Name | LinkId] = [start] if isinstance(start, LinkId | str) else []
-        place = None if isinstance(start, str) else start.namespace if isinstance(start, LinkId) else start
-        if not isinstance(start, str | LinkId) and (what := self._waits(start)) is not None:
-            return what
+        keys, links = set[Key](), set[LinkId]()
+        waiting: list[Key | LinkId] = []
+        place: NsId | None = None
+        if isinstance(start, Key):
+            waiting.append(start)
+        elif isinstance(start, LinkId):
+            waiting.append(start)
+            place = start.namespace
+        else:
+            place = start
+            if (what := self._waits(start)) is not None:
+                return what
         emptied = place is not None and self._may_go(place)
         if place is not None and emptied:
             waiting += [LinkId(place, ifindex) for ifindex in self._observed.links[place]]
         while waiting:
             node = waiting.pop()
-            if node in self._links or node in self._names or node in links or node in names:
+            if node in self._links or node in self._keys or node in links or node in keys:
                 continue
-            (links if isinstance(node, LinkId) else names).add(node)  # type: ignore[arg-type] # which of the two it is
+            (links if isinstance(node, LinkId) else keys).add(node)  # type: ignore[arg-type] # which of the two it is
             if (what := self._waits(node)) is not None:
                 return what
             waiting += self._graph.neighbours(node)
-        self._names |= names
+        self._keys |= keys
         self._links |= links
         if place is not None:
             self._touched.add(place)
@@ -112,42 +122,48 @@ class ScopeFinder:
 
     def scope(self, held: frozenset[NsId]) -> Scope:
         """Return what to plan; nothing is decided about interfaces in ``held`` namespaces."""
-        everywhere = self._observed.links
-        found = {name: self._desired.interfaces.get(name) for name in self._names}
+        names = {key.name for key in self._keys}
+        found = {name: self._desired.interfaces.get(name) for name in names}
         interfaces = {name: interface for name, interface in found.items() if interface is not None}
         refs = {interface.namespace for interface in interfaces.values()}
         refs |= {ref for id in self._emptied for ref in self._namespaces.leading_to(id)}
         namespaces = {ref: self._observed.namespaces[ref] for ref in refs if ref in self._observed.namespaces}
-        links: dict[NsId, dict[int, Link]] = {id: {} for id in namespaces.values() if id in everywhere}
-        if self._observed.own in everywhere:
+        adoptions = {name: a for name, a in self._observed.remembered.adoptions.items() if name in names}
+        return Scope(
+            keys=frozenset(key for key in self._keys if not held or self._place(interfaces.get(key.name)) not in held),
+            namespaces=frozenset(self._emptied - held),
+            desired=replace(
+                self._desired,
+                interfaces=interfaces,
+                held={name for name in names if name in self._desired.held},
+                order={name: self._desired.order[name] for name in interfaces},
+                refused={name: self._desired.refused[name] for name in names if name in self._desired.refused},
+            ),
+            observed=replace(
+                self._observed,
+                namespaces=namespaces,
+                links=self._links_in(namespaces.values(), adoptions.values()),
+                remembered=replace(self._observed.remembered, adoptions=adoptions),
+            ),
+            nodes=frozenset(self.nodes()),
+            held=held,
+        )
+
+    def _place(self, interface: Interface | None) -> Place | None:
+        return None if interface is None else self._namespaces.place(interface.namespace)
+
+    def _links_in(self, namespaces: Iterable[NsId], adoptions: Iterable[Adoption]) -> dict[NsId, dict[int, Link]]:
+        """Return the links of the scope by namespace; those of listed namespaces are there, though they are empty."""
+        listed = self._observed.links
+        links: dict[NsId, dict[int, Link]] = {id: {} for id in namespaces if id in listed}
+        if self._observed.own in listed:
             links.setdefault(self._observed.own, {})
         for id in self._links:
             link = self._observed.link(id)
             if link is not None:
                 links.setdefault(id.namespace, {})[id.ifindex] = link
-        remembered = self._observed.remembered
-        adoptions = {name: a for name, a in remembered.adoptions.items() if name in self._names}
         # Whether an adopted link is gone can be told only where its namespace is listened to.
-        for adoption in adoptions.values():
-            if adoption.link is not None and adoption.link.namespace in everywhere:
+        for adoption in adoptions:
+            if adoption.link is not None and adoption.link.namespace in listed:
                 links.setdefault(adoption.link.namespace, {})
-        names = self._names
-        if held:
-            names = names - {
-                name for name, interface in interfaces.items() if self._namespaces.place(interface.namespace) in held
-            }
-        return Scope(
-            names=frozenset(names),
-            namespaces=frozenset(self._emptied - held),
-            desired=replace(
-                self._desired,
-                interfaces=interfaces,
-                held={name for name in self._names if name in self._desired.held},
-                refused={name: self._desired.refused[name] for name in self._names if name in self._desired.refused},
-            ),
-            observed=replace(
-                self._observed, namespaces=namespaces, links=links, remembered=replace(remembered, adoptions=adoptions)
-            ),
-            nodes=frozenset(self.nodes()),
-            held=held,
-        )
+        return links

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ifagent.core.interface import Name
+from ifagent.core.names import Name
 from ifagent.core.state import Change, InterfaceState, StateEvent
 
 

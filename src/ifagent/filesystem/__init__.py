@@ -1,7 +1,7 @@
-"""Looking at paths that others chose, without ever waiting for a file system that does not answer.
+"""Resolving untrusted paths without blocking on a file system that does not respond.
 
-A network or FUSE file system may keep whoever touches it for ever, and then not even SIGKILL ends the process. So a
-path is walked name by name, each directory held by a descriptor (:mod:`ifagent.filesystem.walk`): as long as the
-way leads over file systems of the kernel's own or on disks, in the calling thread; each step on any other is taken by
-a helper process (:mod:`ifagent.filesystem.helpers`), which is given some time and can be left behind.
+A network or FUSE file system may block a process for ever, and then not even SIGKILL ends it. So a path is walked
+component by component, each directory held by a descriptor (:mod:`ifagent.filesystem.walk`). On the kernel's own file
+systems and on those on disks this is done in the calling thread; on any other, each step is taken by a helper process
+(:mod:`ifagent.filesystem.helpers`), which has a time limit and can be abandoned.
 """

@@ -1,26 +1,26 @@
-"""What a helper process does: single steps on file systems that may hang, one request after the other.
+"""The program of a helper process: single steps on file systems that may hang, one request after the other.
 
-It is executed as a script of its own, ``python -I -S helper_process.py``, and imports nothing but the standard library:
-it is small, starts within some 15 ms, and being killed in the middle of a system call it takes nothing along.
+It is executed as a script, ``python -I -S helper_process.py``, and imports only the standard library: it is small,
+starts within some 15 ms, and can be killed in the middle of a system call without harm.
 
 Its standard input is a ``SOCK_SEQPACKET`` socket. A request is a letter, a name, and the descriptor of a file or
-directory; the answer is a JSON object, with a descriptor where there is something to hand over:
+directory; the answer is a JSON object, with a descriptor for some requests:
 
 ``l`` NAME
-    Look at a name in a directory, without following a symbolic link: ``status``, ``target`` of a link, its descriptor.
+    Look up a name in a directory without following a symbolic link: ``status``, ``target`` of a link, descriptor.
 ``e`` NAME
-    The same of the directory that a name leads to, which makes an automounted file system be there.
+    Look up a name as a directory, which triggers an automount.
 ``f`` NAME
-    The same of whatever a name leads to.
+    Look up a name, following symbolic links.
 ``n``
-    List the names in a directory: a memory file, each name ends with a zero byte.
+    List the names in a directory: a memory file in which each name ends with a zero byte.
 ``s``
-    Look at what a descriptor stands for: ``status``.
+    Return the ``status`` of the descriptor.
 ``r`` SIZE
-    Read a regular file up to a size: ``status`` of before, whether it is ``written`` to, ``null`` if that cannot be
-    told, and a memory file with what is in it.
+    Read a regular file up to a size: its ``status`` before, whether it is being ``written`` to (``null`` if unknown),
+    and a memory file with the content.
 
-``{"errno": number}`` is the kernel's refusal.
+``{"errno": number}`` is an error of the kernel.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _FLAGS = {b"l": _LOOK | os.O_NOFOLLOW, b"e": _LOOK | os.O_DIRECTORY, b"f": _LOOK
 
 
 def main() -> None:
-    """Answer until the other side closes the socket."""
+    """Answer requests until the socket is closed."""
     channel = socket.socket(fileno=0)
     while True:
         request, descriptors, _, _ = socket.recv_fds(channel, 8192, 1)
@@ -74,7 +74,7 @@ def _answer(what: bytes, argument: bytes, at: int) -> tuple[dict[str, object], i
         return {"status": _fields(os.fstat(at))}, -1
     try:
         file = os.open(f"/proc/self/fd/{at}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    except BlockingIOError:  # somebody has a lease on it, and may be writing
+    except BlockingIOError:  # another process has a lease on it, and may be writing
         return {"status": _fields(os.fstat(at)), "written": True}, _memory(b"")
     try:
         status = os.fstat(file)
@@ -88,12 +88,13 @@ def _answer(what: bytes, argument: bytes, at: int) -> tuple[dict[str, object], i
 
 
 def is_written_to(file: int) -> bool | None:
-    """Tell whether somebody has a file open for writing; ``None`` where the kernel does not say.
+    """Tell whether any process has a file open for writing; ``None`` if unknown.
 
-    A lease for reading is refused then. It is had for an instant only, for whoever opens the file meanwhile waits.
+    The kernel refuses a read lease then. If it is granted, it is released immediately, because it makes others wait
+    who open the file for writing.
     """
     try:
-        fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)  # a signal that does nothing, where a lease is to be broken
+        fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)  # sent when the lease is broken; ignored by default
         fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except OSError as error:
         return True if error.errno == errno.EAGAIN else None

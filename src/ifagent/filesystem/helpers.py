@@ -1,7 +1,7 @@
-"""Processes that take steps on file systems which may hang, each with a time limit.
+"""Helper processes that access file systems which may hang, with a time limit.
 
-A helper that does not answer in time is killed and left behind: it ends when the file system lets it. Until then no
-other is sent to the same mount, and there are never more than :data:`MAX_HELPERS`. A helper ends with this process.
+A helper that does not answer in time is killed and abandoned: it exits once the file system responds. Until then no
+other helper accesses the same mount, and there are never more than :data:`MAX_HELPERS`. Helpers end with this process.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from typing import Any, Final, NamedTuple
 from ifagent.log import log
 
 LIMIT: Final = 1.5
-"""Seconds that all that is asked for one path may take."""
+"""Time limit, in seconds, of resolving one path."""
 
 MAX_HELPERS: Final = 8
-"""Most helpers at one time, with those that were left behind."""
+"""Most helpers at one time, including abandoned ones."""
 
 MAX_NAME: Final = 4096
 """Longest name that is looked up, in bytes; the kernel's own limit is 255."""
@@ -35,7 +35,7 @@ _MESSAGE: Final = 16_384
 
 
 class Status(NamedTuple):
-    """What is kept of ``stat``; times are in ns."""
+    """The fields of ``stat`` that are used; times are in ns."""
 
     mode: int
     device: int
@@ -47,7 +47,7 @@ class Status(NamedTuple):
 
     @classmethod
     def of(cls, status: os.stat_result) -> Status:
-        """Take it from what ``fstat`` says."""
+        """Take the fields from the result of ``fstat``."""
         return cls(
             status.st_mode,
             status.st_dev,
@@ -68,7 +68,7 @@ class DoesNotAnswer(OSError):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a helper found under a name: its descriptor (``O_PATH``), and where it leads if it is a symbolic link."""
+    """The result of a look-up: an ``O_PATH`` descriptor, its status, and the target if it is a symbolic link."""
 
     fd: int
     status: Status
@@ -76,9 +76,9 @@ class Seen:
 
 
 class Content(NamedTuple):
-    """What is in a regular file, and its status before it was read.
+    """The content of a regular file, and its status before it was read.
 
-    ``written``: whether somebody had it open for writing then, ``None`` if the kernel does not say.
+    ``written``: whether any process had it open for writing then, ``None`` if unknown.
     """
 
     status: Status
@@ -87,7 +87,7 @@ class Content(NamedTuple):
 
 
 class Step(Enum):
-    """How a helper looks at a name: without following a symbolic link, at the directory it leads to, at whatever."""
+    """How to look up a name: without following a symbolic link, as a directory, or following links to anything."""
 
     HERE = b"l"
     DIRECTORY = b"e"
@@ -95,7 +95,7 @@ class Step(Enum):
 
 
 class Helpers:
-    """Helper processes, made when they are needed; to be used by worker threads, several at a time."""
+    """Helper processes, started when needed; safe to use from several worker threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -107,13 +107,13 @@ class Helpers:
 
     @property
     def lost(self) -> int:
-        """How many helpers hang now."""
+        """Number of abandoned helpers that have not ended."""
         with self._lock:
             self._collect()
             return sum(map(len, self._lost.values()))
 
     def look(self, how: Step, mount: int, directory: int, name: str, *, within: float) -> Seen:
-        """Look at a name in a directory of a mount. Raises ``OSError``."""
+        """Look up a name in a directory of a mount. Raises ``OSError``."""
         answer, fd = self._ask(mount, how.value + os.fsencode(name)[:MAX_NAME], directory, within)
         target = answer.get("target")
         return Seen(fd, Status(*answer["status"]), os.fsdecode(bytes.fromhex(target)) if target is not None else None)
@@ -124,17 +124,17 @@ class Helpers:
         return [os.fsdecode(name) for name in _content(fd).split(b"\0")[:-1]]
 
     def status(self, mount: int, file: int, *, within: float = LIMIT) -> Status:
-        """Return the status of what a descriptor stands for. Raises ``OSError``."""
+        """Return the status of an open file. Raises ``OSError``."""
         answer, _ = self._ask(mount, b"s", file, within)
         return Status(*answer["status"])
 
     def read(self, mount: int, file: int, size: int, *, within: float = LIMIT) -> Content:
-        """Return what is in a regular file, at most ``size`` bytes. Raises ``OSError``."""
+        """Return the content of a regular file, at most ``size`` bytes. Raises ``OSError``."""
         answer, fd = self._ask(mount, b"r" + str(size).encode(), file, within)
         return Content(Status(*answer["status"]), _content(fd), answer["written"])
 
     def close(self) -> None:
-        """Let the helpers end; nobody is waited for."""
+        """End idle helpers; does not wait for busy or abandoned ones."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
@@ -191,7 +191,7 @@ class Helpers:
             raise
 
     def _collect(self) -> None:
-        """Forget helpers that were left behind and have ended."""
+        """Reap abandoned helpers that have ended."""
         for mount, pids in list(self._lost.items()):
             pids[:] = [pid for pid in pids if not _has_ended(pid)]
             if not pids:
@@ -211,7 +211,7 @@ class _Helper:
             (os.POSIX_SPAWN_OPEN, 1, os.devnull, null, 0),
             (os.POSIX_SPAWN_OPEN, 2, os.devnull, null, 0),
         ]
-        # Not the environment: there may be passwords in it.
+        # Not the whole environment: there may be passwords in it.
         environment = {name: value for name, value in os.environ.items() if name == "LD_LIBRARY_PATH"}
         try:
             self.pid: int = os.posix_spawn(
@@ -224,7 +224,7 @@ class _Helper:
             theirs.close()
 
     def ask(self, request: bytes, fd: int, *, within: float) -> tuple[dict[str, Any], int]:
-        """Have a request answered. Raises ``TimeoutError``, and other ``OSError`` if the process has ended."""
+        """Send a request and return the answer. Raises ``TimeoutError``, or ``OSError`` if the process has ended."""
         self._socket.settimeout(within)
         try:
             socket.send_fds(self._socket, [request], [fd])
@@ -237,14 +237,14 @@ class _Helper:
         return answer, descriptors[0] if descriptors else -1
 
     def abandon(self) -> int:
-        """Kill it, and leave it behind; return its id."""
+        """Kill the process without waiting for its end; return its id."""
         self._socket.close()
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
         return self.pid
 
     def end(self) -> None:
-        """Have it end, which is soon: it does nothing."""
+        """End the process, which is idle and so exits immediately."""
         self._socket.close()
         with suppress(ChildProcessError):
             os.waitpid(self.pid, 0)

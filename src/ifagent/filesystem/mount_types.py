@@ -1,7 +1,7 @@
-"""On which file system an open file is, learnt without a word to that file system.
+"""Determines the type of the file system that an open file is on, without accessing that file system.
 
-``statfs`` and ``stat`` ask the file system itself, which may not answer. The kernel's own tables do: the mount that a
-descriptor belongs to, in ``/proc/self/fdinfo``, and the type of each mount, in ``/proc/self/mountinfo``.
+``statfs`` and ``stat`` ask the file system itself, which may hang. The kernel's own tables do not: the mount of a
+descriptor is in ``/proc/self/fdinfo``, and the type of each mount in ``/proc/self/mountinfo``.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ NEVER_HANGS: Final = frozenset(
         *("squashfs", "udf", "vfat", "xfs", "zfs", "hostfs"),
     }
 )
-"""Types of the kernel's own file systems and of those on disks. Any other is taken for one that may hang."""
+"""Types of the kernel's own file systems and of those on disks. All others are assumed to hang at times."""
 
 AUTOMOUNTED: Final = "autofs"
-"""The type of a place where something is mounted once somebody goes there."""
+"""The type of a mount point where a file system is mounted on first access."""
 
 
 class Mount(NamedTuple):
-    """A mount: its id, and the type of its file system, empty if it is none of this mount namespace."""
+    """A mount: its id, and the type of its file system, empty if it is not in this mount namespace."""
 
     id: int
     type: str
 
     @property
     def never_hangs(self) -> bool:
-        """Whether its file system answers whatever happens."""
+        """Whether its file system always responds."""
         return self.type in NEVER_HANGS
 
 
 class MountTypes:
-    """The types of the mounts there are; may be used by several threads at a time."""
+    """The types of all mounts; thread-safe."""
 
     def __init__(self) -> None:
         """Open the mount table. Raises ``OSError``."""
@@ -56,7 +56,7 @@ class MountTypes:
         """Return the mount that an open file is on. Raises ``OSError``."""
         id = _mount_id(fd)
         with self._lock:
-            # While the file is open its mount keeps its id, and a table that has not changed since has it.
+            # While the file is open its mount keeps its id, so a table that is still current has it.
             changed = bool(self._poll.poll(0))
             if changed or self._types is None:
                 self._types = self._read()

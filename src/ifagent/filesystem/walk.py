@@ -1,7 +1,7 @@
-"""Walking a path name by name, each directory held by a descriptor, so that no step waits for ever.
+"""Walks a path component by component, each directory held by a descriptor, so that no step blocks for ever.
 
-What is found is held by an ``O_PATH`` descriptor: such a one can be had of anything, a FIFO or a device too, without
-opening it, and what it stands for stays the same whatever happens to the path.
+Results are held by ``O_PATH`` descriptors: they can be obtained for anything, even a FIFO or a device, without opening
+it, and keep referring to the same object whatever happens to the path.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ifagent.filesystem.helpers import LIMIT, Content, Helpers, Seen, Status, St
 from ifagent.filesystem.mount_types import AUTOMOUNTED, Mount, MountTypes
 
 MAX_LINKS: Final = 40
-"""As many symbolic links does the kernel follow."""
+"""Most symbolic links in one walk, the kernel's own limit."""
 
 _LOOK: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _PROC_ROOT_INODE: Final = 1
@@ -28,15 +28,15 @@ _OF_NAMESPACES: Final = frozenset({"ns"})
 
 
 class MayHang(Exception):
-    """The way leads over a file system that may not answer, and no helper may be asked."""
+    """The path leads across a file system that may hang, and helpers are not allowed."""
 
 
 @dataclass(slots=True)
 class Found:
-    """Something in the file system, held by ``fd`` (``O_PATH``), which whoever got it closes.
+    """A file system object, held by ``fd`` (``O_PATH``), which the caller closes.
 
-    ``place`` is its path without symbolic links, ``link_owners`` who has made those that were followed. ``status`` is
-    ``None`` at the root of a mount whose file system was not asked.
+    ``place`` is its path without symbolic links, ``link_owners`` has the owners of the links that were followed.
+    ``status`` is ``None`` at the root of a mount whose file system was not accessed.
     """
 
     fd: int
@@ -46,7 +46,7 @@ class Found:
     link_owners: frozenset[int] = frozenset()
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the descriptor."""
         os.close(self.fd)
 
 
@@ -55,26 +55,26 @@ Visit = Callable[[str, str, int, Mount], None]
 
 
 class Walker:
-    """Walks paths in worker threads, several at a time."""
+    """Walks paths; safe to use from several worker threads."""
 
     def __init__(self) -> None:
-        """Open what is needed. Raises ``OSError``."""
+        """Open the mount table. Raises ``OSError``."""
         self._mounts = MountTypes()
         self._helpers = Helpers()
 
     @property
     def helpers(self) -> Helpers:
-        """Who takes steps that may hang."""
+        """The helpers that take steps which may hang."""
         return self._helpers
 
     def close(self) -> None:
-        """Close everything, once no thread walks any more."""
+        """Close everything; no walk may be in progress."""
         self._helpers.close()
         self._mounts.close()
 
     @contextmanager
     def at(self, path: str, *, visit: Visit | None = None, patient: bool = True) -> Iterator[Found]:
-        """Have what a path leads to while the block lasts, see :meth:`walk`."""
+        """Hold the result of :meth:`walk` while the block lasts."""
         found = self.walk(path, visit=visit, patient=patient)
         try:
             yield found
@@ -82,10 +82,10 @@ class Walker:
             found.close()
 
     def walk(self, path: str, *, start: Found | None = None, visit: Visit | None = None, patient: bool = True) -> Found:
-        """Return what an absolute path leads to, or one that begins at the directory ``start``.
+        """Resolve an absolute path, or one relative to the directory ``start``.
 
-        Takes at most :data:`ifagent.filesystem.helpers.LIMIT` seconds where a step may hang; with ``patient`` false
-        there is :class:`MayHang` instead. Raises ``OSError`` as ``open`` would.
+        Takes at most :data:`ifagent.filesystem.helpers.LIMIT` seconds if steps may hang; with ``patient`` false it
+        raises :class:`MayHang` instead. Raises ``OSError`` as ``open`` would.
         """
         at = self._root() if start is None else _again(start)
         walk = _Walk(self, visit, patient=patient, at=at, until=time.monotonic() + LIMIT)
@@ -96,25 +96,25 @@ class Walker:
             raise
 
     def names(self, directory: Found) -> list[str]:
-        """Return the names in a directory, in no order. Raises ``OSError``."""
+        """Return the names in a directory, in arbitrary order. Raises ``OSError``."""
         if directory.mount.never_hangs:
             return os.listdir(f"/proc/self/fd/{directory.fd}")  # noqa: PTH208 making a Path of each takes longer
         return self._helpers.names(directory.mount.id, directory.fd)
 
     def status(self, found: Found) -> Status:
-        """Return what ``stat`` says of something. Raises ``OSError``."""
+        """Return the status of an object. Raises ``OSError``."""
         if found.status is None:
             found.status = self._helpers.status(found.mount.id, found.fd)
         return found.status
 
     def read(self, file: Found, size: int) -> Content:
-        """Return at most ``size`` bytes of a regular file, none of one with a lease. Raises ``OSError``."""
+        """Return at most ``size`` bytes of a regular file, none if it has a lease. Raises ``OSError``."""
         if not file.mount.never_hangs:
             return self._helpers.read(file.mount.id, file.fd, size)
-        # What is opened is what was looked at; without waiting all the same, for a lease of somebody else's.
+        # Opens the object that was looked up; non-blocking, because another process may have a lease on it.
         try:
             opened = os.open(f"/proc/self/fd/{file.fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        except BlockingIOError:  # he may be writing
+        except BlockingIOError:  # the holder of the lease may be writing
             return Content(self.status(file), b"", written=True)
         try:
             status, written = Status.of(os.fstat(opened)), is_written_to(opened)
@@ -144,7 +144,7 @@ def _again(found: Found) -> Found:
 
 @dataclass(slots=True)
 class _Walk:
-    """One walk: where it is, ``at``, and what is still to be walked."""
+    """One walk, which has arrived ``at`` an object."""
 
     walker: Walker
     visit: Visit | None
@@ -175,7 +175,7 @@ class _Walk:
         return self.at
 
     def _follow(self, name: str, link: Found, target: str, todo: list[str]) -> None:
-        """Go where a symbolic link leads, or have that walked next."""
+        """Follow a symbolic link: jump to its target, or add it to the components to walk."""
         link.close()
         self.links += 1
         if self.links > MAX_LINKS:
@@ -190,7 +190,7 @@ class _Walk:
         todo += target.split("/")[::-1]
 
     def _is_magic(self) -> bool:
-        """Tell whether a link here leads to a thing itself, whatever its text: those of a procfs below its root do."""
+        """Tell whether links here are magic links, which ignore their text: those of procfs below its root are."""
         if self.at.mount.type != "proc":
             return False
         return os.fstat(self.at.fd).st_ino != _PROC_ROOT_INODE
@@ -201,12 +201,12 @@ class _Walk:
             fd = os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=self.at.fd)
             self._move(Found(fd, place, Mount(-1, "nsfs"), Status.of(os.fstat(fd))))
             return
-        # Where a process has its root or working directory may be anywhere, and the jump itself asks what is there.
+        # The root or working directory of a process may be on any file system, and the jump itself accesses it.
         seen = self._ask(Step.THERE, self.at, name)
         self._move(self._held(seen.fd, place, seen.status))
 
     def _look(self, name: str) -> tuple[Found, str | None]:
-        """Take one step, and return what is there and where it leads if it is a symbolic link."""
+        """Take one step; return the object, and its target if it is a symbolic link."""
         at, place = self.at, _above(self.at.place) if name == ".." else _below(self.at.place, name)
         if not at.mount.never_hangs:
             seen = self._ask(Step.HERE, at, name)
@@ -234,7 +234,7 @@ class _Walk:
             raise
 
     def _ask(self, how: Step, at: Found, name: str) -> Seen:
-        """Have a helper take a step."""
+        """Let a helper take a step."""
         if not self.patient:
             raise MayHang
         within = self.until - time.monotonic()

@@ -1,10 +1,10 @@
-"""What is declared for one agent in the ways of both ligato families at once, and which of two values counts.
+"""Declarations for one agent in the formats of ligato v1.4.1 and v3 at once, and precedence between them.
 
-A name may be declared under the keys of v1.4.1, of v3, or of both. Of both the value of v3 counts, also when it is
-invalid, and the other one comes back when that of v3 is deleted. See :mod:`ifagent.formats.keys` for the keys.
+A name may be declared under a key of v1.4.1, of v3, or both. If both, the v3 value takes precedence, even when it is
+invalid; after its deletion the other one is in force again. See :mod:`ifagent.formats.keys` for the keys.
 
-Reading a value takes much longer than receiving it, so whoever has many of them hands them over some at a time. What
-is listed again is read again only where it is different.
+Decoding a value takes much longer than receiving it, so callers pass many values in portions. Values that are listed
+again are decoded again only if they have changed.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from sys import getsizeof
 from typing import Final, NamedTuple, Protocol
 
 from ifagent.core.events import Declaration
-from ifagent.core.interface import Name
+from ifagent.core.resources import INTERFACE, Key
 from ifagent.errors import FieldError
 from ifagent.formats import ligato_v1, ligato_v3
-from ifagent.formats.keys import config_prefix, config_prefix_v3, name_of
+from ifagent.formats.keys import config_prefix, config_prefix_v3, resource_at
 
 MAX_NAMES: Final = 250_000
-"""Most different names that are looked at; one whose value says much counts for several of them."""
+"""Most names; one with a large value counts for several."""
 
 _SHARE: Final = 2500
-"""Bytes of memory that one name may cost, about what one without addresses does."""
+"""Bytes of memory that count as one name, about what one without addresses takes."""
 
 _ADDRESS: Final = 400
 """Bytes of memory that an address costs."""
@@ -33,11 +33,11 @@ _NO_ROOM: Final = FieldError("", "memory limit for declarations of this store ex
 
 
 class StoredValue(Protocol):
-    """What a store has under a key, and the store's revision that wrote it."""
+    """A value in a store, and the revision that wrote it."""
 
     @property
     def data(self) -> bytes:
-        """The value as it is."""
+        """The encoded value."""
 
     @property
     def revision(self) -> int:
@@ -50,16 +50,21 @@ class _Declare(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Family:
+    type: str
     prefix: bytes
     declare: _Declare
 
-    def key(self, name: Name) -> str:
-        """Return the key of an interface, to be shown."""
-        return f"{self.prefix.decode()}{name}"
+    def shown(self, key: Key) -> str:
+        """Return the store's key of a resource for messages."""
+        return f"{self.prefix.decode()}{key.name}"
+
+    def resource_at(self, stored: bytes) -> Key | None:
+        """Return which resource a store's key is about, ``None`` if none of this family."""
+        return resource_at(self.type, self.prefix, stored)
 
 
-class _Said(NamedTuple):
-    """What one value says, a hash that tells whether another one is the same, and for how many names it counts."""
+class _DecodedValue(NamedTuple):
+    """A decoded value: its declaration, a hash to detect changes, and for how many names it counts."""
 
     declaration: Declaration
     hash: int | None
@@ -67,23 +72,23 @@ class _Said(NamedTuple):
 
 
 class Families:
-    """What the values under both prefixes of the agent called ``label`` say, as far as it was told.
+    """The declarations under both prefixes of the agent called ``label``.
 
-    Of more than ``max_names`` names those that were there first are looked at; ``left_out`` tells that there are
-    others, or new values of them for which there was no room. Making one raises
-    :class:`ifagent.errors.InvalidSettings` for a label that cannot be part of a key.
+    At most ``max_names`` names are accepted, first come, first served; ``left_out`` says that others, or larger values,
+    were ignored. The constructor raises :class:`ifagent.errors.InvalidSettings` for a label that cannot be part of a
+    key.
     """
 
     def __init__(self, label: str, *, max_names: int = MAX_NAMES) -> None:
-        # In the order in which they count.
+        # In order of precedence.
         self._families = (
-            _Family(config_prefix_v3(label), ligato_v3.declare),
-            _Family(config_prefix(label), ligato_v1.declare),
+            _Family(INTERFACE, config_prefix_v3(label), ligato_v3.declare),
+            _Family(INTERFACE, config_prefix(label), ligato_v1.declare),
         )
         self.left_out: bool = False
         self._max_names = max_names
-        self._said: dict[Name, dict[bytes, _Said]] = {}
-        self._before: dict[Name, dict[bytes, _Said]] = {}
+        self._decoded: dict[Key, dict[bytes, _DecodedValue]] = {}
+        self._before: dict[Key, dict[bytes, _DecodedValue]] = {}
         self._is_listing = False
         self._room = max_names
 
@@ -94,134 +99,144 @@ class Families:
 
     def __len__(self) -> int:
         """Return how many names are declared."""
-        return len(self._said)
+        return len(self._decoded)
 
     @property
     def has_room(self) -> bool:
-        """True if there is some room for names that were left out."""
+        """True if there is room for names that were left out."""
         return self._room > self._max_names // 10
 
     def begin_listing(self) -> None:
-        """Have what is handed to :meth:`change` until :meth:`end_listing` be all that there is.
+        """Begin a listing: everything that is not passed to :meth:`change` before :meth:`end_listing` is dropped.
 
-        A listing that has begun already is forgotten.
+        A listing that has begun already starts over.
         """
         if not self._is_listing:
-            self._before = self._said
+            self._before = self._decoded
         self._is_listing = True
-        self._said, self.left_out = {}, False
+        self._decoded, self.left_out = {}, False
         self._room = self._max_names - _cost_of(self._before)
 
-    def end_listing(self) -> dict[Name, Declaration | None]:
-        """Return what is declared now under each name of which it is different from before the listing."""
+    def end_listing(self) -> dict[Key, Declaration | None]:
+        """Return the declarations that differ from those before the listing, ``None`` for those that are gone."""
         before, self._before, self._is_listing = self._before, {}, False
-        self._room = self._max_names - _cost_of(self._said)
-        different: dict[Name, Declaration | None] = {}
-        for name, said in self._said.items():
-            if said != before.get(name):
-                different[name] = self.counting(name)
-        for name in before.keys() - self._said.keys():
-            different[name] = None
+        self._room = self._max_names - _cost_of(self._decoded)
+        different: dict[Key, Declaration | None] = {}
+        for key, values in self._decoded.items():
+            if values != before.get(key):
+                different[key] = self.effective(key)
+        for key in before.keys() - self._decoded.keys():
+            different[key] = None
         return different
 
-    def declarations(self) -> dict[Name, Declaration]:
-        """Return everything that is declared, in the order of names."""
-        return {name: said for name in sorted(self._said) if (said := self.counting(name))}
+    def declarations(self) -> dict[Key, Declaration]:
+        """Return the effective declarations, sorted by name."""
+        return {key: declaration for key in sorted(self._decoded) if (declaration := self.effective(key))}
 
-    def replace(self, values: Mapping[bytes, StoredValue]) -> dict[Name, Declaration]:
-        """Forget everything and take ``values``, by key; return what is declared, in the order of names."""
+    def replace(self, values: Mapping[bytes, StoredValue]) -> dict[Key, Declaration]:
+        """Replace everything by ``values``, by key; return the effective declarations, sorted by name."""
         self.begin_listing()
         self.change(values.items())
         self.end_listing()
         return self.declarations()
 
-    def change(self, changes: Iterable[tuple[bytes, StoredValue | None]]) -> dict[Name, None]:
-        """Take changes of keys; return the names that they are about, in order and once."""
-        names: dict[Name, None] = {}
-        for key, value in changes:
-            family = next((family for family in self._families if key.startswith(family.prefix)), None)
-            name = name_of(family.prefix, key) if family else Name("")
-            if family is None or not name:
+    def change(self, changes: Iterable[tuple[bytes, StoredValue | None]]) -> dict[Key, None]:
+        """Apply changes of the store's keys; return the resources concerned, in order, without repetition."""
+        keys: dict[Key, None] = {}
+        for stored, value in changes:
+            family, key = self._find(stored)
+            if family is None or key is None:
                 continue
             if value is None:
-                if not self._forget(family, name):
+                if not self._forget(family, key):
                     continue
-            elif not self._say(family, name, value):
+            elif not self._add(family, key, value):
                 continue
-            names[name] = None
-        return names
+            keys[key] = None
+        return keys
 
-    def _say(self, family: _Family, name: Name, value: StoredValue) -> bool:
-        """Take a value; return false if there is no room for its name."""
-        before = self._before.get(name)
-        is_new = before is None and name not in self._said
+    def resource_at(self, stored: bytes) -> Key | None:
+        """Return the resource of a store's key, ``None`` if there is none."""
+        return self._find(stored)[1]
+
+    def _find(self, stored: bytes) -> tuple[_Family | None, Key | None]:
+        """Return the format and the resource of a store's key."""
+        for family in self._families:
+            if stored.startswith(family.prefix):
+                return family, family.resource_at(stored)
+        return None, None
+
+    def _add(self, family: _Family, key: Key, value: StoredValue) -> bool:
+        """Add a value; return false if there is no room for its name."""
+        before = self._before.get(key)
+        is_new = before is None and key not in self._decoded
         if is_new and self._room <= 0:
             self.left_out = True
             return False
-        said = self._said.get(name, {})
-        known = said.get(family.prefix) or (before or {}).get(family.prefix)
-        new, cost = self._read(family, name, value), known.cost if known else 0
+        values = self._decoded.get(key, {})
+        known = values.get(family.prefix) or (before or {}).get(family.prefix)
+        new, cost = self._read(family, key, value), known.cost if known else 0
         if new.declaration.interface is None and new.cost < cost:
             new = new._replace(cost=cost)  # the last valid value may still be in force
         if new.cost - cost > max(0, self._room):
             self.left_out = True
             if is_new:
                 return False
-            declaration = Declaration(name=name, errors=(_NO_ROOM,), revision=value.revision)
-            new = _Said(declaration, None, cost)
+            declaration = Declaration(key=key, errors=(_NO_ROOM,), revision=value.revision)
+            new = _DecodedValue(declaration, None, cost)
         self._room -= new.cost - cost
-        said[family.prefix] = new
-        self._said[name] = said
+        values[family.prefix] = new
+        self._decoded[key] = values
         return True
 
-    def _forget(self, family: _Family, name: Name) -> bool:
-        """Take back what a value said; return whether anything is known of its name."""
-        said = self._said.get(name)
-        if said is None:
+    def _forget(self, family: _Family, key: Key) -> bool:
+        """Remove a value; return whether the resource was known."""
+        values = self._decoded.get(key)
+        if values is None:
             return False
-        if (known := said.pop(family.prefix, None)) is not None:
+        if (known := values.pop(family.prefix, None)) is not None:
             self._room += known.cost
-        if not said:
-            del self._said[name]
+        if not values:
+            del self._decoded[key]
         return True
 
-    def is_declared_well(self, key: bytes) -> bool:
-        """Tell whether a key is that of an interface which is declared, and not wrong."""
-        family = next((family for family in self._families if key.startswith(family.prefix)), None)
-        said = self._said.get(name_of(family.prefix, key), {}) if family else {}
-        return any(value.declaration.interface is not None for value in said.values())
+    def is_valid(self, stored: bytes) -> bool:
+        """Tell whether a store's key belongs to a resource with a valid declaration."""
+        key = self.resource_at(stored)
+        values = self._decoded.get(key, {}) if key else {}
+        return any(value.declaration.interface is not None for value in values.values())
 
-    def counting(self, name: Name) -> Declaration | None:
-        """Return the declaration that counts, with a warning if there is another one."""
-        said = self._said.get(name, {})
-        declaring = [family for family in self._families if family.prefix in said]
+    def effective(self, key: Key) -> Declaration | None:
+        """Return the declaration that takes precedence, with a warning if there is another one."""
+        values = self._decoded.get(key, {})
+        declaring = [family for family in self._families if family.prefix in values]
         if not declaring:
             return None
         first, *others = declaring
-        declaration = said[first.prefix].declaration
+        declaration = values[first.prefix].declaration
         if not others:
             return declaration
         warnings = tuple(
-            f"is also declared under {other.key(name)}, the ligato v3 value takes precedence" for other in others
+            f"is also declared under {other.shown(key)}, the ligato v3 value takes precedence" for other in others
         )
         return replace(declaration, warnings=(*declaration.warnings, *warnings))
 
-    def _read(self, family: _Family, name: Name, value: StoredValue) -> _Said:
-        """Read a value, unless it is the one that was listed before."""
-        known = self._before.get(name, {}).get(family.prefix)
+    def _read(self, family: _Family, key: Key, value: StoredValue) -> _DecodedValue:
+        """Decode a value, or return the decoded one if it is unchanged since the previous listing."""
+        known = self._before.get(key, {}).get(family.prefix)
         digest = hash(value.data)
         if known and known.hash == digest and known.declaration.revision == value.revision:
             return known
-        declaration = family.declare(value.data, name=name, revision=value.revision)
-        return _Said(declaration, digest, 1 + _size(declaration) // _SHARE)
+        declaration = family.declare(value.data, name=key.name, revision=value.revision)
+        return _DecodedValue(declaration, digest, 1 + _size(declaration) // _SHARE)
 
 
-def _cost_of(said: Mapping[Name, Mapping[bytes, _Said]]) -> int:
-    return sum(value.cost for values in said.values() for value in values.values())
+def _cost_of(decoded: Mapping[Key, Mapping[bytes, _DecodedValue]]) -> int:
+    return sum(value.cost for values in decoded.values() for value in values.values())
 
 
 def _size(declaration: Declaration) -> int:
-    """Return about how many bytes of memory a declaration takes, beyond what every one does."""
+    """Estimate how many bytes of memory a declaration takes, beyond what every one does."""
     texts = [*(error.message for error in declaration.errors), *declaration.warnings]
     interface, addresses = declaration.interface, 0
     if interface is not None:

@@ -1,8 +1,8 @@
-"""From plain values, such as a JSON or YAML parser makes, to an interface.
+"""From plain values, as a JSON or YAML parser returns them, to an interface.
 
-Here the *types* of the values are put right, or complained of; a family of messages says in a :class:`Reader` of
-its own how its shape becomes that of the model; :func:`ifagent.core.interface.parse_interface` then checks what the
-values *mean*. The errors of all come out together.
+A :class:`ValueReader` checks and converts the *types* of the values; each message format has a subclass that maps its
+fields to those of the model. :func:`ifagent.core.interface.parse_interface` then checks what the values *mean*. Errors
+of both are reported together.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from functools import lru_cache
 from math import log10
 from typing import Any, ClassVar, TypeVar
 
-from ifagent.core.interface import MAX_ADDRESSES, Interface, parse_interface
+from ifagent.core.address_values import MAX_ADDRESSES
+from ifagent.core.interface import Interface, parse_interface
 from ifagent.errors import MAX_ERRORS, FieldError, InvalidInterface
 
-MAX_TOLD = MAX_ERRORS
+MAX_REPORTED = MAX_ERRORS
 """Maximum number of errors, and of warnings, reported for one value."""
 
 MAX_MESSAGE = 400
 """Longest message of one error, in characters: a value may quote itself at length."""
 
 MAX_TEXT = 2400
-"""Most characters that the messages of all errors of one value share: they are kept as long as the value is there."""
+"""Most characters in the messages of all errors of one value together: they are kept as long as the value exists."""
 
 _MAX_SHOWN = 60
 _MAX_DIGITS = 20
@@ -36,19 +37,19 @@ E = TypeVar("E", bound=IntEnum)
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """An interface, and in words what its value has that is not used."""
+    """An interface, and a warning for each part of its value that is ignored."""
 
     interface: Interface
     warnings: tuple[str, ...] = ()
 
 
 class JsonObject:
-    """A JSON object that still has every key as often as it was written."""
+    """A JSON object that keeps duplicate keys."""
 
     __slots__ = ("_pairs",)
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
-        """Keep what the JSON parser found."""
+        """Keep the pairs in the order of the text."""
         self._pairs = pairs
 
     def items(self) -> list[tuple[str, Any]]:
@@ -56,8 +57,8 @@ class JsonObject:
         return self._pairs
 
 
-def spellings(*names: str) -> dict[str, str]:
-    """Map a field's spellings to its name: snake_case and camelCase; other cases are looked up in lower case."""
+def aliases(*names: str) -> dict[str, str]:
+    """Map every accepted spelling of a field to its name: snake_case, camelCase, and that in lower case."""
     table: dict[str, str] = {}
     for name in names:
         first, *rest = name.split("_")
@@ -67,27 +68,27 @@ def spellings(*names: str) -> dict[str, str]:
 
 
 _OBJECTS = (JsonObject, Mapping)
-"""What an object may be, in the order of how often it is."""
+"""Types of an object, the most frequent first."""
 
-HARMLESS = {"type": "tap"}
-"""A kind that the model has no complaints of, in place of one that is wrong."""
+PLACEHOLDER_KIND = {"type": "tap"}
+"""Stands in for an invalid kind, so that the model checks the other fields."""
 
 OWN = {"type": "own"}
-"""The agent's own namespace, as the model takes it."""
+"""The agent's own namespace in the shape of the model."""
 
 
-class Reader(ABC):
-    """Reads the fields of one value and collects what is wrong with them.
+class ValueReader(ABC):
+    """Reads the fields of one value and collects errors and warnings.
 
-    A field in error is left out of the result, or replaced by something harmless where the model requires it,
-    so that the model can still check the others. A subclass knows the shape of one message.
+    An invalid field is left out of the result, or replaced by a valid placeholder where the model requires it,
+    so that the model can still check the others. A subclass knows the fields of one message.
     """
 
     known: ClassVar[Mapping[str, str]]
-    """The spellings of the message's fields."""
+    """Every spelling of the message's fields, see :func:`aliases`."""
 
     def __init__(self, warnings: Iterable[str]) -> None:
-        """Begin with warnings that were found before."""
+        """Begin with the warnings found so far."""
         self.errors: list[FieldError] = []
         self.warnings: list[str] = list(warnings)
         self.called: str = ""
@@ -95,10 +96,10 @@ class Reader(ABC):
 
     @classmethod
     def read(cls, fields: object, *, name: str | None, warnings: Iterable[str] = ()) -> Decoded:
-        """Make an interface from an object in the shape of the message.
+        """Return the interface of an object that has the fields of the message.
 
-        The value must say ``name``, unless that is ``None``. ``warnings`` come before those found here. Raises
-        :class:`InvalidInterface`, and nothing else, with every error that could be found.
+        Its field ``name`` must equal ``name``, unless that is ``None``. ``warnings`` come before those found here.
+        Raises :class:`InvalidInterface`, and nothing else, with all errors.
         """
         if not isinstance(fields, _OBJECTS):
             again = isinstance(fields, str) and fields.lstrip().startswith("{")
@@ -106,32 +107,32 @@ class Reader(ABC):
             problem = f"an interface must be an object, not {_type_of(fields)}{hint}"
             raise InvalidInterface(name or "", [FieldError("", problem)])
         reader = cls(warnings)
-        found = reader.members(fields, "", cls.known) or {}
+        found = reader.read_object(fields, "", cls.known) or {}
         plain = reader.interface(found, name)
         called = name if name is not None else reader.called
         try:
             interface = parse_interface(called, plain)
         except InvalidInterface as error:
-            told = [_in_wire_words(each, reader.namespace_field) for each in error.errors]
-            raise InvalidInterface(called, _limited(reader.errors + told, error.more)) from None
+            renamed = [_with_wire_name(each, reader.namespace_field) for each in error.errors]
+            raise InvalidInterface(called, _limited(reader.errors + renamed, error.more)) from None
         if reader.errors:
             raise InvalidInterface(called, _limited(reader.errors))
         return Decoded(interface, first_of(reader.warnings))
 
     @abstractmethod
     def kind(self, found: dict[str, Any]) -> dict[str, Any]:
-        """Make the model's ``kind`` from the message's fields."""
+        """Return the model's ``kind`` from the message's fields."""
 
     @abstractmethod
     def namespace(self, found: dict[str, Any]) -> dict[str, Any]:
-        """Make the model's ``namespace``; ``namespace_field`` is then what the model's complaints are about."""
+        """Return the model's ``namespace``, and set ``namespace_field`` to the field that errors of the model name."""
 
-    def wrong(self, field: str, message: str) -> None:
-        """Complain of a field."""
+    def error(self, field: str, message: str) -> None:
+        """Add an error of a field."""
         self.errors.append(FieldError(field, message))
 
     def interface(self, found: dict[str, Any], name: str | None) -> dict[str, Any]:
-        """Make what ``parse_interface`` takes."""
+        """Return the fields that ``parse_interface`` takes."""
         plain: dict[str, Any] = {
             "name": self.name(found, name),
             "kind": self.kind(found),
@@ -150,27 +151,27 @@ class Reader(ABC):
         return plain
 
     def name(self, found: dict[str, Any], expected: str | None) -> str:
-        """Read the name, which must be the expected one."""
+        """Read the name, which must equal ``expected`` unless that is ``None``."""
         given = self.text(found, "name", "")
         self.called = given or ""
         if given == "":
-            self.wrong("name", "is required" if expected is None else f"is required, and must be {_show(expected)}")
+            self.error("name", "is required" if expected is None else f"is required, and must be {_show(expected)}")
         elif given is not None and expected is not None and given != expected:
-            self.wrong("name", f"{_show(given)} is not the name in the key, {_show(expected)}")
+            self.error("name", f"{_show(given)} is not the name in the key, {_show(expected)}")
         return given or "x"
 
     def unused(self, fields: dict[str, Any], key: str, why: str, *, path: str = "") -> None:
-        """Warn of a field that is there and has no meaning."""
+        """Warn of a field that is set and ignored."""
         if fields.get(key):
             self.warnings.append(f"{_join(path, key)} is ignored, because {why}")
 
-    def members(self, value: object, path: str, known: Mapping[str, str]) -> dict[str, Any] | None:
-        """Give an object's fields their right names, without those that are null; ``None`` if it is none."""
+    def read_object(self, value: object, path: str, known: Mapping[str, str]) -> dict[str, Any] | None:
+        """Return an object's fields by canonical name, without those that are null; ``None`` if it is not an object."""
         found: dict[str, Any] = {}
         if value is None:
             return found
         if not isinstance(value, _OBJECTS):
-            self.wrong(path, f"must be an object, not {_type_of(value)}")
+            self.error(path, f"must be an object, not {_type_of(value)}")
             return None
         for key, field in value.items():
             name = known.get(key) or known.get(key.lower()) if isinstance(key, str) else None
@@ -184,35 +185,35 @@ class Reader(ABC):
 
     def _repeated(self, path: str, *values: object) -> None:
         if any(isinstance(value, _OBJECTS) for value in values):
-            self.wrong(path, "duplicate field")
+            self.error(path, "duplicate field")
         else:
             self.warnings.append(f"duplicate field {path}, the last one is used")
 
     def text(self, fields: dict[str, Any], key: str, path: str) -> str | None:
-        """Read a string, empty where there is none; ``None`` if it is wrong, which has been told then."""
+        """Read a string, empty if absent; ``None`` if invalid, after adding an error."""
         value = fields.get(key, "")
         if isinstance(value, str):
             if value.isascii() or _is_unicode(value):
                 return str(value)
-            self.wrong(_join(path, key), f"{_show(value)} is not valid Unicode, it has an unpaired surrogate")
+            self.error(_join(path, key), f"{_show(value)} is not valid Unicode, it has an unpaired surrogate")
         else:
-            self.wrong(_join(path, key), f"must be a string, not {_type_of(value)}")
+            self.error(_join(path, key), f"must be a string, not {_type_of(value)}")
         return None
 
     def flag(self, value: object, path: str) -> bool:
         """Read a boolean."""
         if isinstance(value, bool):
             return value
-        self.wrong(path, f"must be true or false, not {_show(value)}")
+        self.error(path, f"must be true or false, not {_show(value)}")
         return False
 
     def number(self, value: object, path: str, meaning: str) -> int | None:
-        """Read a whole number; ``meaning`` completes the sentence of what it must be."""
+        """Read a whole number; ``meaning`` completes the error "must be ..."."""
         number = _whole(value)
         if number is None and (digits := _digits(value)):
-            self.wrong(path, f"must be {meaning}; a number of {digits} digits is out of range")
+            self.error(path, f"must be {meaning}; a number of {digits} digits is out of range")
         elif number is None:
-            self.wrong(path, f"must be {meaning}, not {_show(value)}")
+            self.error(path, f"must be {meaning}, not {_show(value)}")
         return number
 
     def choice(self, value: object, path: str, members: type[E]) -> E | None:
@@ -225,22 +226,22 @@ class Reader(ABC):
         if number is not None and number in members._value2member_map_:
             return members(number)
         allowed = ", ".join(f"{member:d} ({member.name})" for member in members)
-        self.wrong(path, f"must be one of {allowed}, not {_show(value)}")
+        self.error(path, f"must be one of {allowed}, not {_show(value)}")
         return None
 
     def addresses(self, value: object) -> list[Any]:
-        """Read the list of addresses; the model looks at each of them."""
+        """Read the list of addresses; the model checks each of them."""
         if not isinstance(value, list | tuple):
-            self.wrong("ip_addresses", f'must be a list such as ["192.168.22.1/24"], not {_type_of(value)}')
+            self.error("ip_addresses", f'must be a list such as ["192.168.22.1/24"], not {_type_of(value)}')
         elif len(value) > MAX_ADDRESSES:
-            self.wrong("ip_addresses", f"has {len(value)} addresses, at most {MAX_ADDRESSES} are allowed")
+            self.error("ip_addresses", f"has {len(value)} addresses, at most {MAX_ADDRESSES} are allowed")
         else:
             return list(value)
         return []
 
 
 def _whole(value: object) -> int | None:
-    """Read a whole number of sane size, also from ``"1500"`` and ``1500.0``; ``None`` if it is none."""
+    """Read a whole number of at most 64 bits, also from ``"1500"`` and ``1500.0``; ``None`` if it is not one."""
     match value:
         case bool():
             return None
@@ -255,11 +256,11 @@ def _whole(value: object) -> int | None:
 
 
 def _digits(value: object) -> int:
-    """Return how many digits a whole number has that is larger than any that means something; 0 if it is none."""
+    """Return how many digits a whole number has that is out of range; 0 if the value is not a whole number."""
     match value:
         case bool():
             return 0
-        case int() if value.bit_length() > _MAX_BITS:  # Python does not write it
+        case int() if value.bit_length() > _MAX_BITS:  # str() would refuse it
             return int(value.bit_length() * log10(2)) + 1
         case int():
             return len(str(abs(value)))
@@ -271,33 +272,33 @@ def _digits(value: object) -> int:
             return 0
 
 
-def _in_wire_words(error: FieldError, namespace_field: str) -> FieldError:
-    """Name the field of the message where the model has a shape of its own."""
+def _with_wire_name(error: FieldError, namespace_field: str) -> FieldError:
+    """Return the error with the name that its field has in the message."""
     if error.field in {"namespace", "namespace.reference"}:
         return FieldError(namespace_field, error.message)
     return error
 
 
 def _limited(errors: list[FieldError], more: int = 0) -> list[FieldError]:
-    """Return as many errors as are reported for one value, and how many more there are beside ``more``."""
-    told = errors[:MAX_TOLD]
-    longest = min(MAX_MESSAGE, MAX_TEXT // len(told))
-    shown = [_kept(error.field, _cut(error.message, longest)) for error in told]
-    if more := more + len(errors) - len(told):
+    """Return at most :data:`MAX_REPORTED` errors, and an entry that counts the others, ``more`` included."""
+    first = errors[:MAX_REPORTED]
+    longest = min(MAX_MESSAGE, MAX_TEXT // len(first))
+    shown = [_shared(error.field, _cut(error.message, longest)) for error in first]
+    if more := more + len(errors) - len(first):
         shown.append(FieldError("", f"and {more} more errors"))
     return shown
 
 
 @lru_cache(maxsize=1024)
-def _kept(field: str, message: str) -> FieldError:
-    """Return an error, the same object for the same one: often very many values are wrong in one way."""
+def _shared(field: str, message: str) -> FieldError:
+    """Return one object for equal errors: very many values often have the same one."""
     return FieldError(field, message)
 
 
 def first_of(warnings: Sequence[str]) -> tuple[str, ...]:
-    """Return as many warnings as are reported for one value, and how many more there are."""
-    if len(warnings) > MAX_TOLD:
-        return (*warnings[:MAX_TOLD], f"and {len(warnings) - MAX_TOLD} more")
+    """Return at most :data:`MAX_REPORTED` warnings, and one that counts the others."""
+    if len(warnings) > MAX_REPORTED:
+        return (*warnings[:MAX_REPORTED], f"and {len(warnings) - MAX_REPORTED} more")
     return tuple(warnings)
 
 
@@ -318,7 +319,7 @@ def _cut(text: str, length: int) -> str:
 
 
 def _show(value: object) -> str:
-    """Quote a value in a message, briefly whatever it is."""
+    """Quote a value in a message, shortened."""
     match value:
         case str():
             return repr(_cut(str(value), _MAX_SHOWN))
@@ -333,7 +334,7 @@ def _show(value: object) -> str:
 
 
 def _type_of(value: object) -> str:
-    """Name a value's type as JSON calls it, with its article."""
+    """Return JSON's name of a value's type, with its article."""
     if value is None:
         return "null"
     names: list[tuple[type | tuple[type, ...], str]] = [

@@ -6,7 +6,7 @@ superset: keys in any case and in camelCase, enums by name, whole numbers writte
 and the binary form of the message. What is written is what v1.4.1 can read; kinds and fields that it does not
 know have numbers that it ignores.
 
-Whatever the bytes, nothing comes out but an interface or :class:`InvalidInterface`.
+Whatever the bytes, the result is an interface or :class:`InvalidInterface`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,7 @@ from ifagent.core.interface import Interface
 from ifagent.core.namespace_ref import NamespaceRef, NamespaceType
 from ifagent.formats import codec
 from ifagent.formats.codec import MAX_VALUE_BYTES, Message
-from ifagent.formats.fields import HARMLESS, OWN, Decoded, Reader, spellings
-from ifagent.formats.kinds import FORMS, form_of
-from ifagent.formats.numbers import (
+from ifagent.formats.enums import (
     KIND_NUMBERS,
     KIND_WORDS,
     NAMESPACE_FIELDS,
@@ -29,6 +27,8 @@ from ifagent.formats.numbers import (
     InterfaceType,
     NamespaceNumber,
 )
+from ifagent.formats.fields import OWN, PLACEHOLDER_KIND, Decoded, ValueReader, aliases
+from ifagent.formats.kinds import FORMS, form_of
 from ifagent.formats.pb import interfaces as pb
 
 __all__ = ["FIELDS", "MAX_VALUE_BYTES", "Decoded", "declare", "decode", "decode_fields", "encode", "encode_binary"]
@@ -45,23 +45,23 @@ _NESTED: dict[str, Message] = {
 def decode(value: bytes, *, name: str) -> Decoded:
     """Read the value under the key that ends in ``name``: JSON, or the binary message.
 
-    Raises :class:`InvalidInterface` for ``name``, and nothing else, with every error that could be found.
+    Raises :class:`InvalidInterface` for ``name``, and nothing else, with all errors.
     """
-    return codec.decode(value, name=name, reader=_Reader, message=pb.LinuxInterfacesInterface, nested=_NESTED)
+    return codec.decode(value, name=name, reader=_V1Reader, message=pb.LinuxInterfacesInterface, nested=_NESTED)
 
 
 def decode_fields(fields: object, *, name: str | None) -> Decoded:
     """Read an interface from an object as a JSON or YAML parser, or a Python program, makes it.
 
     With ``name`` ``None`` the name is taken from the fields, else both must be equal. Addresses may also be
-    ``ipaddress`` objects, and enums members of :mod:`ifagent.formats.numbers`. Raises
+    ``ipaddress`` objects, and enums members of :mod:`ifagent.formats.enums`. Raises
     :class:`InvalidInterface`, and nothing else.
     """
-    return _Reader.read(fields, name=name)
+    return _V1Reader.read(fields, name=name)
 
 
 def declare(value: bytes, *, name: str, revision: int) -> Declaration:
-    """Read a value as :func:`decode` does; what is wrong with it goes into the declaration. Never raises."""
+    """Read a value as :func:`decode` does, with errors in the declaration. Never raises."""
     return codec.declare(decode, value, name=name, revision=revision)
 
 
@@ -75,25 +75,25 @@ def encode_binary(interface: Interface) -> bytes:
     return codec.dump_message(_plain(interface), message=pb.LinuxInterfacesInterface, nested=_NESTED)
 
 
-class _Reader(Reader):
-    """The shape of the message ``LinuxInterfaces.Interface``."""
+class _V1Reader(ValueReader):
+    """Reads the fields of the message ``LinuxInterfaces.Interface``."""
 
-    known = spellings(*FIELDS)
-    _NAMESPACE = spellings("type", "pid", "microservice", "name", "filepath")
+    known = aliases(*FIELDS)
+    _NAMESPACE = aliases("type", "pid", "microservice", "name", "filepath")
 
     def kind(self, found: dict[str, Any]) -> dict[str, Any]:
         number = self.choice(found.get("type", 0), "type", InterfaceType)
         if number is None:
-            return HARMLESS
+            return PLACEHOLDER_KIND
         kind = KIND_WORDS[number]
         for word, form in FORMS.items():
             if form.v1_field and word != kind:
                 self.unused(found, form.v1_field, f"type is {number:d} ({number.name})")
         plain = form_of(kind).read_v1(self, found)
-        return HARMLESS if plain is None else {"type": kind, **plain}
+        return PLACEHOLDER_KIND if plain is None else {"type": kind, **plain}
 
     def namespace(self, found: dict[str, Any]) -> dict[str, Any]:
-        fields = self.members(found.get("namespace"), "namespace", self._NAMESPACE)
+        fields = self.read_object(found.get("namespace"), "namespace", self._NAMESPACE)
         if not fields:
             return OWN
         number = self.choice(fields.get("type", 0), "namespace.type", NamespaceNumber)
@@ -110,14 +110,14 @@ class _Reader(Reader):
         reference = self.text(fields, field, "namespace")
         if reference is None:
             return OWN
-        # No container has the empty label, but a value that forgets it does not mean the agent's own namespace.
+        # No container has an empty label, but a value without one must not mean the agent's own namespace.
         if not reference and number is not NamespaceNumber.MICROSERVICE_REF_NS:
             return OWN
         return {"type": meaning, "reference": reference}
 
 
 def _plain_namespace(ref: NamespaceRef) -> dict[str, Any]:
-    """Make the fields of the message ``Namespace``: none for the agent's own."""
+    """Return the fields of the message ``Namespace``: none for the agent's own."""
     if ref.type is NamespaceType.OWN:
         return {}
     number, field = NAMESPACE_NUMBERS[ref.type]
@@ -126,7 +126,7 @@ def _plain_namespace(ref: NamespaceRef) -> dict[str, Any]:
 
 
 def _plain(interface: Interface) -> dict[str, Any]:
-    """Make the fields of the message ``Interface`` in the order of their numbers, without zero values."""
+    """Return the fields of the message ``Interface`` in the order of their numbers, without zero values."""
     form = form_of(interface.kind.type)
     return codec.without_zeros(
         {

@@ -9,7 +9,7 @@ without type or reference.
 
 A ``TAP_TO_VPP`` becomes an :class:`~ifagent.core.kinds.AutoTap`, whose creator is VPP.
 
-Whatever the bytes, nothing comes out but an interface or :class:`InvalidInterface`.
+Whatever the bytes, the result is an interface or :class:`InvalidInterface`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,7 @@ from ifagent.core.interface import Interface
 from ifagent.core.namespace_ref import NamespaceRef, NamespaceType
 from ifagent.formats import codec
 from ifagent.formats.codec import Message
-from ifagent.formats.fields import HARMLESS, OWN, Decoded, Reader, spellings
-from ifagent.formats.kinds import FORMS, form_of
-from ifagent.formats.numbers import (
+from ifagent.formats.enums import (
     LINK_NUMBERS,
     LINK_WORDS,
     REFERENCE_NUMBERS,
@@ -33,6 +31,8 @@ from ifagent.formats.numbers import (
     LinkType,
     ReferenceNumber,
 )
+from ifagent.formats.fields import OWN, PLACEHOLDER_KIND, Decoded, ValueReader, aliases
+from ifagent.formats.kinds import FORMS, form_of
 from ifagent.formats.pb.ligato.linux import interfaces as pb
 from ifagent.formats.pb.ligato.linux.namespace import NetNamespace
 
@@ -47,20 +47,20 @@ _NESTED: dict[str, Message] = {
 def decode(value: bytes, *, name: str) -> Decoded:
     """Read the value under the key that ends in ``name``: JSON, or the binary message.
 
-    Raises :class:`InvalidInterface` for ``name``, and nothing else, with every error that could be found.
+    Raises :class:`InvalidInterface` for ``name``, and nothing else, with all errors.
     """
-    return codec.decode(value, name=name, reader=_Reader, message=pb.Interface, nested=_NESTED)
+    return codec.decode(value, name=name, reader=_V3Reader, message=pb.Interface, nested=_NESTED)
 
 
 def declare(value: bytes, *, name: str, revision: int) -> Declaration:
-    """Read a value as :func:`decode` does; what is wrong with it goes into the declaration. Never raises."""
+    """Read a value as :func:`decode` does, with errors in the declaration. Never raises."""
     return codec.declare(decode, value, name=name, revision=revision)
 
 
 def encode(interface: Interface) -> bytes:
     """Write an interface as v3 does: JSON in the order of the field numbers, enums by name, without zero values.
 
-    The description has no place there.
+    The description is left out, v3 has no field for it.
     """
     return codec.dump_json(_by_name(_plain(interface)))
 
@@ -70,44 +70,44 @@ def encode_binary(interface: Interface) -> bytes:
     return codec.dump_message(_plain(interface), message=pb.Interface, nested=_NESTED)
 
 
-class _Reader(Reader):
-    """The shape of the message ``ligato.linux.interfaces.Interface``."""
+class _V3Reader(ValueReader):
+    """Reads the fields of the message ``ligato.linux.interfaces.Interface``."""
 
-    known = spellings(*(field.name for field in fields(pb.Interface)))
-    _NAMESPACE = spellings("type", "reference")
+    known = aliases(*(field.name for field in fields(pb.Interface)))
+    _NAMESPACE = aliases("type", "reference")
 
     def kind(self, found: dict[str, Any]) -> dict[str, Any]:
         number = self.choice(found.get("type", 0), "type", LinkType)
         if number is None:
-            return HARMLESS
+            return PLACEHOLDER_KIND
         kind = LINK_WORDS[number]
         for word, form in FORMS.items():
             if form.v3_field in found and word != kind:
-                self.wrong(form.v3_field, f"does not go with type {number:d} ({number.name})")
+                self.error(form.v3_field, f"does not go with type {number:d} ({number.name})")
         plain = form_of(kind).read_v3(self, found)
-        return HARMLESS if plain is None else {"type": kind, **plain}
+        return PLACEHOLDER_KIND if plain is None else {"type": kind, **plain}
 
     def namespace(self, found: dict[str, Any]) -> dict[str, Any]:
         if "namespace" not in found:
             return OWN
-        fields = self.members(found["namespace"], "namespace", self._NAMESPACE)
+        fields = self.read_object(found["namespace"], "namespace", self._NAMESPACE)
         if fields is None:
             return OWN
         number = self.choice(fields.get("type", 0), "namespace.type", ReferenceNumber)
         reference = self.text(fields, "reference", "namespace")
         if reference == "":
-            self.wrong("namespace.reference", "is required; leave out the namespace to mean the agent's own")
+            self.error("namespace.reference", "is required; leave out the namespace to mean the agent's own")
         if number is None or not reference:
             return OWN
         self.namespace_field = "namespace.reference"
         if number is ReferenceNumber.PID and reference.isascii() and reference.isdecimal():
-            # One process is one reference, however it is written.
+            # "007" and "7" are the same process and must be the same reference.
             reference = reference.lstrip("0") or "0"
         return {"type": REFERENCES[number], "reference": reference}
 
 
 def _by_name(fields: dict[str, Any]) -> dict[str, Any]:
-    """Put names in place of enum numbers."""
+    """Replace enum numbers by names."""
     return {
         key: value.name if isinstance(value, IntEnum) else _by_name(value) if isinstance(value, dict) else value
         for key, value in fields.items()
@@ -115,14 +115,14 @@ def _by_name(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plain_namespace(ref: NamespaceRef) -> dict[str, Any]:
-    """Make the fields of the message ``NetNamespace``: none for the agent's own."""
+    """Return the fields of the message ``NetNamespace``: none for the agent's own."""
     if ref.type is NamespaceType.OWN:
         return {}
     return {"type": REFERENCE_NUMBERS[ref.type], "reference": ref.reference}
 
 
 def _plain(interface: Interface) -> dict[str, Any]:
-    """Make the fields of the message ``Interface`` in the order of their numbers, without zero values."""
+    """Return the fields of the message ``Interface`` in the order of their numbers, without zero values."""
     form = form_of(interface.kind.type)
     return codec.without_zeros(
         {

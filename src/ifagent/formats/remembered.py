@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from ifagent.core.interface import NamespaceRef
 from ifagent.core.link import NsId
+from ifagent.core.namespace_ref import NamespaceRef
 from ifagent.core.remembered import Adoption, Remembered
 from ifagent.errors import BrokenFile
 

@@ -12,12 +12,13 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from ifagent.core.address_values import MAX_ADDRESSES
 from ifagent.core.counters import Counters
-from ifagent.core.interface import MAX_ADDRESSES, NamespaceRef, NamespaceType
 from ifagent.core.link import NsId
+from ifagent.core.namespace_ref import NamespaceRef, NamespaceType
 from ifagent.core.state import InterfaceState, StateEvent
 from ifagent.errors import InvalidState
-from ifagent.formats.numbers import (
+from ifagent.formats.enums import (
     KIND_NUMBERS,
     KIND_WORDS,
     NAMESPACE_FIELDS,
@@ -49,7 +50,7 @@ def encode_state(state: InterfaceState) -> dict[str, object]:
     """Make the object that is published: plain values only, keys in a fixed order.
 
     ``last_change`` is in whole Unix seconds. ``namespace`` has the reference as configured, with the numbers
-    of :class:`~ifagent.formats.numbers.NamespaceNumber` (no ``type`` for the agent's own), and the ``inode``
+    of :class:`~ifagent.formats.enums.NamespaceNumber` (no ``type`` for the agent's own), and the ``inode``
     of the namespace that it led to. ``statistics`` has every count, and ``rates`` a second once there are any.
     What is longer than :data:`MAX_TEXT` and :data:`MAX_LISTED` allow is cut.
     """

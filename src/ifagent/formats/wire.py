@@ -1,8 +1,8 @@
 """The binary form of a protobuf message, read strictly.
 
 betterproto2 takes a truncated message for a complete one, cuts numbers to their width and puts a field of the
-wrong wire type wherever it fits. So :func:`parse` first walks the bytes by the rules of the encoding
-(https://protobuf.dev/programming-guides/encoding/) and lets betterproto2 see only what keeps them.
+wrong wire type wherever it fits. So :func:`parse` first checks the bytes by the rules of the encoding
+(https://protobuf.dev/programming-guides/encoding/) and passes only valid ones to betterproto2.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ MAX_FIELDS = 1024
 """Most fields of one message; a tenth of a second for 64 KiB of two-byte fields is too long to hold up a loop."""
 
 
-class BrokenMessage(Exception):
-    """The bytes are not an encoded message; ``error`` says where and why."""
+class DecodeError(Exception):
+    """A value cannot be decoded; ``error`` has the field and the reason."""
 
     def __init__(self, field: str, message: str) -> None:
-        """Keep the field's path, empty for the message itself, and what is wrong."""
+        """Keep the field's path, empty for the message itself, and the problem."""
         self.error: FieldError = FieldError(field, message)
         super().__init__(str(self.error))
 
@@ -44,9 +44,9 @@ class BrokenMessage(Exception):
 def parse(value: bytes, message: type[M], *, nested: Mapping[str, type[betterproto2.Message]]) -> tuple[M, list[str]]:
     """Decode ``value``; returns the message and the paths of unknown fields, such as ``namespace.#7``.
 
-    ``nested`` has the class of every field that is itself a message; they have none in turn. A field that
-    is there more than once counts as its last one, but a nested message must not be, nor two members of one
-    ``oneof``. Raises :class:`BrokenMessage`.
+    ``nested`` has the class of every field that is itself a message; those are not nested further. Of a repeated
+    field the last value counts, but a nested message must not be repeated, nor may two members of one ``oneof``
+    be set. Raises :class:`DecodeError`.
     """
     unknown: list[str] = []
     _check(value, message, nested, path="", unknown=unknown)
@@ -72,11 +72,11 @@ def _check(
     while position < len(value):
         count += 1
         if count > MAX_FIELDS:
-            raise BrokenMessage(path, f"has more than {MAX_FIELDS} fields")
+            raise DecodeError(path, f"has more than {MAX_FIELDS} fields")
         tag, position = _varint(value, position, path)
         number, wire_type = tag >> 3, tag & 7
         if not 0 < number <= _MAX_FIELD_NUMBER:
-            raise BrokenMessage(path, f"not a protobuf message: invalid field number {number}")
+            raise DecodeError(path, f"not a protobuf message: invalid field number {number}")
         field, proto_type, group = known.get(number, (f"#{number}", "", ""))
         where = f"{path}.{field}" if path else field
         start, position = _payload(value, position, wire_type, where)
@@ -84,15 +84,15 @@ def _check(
             unknown.append(where)
             continue
         if wire_type != _WIRE_TYPES[proto_type]:
-            raise BrokenMessage(where, f"has wire type {wire_type}, a {proto_type} has {_WIRE_TYPES[proto_type]}")
+            raise DecodeError(where, f"has wire type {wire_type}, a {proto_type} has {_WIRE_TYPES[proto_type]}")
         if proto_type == betterproto2.TYPE_UINT32 and _varint(value, start, where)[0] >= 2**32:
-            raise BrokenMessage(where, "is too large, a uint32 is at most 4294967295")
+            raise DecodeError(where, "is too large, a uint32 is at most 4294967295")
         if proto_type == betterproto2.TYPE_STRING:
             _check_text(value[start:position], where)
         if proto_type == betterproto2.TYPE_MESSAGE:
             if group in seen:
                 other = seen[group]
-                raise BrokenMessage(where, "duplicate field" if other == field else f"cannot be combined with {other}")
+                raise DecodeError(where, "duplicate field" if other == field else f"cannot be combined with {other}")
             seen[group] = field
             _check(value[start:position], nested[field], {}, path=where, unknown=unknown)
 
@@ -100,7 +100,7 @@ def _check(
 @cache
 def _fields(message: type[betterproto2.Message]) -> dict[int, tuple[str, str, str]]:
     """Name, protobuf type and ``oneof`` (or the name again) of every field, by number."""
-    # Generated messages are dataclasses, which their base class does not tell a type checker.
+    # Generated messages are dataclasses, but their base class does not say so to a type checker.
     metadata = {field.name: betterproto2.FieldMetadata.get(field) for field in dataclasses.fields(cast("Any", message))}
     return {data.number: (name, data.proto_type, data.group or name) for name, data in metadata.items()}
 
@@ -118,9 +118,9 @@ def _payload(value: bytes, position: int, wire_type: int, where: str) -> tuple[i
         case 5:
             start, end = position, position + 4
         case _:
-            raise BrokenMessage(where, f"not a protobuf field: invalid wire type {wire_type}")
+            raise DecodeError(where, f"not a protobuf field: invalid wire type {wire_type}")
     if end > len(value):
-        raise BrokenMessage(where, f"is truncated: expected {end - start} bytes, got {len(value) - start}")
+        raise DecodeError(where, f"is truncated: expected {end - start} bytes, got {len(value) - start}")
     return start, end
 
 
@@ -129,7 +129,7 @@ def _varint(value: bytes, position: int, where: str) -> tuple[int, int]:
     result = 0
     for shift in range(0, 70, 7):
         if position >= len(value):
-            raise BrokenMessage(where, "is truncated in the middle of a number")
+            raise DecodeError(where, "is truncated in the middle of a number")
         byte = value[position]
         position += 1
         result |= (byte & 0x7F) << shift
@@ -137,11 +137,11 @@ def _varint(value: bytes, position: int, where: str) -> tuple[int, int]:
             if result >= 2**64:
                 break
             return result, position
-    raise BrokenMessage(where, "has a number of more than 64 bits")
+    raise DecodeError(where, "has a number of more than 64 bits")
 
 
 def _check_text(value: bytes, where: str) -> None:
     try:
         value.decode()
     except UnicodeDecodeError as error:
-        raise BrokenMessage(where, f"is not UTF-8: {error.reason} at byte {error.start}") from None
+        raise DecodeError(where, f"is not UTF-8: {error.reason} at byte {error.start}") from None

@@ -1,4 +1,4 @@
-"""The attributes of a netlink message, found in one step where they have been found before. Pure.
+"""The attributes of a netlink message: how they are written, and found in one step where they have been before. Pure.
 
 Attributes follow each other, each with a header of its length and type, and a link message has some sixty. Walking
 from one to the next in Python costs more than all the rest, but where one message's attributes are, those of the next
@@ -14,7 +14,7 @@ from collections.abc import Container, Iterator
 from struct import Struct
 from typing import Final, NamedTuple
 
-from ifagent.kernel.rtnetlink import ATTRIBUTE, IFLA_ALT_IFNAME, NLA_TYPE_MASK
+from ifagent.kernel.rtnetlink import ATTRIBUTE, IFLA_ALT_IFNAME, NLA_F_NESTED, NLA_TYPE_MASK
 
 _ALL: Final = range(NLA_TYPE_MASK + 1)
 
@@ -35,6 +35,21 @@ class MalformedMessage(OSError):
 
 UNREADABLE: Final = (MalformedMessage, ValueError, struct.error)
 """What parsing bytes may raise that somebody in a namespace had influence on."""
+
+
+def attribute(kind: int, payload: bytes) -> bytes:
+    """Return an attribute, padded to the next one."""
+    return ATTRIBUTE.pack(ATTRIBUTE.size + len(payload), kind) + payload + bytes(-len(payload) % 4)
+
+
+def nested(kind: int, attributes: bytes) -> bytes:
+    """Return an attribute that contains attributes; Linux 7 requires the flag that says so."""
+    return attribute(kind | NLA_F_NESTED, attributes)
+
+
+def string(kind: int, text: str) -> bytes:
+    """Return an attribute that contains a text."""
+    return attribute(kind, text.encode() + b"\0")
 
 
 class _Layout(NamedTuple):

@@ -14,7 +14,7 @@ from ifagent.core.counters import LinkCounters
 from ifagent.core.events import Event
 from ifagent.core.host_routes import HostRoutes, IPAddress
 from ifagent.core.link import LinkId, NsId
-from ifagent.core.operations import Operation, Outcome
+from ifagent.core.operation import Operation, Outcome
 from ifagent.errors import NamespaceUnavailable
 
 Emit = Callable[[Event], None]

@@ -21,9 +21,6 @@ ETHTOOL_GTXCSUM: Final = 0x16
 ETHTOOL_STXCSUM: Final = 0x17
 ETHTOOL_GLINKSETTINGS: Final = 0x4C
 
-VETH_SPEED: Final = Speed(10_000_000_000, Duplex.FULL)
-"""What the driver reports for every veth; it never changes, so it need not be queried."""
-
 _VALUE: Final = Struct("=II")
 """``struct ethtool_value``: request, value."""
 _SETTINGS: Final = Struct("=IIB6xb32x")

@@ -9,9 +9,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from ipaddress import IPv6Interface
 
-from ifagent.core.interface import HostName
 from ifagent.core.link import LOOPBACK_IFINDEX, NsId
-from ifagent.core.operations import AddAddress, SetLink, Target
+from ifagent.core.names import HostName
+from ifagent.core.operation import Target
+from ifagent.core.operations import AddAddress, SetLink
 from ifagent.kernel.messages import parse_address
 from ifagent.kernel.requests import dump_addresses, encode
 from ifagent.kernel.sockets import RequestSocket

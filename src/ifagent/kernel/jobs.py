@@ -13,9 +13,10 @@ from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from typing import NamedTuple
 
-from ifagent.core.interface import NamespaceType
 from ifagent.core.link import NsId
-from ifagent.core.operations import DeleteLink, NamespaceOperation, Operation, Outcome
+from ifagent.core.namespace_ref import NamespaceType
+from ifagent.core.operation import NamespaceOperation, Operation, Outcome
+from ifagent.core.operations import DeleteLink
 from ifagent.errors import AgentBug
 
 

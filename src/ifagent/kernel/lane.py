@@ -18,8 +18,8 @@ from typing import NamedTuple, TypeVar, cast
 
 from ifagent.core.counters import LinkCounters
 from ifagent.core.host_routes import HostRoutes, IPAddress, Route
-from ifagent.core.interface import HostName
 from ifagent.core.link import LOOPBACK_IFINDEX, Checksums, LinkId, NsId, Speed
+from ifagent.core.names import HostName
 from ifagent.errors import NamespaceUnavailable
 from ifagent.kernel.attributes import UNREADABLE, MalformedMessage
 from ifagent.kernel.ethtool import get_checksums, get_speed, set_checksums

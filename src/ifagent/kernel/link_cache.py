@@ -13,7 +13,7 @@ from typing import Self, assert_never
 
 from ifagent.core.events import LinkSeen, LinksListed
 from ifagent.core.link import LOOPBACK_IFINDEX, UNKNOWN_SPEED, Checksums, Link, LinkId, NsId, Speed
-from ifagent.kernel.ethtool import VETH_SPEED
+from ifagent.kernel.kinds import driver_of
 from ifagent.kernel.messages import AddressMessage, LinkMessage
 from ifagent.kernel.ordering import AddressList
 from ifagent.kernel.pairs import Pairs
@@ -186,13 +186,13 @@ class LinkCache:
                 self._mark_dirty((id_,))
 
     def take_speeds_to_read(self) -> set[LinkId]:
-        """Return, once, the links whose speed may have changed; that of a veth never does."""
+        """Return, once, the links whose speed may have changed."""
         links, self._speeds_to_read = self._speeds_to_read, set()
         return links
 
     def _mark_speed_to_read(self, namespace: NsId, link: LinkMessage, before: LinkMessage | None = None) -> None:
         """Have the speed of a link queried that is new, or has gained or lost its carrier."""
-        if link.kind == "veth" or link.ifindex == LOOPBACK_IFINDEX:
+        if driver_of(link.kind).speed is not None or link.ifindex == LOOPBACK_IFINDEX:
             return
         if before is None or before.carrier != link.carrier:
             self._speeds_to_read.add(LinkId(namespace, link.ifindex))
@@ -229,7 +229,7 @@ class LinkCache:
     def _set_peer(self, namespace: NsId, link: LinkMessage) -> None:
         """Record the peer that a link names; it names none if it was seen before its other end existed."""
         id_ = LinkId(namespace, link.ifindex)
-        if link.kind != "veth":
+        if not driver_of(link.kind).paired:
             self._mark_dirty(self._pairs.remove(id_))
             return
         self._mark_dirty(self._pairs.set_named(id_, self._linked(namespace, link)))
@@ -267,6 +267,7 @@ class LinkCache:
 
     def _link(self, namespace: _Namespace, id_: LinkId) -> Link:
         message = namespace.links[id_.ifindex]
+        driver = driver_of(message.kind)
         families = (namespace.addresses.get((id_.ifindex, family), ()) for family in (AF_INET, AF_INET6))
         return Link(
             id=id_,
@@ -280,12 +281,12 @@ class LinkCache:
             group=message.group,
             alias=message.alias,
             peer=self._pairs.peer(id_),
-            lower=None if message.kind in {"", "veth"} else self._linked(id_.namespace, message),
+            lower=None if driver.paired else self._linked(id_.namespace, message),
             master=message.master,
             min_mtu=message.min_mtu,
             max_mtu=message.max_mtu,
             altnames=message.altnames,
-            speed=VETH_SPEED if message.kind == "veth" else self._speeds.get(id_, UNKNOWN_SPEED),
+            speed=driver.speed or self._speeds.get(id_, UNKNOWN_SPEED),
             checksums=self._checksums.get(id_),
             addresses=tuple(each.address for addresses in families for each in addresses),
         )

@@ -23,17 +23,10 @@ from anyio.abc import TaskStatus
 from ifagent.core.counters import LinkCounters
 from ifagent.core.events import LinksListed, NamespaceBehind, NamespaceSeen, NamespacesListed
 from ifagent.core.host_routes import HostRoutes, IPAddress
-from ifagent.core.interface import OWN_NAMESPACE
 from ifagent.core.link import LinkId, NsId
-from ifagent.core.operations import (
-    CreateLink,
-    NamespaceOperation,
-    Operation,
-    Outcome,
-    RemoveNamespace,
-    SetChecksums,
-    SetLink,
-)
+from ifagent.core.namespace_ref import OWN_NAMESPACE
+from ifagent.core.operation import NamespaceOperation, Operation, Outcome
+from ifagent.core.operations import CreateLink, RemoveNamespace, SetChecksums, SetLink
 from ifagent.errors import AgentBug, NamespaceUnavailable
 from ifagent.kernel.contract import Emit
 from ifagent.kernel.deferred_close import DeferredClose

@@ -13,9 +13,10 @@ from typing import Final, NamedTuple
 
 from ifagent.core.address_values import interned
 from ifagent.core.counters import LinkCounters
-from ifagent.core.interface import MAX_HOST_NAME_BYTES, HostName, IPInterface
 from ifagent.core.link import LOOPBACK_ADDRESSES, LOOPBACK_IFINDEX, Address, OperState, usual_scope
+from ifagent.core.names import MAX_HOST_NAME_BYTES, HostName, IPInterface
 from ifagent.kernel.attributes import AttributeReader, MalformedMessage, each_altname
+from ifagent.kernel.kinds import driver_of
 from ifagent.kernel.rtnetlink import (
     AF_INET,
     AF_INET6,
@@ -35,11 +36,8 @@ from ifagent.kernel.rtnetlink import (
     IFF_UP,
     IFINFO,
     IFLA_ADDRESS,
-    IFLA_AMT_LINK,
     IFLA_CARRIER,
     IFLA_GROUP,
-    IFLA_HSR_SLAVE1,
-    IFLA_HSR_SLAVE2,
     IFLA_IFALIAS,
     IFLA_IFNAME,
     IFLA_INFO_DATA,
@@ -54,7 +52,6 @@ from ifagent.kernel.rtnetlink import (
     IFLA_OPERSTATE,
     IFLA_PROP_LIST,
     IFLA_STATS_LINK_64,
-    IFLA_VXLAN_LINK,
     IFLA_WIRELESS,
     IFSTATS,
     INFINITY_LIFE_TIME,
@@ -100,13 +97,6 @@ _LINK: Final = AttributeReader(
 )
 _INFO: Final = AttributeReader({IFLA_INFO_DATA, IFLA_INFO_KIND})
 _ANY: Final = AttributeReader()
-_LOWER_ATTRIBUTES: Final = {
-    "vxlan": (IFLA_VXLAN_LINK,),
-    "amt": (IFLA_AMT_LINK,),
-    # It is deleted with the last of them, so it stays while the first one is kept.
-    "hsr": (IFLA_HSR_SLAVE1, IFLA_HSR_SLAVE2),
-}
-"""The attributes in which links of these kinds name their lower link."""
 
 MAX_ALTNAMES: Final = 32
 """Most altnames of one link that are kept."""
@@ -135,8 +125,8 @@ class Ack(NamedTuple):
 class LinkMessage(NamedTuple):
     """One link as a message describes it.
 
-    ``link_ifindex`` is the peer of a veth, or the lower link of others, 0 where the message names none; ``link_nsid``
-    is the id of its namespace relative to the link's own one, ``None`` if that is the same.
+    ``link_ifindex`` is the other end of a pair, or the lower link of others, 0 where the message names none;
+    ``link_nsid`` is the id of its namespace relative to the link's own one, ``None`` if that is the same.
     """
 
     ifindex: int
@@ -359,16 +349,14 @@ def parse_route(data: bytes, message: Message) -> int:
 
 @lru_cache(maxsize=256)
 def _info(info: bytes) -> tuple[str, bytes | None]:
-    """Return the kind in an ``IFLA_LINKINFO`` and, for some kinds, the lower link. Cached: most links have the same.
-
-    For these kinds the kernel leaves out ``IFLA_LINK``, though the links are deleted with their lower one.
-    """
+    """Return the kind in an ``IFLA_LINKINFO`` and, for some kinds, the lower link. Cached: most links have the same."""
     attributes = _INFO.read(info, 0, len(info))
     kind, data = _text(attributes.get(IFLA_INFO_KIND, b"")), attributes.get(IFLA_INFO_DATA, b"")
-    if kind not in _LOWER_ATTRIBUTES:
+    lower_attributes = driver_of(kind).lower_attributes
+    if not lower_attributes:
         return kind, None
     found = _ANY.read(data, 0, len(data))
-    return kind, next((found[each] for each in _LOWER_ATTRIBUTES[kind] if each in found), None)
+    return kind, next((found[each] for each in lower_attributes if each in found), None)
 
 
 def _number(payload: bytes | None) -> int:

@@ -8,8 +8,8 @@ from typing import Final
 
 import anyio
 
-from ifagent.core.interface import NamespaceRef
 from ifagent.core.link import NsId
+from ifagent.core.namespace_ref import NamespaceRef
 from ifagent.kernel.netns import list_namespaces
 from ifagent.kernel.netns_watch import INTERVAL, NetnsWatch
 from ifagent.kernel.threads import run_in_thread

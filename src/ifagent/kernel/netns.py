@@ -18,8 +18,8 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from ifagent.core.interface import NamespaceRef, named
 from ifagent.core.link import LOOPBACK_IFINDEX, NsId
+from ifagent.core.namespace_ref import NamespaceRef, named
 from ifagent.errors import NamespaceUnavailable
 from ifagent.kernel.requests import set_alias
 from ifagent.kernel.sockets import RequestSocket

@@ -8,9 +8,10 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 
-from ifagent.core.interface import HostName
 from ifagent.core.link import NsId
-from ifagent.core.operations import AddAddress, DeleteAddress, Operation
+from ifagent.core.names import HostName
+from ifagent.core.operation import Operation
+from ifagent.core.operations import AddAddress, DeleteAddress
 from ifagent.kernel.messages import LinkMessage
 
 _REASONS: dict[tuple[type[Operation], int, int], str] = {

@@ -7,8 +7,9 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address
 from itertools import repeat
 from typing import Final
 
-from ifagent.core.interface import HostName, IPInterface
 from ifagent.core.link import NsId, usual_scope
+from ifagent.core.names import HostName, IPInterface
+from ifagent.core.operation import Operation, Place, Target
 from ifagent.core.operations import (
     AddAddress,
     CreateLink,
@@ -16,20 +17,18 @@ from ifagent.core.operations import (
     DeleteLink,
     LinkEnd,
     MoveLink,
-    Operation,
-    Place,
     PromoteSecondaries,
     RemoveAltname,
     RenewAddress,
     ReplaceAddress,
     SetLink,
-    Target,
 )
 from ifagent.errors import AgentBug
+from ifagent.kernel.attributes import attribute, nested, string
+from ifagent.kernel.kinds import driver_of
 from ifagent.kernel.rtnetlink import (
     AF_INET,
     AF_INET6,
-    ATTRIBUTE,
     HEADER,
     IFA_ADDRESS,
     IFA_LOCAL,
@@ -58,7 +57,6 @@ from ifagent.kernel.rtnetlink import (
     NETNSA_NSID,
     NETNSA_NSID_NOT_ASSIGNED,
     NETNSA_TARGET_NSID,
-    NLA_F_NESTED,
     NLM_F_ACK,
     NLM_F_CREATE,
     NLM_F_DUMP,
@@ -82,13 +80,9 @@ from ifagent.kernel.rtnetlink import (
     RTM_NEWNSID,
     S32,
     U32,
-    VETH_INFO_PEER,
 )
 
 _SEQUENCE_OFFSET: Final = 8
-
-_PEER: Final[Mapping[str, int]] = {"veth": VETH_INFO_PEER}
-"""The attribute that holds the other end, of kinds that come in pairs."""
 
 
 def encode_all(operation: Operation, *, fds: Mapping[NsId, int], ifindexes: Sequence[int] = ()) -> tuple[bytes, ...]:
@@ -116,7 +110,7 @@ def encode(  # noqa: PLR0911 one for each operation
             return _set_link(operation)
         case MoveLink(target=target, to=to, host_name=host_name):
             body = IFINFO.pack(0, 0, _ifindex(target), 0, 0)
-            body += _attribute(IFLA_NET_NS_FD, U32.pack(_fd(to, fds))) + _string(IFLA_IFNAME, host_name)
+            body += attribute(IFLA_NET_NS_FD, U32.pack(_fd(to, fds))) + string(IFLA_IFNAME, host_name)
             return _request(RTM_NEWLINK, body)
         case AddAddress(target=target, address=address, peer=peer):
             return _request(RTM_NEWADDR, _address(target, address, peer), flags=NLM_F_CREATE | NLM_F_EXCL)
@@ -125,12 +119,12 @@ def encode(  # noqa: PLR0911 one for each operation
         case DeleteAddress(target=target, address=address, peer=peer):
             return _request(RTM_DELADDR, _address(target, address, peer))
         case RemoveAltname(target=target, altname=altname):
-            properties = _nested(IFLA_PROP_LIST, _string(IFLA_ALT_IFNAME, altname))
+            properties = nested(IFLA_PROP_LIST, string(IFLA_ALT_IFNAME, altname))
             return _request(RTM_DELLINKPROP, IFINFO.pack(0, 0, _ifindex(target), 0, 0) + properties)
         case PromoteSecondaries(target=target):
-            setting = _attribute(IPV4_DEVCONF_PROMOTE_SECONDARIES, U32.pack(1))
-            family = _nested(AF_INET, _nested(IFLA_INET_CONF, setting))
-            return _request(RTM_NEWLINK, IFINFO.pack(0, 0, _ifindex(target), 0, 0) + _nested(IFLA_AF_SPEC, family))
+            setting = attribute(IPV4_DEVCONF_PROMOTE_SECONDARIES, U32.pack(1))
+            family = nested(AF_INET, nested(IFLA_INET_CONF, setting))
+            return _request(RTM_NEWLINK, IFINFO.pack(0, 0, _ifindex(target), 0, 0) + nested(IFLA_AF_SPEC, family))
         case DeleteLink(target=target):
             return _request(RTM_DELLINK, IFINFO.pack(0, 0, _ifindex(target), 0, 0))
         case _:
@@ -139,13 +133,13 @@ def encode(  # noqa: PLR0911 one for each operation
 
 def remove_altnames(ifindex: int, altnames: Iterable[bytes]) -> bytes:
     """Return a request that removes altnames of a link, each with its final zero byte, whatever the link is called."""
-    properties = _nested(IFLA_PROP_LIST, b"".join(_attribute(IFLA_ALT_IFNAME, name) for name in altnames))
+    properties = nested(IFLA_PROP_LIST, b"".join(attribute(IFLA_ALT_IFNAME, name) for name in altnames))
     return _request(RTM_DELLINKPROP, IFINFO.pack(0, 0, ifindex, 0, 0) + properties)
 
 
 def set_group(ifindex: int, group: int) -> bytes:
     """Return a request that puts a link into a group, whatever the link is called."""
-    return _request(RTM_NEWLINK, IFINFO.pack(0, 0, ifindex, 0, 0) + _attribute(IFLA_GROUP, U32.pack(group)))
+    return _request(RTM_NEWLINK, IFINFO.pack(0, 0, ifindex, 0, 0) + attribute(IFLA_GROUP, U32.pack(group)))
 
 
 def set_up(ifindex: int, *, up: bool) -> bytes:
@@ -155,12 +149,12 @@ def set_up(ifindex: int, *, up: bool) -> bytes:
 
 def delete_group(group: int) -> bytes:
     """Return a request that deletes every link of a group in one namespace, with their other ends."""
-    return _request(RTM_DELLINK, IFINFO.pack(0, 0, 0, 0, 0) + _attribute(IFLA_GROUP, U32.pack(group)))
+    return _request(RTM_DELLINK, IFINFO.pack(0, 0, 0, 0, 0) + attribute(IFLA_GROUP, U32.pack(group)))
 
 
 def set_alias(ifindex: int, alias: str) -> bytes:
     """Return a request that gives a link an alias, whatever the link is called."""
-    return _request(RTM_NEWLINK, IFINFO.pack(0, 0, ifindex, 0, 0) + _attribute(IFLA_IFALIAS, alias.encode()))
+    return _request(RTM_NEWLINK, IFINFO.pack(0, 0, ifindex, 0, 0) + attribute(IFLA_IFALIAS, alias.encode()))
 
 
 def add_address(ifindex: int, address: IPInterface) -> bytes:
@@ -175,19 +169,19 @@ def restore_address(body: bytes) -> bytes:
 
 def get_link(ifindex: int) -> bytes:
     """Return a request for one link, without counters."""
-    body = IFINFO.pack(0, 0, ifindex, 0, 0) + _attribute(IFLA_EXT_MASK, U32.pack(RTEXT_FILTER_SKIP_STATS))
+    body = IFINFO.pack(0, 0, ifindex, 0, 0) + attribute(IFLA_EXT_MASK, U32.pack(RTEXT_FILTER_SKIP_STATS))
     return _request(RTM_GETLINK, body)
 
 
 def get_link_called(name: HostName) -> bytes:
     """Return a request for the link that has this host name or altname, without counters."""
-    body = IFINFO.pack(0, 0, 0, 0, 0) + _string(IFLA_IFNAME, name)
-    return _request(RTM_GETLINK, body + _attribute(IFLA_EXT_MASK, U32.pack(RTEXT_FILTER_SKIP_STATS)))
+    body = IFINFO.pack(0, 0, 0, 0, 0) + string(IFLA_IFNAME, name)
+    return _request(RTM_GETLINK, body + attribute(IFLA_EXT_MASK, U32.pack(RTEXT_FILTER_SKIP_STATS)))
 
 
 def dump_links() -> bytes:
     """Return a request for every link of a namespace, without counters."""
-    body = bytes(IFINFO.size) + _attribute(IFLA_EXT_MASK, U32.pack(RTEXT_FILTER_SKIP_STATS))
+    body = bytes(IFINFO.size) + attribute(IFLA_EXT_MASK, U32.pack(RTEXT_FILTER_SKIP_STATS))
     return _request(RTM_GETLINK, body, flags=NLM_F_DUMP)
 
 
@@ -211,26 +205,26 @@ def dump_ipv6_addresses(ifindex: int) -> bytes:
 
 def assign_nsid(fd: int) -> bytes:
     """Return a request that assigns the namespace ``fd`` any free id in the agent's namespace."""
-    body = RTGEN + _attribute(NETNSA_FD, U32.pack(fd))
-    return _request(RTM_NEWNSID, body + _attribute(NETNSA_NSID, S32.pack(NETNSA_NSID_NOT_ASSIGNED)))
+    body = RTGEN + attribute(NETNSA_FD, U32.pack(fd))
+    return _request(RTM_NEWNSID, body + attribute(NETNSA_NSID, S32.pack(NETNSA_NSID_NOT_ASSIGNED)))
 
 
 def get_nsid(fd: int, *, target: int | None = None) -> bytes:
     """Return a request for the id of namespace ``fd`` in the agent's, or in the one whose id in that is ``target``."""
-    body = RTGEN + _attribute(NETNSA_FD, U32.pack(fd))
-    return _request(RTM_GETNSID, body if target is None else body + _attribute(NETNSA_TARGET_NSID, S32.pack(target)))
+    body = RTGEN + attribute(NETNSA_FD, U32.pack(fd))
+    return _request(RTM_GETNSID, body if target is None else body + attribute(NETNSA_TARGET_NSID, S32.pack(target)))
 
 
 def dump_nsids(target: int) -> bytes:
     """Return a request for all ids in the namespace whose id is ``target``, each with the id in the agent's."""
-    return _request(RTM_GETNSID, RTGEN + _attribute(NETNSA_TARGET_NSID, S32.pack(target)), flags=NLM_F_DUMP)
+    return _request(RTM_GETNSID, RTGEN + attribute(NETNSA_TARGET_NSID, S32.pack(target)), flags=NLM_F_DUMP)
 
 
 def get_route(destination: IPv4Address | IPv6Address) -> bytes:
     """Return a request for the route to an address."""
     family = AF_INET if isinstance(destination, IPv4Address) else AF_INET6
     body = ROUTE.pack(family, destination.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
-    return _request(RTM_GETROUTE, body + _attribute(RTA_DST, destination.packed))
+    return _request(RTM_GETROUTE, body + attribute(RTA_DST, destination.packed))
 
 
 def dump_routes(family: int, kind: int) -> bytes:
@@ -245,18 +239,18 @@ def set_sequence(requests: bytearray, offset: int, sequence: int) -> None:
 
 def _create_link(operation: CreateLink, fds: Mapping[NsId, int], ifindexes: Sequence[int]) -> bytes:
     def body(end: LinkEnd, ifindex: int) -> bytes:
-        body = IFINFO.pack(0, 0, ifindex, 0, 0) + _string(IFLA_IFNAME, end.host_name)
-        body += _attribute(IFLA_NET_NS_FD, U32.pack(_fd(end.namespace, fds)))
-        body += _attribute(IFLA_GROUP, U32.pack(operation.group))
+        body = IFINFO.pack(0, 0, ifindex, 0, 0) + string(IFLA_IFNAME, end.host_name)
+        body += attribute(IFLA_NET_NS_FD, U32.pack(_fd(end.namespace, fds)))
+        body += attribute(IFLA_GROUP, U32.pack(operation.group))
         if end.mac:
-            body += _attribute(IFLA_ADDRESS, _mac(end.mac))
-        return body + _attribute(IFLA_MTU, U32.pack(end.mtu)) if end.mtu else body
+            body += attribute(IFLA_ADDRESS, _mac(end.mac))
+        return body + attribute(IFLA_MTU, U32.pack(end.mtu)) if end.mtu else body
 
     near, *far = map(body, operation.ends, ifindexes or repeat(0))
-    info = _string(IFLA_INFO_KIND, operation.kind)
-    if far:
-        info += _attribute(IFLA_INFO_DATA, _attribute(_PEER[operation.kind], far[0]))
-    return _request(RTM_NEWLINK, near + _attribute(IFLA_LINKINFO, info), flags=NLM_F_CREATE | NLM_F_EXCL)
+    info = string(IFLA_INFO_KIND, operation.kind)
+    if data := driver_of(operation.kind).creation_data(far):
+        info += attribute(IFLA_INFO_DATA, data)
+    return _request(RTM_NEWLINK, near + attribute(IFLA_LINKINFO, info), flags=NLM_F_CREATE | NLM_F_EXCL)
 
 
 def _set_link(operation: SetLink) -> bytes:
@@ -264,17 +258,17 @@ def _set_link(operation: SetLink) -> bytes:
     change = 0 if operation.up is None else IFF_UP
     body = IFINFO.pack(0, 0, _ifindex(operation.target), flags, change)
     if operation.host_name is not None:
-        body += _string(IFLA_IFNAME, operation.host_name)
+        body += string(IFLA_IFNAME, operation.host_name)
     if operation.mac is not None:
-        body += _attribute(IFLA_ADDRESS, _mac(operation.mac))
+        body += attribute(IFLA_ADDRESS, _mac(operation.mac))
     if operation.mtu is not None:
-        body += _attribute(IFLA_MTU, U32.pack(operation.mtu))
+        body += attribute(IFLA_MTU, U32.pack(operation.mtu))
     if operation.alias is not None:
-        body += _attribute(IFLA_IFALIAS, operation.alias.encode())  # an empty one removes the alias
+        body += attribute(IFLA_IFALIAS, operation.alias.encode())  # an empty one removes the alias
     if operation.group is not None:
-        body += _attribute(IFLA_GROUP, U32.pack(operation.group))
+        body += attribute(IFLA_GROUP, U32.pack(operation.group))
     if operation.master is not None:
-        body += _attribute(IFLA_MASTER, U32.pack(operation.master))
+        body += attribute(IFLA_MASTER, U32.pack(operation.master))
     return _request(RTM_NEWLINK, body)
 
 
@@ -282,26 +276,13 @@ def _address(target: Target, address: IPInterface, peer: IPv4Address | IPv6Addre
     """Return the body that adds or deletes an address: no broadcast address, the scope as ``ip address`` chooses it."""
     family = AF_INET if isinstance(address, IPv4Interface) else AF_INET6
     body = IFADDR.pack(family, address.network.prefixlen, 0, usual_scope(address), _ifindex(target))
-    return body + _attribute(IFA_LOCAL, address.packed) + _attribute(IFA_ADDRESS, (peer or address).packed)
+    return body + attribute(IFA_LOCAL, address.packed) + attribute(IFA_ADDRESS, (peer or address).packed)
 
 
 def _request(kind: int, body: bytes, *, flags: int = 0) -> bytes:
     # A dump ends with NLMSG_DONE; asking for an acknowledgement too would add a second end.
     ack = 0 if flags & NLM_F_DUMP == NLM_F_DUMP or kind in {RTM_GETLINK, RTM_GETNSID, RTM_GETROUTE} else NLM_F_ACK
     return HEADER.pack(HEADER.size + len(body), kind, NLM_F_REQUEST | ack | flags, 0, 0) + body
-
-
-def _attribute(kind: int, payload: bytes) -> bytes:
-    return ATTRIBUTE.pack(ATTRIBUTE.size + len(payload), kind) + payload + bytes(-len(payload) % 4)
-
-
-def _nested(kind: int, attributes: bytes) -> bytes:
-    """Return an attribute that contains attributes; Linux 7 requires the flag that says so."""
-    return _attribute(kind | NLA_F_NESTED, attributes)
-
-
-def _string(kind: int, text: str) -> bytes:
-    return _attribute(kind, text.encode() + b"\0")
 
 
 def _mac(text: str) -> bytes:

@@ -10,16 +10,8 @@ import anyio
 import anyio.to_thread
 
 from ifagent.core.link import NsId
-from ifagent.core.operations import (
-    CreateNamespace,
-    DeleteLink,
-    MoveLink,
-    Operation,
-    Outcome,
-    RemoveNamespace,
-    SetChecksums,
-    SetLink,
-)
+from ifagent.core.operation import Operation, Outcome
+from ifagent.core.operations import CreateNamespace, DeleteLink, MoveLink, RemoveNamespace, SetChecksums, SetLink
 from ifagent.kernel.jobs import RequestBatch, namespaces_of
 from ifagent.kernel.lane import Lane
 from ifagent.kernel.messages import Ack

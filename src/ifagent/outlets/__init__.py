@@ -1,1 +1,1 @@
-"""Where states go."""
+"""Outlets: where states are published."""

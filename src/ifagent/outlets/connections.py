@@ -1,9 +1,9 @@
-"""Connections of clients that may do anything: come in floods, say nothing, say it slowly, never read, never go.
+"""Connections of untrusted clients, which may come in floods, send nothing, send slowly, never read or never leave.
 
-Each has a task of its own, and waits for what its client says; while it does, it may be closed to make room for
-another. What is sent goes straight to the socket: a client that does not read costs the kernel's buffer and one piece
-of an answer, for a while. One connection is accepted in a turn of the event loop, and :data:`Turns` has answers made
-one piece a turn, so that the agent has its turns whatever is asked of it.
+Each connection has a task of its own. While it waits for a request it may be closed to make room for another one.
+Answers are sent straight to the socket: a client that does not read costs the kernel's buffer and one piece of an
+answer, for a limited time. One connection is accepted per turn of the event loop, and :data:`Turns` limits answers to
+one piece per turn, so that the agent keeps running whatever clients do.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from ifagent.log import log
 from ifagent.passed_files import Closing, receive
 
 SEND_TIME: Final = 10.0
-"""Seconds that a client may take to read a piece of an answer, unless told otherwise."""
+"""Default time limit, in seconds, for a client to read a piece of an answer."""
 
 MAX_UNREAD: Final = 1024 * 1024
-"""Most bytes of a client that nobody wants which are read, so that it reads the answer."""
+"""Most bytes of surplus input that are read from a client, so that it gets to read the answer."""
 
 LINGER_TIME: Final = 1.0
-"""Seconds that it may take over them."""
+"""Seconds within which that input is read."""
 
 MAX_REFUSED: Final = 16
-"""Most clients that are told at one time that there is no room for them."""
+"""Most clients that are sent a refusal at one time; further ones are just closed."""
 
 MAX_IN_PIECE: Final = 16
 """Most states, or the like, in a piece of an answer."""
 
 RETRY: Final = 0.1
-"""Seconds until the next try where the kernel has no room for a connection."""
+"""Seconds until the next attempt to accept, where the kernel lacks files or memory for a connection."""
 
 _LONG_PIECE: Final = 16 * 1024
 _SEND_BUFFER: Final = 128 * 1024
@@ -50,24 +50,24 @@ _AT_ONCE: Final = struct.pack("ii", 1, 0)
 _NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 Turns = anyio.Lock
-"""Whoever makes a piece of an answer holds it: one is made in a turn of the event loop, in the order of waiting."""
+"""Held while a piece of an answer is made: one per turn of the event loop, first come, first served."""
 
 
 T = TypeVar("T")
 
 
 class Shared(Generic[T]):
-    """Has what several ask for at the same time made once."""
+    """Makes a result once for all callers that ask for it at the same time."""
 
     def __init__(self) -> None:
         self._in_work: dict[Hashable, tuple[anyio.Event, list[T]]] = {}
 
     async def get(self, key: Hashable, make: Callable[[], Awaitable[T]]) -> T:
-        """Return what ``make`` does, or what another one does that was called for the same key and is not done yet."""
+        """Return the result of ``make``, or of a call for the same key that is still in progress."""
         while key in self._in_work:
             done, made = self._in_work[key]
             await done.wait()
-            if made:  # else whoever made it was cancelled
+            if made:  # else the task that made it was cancelled
                 return made[0]
         done, made = self._in_work[key] = anyio.Event(), []
         try:
@@ -79,9 +79,9 @@ class Shared(Generic[T]):
 
 
 def piece(things: Iterator[T], encode: Callable[[T], bytes]) -> list[bytes]:
-    """Return what some of the things are encoded as: so many that it takes a millisecond or less, none if none is left.
+    """Encode the next few things, as many as take a millisecond or less; empty once none are left.
 
-    One alone may be long, such as the state of a link with a thousand addresses.
+    A single one may be long, such as the state of a link with a thousand addresses.
     """
     made: list[bytes] = []
     size = 0
@@ -96,7 +96,7 @@ def piece(things: Iterator[T], encode: Callable[[T], bytes]) -> list[bytes]:
 async def piece_of_events(
     first: StateEvent, events: AsyncIterator[StateEvent], encode: Callable[[StateEvent], bytes]
 ) -> list[bytes]:
-    """Return the same of an event and of those after it that are there without a wait."""
+    """Encode an event, and those after it that are available without waiting, as :func:`piece` does."""
     made = [encode(first)]
     size = len(made[0])
     while len(made) < MAX_IN_PIECE and size < _LONG_PIECE:
@@ -111,7 +111,7 @@ async def piece_of_events(
 
 
 class Client:
-    """One connection. ``who`` is whom it counts for, such as an address or a user."""
+    """One connection. ``who`` is what it is counted under, such as an address or a user."""
 
     def __init__(self, connection: socket.socket, who: Hashable, closing: Closing) -> None:
         self.who = who
@@ -119,21 +119,21 @@ class Client:
         self.socket = connection
         self.scope: anyio.CancelScope = anyio.CancelScope()
         self.waits = True
-        """Nothing was asked that is not answered, so it may be closed to make room."""
+        """No request is being answered, so the connection may be closed to make room."""
         self.resets = False
-        """What its client has not read is of no use any more; else the kernel keeps it."""
+        """Closing discards what the client has not read; otherwise the kernel still delivers it."""
         self._received = b""
 
     async def receive(self, most: int) -> bytes:
-        """Return up to so many bytes of what the client says, empty once it says no more. Raises ``OSError``."""
+        """Receive at most ``most`` bytes; empty at the end of the stream. Raises ``OSError``."""
         if self.socket.family == socket.AF_UNIX:
             return await receive(self.socket, most)
         return await asyncio.get_running_loop().sock_recv(self.socket, most)
 
     async def read_until(self, end: bytes, *, most: int) -> bytes:
-        """Return what comes up to and with ``end``; what does not end within ``most`` bytes, so many and one more.
+        """Receive up to and including ``end``; without it within ``most`` bytes, return the first ``most + 1``.
 
-        Empty if the client goes without having said anything whole.
+        Empty if the client disconnects before.
         """
         searched = 0
         while True:
@@ -152,7 +152,7 @@ class Client:
         """Send, waiting for the client to read; raises ``TimeoutError`` if it does not in :data:`SEND_TIME`."""
         with anyio.fail_after(SEND_TIME if within is None else within):
             await asyncio.get_running_loop().sock_sendall(self.socket, data)
-            await anyio.lowlevel.checkpoint()  # a client that reads quickly would have all the turns
+            await anyio.lowlevel.checkpoint()  # a client that reads quickly must not starve others
 
     def close(self) -> None:
         """Close the connection."""
@@ -162,7 +162,7 @@ class Client:
         self._closing.close(self.socket)
 
     async def until_gone(self, work: Awaitable[None]) -> None:
-        """Wait for the end of what is done for the client, which ends when the client goes; raises what it raises."""
+        """Run ``work``, and cancel it when the client disconnects; raises what ``work`` raises."""
         problem: OSError | None = None
         async with anyio.create_task_group() as group:
             group.start_soon(self._cancel_when_gone, group.cancel_scope)
@@ -178,11 +178,11 @@ class Client:
         more = b""
         with suppress(OSError):
             more = await self.receive(1)
-        if not more:  # else it goes on to say something, which nobody wants to know
+        if not more:  # else the client sent surplus input, which is ignored
             scope.cancel()
 
     async def finish(self) -> None:
-        """Send nothing more, and read what the client still sends, so that it gets to read what was sent."""
+        """Stop sending, and drain the client's input, so that it gets to read the answer instead of a reset."""
         with suppress(OSError), anyio.move_on_after(LINGER_TIME):
             self.socket.shutdown(socket.SHUT_WR)
             unread = MAX_UNREAD
@@ -195,11 +195,11 @@ Answer = Callable[[Client], Awaitable[None]]
 
 
 class Connections:
-    """Accepts at ``listener``, which listens, and has ``answer`` called for each client; closes it after that.
+    """Accepts connections at ``listener``, calls ``answer`` for each, and closes it afterwards.
 
-    ``who`` says whom a connection counts for. There are ``most`` at a time, and ``most_of_one`` that count for the
-    same: a further one has another closed that waits for its client, the one that waits for longest. If there is none,
-    ``refuse`` is called for some, and they are closed.
+    ``who`` returns what a connection is counted under. At most ``most`` are open at a time, and ``most_of_one`` under
+    the same key. One more closes the connection that has waited for a request for longest. If all are busy, the new
+    one is closed, some of them after ``refuse`` was called.
     """
 
     def __init__(
@@ -221,7 +221,7 @@ class Connections:
         self._refuse = refuse
         self._refused = 0
         self._clients: dict[Client, None] = {}
-        """In the order in which they began to wait, those that do not wait among them."""
+        """In the order in which they began to wait for a request; busy ones are among them."""
         self._count: Counter[Hashable] = Counter()
         self._closing = Closing()
 
@@ -232,22 +232,22 @@ class Connections:
                 while True:
                     await self._accept(group)
         finally:
-            for client in self._clients:  # whose tasks never had a turn
+            for client in self._clients:  # whose tasks never ran
                 client.close()
 
     @asynccontextmanager
     async def busy(self, client: Client) -> AsyncIterator[None]:
-        """Have a client answered while the block lasts: its connection is not closed for another one's."""
+        """Keep a client's connection from being closed for another one's while the block lasts."""
         client.waits = False
         try:
             yield
         finally:
             client.waits = True
-            if client in self._clients:  # and so waits for less long than all others
+            if client in self._clients:  # moved to the end: it has waited for the shortest time
                 self._clients[client] = self._clients.pop(client)
 
     def close(self, client: Client) -> None:
-        """Close a connection as soon as its task has its turn, whatever its client has not read."""
+        """Close a connection as soon as its task runs, discarding what the client has not read."""
         client.resets = True
         self._forget(client)
         client.scope.cancel()
@@ -275,7 +275,7 @@ class Connections:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         try:
             client = Client(connection, self._who(connection), self._closing)
-        except OSError:  # it has gone already
+        except OSError:  # it has disconnected already
             self._closing.close(connection)
             return
         if self._has_room(client.who):
@@ -289,7 +289,7 @@ class Connections:
         await anyio.lowlevel.checkpoint()
 
     def _has_room(self, who: Hashable) -> bool:
-        """Tell whether there is room for one more, which is made if it can be."""
+        """Make room for one more connection if necessary; return whether there is room."""
         if self._count[who] >= self._most_of_one:
             return self._close_one(lambda client: client.who == who)
         return len(self._clients) < self._most or self._close_one(lambda _client: True)
@@ -313,9 +313,9 @@ class Connections:
                 await answer(client)
         except OSError as error:
             client.resets = True
-            log.debug("client disconnected", problem=str(error) or "it does not read")
-        except Exception:  # noqa: BLE001 whatever a client has found does not end the agent
-            log.exception("a client cannot be answered")
+            log.debug("client disconnected", problem=str(error) or "the client does not read")
+        except Exception:  # noqa: BLE001 a bug that a client has found must not end the agent
+            log.exception("cannot answer a client")
         finally:
             self._forget(client)
             client.close()

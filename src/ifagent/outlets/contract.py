@@ -1,4 +1,4 @@
-"""What an outlet is to the agent, and what of the agent an outlet sees."""
+"""The contract between the agent and its outlets: what an outlet does, and what it can see of the agent."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from typing import Protocol
 from anyio.abc import TaskStatus
 
 from ifagent.core.events import Declaration
-from ifagent.core.interface import Name
+from ifagent.core.names import Name
 from ifagent.core.state import InterfaceState
 from ifagent.statistics import Health, Statistics
 from ifagent.stream import Subscription
 
 
 class AgentView(Protocol):
-    """The agent as outlets see it: they read, and change nothing. :class:`ifagent.Agent` has more to say on each."""
+    """The agent as outlets see it: read-only. See :class:`ifagent.Agent` for details of each method."""
 
     def health(self) -> Health:
-        """Return whether the agent is alive and ready; costs nothing however many interfaces there are."""
+        """Return whether the agent is alive and ready; takes constant time."""
 
     def statistics(self) -> Statistics:
-        """Return what has been counted, and how the agent is now."""
+        """Return counters, and the current condition of the agent."""
 
     def current_states(self, *, foreign: bool = False) -> Mapping[Name, InterfaceState]:
         """Return the newest state of every interface; with ``foreign`` those of other links too."""
 
     def states(self, *, name: Name | None = None, foreign: bool = False) -> Subscription:
-        """Return a snapshot, whose events are there without a wait, then every change.
+        """Subscribe: a snapshot, whose events are available immediately, then every change.
 
-        The iterator may be cancelled at any moment without a loss.
+        The iterator may be cancelled at any time without losing events.
         """
 
     def declarations(self) -> Mapping[Name, Declaration]:
@@ -43,16 +43,16 @@ class AgentView(Protocol):
 
 
 class Outlet(Protocol):
-    """A way by which states, and how the agent is, leave the agent."""
+    """Publishes states and the agent's health outside of the agent."""
 
     @property
     def ports(self) -> tuple[int, ...]:
-        """TCP ports that it will listen at, which may take a right; 0 for any."""
+        """TCP ports that it will listen on, for which it may need a capability; 0 for any free port."""
 
     async def run(self, agent: AgentView, *, task_status: TaskStatus[None] = ...) -> None:
-        """Let out what ``agent`` says until cancelled; never returns.
+        """Publish what ``agent`` has until cancelled; never returns.
 
-        Calls ``task_status.started()`` once the agent may begin to run: when the outlet can be reached, or has what it
-        needs to speak for the agent. Raises :class:`ifagent.errors.InvalidSettings` if that can never be. A reader
-        that is slow, hostile or away is no exception, and disturbs neither the agent nor other readers.
+        Calls ``task_status.started()`` once the agent may start: when the outlet can be reached, or holds the lock
+        that it needs. Raises :class:`ifagent.errors.InvalidSettings` if that is impossible. A reader that is slow,
+        hostile or gone raises nothing, and disturbs neither the agent nor other readers.
         """

@@ -1,9 +1,9 @@
-"""States and health out over HTTP: for probes, for Prometheus, for dashboards.
+"""States, metrics and health over HTTP: for probes, Prometheus and dashboards.
 
-``/livez`` and ``/readyz`` say how the agent is, ``/metrics`` what it counts, ``/states`` the state of every
-interface, and ``/states/watch`` follows the states as server-sent events. Everything is read-only, and there is
-neither encryption nor a password: whoever reaches the port can read. Nothing a client does disturbs the agent, or keeps
-the probes of others from being answered: see :mod:`ifagent.outlets.connections`.
+``/livez`` and ``/readyz`` are probes, ``/metrics`` has the metrics, ``/states`` the state of every interface, and
+``/states/watch`` streams the states as server-sent events. Everything is read-only, and there is neither encryption
+nor a password: whoever reaches the port can read. A misbehaving client disturbs neither the agent nor the probes of
+others, see :mod:`ifagent.outlets.connections`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from ifagent.stream import Subscription
 from ifagent.visible import cut, visible
 
 MAX_CONNECTIONS: Final = 256
-"""Most connections at one time, fewer where few files may be open: an eighth of those."""
+"""Most connections at one time; an eighth of the limit of open files if that is fewer."""
 
 MAX_OF_ONE: Final = 128
 """Most connections of one address."""
@@ -51,13 +51,13 @@ MAX_WATCHERS: Final = 128
 """Most readers of ``/states/watch`` at one time; half as many of one address."""
 
 MAX_LONG: Final = 8
-"""Most answers that may be long, all states or metrics, which are sent at one time."""
+"""Most long answers (all states, metrics) that are sent at one time."""
 
 LONG_TIME: Final = 1.0
-"""Seconds after which such an answer ends without its end if another one waits."""
+"""Seconds after which a long answer is cut off if another one waits."""
 
 KEEP_ALIVE = 15.0
-"""Seconds of silence after which a watcher gets an empty comment, so that a client that is gone is noticed."""
+"""Seconds of silence after which a watcher is sent an empty comment, so that a dead connection is noticed."""
 
 HEAD_TIME: Final = 5.0
 """Seconds from the connection to the end of the first request's head."""
@@ -66,9 +66,10 @@ IDLE_TIME: Final = 30.0
 """Seconds from the end of an answer to that of the next request's head."""
 
 ANSWER_TIME: Final = 60.0
-"""Seconds that an answer may take, but for a watch, of which a client may take :data:`WATCH_TIME` to read a piece."""
+"""Seconds that an answer other than a watch may take."""
 
 WATCH_TIME: Final = 30.0
+"""Seconds that a client may take to read a piece of a watch."""
 
 _BACKLOG: Final = 1024
 _MAX_LINE: Final = 1000
@@ -91,8 +92,7 @@ def parse_address(address: str, *, public: bool = False) -> tuple[str, int]:
         raise InvalidSettings(f"{address!r} is not a listen address, expected one such as 127.0.0.1:9100 or [::1]:9100")
     if not (ip.is_loopback or public):
         raise InvalidSettings(
-            f"{address} can be reached by other machines, and everybody there could read all states; "
-            f"--http-public allows that"
+            f"{address} can be reached by other machines, where anyone could read all states; --http-public allows that"
         )
     return str(ip), int(port)
 
@@ -133,9 +133,9 @@ class HttpServer:
         return (self._port,)
 
     async def run(self, agent: AgentView, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Answer until cancelled; ``task_status.started()`` when it can be reached.
+        """Serve until cancelled; calls ``task_status.started()`` once it listens.
 
-        Raises :class:`InvalidSettings` if it cannot listen there.
+        Raises :class:`InvalidSettings` if it cannot listen.
         """
         self._agent, self._metrics = agent, Metrics(agent.statistics)
         most = min(MAX_CONNECTIONS, max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8))
@@ -178,7 +178,7 @@ class HttpServer:
     async def _do(self, request: Request, client: Client) -> None:
         endpoint = self.endpoints.get(request.path)
         if endpoint is None:
-            await _send_text(client, "there is nothing here", request, status=404)
+            await _send_text(client, "not found", request, status=404)
         else:
             await endpoint(request, client)
 
@@ -202,7 +202,7 @@ class HttpServer:
                 await client.send(piece)
 
     async def _rendered(self, accept: str) -> tuple[str, list[bytes]]:
-        """Return all metrics; who asks while they are being made for somebody else gets the same."""
+        """Return all metrics; concurrent requests share one rendering."""
         kind, pieces = self._metrics.write(accept)
 
         async def make() -> list[bytes]:
@@ -236,7 +236,7 @@ class HttpServer:
 
     @asynccontextmanager
     async def _long_answer(self, client: Client) -> AsyncIterator[None]:
-        """Have a client be one of those that get a long answer; it waits until there are not too many of them."""
+        """Count a client among those that get a long answer, after waiting until there are fewer than the limit."""
         while len(self._long) >= MAX_LONG:
             slowest, since = next(iter(self._long.items()))
             left = since + LONG_TIME - time.monotonic()
@@ -258,7 +258,7 @@ class HttpServer:
     async def _watch(self, request: Request, client: Client) -> None:
         _only_get(request)
         if self._watchers.total() >= MAX_WATCHERS or self._watchers[client.who] >= max(1, MAX_WATCHERS // 2):
-            raise RequestRefused(503, f"there are {self._watchers.total()} watchers already")
+            raise RequestRefused(503, f"too many watchers: {self._watchers.total()} connected")
         events = self._agent.states(name=request.parameters.get("name"))
         self._watchers[client.who] += 1
         try:
@@ -271,7 +271,7 @@ class HttpServer:
             self._watchers += Counter()  # without zeros
 
     async def _follow(self, events: Subscription, body: _Body) -> None:
-        """Send events until they end, some that are there together at once."""
+        """Send events until they end, several at a time if available."""
         await body.begin()
         async with self._turns:
             listing = events.listing()
@@ -297,7 +297,7 @@ class HttpServer:
 
 
 class _Body:
-    """The body of an answer whose length is not known when it begins."""
+    """The body of an answer of unknown length."""
 
     def __init__(self, client: Client, request: Request, content_type: str, *, within: float | None = None) -> None:
         self._client = client

@@ -1,6 +1,6 @@
-"""Requests and answers of HTTP/1.1 (RFC 9112), as far as a server that only tells needs them: bytes and values.
+"""Requests and answers of HTTP/1.1 (RFC 9112), as far as a read-only server needs them: bytes to values and back.
 
-A request has no body here, so nothing of one is read, let alone decompressed.
+Requests with a body are refused, so no body is ever read, let alone decompressed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FIELD: Final = re.compile(rf"({_TOKEN}):[ \t]*(.*?)[ \t]*")
 
 
 class RequestRefused(IfagentError):
-    """A request is not answered with what it asks for; ``status`` and the message say why."""
+    """A request is refused with the HTTP ``status`` and a message."""
 
     def __init__(self, status: int, text: str) -> None:
         """Keep the status."""
@@ -39,7 +39,7 @@ class RequestRefused(IfagentError):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked for. ``stays`` if the connection is to be used again, ``chunks`` if an answer may come in such."""
+    """A request. ``stays`` if the connection is kept open, ``chunks`` if the answer may use chunked encoding."""
 
     method: str
     path: str
@@ -50,9 +50,9 @@ class Request:
 
 
 def parse_request(head: bytes) -> Request:
-    """Read a head, with its end. Raises :class:`RequestRefused`, and nothing else."""
+    """Parse a head, including its terminating empty line. Raises :class:`RequestRefused`, and nothing else."""
     if not head.endswith(END_OF_HEAD):
-        raise RequestRefused(431, f"the head of a request has at most {MAX_HEAD} bytes")
+        raise RequestRefused(431, f"request head exceeds {MAX_HEAD} bytes")
     first, *lines = head.removesuffix(END_OF_HEAD).decode("latin-1").split("\r\n")
     match = _FIRST_LINE.fullmatch(first)
     if match is None:
@@ -67,16 +67,16 @@ def parse_request(head: bytes) -> Request:
     if method not in {"GET", "HEAD"}:
         raise RequestRefused(405, "read-only: use GET or HEAD")
     if "content-encoding" in fields:
-        raise RequestRefused(415, "a request has no body here, so no content encoding")
+        raise RequestRefused(415, "content encoding not supported, requests must have no body")
     if fields.get("content-length", "0") != "0" or "transfer-encoding" in fields:
-        raise RequestRefused(413, "a request has no body here")
+        raise RequestRefused(413, "requests must have no body")
     stays = minor == "1" and "close" not in fields.get("connection", "").lower()
     return Request(method, parts.path, parameters, fields, stays=stays, chunks=minor == "1")
 
 
 def _fields(lines: list[str]) -> dict[str, str]:
     if len(lines) > _MAX_FIELDS:
-        raise RequestRefused(431, f"a request has at most {_MAX_FIELDS} fields")
+        raise RequestRefused(431, f"request has more than {_MAX_FIELDS} header fields")
     fields: dict[str, str] = {}
     for line in lines:
         match = _FIELD.fullmatch(line)
@@ -110,5 +110,5 @@ def answer_head(
 
 
 def chunk(data: bytes) -> bytes:
-    """Write a chunk of a body; not for an empty one, which would end it."""
+    """Encode a chunk of a body; ``data`` must not be empty, an empty chunk ends the body."""
     return b"%x\r\n%b\r\n" % (len(data), data)

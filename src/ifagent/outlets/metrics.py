@@ -19,7 +19,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from ifagent.core.counters import Counters
-from ifagent.core.interface import Name
+from ifagent.core.names import Name
 from ifagent.statistics import Histogram, Statistics, build_version
 from ifagent.visible import is_visible, visible
 
@@ -30,7 +30,7 @@ _EOF: Final = b"# EOF\n"
 
 
 class _Statistics(Collector):
-    """Makes metrics of statistics that are taken at every scrape."""
+    """Collects metrics from statistics that are taken at every scrape."""
 
     def __init__(self, statistics: Callable[[], Statistics]) -> None:
         self._statistics = statistics
@@ -38,20 +38,24 @@ class _Statistics(Collector):
         self.latest: Statistics
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every metric family, also those that are empty yet."""
+        """Yield every metric family, including empty ones."""
         self.latest = now = self._statistics()
         yield InfoMetricFamily("ifagent_build", "The running version.", value={"version": self._version})
-        yield GaugeMetricFamily("ifagent_ready", "1 once every source has synced and been acted on.", value=now.ready)
         yield GaugeMetricFamily(
-            "ifagent_round_stalled_seconds", "Since when the round in progress has not moved.", value=now.stalled_for
+            "ifagent_ready", "1 once every source has synced and the first round is done.", value=now.ready
+        )
+        yield GaugeMetricFamily(
+            "ifagent_round_stalled_seconds",
+            "Time since the round in progress made progress, 0 if it does.",
+            value=now.stalled_for,
         )
         yield CounterMetricFamily("ifagent_rounds", "Finished rounds.", value=now.rounds)
         yield _operations(now)
         yield _histogram(
-            "ifagent_reaction_seconds", "From an event to the end of the wave that acted on it.", now.reaction
+            "ifagent_reaction_seconds", "Time from an event to the end of the wave that handled it.", now.reaction
         )
-        yield GaugeMetricFamily("ifagent_inbox_events", "Events that wait for a round.", value=now.inbox)
-        yield GaugeMetricFamily("ifagent_namespaces", "Network namespaces that are open.", value=now.namespaces)
+        yield GaugeMetricFamily("ifagent_inbox_events", "Events waiting for a round.", value=now.inbox)
+        yield GaugeMetricFamily("ifagent_namespaces", "Attached network namespaces.", value=now.namespaces)
         yield GaugeMetricFamily("ifagent_subscribers", "Readers of the state stream.", value=now.subscribers)
         yield _interfaces(now)
         yield from _sources(now)
@@ -80,8 +84,8 @@ def _interfaces(now: Statistics) -> Metric:
 
 
 def _sources(now: Statistics) -> Iterator[Metric]:
-    synced = GaugeMetricFamily("ifagent_source_synced", "1 once the source has said what it has.", labels=("source",))
-    healthy = GaugeMetricFamily("ifagent_source_healthy", "1 while the source can be heard.", labels=("source",))
+    synced = GaugeMetricFamily("ifagent_source_synced", "1 once the source has synced.", labels=("source",))
+    healthy = GaugeMetricFamily("ifagent_source_healthy", "1 while the source has no problem.", labels=("source",))
     for source in now.sources:
         name = _label(source.name)
         synced.add_metric((name,), source.synced)
@@ -90,34 +94,34 @@ def _sources(now: Statistics) -> Iterator[Metric]:
 
 
 _COUNTERS = {
-    "in_packets": "Packets that the interface's link has received.",
-    "in_bytes": "Bytes that it has received.",
-    "out_packets": "Packets that it has sent.",
-    "out_bytes": "Bytes that it has sent.",
-    "drop_packets": "Packets that it has dropped, either way.",
-    "in_error_packets": "Packets that it has received with errors.",
-    "out_error_packets": "Packets that it could not send.",
+    "in_packets": "Packets received.",
+    "in_bytes": "Bytes received.",
+    "out_packets": "Packets sent.",
+    "out_bytes": "Bytes sent.",
+    "drop_packets": "Packets dropped, received or sent.",
+    "in_error_packets": "Packets received with errors.",
+    "out_error_packets": "Packets that could not be sent.",
 }
-"""What is told of each interface's counters, by the names of :class:`ifagent.core.counters.Counters`."""
+"""The help of each interface's metrics, by the fields of :class:`ifagent.core.counters.Counters`."""
 
 
 class Metrics:
-    """All metrics of an agent, made of what ``statistics`` returns when they are read."""
+    """All metrics of an agent, made from what ``statistics`` returns at each scrape."""
 
     def __init__(self, statistics: Callable[[], Statistics]) -> None:
         self._statistics = _Statistics(statistics)
-        # Of ours: nothing is registered in the global one.
+        # A registry of our own: the global one belongs to the embedding program.
         self._registry = CollectorRegistry()
         self._registry.register(self._statistics)
 
     def write(self, accept: str = "") -> tuple[str, Iterator[bytes]]:
         """Return the content type that an ``Accept`` header asks for, and the metrics in pieces, each made quickly.
 
-        They are those of the moment when the first piece is made.
+        All pieces are as of the moment when the first one is made.
         """
         try:
             encoder, content_type = choose_encoder(accept)
-        except (TypeError, ValueError):  # it names a version that is none
+        except (TypeError, ValueError):  # it names an invalid version
             encoder, content_type = choose_encoder("")
         return content_type, self._pieces(encoder)
 
@@ -132,7 +136,7 @@ class Metrics:
 
 
 def _counters(counters: Mapping[Name, Counters], *, open_metrics: bool) -> Iterator[bytes]:
-    """Write what the links have counted, some of them at a time."""
+    """Write the counters of all links, :data:`_AT_ONCE` at a time."""
     if not counters:
         return
     found = list(counters.items())
@@ -151,7 +155,7 @@ def _counters(counters: Mapping[Name, Counters], *, open_metrics: bool) -> Itera
 
 
 def _label(text: str) -> str:
-    r"""Return a text with visible characters only; different ones stay different, so that a ``\`` is doubled then."""
+    r"""Return a text with visible characters only; ``\`` is doubled so that different texts stay different."""
     return text if is_visible(text) and "\\" not in text else visible(text.replace("\\", "\\\\"))
 
 

@@ -1,4 +1,4 @@
-"""Where an agent's unix socket is: made so that two agents that start together do not take each other's."""
+"""Creates an agent's unix socket, so that two agents starting together do not remove each other's."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ MODE: Final = 0o660
 """The socket's mode: its owner and group may talk to the agent."""
 
 DIRECTORY_MODE: Final = 0o750
-"""The mode of its directory, where the agent has to make that."""
+"""The mode of its directory, if the agent creates it."""
 
 LOCK_TIME: Final = 5.0
-"""Seconds that another agent may take to make a socket in the same directory."""
+"""Seconds to wait for another agent that creates a socket in the same directory."""
 
 _RETRY: Final = 0.02
 _BACKLOG: Final = 128
 
 
 async def listen(path: Path, *, group: int | None) -> tuple[socket.socket, os.stat_result]:
-    """Return a socket that listens at ``path``, and what is known of its file.
+    """Return a socket that listens at ``path``, and the status of its file.
 
-    Makes the directory. The socket that a dead agent left is replaced. ``group`` is the file's and the directory's,
-    unless given the one that the kernel gives new files. Raises :class:`InvalidSettings` if a live agent answers there,
-    or if the socket cannot be made.
+    Creates the directory, and replaces the socket of a dead agent. ``group`` is that of the file and the directory;
+    ``None`` leaves the one that the kernel gives new files. Raises :class:`InvalidSettings` if a live agent answers
+    there, or if the socket cannot be created.
     """
     try:
         _make_directory(path.parent, group)
         async with _locked(path.parent):
             return _bind(path, group)
     except OSError as error:
-        raise InvalidSettings(f"cannot make the socket {path}: {error.strerror or error}") from None
+        raise InvalidSettings(f"cannot create the socket {path}: {error.strerror or error}") from None
 
 
 def remove(path: Path, inode: int) -> None:
-    """Take away the file of a socket, unless there is another one in its place."""
+    """Remove the file of a socket, unless it has been replaced by another one."""
     try:
         if path.stat().st_ino == inode:
             path.unlink()
@@ -59,7 +59,7 @@ def remove(path: Path, inode: int) -> None:
 
 @asynccontextmanager
 async def _locked(directory: Path) -> AsyncIterator[None]:
-    """Have no other agent look whether a socket in the directory is alive while it is bound and does not listen yet."""
+    """Keep other agents from probing a socket in the directory while it is bound but not listening yet."""
     lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with anyio.move_on_after(LOCK_TIME):
@@ -69,7 +69,7 @@ async def _locked(directory: Path) -> AsyncIterator[None]:
                     break
                 except BlockingIOError:
                     await anyio.sleep(_RETRY)
-        # Whoever may read the directory can hold it; then it is done without.
+        # Anyone who may read the directory can hold the lock for ever; go on without it then.
         yield
     finally:
         os.close(lock)
@@ -85,8 +85,8 @@ def _bind(path: Path, group: int | None) -> tuple[socket.socket, os.stat_result]
     bound = socket.socket(socket.AF_UNIX)
     try:
         bound.bind(str(path))
-        # Nobody can connect before it listens, so nobody finds it with another group or mode.
-        status = _let_in(path, group)
+        # Clients cannot connect before it listens, so none sees it with another group or mode.
+        status = _set_access(path, group)
         refuse_files(bound)
         bound.listen(_BACKLOG)
     except OSError:
@@ -95,11 +95,11 @@ def _bind(path: Path, group: int | None) -> tuple[socket.socket, os.stat_result]
     return bound, status
 
 
-def _let_in(path: Path, group: int | None) -> os.stat_result:
-    """Give the file of a new socket its group and mode, and return what is known of it.
+def _set_access(path: Path, group: int | None) -> os.stat_result:
+    """Set the group and mode of a new socket's file, and return its status.
 
-    Whoever may write to the directory can put a link to something else in its place, so what is changed is what was
-    looked at. Raises ``OSError``, also where that is not a socket of our own.
+    Anyone who may write to the directory can replace the file by a link to something else, so it is opened, checked
+    and changed through one descriptor. Raises ``OSError``, also if it is not a socket of this user.
     """
     fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
@@ -116,7 +116,7 @@ def _let_in(path: Path, group: int | None) -> os.stat_result:
 
 
 def _make_directory(directory: Path, group: int | None) -> None:
-    """Have the directory there; one that somebody made is left as it is."""
+    """Create the directory; an existing one is left as it is."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     try:
         directory.mkdir(mode=DIRECTORY_MODE)
@@ -138,5 +138,5 @@ def _is_live(path: Path) -> bool:
         except ConnectionRefusedError:
             return False
         except BlockingIOError:
-            pass  # too busy to accept, so it lives
+            pass  # its backlog is full, so it is alive
         return True

@@ -1,4 +1,4 @@
-"""What a kind of store has to have: what should be, read by the agent; the same read and written by others; states."""
+"""The contracts of a kind of store: its source, its client, its credentials and options, and its backend."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
 from ifagent.core.events import Declaration, Event
-from ifagent.core.interface import Interface, Name
+from ifagent.core.interface import Interface
+from ifagent.core.names import Name
 from ifagent.core.state import InterfaceState, StateEvent
 from ifagent.outlets.contract import Outlet
 
@@ -25,14 +26,14 @@ class Source(Protocol):
         """Declare until cancelled; never returns.
 
         Emits a :class:`SourceSnapshot` once it knows everything, then a :class:`Declared` for every change.
-        Changes that belong together are emitted without an ``await`` between them. Trouble with what is
-        behind the source is no exception: it is told by :class:`SourceHealth`, and what was said last stands.
+        Changes that belong together are emitted without an ``await`` between them. Trouble with the store does not
+        raise: it is reported by :class:`SourceHealth`, and the last declarations stay in force.
         """
 
 
 @runtime_checkable
 class RemoteSource(Protocol):
-    """A source that speaks to other machines: links that lead there are not to be cut."""
+    """A source that connects to other machines: links on the route to them must stay up."""
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -40,37 +41,37 @@ class RemoteSource(Protocol):
 
 
 class Store(Protocol):
-    """A store and the states of the agent that hears it; an asynchronous context manager.
+    """Client for a store and for the states of the agent that reads it; an asynchronous context manager.
 
-    Every method raises :class:`ifagent.errors.SourceLost` when what is behind it cannot be reached.
+    Every method raises :class:`ifagent.errors.SourceLost` when the store cannot be reached.
     """
 
     async def __aenter__(self) -> Self:
-        """Get ready."""
+        """Prepare the client; nothing is connected before it is needed."""
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let go of it."""
+        """Close all connections."""
 
     async def put(self, interfaces: Iterable[Interface]) -> int:
-        """Declare interfaces, or declare them anew; return the store's revision."""
+        """Declare or replace interfaces; return the store's revision."""
 
     async def delete(self, names: Iterable[str]) -> frozenset[Name]:
-        """Take declarations back; return the names that were declared."""
+        """Delete declarations; return the names that were declared."""
 
     async def declarations(self) -> dict[Name, Declaration]:
-        """Return everything that is declared, in the order of names."""
+        """Return all declarations, sorted by name."""
 
     async def states(self) -> dict[Name, InterfaceState]:
-        """Return every state the agent publishes now, in the order of names."""
+        """Return every state that the agent publishes now, sorted by name."""
 
     def watch(self) -> AsyncGenerator[StateEvent, None]:
         """Yield every state the agent publishes now, then each change, without end."""
 
 
 class Access:
-    """What a kind of store asks of whoever reaches it, such as a password: each kind has a class of its own."""
+    """Credentials for a store, such as a password: each kind of store has a class of its own."""
 
     __slots__ = ()
 
@@ -92,9 +93,8 @@ class StoreOption:
 class StoreSecret:
     """A secret that an :class:`Access` is made of.
 
-    It is given in a variable of the environment, never in an option, which every user could see. The option
-    ``file_option`` names a file that has it otherwise; the variable counts before a file that the configuration file
-    names.
+    It is given in an environment variable, never in an option, which every user could see in ``ps``. Alternatively the
+    option ``file_option`` names a file; the variable takes precedence over one that the configuration file names.
     """
 
     name: str
@@ -105,10 +105,10 @@ class StoreSecret:
 class StoreBackend(Protocol):
     """A kind of store, as :mod:`ifagent.stores.registry` knows it.
 
-    ``schemes`` is what its URLs begin with, before the colon; ``example`` is one such URL, and ``help`` says in a few
-    words what others there are. Nothing is connected by what is made here before it is run or entered; every method
-    raises :class:`ifagent.errors.InvalidSettings` for what cannot be used. Its modules are imported by the methods that
-    need them: whoever uses one kind of store does not load the libraries of another.
+    ``schemes`` are those of its URLs; ``example`` is one such URL, and ``help`` describes all forms in a few words.
+    The objects that the methods return connect only when they are run or entered. Every method raises
+    :class:`ifagent.errors.InvalidSettings` for arguments that cannot be used. The methods import the modules that they
+    need, so that a program does not load the libraries of stores that it does not use.
     """
 
     name: str
@@ -119,13 +119,13 @@ class StoreBackend(Protocol):
     secrets: tuple[StoreSecret, ...]
 
     def access(self, given: Mapping[str, str | Path | None]) -> Access | None:
-        """Return the access that options and secrets mean, by their names; every file is read once, to be sure."""
+        """Return the credentials from options and secrets, by their names; reads every file once to check it."""
 
     def source(self, url: str, *, label: str, access: Access | None) -> Source:
-        """Return what the store declares for the agent called ``label``; its name is the URL."""
+        """Return the source of declarations for the agent called ``label``; its name is the URL."""
 
     def store(self, url: str, *, label: str, socket: Path, access: Access | None) -> Store:
-        """Return the store for those who direct or follow the agent called ``label``, which answers at ``socket``."""
+        """Return the client for the store of the agent called ``label``, whose socket is ``socket``."""
 
     def outlet(self, url: str, *, label: str, access: Access | None) -> Outlet | None:
-        """Return what publishes the agent's states in the store, ``None`` if there is no place for them."""
+        """Return the outlet that publishes the agent's states in the store, ``None`` if it has no place for them."""

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ifagent.core.events import Declaration
-from ifagent.core.interface import Name
+from ifagent.core.resources import Key, interface_key
 from ifagent.errors import FieldError, InvalidInterface
 from ifagent.formats import ligato_v1
 from ifagent.formats.strict_json import BrokenJson, read_json
@@ -60,7 +60,7 @@ class Intent:
     """What a source declared, as it was ``written`` (UTC, in whole seconds)."""
 
     written: datetime
-    declarations: Mapping[Name, Declaration]
+    declarations: Mapping[Key, Declaration]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class IntentFile:
         )
         self._digest: bytes | None = None
         self._looked = False
-        self._texts: dict[Name, tuple[Declaration, str]] = {}
+        self._texts: dict[Key, tuple[Declaration, str]] = {}
 
     def read(self) -> Intent | None:
         """Return what was written last; ``None`` if there is no file, or it was damaged and is now set aside."""
@@ -94,12 +94,12 @@ class IntentFile:
             return None
         try:
             declarations = map(_declaration, document.entries)
-            return Intent(document.written, {declaration.name: declaration for declaration in declarations})
+            return Intent(document.written, {declaration.key: declaration for declaration in declarations})
         except _Damaged as problem:
             self._set_aside(problem)
             return None
 
-    def write(self, declarations: Mapping[Name, Declaration]) -> bool:
+    def write(self, declarations: Mapping[Key, Declaration]) -> bool:
         """Keep these from now on; return whether there was anything to write.
 
         The folder is made if it is not there. On return the new file would survive a power cut. Raises ``OSError``;
@@ -170,16 +170,16 @@ class IntentFile:
 
     # Writing
 
-    def _content(self, declarations: Mapping[Name, Declaration]) -> bytes:
-        texts: dict[Name, tuple[Declaration, str]] = {}
-        for name, declaration in declarations.items():
-            known = self._texts.get(name)
+    def _content(self, declarations: Mapping[Key, Declaration]) -> bytes:
+        texts: dict[Key, tuple[Declaration, str]] = {}
+        for key, declaration in declarations.items():
+            known = self._texts.get(key)
             # Whoever declares a lot and changes little pays for what changed.
             same = known is not None and (known[0] is declaration or known[0] == declaration)
-            texts[name] = known if known and same else (declaration, _dump(_entry(declaration)).decode())
+            texts[key] = known if known and same else (declaration, _dump(_entry(declaration)).decode())
         self._texts = texts
         # As _dump would write the whole, which is how a reader checks it.
-        entries = ",".join(texts[name][1] for name in sorted(texts))
+        entries = ",".join(texts[key][1] for key in sorted(texts))
         head = _dump({"source": self._source, "label": self._label}).decode()
         return f'{head.removesuffix("}")},"interfaces":[{entries}]}}'.encode()
 
@@ -245,7 +245,7 @@ def _checksum(written: str, content: bytes) -> str:
 
 def _entry(declaration: Declaration) -> dict[str, Any]:
     entry: dict[str, Any] = {
-        "name": declaration.name,
+        "name": declaration.key.name,
         "revision": declaration.revision,
         "warnings": declaration.warnings,
     }
@@ -261,11 +261,14 @@ def _declaration(entry: Any) -> Declaration:
             try:
                 interface = ligato_v1.decode_fields(value, name=name).interface
             except InvalidInterface as error:  # the rules have become stricter since
-                return Declaration(name=name, errors=error.errors, warnings=texts, revision=revision)
-            return Declaration(name=name, interface=interface, warnings=texts, revision=revision)
+                return Declaration(key=interface_key(name), errors=error.errors, warnings=texts, revision=revision)
+            return Declaration.of(interface, warnings=texts, revision=revision)
         case {"name": str(name), "revision": int(revision), "warnings": [*warnings], "errors": [_, *_] as errors}:
             return Declaration(
-                name=name, errors=tuple(map(_error, errors)), warnings=tuple(map(str, warnings)), revision=revision
+                key=interface_key(name),
+                errors=tuple(map(_error, errors)),
+                warnings=tuple(map(str, warnings)),
+                revision=revision,
             )
     raise _Damaged("has an interface that is none")
 

@@ -1,17 +1,17 @@
-"""The last known intent: what a source declared when it could last be heard, for a start without it.
+"""The last known intent: the last declarations of a source, cached on disk for a start without it.
 
 ::
 
     inner source --> LastKnown --> agent
                       |     ^
-              a change|     |the inner source has not said what it has,
+              a change|     |the inner source has not synced,
                       v     |and is late or in trouble
                      IntentFile
 
-What the inner source says is handed on as it is, at once. Beside that its declarations are kept in a file. They are
-used only until the inner source has said what it has, and then never again while the agent runs: the agent itself
-keeps the last say of a source that drops out. What comes from the file is never complete, so nothing is removed
-because the file does not have it.
+Events of the inner source are passed on unchanged and immediately; beside that, its declarations are kept in a file.
+They are used only until the inner source has synced, and never again while the agent runs: the agent itself keeps the
+last declarations of a source that is lost. A snapshot from the file is never exhaustive, so nothing is removed because
+the file does not have it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import anyio
 from anyio import to_thread
 
 from ifagent.core.events import Declaration, Declared, Event, SourceHealth, SourceSnapshot
-from ifagent.core.interface import Name
+from ifagent.core.resources import Key
 from ifagent.log import log
 from ifagent.stores.contract import RemoteSource, Source
 from ifagent.stores.intent_file import Intent, IntentFile
@@ -35,27 +35,26 @@ PAUSE: Final = 0.2
 """Least seconds between two writes."""
 
 REST_FACTOR: Final = 4
-"""A write is followed by a pause at least so many times as long as it took."""
+"""A write is followed by a pause of at least so many times its duration."""
 
 RETRY: Final = 10.0
-"""Seconds between two attempts to write where the disk refuses."""
+"""Seconds between two attempts to write after an error of the disk."""
 
 SHUTDOWN_TIMEOUT: Final = 2.0
 """Most seconds that the end waits for the last changes to be written."""
 
 
 class LastKnown:
-    """``source`` with a memory in ``folder``: a source of the same name, for the agent called ``label``.
+    """Wraps ``source`` and caches its declarations in ``folder``, for the agent called ``label``.
 
-    ``patience`` is for how many seconds after the start the source may be silent before what it said in an earlier
-    life is used; trouble that it tells of ends the wait.
+    They are used if the source is silent for ``patience`` seconds after the start, or reports trouble earlier.
     """
 
     def __init__(self, source: Source, folder: Path, *, label: str, patience: float = 3.0) -> None:
         self._source = source
         self._patience = patience
         self._file = IntentFile(folder, source=source.name, label=label)
-        self._said: dict[Name, Declaration] = {}
+        self._declared: dict[Key, Declaration] = {}
         self._problem = ""
         self._in_force = ""
         self._refused = ""
@@ -67,20 +66,19 @@ class LastKnown:
 
     @property
     def name(self) -> str:
-        """The name of the source inside."""
+        """The name of the wrapped source."""
         return self._source.name
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """The machines that the source inside speaks to."""
+        """The machines that the wrapped source connects to."""
         return self._source.hosts if isinstance(self._source, RemoteSource) else ()
 
     async def run(self, emit: Callable[[Event], None]) -> None:
-        """Hand on what the source says, until cancelled; on the way out the last changes are written.
+        """Pass on the events of the source until cancelled; then write the last changes.
 
-        While the source has not said what it has, an incomplete :class:`SourceSnapshot` from the file may stand in,
-        and every :class:`SourceHealth` says so. Trouble with the disk is logged when it begins and when it ends, and
-        keeps nothing from being handed on.
+        While the source has not synced, a :class:`SourceSnapshot` from the file may take its place, and every
+        :class:`SourceHealth` says so. Trouble with the disk is logged when it begins and ends, and delays no events.
         """
         async with anyio.create_task_group() as group:
             group.start_soon(self._remember, emit)
@@ -89,7 +87,7 @@ class LastKnown:
     def _hear(self, emit: Callable[[Event], None], event: Event) -> None:
         match event:
             case SourceSnapshot():
-                self._said = dict(event.declarations)
+                self._declared = dict(event.declarations)
                 self._heard = True
                 emit(event)
                 if self._in_force:
@@ -99,9 +97,9 @@ class LastKnown:
                 self._change()
             case Declared():
                 if event.declaration is None:
-                    self._said.pop(event.name, None)
+                    self._declared.pop(event.key, None)
                 else:
-                    self._said[event.name] = event.declaration
+                    self._declared[event.key] = event.declaration
                 emit(event)
                 self._change()
             case SourceHealth():
@@ -159,11 +157,11 @@ class LastKnown:
             await anyio.sleep(RETRY if self._refused else max(PAUSE, REST_FACTOR * took))
 
     async def _write(self, *, abandon: bool = False) -> None:
-        """Write what is not written yet, if the disk lets us."""
+        """Write changes that are not written yet; log errors of the disk."""
         changes = self._changes
         if not self._heard or changes == self._written:
             return
-        write = partial(self._file.write, dict(self._said))
+        write = partial(self._file.write, dict(self._declared))
         try:
             await to_thread.run_sync(write, abandon_on_cancel=abandon)
         except OSError as error:

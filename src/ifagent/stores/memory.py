@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable, Iterator
 import anyio
 
 from ifagent.core.events import Declaration, Declared, Event, SourceSnapshot
-from ifagent.core.interface import Interface, Name
+from ifagent.core.interface import Interface
+from ifagent.core.names import Name
+from ifagent.core.resources import interface_key
 
 
 class Memory:
-    """A source that says what the program tells it; usable before, while and after it runs."""
+    """A source of interfaces that the program sets; usable before, while and after it runs."""
 
     def __init__(self, interfaces: Iterable[Interface] = (), *, name: str = "memory") -> None:
         self.name = name
@@ -25,30 +27,30 @@ class Memory:
         return iter(list(self._interfaces.values()))
 
     def get(self, name: Name) -> Interface | None:
-        """Return what is declared under ``name``."""
+        """Return the interface declared under ``name``."""
         return self._interfaces.get(name)
 
     def set(self, interface: Interface) -> None:
-        """Declare an interface, or declare it anew."""
+        """Declare or replace an interface."""
         self._interfaces[interface.name] = interface
-        self._emit(Declared(self.name, interface.name, Declaration(name=interface.name, interface=interface)))
+        self._emit(Declared(self.name, interface_key(interface.name), Declaration.of(interface)))
 
     def remove(self, name: Name) -> None:
-        """Take an interface back; nothing happens if it is not declared."""
+        """Delete a declaration; nothing happens if there is none."""
         if self._interfaces.pop(name, None) is not None:
-            self._emit(Declared(self.name, name, None))
+            self._emit(Declared(self.name, interface_key(name), None))
 
     def replace(self, interfaces: Iterable[Interface]) -> None:
-        """Declare exactly these."""
+        """Declare exactly these interfaces."""
         self._interfaces = {interface.name: interface for interface in interfaces}
         self._emit(self._snapshot())
 
     def _snapshot(self) -> SourceSnapshot:
-        interfaces = self._interfaces.values()
-        return SourceSnapshot(self.name, {i.name: Declaration(name=i.name, interface=i) for i in interfaces})
+        declarations = map(Declaration.of, self._interfaces.values())
+        return SourceSnapshot(self.name, {declaration.key: declaration for declaration in declarations})
 
     async def run(self, emit: Callable[[Event], None]) -> None:
-        """Say everything, then whatever changes, until cancelled."""
+        """Emit a snapshot, then every change, until cancelled."""
         self._emit = emit
         emit(self._snapshot())
         try:
@@ -58,4 +60,4 @@ class Memory:
 
 
 def _nowhere(_: Event) -> None:
-    """Stand in for the agent while the source does not run."""
+    """Discard events while the source does not run."""

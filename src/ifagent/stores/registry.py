@@ -1,6 +1,6 @@
-"""Which kinds of store there are, and which of them a URL means.
+"""All kinds of store, and the choice between them by URL.
 
-A new kind is a folder beside this module, and a word in :data:`BACKENDS`.
+A new kind is a folder beside this module, and an entry in :data:`BACKENDS`.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _NEXT_URL: Final = re.compile(rf"\s+(?=(?:{'|'.join(map(re.escape, _BACKENDS))})
 
 
 def backend_of(url: str) -> StoreBackend:
-    """Return the kind of store that a URL means.
+    """Return the kind of store for a URL.
 
-    Raises :class:`InvalidSettings` if there is none, without repeating what may have a password in it.
+    Raises :class:`InvalidSettings` if there is none, without repeating a URL that may contain a password.
     """
     scheme, colon, _ = url.partition(":")
     if not colon or scheme not in _BACKENDS:
@@ -37,15 +37,15 @@ def backend_of(url: str) -> StoreBackend:
 
 
 def split_urls(text: str) -> list[str]:
-    """Return the URLs in a text, separated by white space: a new one begins with a scheme, for a path may have some."""
+    """Return the URLs in a text, separated by white space followed by a scheme: a path may contain white space."""
     return [url for url in _NEXT_URL.split(text.strip()) if url]
 
 
 def open_source(url: str, *, label: str, access: Access | None = None, state_dir: Path | None = None) -> Source:
-    """Return what the store at ``url`` declares for the agent called ``label``.
+    """Return the source of the store at ``url`` for the agent called ``label``.
 
-    What a store on other machines has declared is kept in ``state_dir`` for a start without it, unless that is
-    ``None``. Raises :class:`InvalidSettings`.
+    Declarations of a remote store are cached in ``state_dir`` for a start without it, unless that is ``None``. Raises
+    :class:`InvalidSettings`.
     """
     source = backend_of(url).source(url, label=label, access=access)
     if state_dir is None or not isinstance(source, RemoteSource):
@@ -56,10 +56,10 @@ def open_source(url: str, *, label: str, access: Access | None = None, state_dir
 
 
 def open_outlets(urls: Iterable[str], *, label: str, accesses: Mapping[str, Access]) -> list[Outlet]:
-    """Return what publishes the states of the agent called ``label`` in each store that has a place for them.
+    """Return the outlets of the agent called ``label`` for all stores that have one.
 
-    They are in an order that all agents share, as each may wait for the label. ``accesses`` are by the names of the
-    kinds of store. Raises :class:`InvalidSettings`.
+    Their order is the same for all agents, because each may wait for a lock. ``accesses`` are by the names of the kinds
+    of store. Raises :class:`InvalidSettings`.
     """
     found = ((backend_of(url), url) for url in sorted(urls))
     outlets = (backend.outlet(url, label=label, access=accesses.get(backend.name)) for backend, url in found)
@@ -67,7 +67,7 @@ def open_outlets(urls: Iterable[str], *, label: str, accesses: Mapping[str, Acce
 
 
 def open_store(url: str, *, label: str, socket: Path, access: Access | None = None) -> Store:
-    """Return the store at ``url`` for those who direct or follow the agent called ``label``.
+    """Return the client for the store at ``url`` of the agent called ``label``.
 
     ``socket`` is the agent's. Raises :class:`InvalidSettings`.
     """

@@ -1,4 +1,4 @@
-"""Which namespaces there are: those of processes, at paths, and of containers. They know neither each other nor stores.
+"""Watchers find network namespaces: of processes, at paths, and of containers. They are independent of each other.
 
-Named namespaces are followed by the kernel side itself, in :mod:`ifagent.kernel.named_namespaces`.
+Named namespaces are watched in :mod:`ifagent.kernel.named_namespaces`.
 """

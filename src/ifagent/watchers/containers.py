@@ -17,7 +17,7 @@ from typing import Final
 import anyio
 
 from ifagent.core.events import Event, NamespaceSeen
-from ifagent.core.interface import NamespaceRef, NamespaceType
+from ifagent.core.namespace_ref import NamespaceRef, NamespaceType
 from ifagent.watchers.container_engine import Engine, default_sockets
 from ifagent.watchers.container_follower import Follower
 from ifagent.watchers.engine_containers import OWN_PROC

@@ -1,4 +1,4 @@
-"""What a watcher is to the agent: something that finds namespaces."""
+"""The contract of a watcher, which finds namespaces."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ifagent.core.events import Event
-from ifagent.core.interface import NamespaceRef, NamespaceType
+from ifagent.core.namespace_ref import NamespaceRef, NamespaceType
 
 
 class NamespaceWatcher(Protocol):
-    """Something that knows where references of some types lead.
+    """Resolves references of some types to namespaces, and watches them for changes.
 
-    Named namespaces are not its business: the kernel's own listening tells of them.
+    Named namespaces need no watcher: the kernel part of the agent watches them itself.
     """
 
     @property
     def types(self) -> frozenset[NamespaceType]:
-        """The types of reference that it follows."""
+        """The types of reference that it resolves."""
 
     def want(self, refs: frozenset[NamespaceRef]) -> None:
-        """Follow exactly these from now on; called on the event loop, before and while it runs. Never blocks.
+        """Watch exactly these references from now on; called on the event loop, before and while it runs. Never blocks.
 
-        References are of its types. What is no longer wanted is let go of: no file stays open for it.
+        References are of its types. For those no longer wanted no file stays open.
         """
 
     async def run(self, emit: Callable[[Event], None]) -> None:
-        """Watch until cancelled; on the way out every file is closed.
+        """Watch until cancelled, then close every file.
 
-        Emits a :class:`NamespaceSeen` for every wanted reference soon after it is wanted, and whenever what is
-        said of it changes. Trouble with what is behind it, such as a container engine that is away, is the
-        ``problem`` of its references, not an exception.
+        Emits a :class:`NamespaceSeen` for every wanted reference soon after it is wanted, and whenever its result
+        changes. Trouble, such as a container engine that cannot be reached, is the ``problem`` of its references, not
+        an exception.
         """

@@ -1,6 +1,6 @@
-"""Hearing of changes on the way to a path: in every directory on it, and on the ways of its symbolic links.
+"""Watches all directories that a path leads through, including those of its symbolic links, for changes.
 
-One inotify watch per directory, however many paths lead through it; of its news only the names on a way matter.
+There is one inotify watch per directory, however many paths lead through it; only events of names on a path matter.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WatchedName = tuple[int, str]
 
 @dataclass(slots=True)
 class PathWatches:
-    """How a path is walked: by which steps. ``unheard`` says that not every change of it will be told."""
+    """The steps of a path that are watched. ``unheard`` says that some changes of the path cause no event."""
 
     steps: set[WatchedName] = field(default_factory=set)
     unheard: bool = False
@@ -32,13 +32,13 @@ class PathWatches:
 
 @dataclass(frozen=True, slots=True)
 class WalkCache:
-    """The watches that several walks have in common; for walks that follow each other at once."""
+    """Watches shared by several walks that follow each other immediately."""
 
     watches: dict[str, int | None] = field(default_factory=dict)
 
 
 class Directories:
-    """Tells which paths to look at again. ``interval`` is how often those are that it does not tell of."""
+    """Watches the directories of paths. ``interval`` is that of polling if inotify is unavailable, for the log."""
 
     def __init__(self, *, interval: float) -> None:
         """Open nothing yet."""
@@ -48,10 +48,10 @@ class Directories:
         self._uses: Counter[int] = Counter()
 
     def listen(self, hear: Callable[[WatchedName | None], None]) -> None:
-        """Have the running loop call ``hear`` with every step that something happened to; ``None``: to any.
+        """Make the running loop call ``hear`` with every step that has an event, or with ``None`` if events were lost.
 
-        That includes names in a watched directory that do not matter to any path. To be called before each look, for
-        it may not have been possible before.
+        That includes names in a watched directory that matter to no path. Call it before each walk, because inotify may
+        have been unavailable before.
         """
 
         def tell(watch: int | None, name: str | None) -> None:
@@ -67,10 +67,10 @@ class Directories:
         self._watches.close()
 
     def visit(self, way: PathWatches, *, known: WalkCache) -> Visit:
-        """Return what is to be called before each step of a walk, in a worker thread, and notes it in ``way``."""
+        """Return a callback for the steps of a walk, in a worker thread; it watches them and adds them to ``way``."""
 
         def visit(place: str, name: str, directory: int, mount: Mount) -> None:
-            # Processes come and go in a procfs, files on a share and mounts elsewhere, without a word from inotify.
+            # inotify reports neither processes in procfs nor changes that other machines make on a network share.
             if mount.type == "proc" or not mount.never_hangs:
                 way.unheard = True
                 return
@@ -90,7 +90,7 @@ class Directories:
         return visit
 
     def set_ways(self, ways: Mapping[str, frozenset[WatchedName]]) -> None:
-        """Note how paths were walked, no steps for those that no longer matter; drop the watches nobody needs."""
+        """Set the steps of paths, none for those no longer wanted; remove watches that are not needed any more."""
         for path, steps in ways.items():
             old = self._ways.pop(path, frozenset())
             for step in steps - old:
@@ -108,5 +108,5 @@ class Directories:
         self._watches.keep_only(lambda watch: watch in self._uses)
 
     def paths_by(self, step: WatchedName) -> frozenset[str]:
-        """Return the paths that a step matters to."""
+        """Return the paths that include a step."""
         return frozenset(self._paths.get(step, ()))

@@ -1,4 +1,4 @@
-"""What is known of one engine's containers: each by its id and label, and the processes of those that are followed."""
+"""The containers of one engine by id and label, and the processes of those that are wanted."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ OWN_PROC: Final = Path("/proc")
 
 
 class ContainerProcess:
-    """The first process of a container that runs; ``ended`` is called when it is seen to end.
+    """The first process of a running container; ``ended`` is called when it ends.
 
-    ``namespace`` is its network namespace, to be opened at ``path``; ``None`` if ``problem`` is in the way.
-    ``confirmed`` says that the engine named its number after it was held.
+    ``namespace`` is its network namespace, to be opened at ``path``; ``None`` if there is a ``problem``.
+    ``confirmed`` says that the engine has reported the same pid after a pidfd was opened.
     """
 
     def __init__(self, container: Container, proc_root: Path, ended: Callable[[], None]) -> None:
         self.container = container
         self.confirmed = False
         self.path: str = str(proc_root / str(container.pid) / "ns" / "net")
-        # Numbers under another /proc are those of another pid namespace, where nothing can be held.
+        # Pids under another /proc belong to another pid namespace, for which no pidfd can be opened.
         self._fd = _hold(container.pid) if proc_root == OWN_PROC else None
         if self._fd is not None:
             asyncio.get_running_loop().add_reader(self._fd, ended)
@@ -40,21 +40,21 @@ class ContainerProcess:
 
     @property
     def started(self) -> tuple[datetime, str]:
-        """Sorts processes by when they were started."""
+        """Key to sort processes by start time."""
         return self.container.started, self.container.id
 
     @property
     def stale(self) -> bool:
-        """Whether it is gone without having been seen to end."""
+        """Whether the process is gone although no end was reported."""
         return self._fd is None and _identify(self.path)[0] != self.namespace
 
     @property
     def can_be_looked_into_now(self) -> bool:
-        """Whether it has a namespace, though it had none that could be found before."""
+        """Whether its namespace can be identified now, but could not before."""
         return self.namespace is None and _identify(self.path)[0] is not None
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the pidfd."""
         if self._fd is not None:
             asyncio.get_running_loop().remove_reader(self._fd)
             os.close(self._fd)
@@ -62,9 +62,9 @@ class ContainerProcess:
 
 
 class EngineContainers:
-    """The containers that an engine has told of; ``ended`` is called when a process that is held ends.
+    """The containers that an engine has reported; ``ended`` is called when a held process ends.
 
-    ``proc_root`` is where the processes are that the engine counts.
+    ``proc_root`` is the /proc of the engine's pid namespace.
     """
 
     def __init__(self, proc_root: Path, ended: Callable[[Container], None]) -> None:
@@ -91,7 +91,7 @@ class EngineContainers:
         return [id for label in labels for id in self._by_label.get(label, ())]
 
     def carried(self, labels: Iterable[str]) -> set[str]:
-        """Return those of some labels that a container has."""
+        """Return those labels that at least one container has."""
         return {label for label in labels if label in self._by_label}
 
     def processes(self, label: str | None = None) -> dict[str, ContainerProcess]:
@@ -101,7 +101,7 @@ class EngineContainers:
         return {id: held for id in self._by_label.get(label, ()) if (held := self._processes.get(id))}
 
     def add(self, container: Container) -> None:
-        """Note how a container is. Raises :class:`BadAnswer` if there are more than there can be."""
+        """Add or update a container. Raises :class:`BadAnswer` if there are too many."""
         if len(self._containers) >= MAX_CONTAINERS and container.id not in self._containers:
             raise BadAnswer(f"there are more than {MAX_CONTAINERS} containers")
         self._containers[container.id] = container
@@ -128,7 +128,7 @@ class EngineContainers:
         return process
 
     def release(self, id: str) -> None:
-        """Let go of the process of a container."""
+        """Close the process of a container."""
         if process := self._processes.pop(id, None):
             process.close()
 
@@ -138,7 +138,7 @@ class EngineContainers:
 
 
 def _hold(pid: int) -> int | None:
-    """Return a pidfd, ``None`` where that cannot be had."""
+    """Return a pidfd, ``None`` if it cannot be opened."""
     try:
         return os.pidfd_open(pid)
     except ProcessLookupError:
@@ -151,7 +151,7 @@ def _hold(pid: int) -> int | None:
 
 
 def _identify(path: str) -> tuple[NsId | None, str]:
-    """Return the namespace at a path, or what is in the way."""
+    """Return the namespace at a path, or the problem."""
     try:
         id = namespace_at(path)
     except OSError as error:

@@ -28,8 +28,8 @@ import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from ifagent.core.events import Event, NamespaceSeen
-from ifagent.core.interface import NamespaceRef, NamespaceType
 from ifagent.core.link import NsId
+from ifagent.core.namespace_ref import NamespaceRef, NamespaceType
 from ifagent.filesystem.helpers import DoesNotAnswer
 from ifagent.filesystem.walk import Found, MayHang, Visit, Walker
 from ifagent.limits import in_words

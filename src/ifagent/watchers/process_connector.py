@@ -1,8 +1,8 @@
-"""Hearing of every process that starts: the kernel's process connector (``linux/cn_proc.h``).
+"""Notifications of starting processes from the kernel's process connector (``linux/cn_proc.h``).
 
-It speaks only in the initial network namespace, to somebody in the initial user and pid namespace: a request from
-elsewhere is refused, or not answered at all. A process that lives in another network namespace makes its
-socket in the initial one.
+It works only in the initial network namespace, for processes in the initial user and pid namespace: requests from
+others are refused, or not answered at all. A process in another network namespace creates its socket in the initial
+one.
 
 A message is a ``nlmsghdr`` (16 bytes), a ``cn_msg`` (20) and a ``proc_event``: what happened, on which CPU, when
 (16), and then thread and process ids in pairs.
@@ -40,25 +40,25 @@ _RECEIVE_BUFFER: Final = 1 << 20
 _BATCH: Final = 1000
 
 INITIAL_NAMESPACE = "/proc/1/ns/net"
-"""Where the initial network namespace is found: with init, if that may be looked into."""
+"""The initial network namespace: that of init, if it may be accessed."""
 
 
 class Connector:
-    """Tells which processes have started or executed another program since it was made."""
+    """Reports processes that have started or executed another program since its creation."""
 
     def __init__(self) -> None:
-        """Begin to listen; may enter another network namespace, so to be called in a worker thread.
+        """Start listening; call it in a worker thread, because it may enter another network namespace.
 
-        Raises ``OSError`` where the connector cannot be had.
+        Raises ``OSError`` if the connector is unavailable.
         """
         self._socket = _open()
 
     def fileno(self) -> int:
-        """Return the file that is readable when there is news."""
+        """Return the descriptor that is readable when there are events."""
         return self._socket.fileno()
 
     def read(self) -> set[int] | None:
-        """Return the process ids that the news names, ``None`` if news was lost. Never blocks."""
+        """Return the process ids in pending events, ``None`` if events were lost. Never blocks."""
         pids: set[int] = set()
         try:
             for _ in range(_BATCH):
@@ -67,14 +67,14 @@ class Connector:
                     pids.update(named_pids(message))
         except BlockingIOError:
             pass
-        except OSError:  # ENOBUFS: too much of it at a time
+        except OSError:  # ENOBUFS: the receive buffer overflowed
             return None
         return pids
 
     def close(self) -> None:
         """Stop listening."""
         with suppress(OSError):
-            _send(self._socket, _IGNORE)  # the kernel does not count us out when the socket closes
+            _send(self._socket, _IGNORE)  # closing the socket does not decrement the kernel's count of listeners
         self._socket.close()
 
 
@@ -110,7 +110,7 @@ def _listen() -> socket.socket:
         listening.bind((0, _CN_IDX_PROC))
         mark = _send(listening, _LISTEN)
         _expect_acknowledgement(listening, mark)
-        # From Linux 6.6 on only what is asked for is told; before, this is not understood, and nothing happens.
+        # From Linux 6.6 on this limits the events to these types; older kernels ignore it.
         _send(listening, _LISTEN, only=_FORK | _EXEC)
     except BaseException:
         listening.close()
@@ -129,13 +129,13 @@ def _send(connector: socket.socket, operation: int, *, only: int | None = None) 
 
 
 def _expect_acknowledgement(connector: socket.socket, mark: int) -> None:
-    """Find the answer, which is there once a request is sent, among the news that came before it."""
+    """Read events until the answer, which is available as soon as the request is sent."""
     while True:
         try:
             message, sender = connector.recvfrom(512)
         except BlockingIOError:
             raise OSError(errno.EPERM, "the process connector does not answer in this pid or user namespace") from None
-        if sender[0] or len(message) < _IDS_AT + _WHAT.size:  # not from the kernel, or not what it says
+        if sender[0] or len(message) < _IDS_AT + _WHAT.size:  # not from the kernel, or too short
             continue
         _, _, _, acknowledged, _, _ = _CN_MSG.unpack_from(message, _CN_AT)
         (what,) = _WHAT.unpack_from(message, _WHAT_AT)

@@ -30,8 +30,8 @@ import anyio.to_thread
 from anyio.lowlevel import checkpoint
 
 from ifagent.core.events import Event, NamespaceSeen
-from ifagent.core.interface import NamespaceRef, NamespaceType
 from ifagent.core.link import NsId
+from ifagent.core.namespace_ref import NamespaceRef, NamespaceType
 from ifagent.limits import in_words
 from ifagent.log import log
 from ifagent.nsfs import namespace_at, own_namespace

@@ -1,4 +1,4 @@
-"""Which watchers there are. A new way to refer to a namespace is a module beside this one, and a line here."""
+"""All watchers. A new type of reference to a namespace needs a module beside this one, and a line here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ifagent.watchers.processes import ProcessWatcher
 
 
 def make_watchers(settings: Settings) -> tuple[NamespaceWatcher, ...]:
-    """Return what finds the namespaces of processes, paths and containers, as the settings describe them."""
+    """Return the watchers for the namespaces of processes, at paths and of containers."""
     return (
         ProcessWatcher(settings.proc_root),
         PathWatcher(),

@@ -12,7 +12,7 @@ from ifagent.core.configure import Attributes
 from ifagent.core.kinds.contract import CommonFields, LinkKind, Origin, View
 from ifagent.core.link import Link
 from ifagent.core.names import HostName, check_host_name
-from ifagent.core.operations import Target
+from ifagent.core.operation import Target
 from ifagent.core.plan import Obstacle
 from ifagent.core.state import ConfigState
 from ifagent.errors import AgentBug

@@ -18,7 +18,7 @@ from ifagent.core.link import Link
 from ifagent.core.names import HostName, IPInterface, Name, check_host_name
 from ifagent.core.namespace_ref import NamespaceRef
 from ifagent.core.observed import Observed
-from ifagent.core.operations import Place, Target
+from ifagent.core.operation import Place, Target
 from ifagent.core.ownership import Owner
 from ifagent.core.plan import Obstacle
 from ifagent.core.policy import Policy

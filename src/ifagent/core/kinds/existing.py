@@ -10,7 +10,7 @@ from ifagent.core.configure import Attributes
 from ifagent.core.kinds.contract import ANY_MTU, CommonFields, LinkKind, Origin, View
 from ifagent.core.link import Link
 from ifagent.core.names import check_host_name
-from ifagent.core.operations import Target
+from ifagent.core.operation import Target
 from ifagent.core.plan import Obstacle
 from ifagent.core.state import ConfigState
 

@@ -1,6 +1,6 @@
-"""How the fields that only interfaces of one kind have are written in each family of messages.
+"""How the fields that only one kind of interface has are written in each format.
 
-A kind without fields of its own needs nothing here.
+A kind without fields of its own needs no module here.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from ifagent.core.kinds.contract import LinkKind
 from ifagent.formats.codec import Message
-from ifagent.formats.fields import Reader
+from ifagent.formats.fields import ValueReader
 
 K = TypeVar("K", bound=LinkKind)
 
@@ -18,10 +18,10 @@ Found = dict[str, Any]
 
 
 class KindForm(Generic[K]):
-    """The form of one kind: the field of the message ``Interface`` that holds what only this kind has, and its message.
+    """The form of one kind: the field of the message ``Interface`` with this kind's own fields, and its message.
 
-    What is read is what the model's kind has beside its ``type``: ``None`` if it is wrong, which the reader has been
-    told then.
+    The read methods return the fields of the model's kind without its ``type``, or ``None`` after adding an error to
+    the reader.
     """
 
     v1_field: ClassVar[str] = ""
@@ -29,18 +29,18 @@ class KindForm(Generic[K]):
     v3_field: ClassVar[str] = ""
     v3_message: ClassVar[Message | None] = None
 
-    def read_v1(self, reader: Reader, found: Found) -> Found | None:  # noqa: ARG002 it has no fields
-        """Read it as v1.4.1 has it."""
+    def read_v1(self, reader: ValueReader, found: Found) -> Found | None:  # noqa: ARG002 it has no fields
+        """Read the kind's fields from a v1.4.1 message."""
         return {}
 
-    def read_v3(self, reader: Reader, found: Found) -> Found | None:  # noqa: ARG002 it has no fields
-        """Read it as v3 has it."""
+    def read_v3(self, reader: ValueReader, found: Found) -> Found | None:  # noqa: ARG002 it has no fields
+        """Read the kind's fields from a v3 message."""
         return {}
 
     def write_v1(self, kind: K) -> Found:  # noqa: ARG002 it has no fields
-        """Write what is in ``v1_field``."""
+        """Return the content of ``v1_field``."""
         return {}
 
     def write_v3(self, kind: K) -> Found:  # noqa: ARG002 it has no fields
-        """Write what is in ``v3_field``."""
+        """Return the content of ``v3_field``."""
         return {}

@@ -7,13 +7,13 @@ from typing import ClassVar
 from ifagent.core.kinds import AutoTap
 from ifagent.core.names import check_host_name
 from ifagent.formats.codec import Message
-from ifagent.formats.fields import Reader, spellings
+from ifagent.formats.fields import ValueReader, aliases
 from ifagent.formats.kinds.contract import Found, KindForm
 from ifagent.formats.pb import interfaces as v1
 from ifagent.formats.pb.ligato.linux import interfaces as v3
 
-_V1 = spellings("temp_if_name")
-_V3 = spellings("vpp_tap_if_name")
+_V1 = aliases("temp_if_name")
+_V3 = aliases("vpp_tap_if_name")
 
 
 class AutoTapForm(KindForm[AutoTap]):
@@ -28,23 +28,23 @@ class AutoTapForm(KindForm[AutoTap]):
     v3_field: ClassVar[str] = "tap"
     v3_message: ClassVar[Message] = v3.TapLink
 
-    def read_v1(self, reader: Reader, found: Found) -> Found:
-        """Read it."""
-        tap = reader.members(found.get("tap"), "tap", _V1)
+    def read_v1(self, reader: ValueReader, found: Found) -> Found:
+        """Read the fields."""
+        tap = reader.read_object(found.get("tap"), "tap", _V1)
         return {"temp_if_name": reader.text(tap or {}, "temp_if_name", "tap") or ""}
 
-    def read_v3(self, reader: Reader, found: Found) -> Found:
-        """Read it."""
-        tap = reader.members(found.get("tap"), "tap", _V3)
+    def read_v3(self, reader: ValueReader, found: Found) -> Found:
+        """Read the fields."""
+        tap = reader.read_object(found.get("tap"), "tap", _V3)
         given = reader.text(tap or {}, "vpp_tap_if_name", "tap")
         return {"temp_if_name": _host_name_of(given) if given else ""}
 
     def write_v1(self, kind: AutoTap) -> Found:
-        """Write it."""
+        """Return the fields."""
         return {"temp_if_name": kind.temp_if_name}
 
     def write_v3(self, kind: AutoTap) -> Found:
-        """Write it."""
+        """Return the fields."""
         return {"vpp_tap_if_name": kind.temp_if_name}
 
 

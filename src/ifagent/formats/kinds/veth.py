@@ -6,13 +6,13 @@ from typing import ClassVar
 
 from ifagent.core.kinds import Veth
 from ifagent.formats.codec import Message
-from ifagent.formats.fields import Reader, spellings
+from ifagent.formats.enums import OFFLOADING_NUMBERS, OFFLOADINGS, OffloadingNumber
+from ifagent.formats.fields import ValueReader, aliases
 from ifagent.formats.kinds.contract import Found, KindForm
-from ifagent.formats.numbers import OFFLOADING_NUMBERS, OFFLOADINGS, OffloadingNumber
 from ifagent.formats.pb import interfaces as v1
 from ifagent.formats.pb.ligato.linux import interfaces as v3
 
-_KNOWN = spellings("peer_if_name", "rx_checksum_offloading", "tx_checksum_offloading")
+_KNOWN = aliases("peer_if_name", "rx_checksum_offloading", "tx_checksum_offloading")
 
 
 class VethForm(KindForm[Veth]):
@@ -23,16 +23,16 @@ class VethForm(KindForm[Veth]):
     v3_field: ClassVar[str] = "veth"
     v3_message: ClassVar[Message] = v3.VethLink
 
-    def read_v1(self, reader: Reader, found: Found) -> Found | None:
-        """Read it; of a value that forgets the type of a TAP, say so."""
+    def read_v1(self, reader: ValueReader, found: Found) -> Found | None:
+        """Read the fields, with a hint for a TAP whose type is missing."""
         return _read(reader, found, hint=", or type 1 (AUTO_TAP) for a TAP" if "tap" in found else "")
 
-    def read_v3(self, reader: Reader, found: Found) -> Found | None:
-        """Read it."""
+    def read_v3(self, reader: ValueReader, found: Found) -> Found | None:
+        """Read the fields."""
         return _read(reader, found)
 
     def write_v1(self, kind: Veth) -> Found:
-        """Write it."""
+        """Return the fields."""
         return {
             "peer_if_name": kind.peer_if_name,
             "rx_checksum_offloading": OFFLOADING_NUMBERS[kind.rx_checksum_offloading],
@@ -40,17 +40,17 @@ class VethForm(KindForm[Veth]):
         }
 
     def write_v3(self, kind: Veth) -> Found:
-        """Write it."""
+        """Return the fields, which are those of v1."""
         return self.write_v1(kind)
 
 
-def _read(reader: Reader, found: Found, *, hint: str = "") -> Found | None:
-    veth = reader.members(found.get("veth"), "veth", _KNOWN)
+def _read(reader: ValueReader, found: Found, *, hint: str = "") -> Found | None:
+    veth = reader.read_object(found.get("veth"), "veth", _KNOWN)
     if veth is None:
         return None
     plain: Found = {"peer_if_name": reader.text(veth, "peer_if_name", "veth")}
     if plain["peer_if_name"] == "":
-        reader.wrong("veth.peer_if_name", f"is required: the name of the interface at the other end{hint}")
+        reader.error("veth.peer_if_name", f"is required: the name of the interface at the other end{hint}")
     for key in ("rx_checksum_offloading", "tx_checksum_offloading"):
         number = reader.choice(veth.get(key, 0), f"veth.{key}", OffloadingNumber)
         if number is not None:

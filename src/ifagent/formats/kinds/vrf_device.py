@@ -1,4 +1,4 @@
-"""VRF devices in messages: read only as far as to say what is wrong, because there are none yet."""
+"""VRF devices in messages: only checked for errors, because VRF devices are not supported yet."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import ClassVar
 
 from ifagent.core.kinds import Unsupported
 from ifagent.formats.codec import Message
-from ifagent.formats.fields import Reader, spellings
+from ifagent.formats.fields import ValueReader, aliases
 from ifagent.formats.kinds.contract import Found, KindForm
 from ifagent.formats.pb.ligato.linux import interfaces as v3
 
-_KNOWN = spellings("routing_table")
+_KNOWN = aliases("routing_table")
 
 
 class VrfDeviceForm(KindForm[Unsupported]):
@@ -19,9 +19,9 @@ class VrfDeviceForm(KindForm[Unsupported]):
     v3_field: ClassVar[str] = "vrf_dev"
     v3_message: ClassVar[Message] = v3.VrfDevLink
 
-    def read_v3(self, reader: Reader, found: Found) -> Found:
-        """Check it."""
-        vrf = reader.members(found.get("vrf_dev"), "vrf_dev", _KNOWN)
+    def read_v3(self, reader: ValueReader, found: Found) -> Found:
+        """Check the fields."""
+        vrf = reader.read_object(found.get("vrf_dev"), "vrf_dev", _KNOWN)
         reader.number((vrf or {}).get("routing_table", 0), "vrf_dev.routing_table", "the number of a table")
         return {}
 

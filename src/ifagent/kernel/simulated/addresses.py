@@ -13,8 +13,8 @@ from dataclasses import replace
 from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, IPv6Network
 
 from ifagent.core.address_lists import Key, ipv4_key, ipv6_scope
-from ifagent.core.interface import IPInterface
 from ifagent.core.link import LOOPBACK_ADDRESSES, LOOPBACK_IFINDEX, Address, usual_scope
+from ifagent.core.names import IPInterface
 from ifagent.kernel.simulated.records import Refused, WorldLink
 
 IFA_F_SECONDARY = 0x01

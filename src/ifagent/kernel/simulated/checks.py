@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable
 from ipaddress import IPv4Interface, IPv6Interface
 
-from ifagent.core.interface import NamespaceRef, NamespaceType
 from ifagent.core.link import Checksums, NsId
+from ifagent.core.namespace_ref import NamespaceRef, NamespaceType
+from ifagent.core.operation import Operation, Place, Target
 from ifagent.core.operations import (
     AddAddress,
     CreateLink,
@@ -15,8 +16,6 @@ from ifagent.core.operations import (
     DeleteAddress,
     DeleteLink,
     MoveLink,
-    Operation,
-    Place,
     PromoteSecondaries,
     RemoveAltname,
     RemoveNamespace,
@@ -24,7 +23,6 @@ from ifagent.core.operations import (
     ReplaceAddress,
     SetChecksums,
     SetLink,
-    Target,
 )
 from ifagent.errors import AgentBug
 

@@ -6,6 +6,7 @@ import errno
 from collections.abc import Callable
 
 from ifagent.core.link import LOOPBACK_IFINDEX, Address, LinkId, NsId
+from ifagent.core.operation import Operation, Place, Target
 from ifagent.core.operations import (
     AddAddress,
     CreateLink,
@@ -14,8 +15,6 @@ from ifagent.core.operations import (
     DeleteLink,
     LinkEnd,
     MoveLink,
-    Operation,
-    Place,
     PromoteSecondaries,
     RemoveAltname,
     RemoveNamespace,
@@ -23,7 +22,6 @@ from ifagent.core.operations import (
     ReplaceAddress,
     SetChecksums,
     SetLink,
-    Target,
 )
 from ifagent.errors import AgentBug
 from ifagent.kernel.simulated.records import Refused, WorldLink, WorldNamespace

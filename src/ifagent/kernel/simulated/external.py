@@ -7,8 +7,9 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import TypeVar
 
 from ifagent.core.host_routes import Route
-from ifagent.core.interface import DEFAULT_MTU, IPInterface
+from ifagent.core.kinds.contract import DEFAULT_MTU
 from ifagent.core.link import Address, Checksums, LinkId, NsId
+from ifagent.core.names import IPInterface
 from ifagent.errors import KernelRefused
 from ifagent.kernel.simulated.records import Refused, WorldLink
 from ifagent.kernel.simulated.world import Where, World, netns_path

@@ -17,12 +17,9 @@ from anyio.abc import TaskStatus
 from ifagent.core.counters import LinkCounters
 from ifagent.core.events import LinkSeen, LinksListed, NamespaceSeen, NamespacesListed
 from ifagent.core.host_routes import HostRoutes, IPAddress
-from ifagent.core.interface import OWN_NAMESPACE, named
 from ifagent.core.link import Checksums, Link, LinkId, NsId
-from ifagent.core.operations import (
-    Operation,
-    Outcome,
-)
+from ifagent.core.namespace_ref import OWN_NAMESPACE, named
+from ifagent.core.operation import Operation, Outcome
 from ifagent.errors import AgentBug, NamespaceUnavailable
 from ifagent.kernel.contract import Emit
 from ifagent.kernel.simulated.checks import OperationCheck

@@ -6,8 +6,8 @@ import errno
 from collections.abc import Callable
 from dataclasses import replace
 
-from ifagent.core.interface import HostName, IPInterface
 from ifagent.core.link import IFA_F_DADFAILED, IFA_F_TENTATIVE, LOOPBACK_IFINDEX, Address, Checksums
+from ifagent.core.names import HostName, IPInterface
 from ifagent.kernel.simulated.addresses import (
     MIN_IPV6_MTU,
     add_address,

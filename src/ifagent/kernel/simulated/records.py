@@ -6,8 +6,9 @@ import errno
 from dataclasses import dataclass, field
 
 from ifagent.core.counters import LinkCounters
-from ifagent.core.interface import DEFAULT_MTU, HostName
+from ifagent.core.kinds.contract import DEFAULT_MTU
 from ifagent.core.link import LOOPBACK_IFINDEX, Address, Checksums, Link, LinkId, NsId, OperState, Speed
+from ifagent.core.names import HostName
 from ifagent.kernel.simulated.kinds import traits_of
 
 

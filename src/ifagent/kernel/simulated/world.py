@@ -9,12 +9,13 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Sequence
 
-from ifagent.core.interface import DEFAULT_MTU, HostName
+from ifagent.core.kinds.contract import DEFAULT_MTU
 from ifagent.core.link import (
     LOOPBACK_IFINDEX,
     LinkId,
     NsId,
 )
+from ifagent.core.names import HostName
 from ifagent.kernel.simulated.addresses import (
     flush_ipv6,
 )

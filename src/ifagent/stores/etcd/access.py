@@ -1,7 +1,7 @@
-"""Who the agent is to an etcd cluster, and whom it trusts: user and password, certificates.
+"""Credentials for an etcd cluster: user and password, certificates.
 
-Secrets are in no ``repr`` and no error. Files are read anew whenever they are needed, so what was rotated counts
-from the next connection on.
+Secrets never appear in a ``repr`` or an error. Files are read again for every connection, so that rotated credentials
+take effect.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from ifagent.errors import InvalidSettings
 from ifagent.stores.contract import Access
 
 MAX_FILE_BYTES = 1 << 20
-"""Most bytes of a password or certificate file; a longer one is something else."""
+"""Most bytes of a password or certificate file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """What TLS needs, PEM; ``None``: grpc's own authorities, and no certificate for the client."""
+    """Certificates for TLS in PEM; with ``None``, grpc's own authorities, and no client certificate."""
 
     ca: bytes | None = None
     cert: bytes | None = None
@@ -27,11 +27,11 @@ class Certificates:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EtcdAccess(Access):
-    """What a cluster asks for.
+    """Credentials for a cluster.
 
-    ``user`` has a ``password``, or a ``password_file`` with nothing else in it but line ends, which counts before
-    it. ``ca`` has the authorities that may sign the server's certificate; ``cert`` and ``key`` are the client's.
-    All files are PEM. Raises :class:`InvalidSettings` for a combination that cannot be meant.
+    ``user`` has a ``password``, or a ``password_file`` that contains only the password, which takes precedence.
+    ``ca`` has the authorities that may sign the server's certificate; ``cert`` and ``key`` are the client's. These
+    files are PEM. Raises :class:`InvalidSettings` for an incomplete combination.
     """
 
     user: str = ""
@@ -42,7 +42,7 @@ class EtcdAccess(Access):
     key: Path | None = None
 
     def __post_init__(self) -> None:
-        """Check what belongs together."""
+        """Check that the fields are complete."""
         if bool(self.cert) != bool(self.key):
             raise InvalidSettings("--etcd-cert and --etcd-key go together")
         if self.user and not (self.password or self.password_file):
@@ -52,7 +52,7 @@ class EtcdAccess(Access):
 
     @property
     def has_certificates(self) -> bool:
-        """True if there is anything that only TLS can use."""
+        """True if there are certificates, which only TLS can use."""
         return bool(self.ca or self.cert)
 
     def read_password(self) -> str:
@@ -68,7 +68,7 @@ class EtcdAccess(Access):
         return password
 
     def read_certificates(self) -> Certificates:
-        """Return what the files hold. Raises :class:`InvalidSettings`, which names the file, if one cannot be used."""
+        """Read the certificate files. Raises :class:`InvalidSettings`, which names the file, if one cannot be used."""
         return Certificates(_read_pem(self.ca), _read_pem(self.cert), _read_pem(self.key))
 
     def check(self) -> None:

@@ -47,8 +47,8 @@ class Endpoint:
 class EtcdAddress:
     """Everything it takes to reach one cluster; equal addresses reach it in the same way.
 
-    ``endpoints`` are its members in the order they are tried, at least one; with ``tls`` they are spoken to
-    over TLS. ``access`` is what they ask for. ``timeout`` is how many seconds one request may take.
+    ``endpoints`` are its members in the order they are tried, at least one; ``tls`` says whether to use TLS.
+    ``access`` has the credentials. ``timeout`` is how many seconds one request may take.
     """
 
     endpoints: tuple[Endpoint, ...]
@@ -68,9 +68,11 @@ class EtcdAddress:
         if not tls and not text.startswith(SCHEME):
             raise InvalidSettings(f"an etcd address starts with {SCHEME}, as in {SCHEME}127.0.0.1:{DEFAULT_PORT}")
         if "@" in text:
-            raise InvalidSettings("the address of etcd takes no user or password, there are options for them")
+            raise InvalidSettings("an etcd address must not contain a user or password, use the options for them")
         if access.has_certificates and not tls:
-            raise InvalidSettings(f"there are certificates for etcd, but {text} is without TLS: write {TLS_SCHEME}...")
+            raise InvalidSettings(
+                f"certificates for etcd are given, but {text} does not use TLS: write {TLS_SCHEME}..."
+            )
         members = text.removeprefix(TLS_SCHEME if tls else SCHEME).removesuffix("/").split(",")
         return cls(endpoints=tuple(dict.fromkeys(map(_parse_endpoint, members))), tls=tls, access=access)
 

@@ -16,7 +16,7 @@ PASSWORD_VARIABLE: Final = "IFAGENT_ETCD_PASSWORD"  # noqa: S105 the name of a v
 
 
 class EtcdBackend:
-    """An etcd cluster, in which agents and those who direct them meet."""
+    """An etcd cluster, shared by agents and their clients."""
 
     name: str = "etcd"
     schemes: tuple[str, ...] = ("etcd", "etcds")
@@ -34,7 +34,7 @@ class EtcdBackend:
     secrets: tuple[StoreSecret, ...] = (StoreSecret("etcd_password", PASSWORD_VARIABLE, "etcd_password_file"),)
 
     def access(self, given: Mapping[str, str | Path | None]) -> Access | None:
-        """Return who the agent is to etcd."""
+        """Return the credentials from the options."""
         access = EtcdAccess(
             user=str(given["etcd_user"] or ""),
             password=str(given["etcd_password"] or ""),
@@ -47,20 +47,20 @@ class EtcdBackend:
         return access
 
     def source(self, url: str, *, label: str, access: Access | None) -> Source:
-        """Return what etcd declares for an agent."""
+        """Return the source of declarations for an agent."""
         from ifagent.stores.etcd.source import EtcdSource
 
         return EtcdSource(_address(url, access), label, name=url)
 
     def store(self, url: str, *, label: str, socket: Path, access: Access | None) -> Store:
-        """Return what etcd declares for an agent, and the states that the agent publishes there."""
+        """Return the client for an agent's declarations and published states."""
         del socket
         from ifagent.stores.etcd.store import EtcdStore
 
         return EtcdStore(_address(url, access), label)
 
     def outlet(self, url: str, *, label: str, access: Access | None) -> Outlet | None:
-        """Return what speaks for the agent in etcd."""
+        """Return the outlet that publishes an agent's states in etcd."""
         from ifagent.stores.etcd.outlet import EtcdOutlet
 
         return EtcdOutlet(_address(url, access), label)

@@ -1,9 +1,9 @@
-"""Changes of the store that are still to be read, in an order that lets nobody wait for very many others. Pure.
+"""Changes of the store that have still to be decoded, ordered so that a flood does not delay others. Pure.
 
-What changes an interface that is declared well already comes before everything else: new keys, and values that were
-wrong already, are what somebody may write very many of. Each key's changes stay in their order: one that was
-overtaken by a later one is left out. What is written again before it was read is read once, as it was written last:
-whoever writes one key as fast as he can is read as fast as that can be done, and nobody waits for what he wrote before.
+Changes of interfaces with a valid declaration come first: a flood consists of new keys, or of keys whose values are
+invalid already. The changes of one key stay in order: one that a later one has overtaken is dropped. A key that is
+written again before it was decoded is decoded once, with its newest value, so that a client that writes one key as
+fast as it can does not build up a queue.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import Final
 from ifagent.stores.etcd.answers import Changes
 
 MAX_BYTES: Final = 32 * 1024**2
-"""Bytes of values from which on there is too much to take in more."""
+"""Bytes of values beyond which no more changes should be added."""
 
 
 @dataclass(slots=True, eq=False)
 class _Slot:
-    """A place in a queue, and what is to be read there."""
+    """A place in a queue, and the changes to decode there."""
 
     changes: Changes
     is_urgent: bool
 
 
 class Backlog:
-    """``is_urgent`` tells of a key whether it is that of an interface which is declared well."""
+    """A queue of changes. ``is_urgent`` tells whether a key belongs to an interface with a valid declaration."""
 
     def __init__(self, is_urgent: Callable[[bytes], bool]) -> None:
         self._is_urgent = is_urgent
@@ -44,11 +44,11 @@ class Backlog:
 
     @property
     def is_full(self) -> bool:
-        """True while there is too much to take in more."""
+        """True while no more changes should be added."""
         return self._size > MAX_BYTES
 
     def clear(self) -> None:
-        """Forget everything, for a listing that has the outcome."""
+        """Drop everything, because a new listing has the outcome."""
         self._urgent.clear()
         self._others.clear()
         self._newest.clear()
@@ -56,9 +56,9 @@ class Backlog:
         self._size = 0
 
     def add(self, changes: Changes) -> None:
-        """Take in the changes of one revision, or a part of them, each later than those before.
+        """Add the changes of one revision, or a part of them; each call is later than the one before.
 
-        Where the same keys are still to be read as they were changed before, these take that place.
+        They replace queued changes of exactly the same keys.
         """
         is_urgent = not changes.is_part and any(self._is_urgent(key) for key, _ in changes.changes)
         before = None if changes.is_part else self._with_same_keys(changes)
@@ -72,7 +72,7 @@ class Backlog:
         (self._urgent if is_urgent else self._others).append(slot)
 
     def _with_same_keys(self, changes: Changes) -> _Slot | None:
-        """Return the place of the last change of exactly these keys, if no other change of one of them came later."""
+        """Return the slot of the last change of exactly these keys, if no other change of one of them came later."""
         slots = {self._newest.get(key) for key, _ in changes.changes}
         slot = slots.pop() if len(slots) == 1 else None
         if slot is None or slot.changes.is_part or len(slot.changes.changes) != len(changes.changes):
@@ -80,7 +80,7 @@ class Backlog:
         return slot
 
     def take(self) -> Changes:
-        """Take out what is to be read next; there has to be something."""
+        """Remove and return the next changes to decode; the queue must not be empty."""
         slot = (self._urgent or self._others).popleft()
         changes = slot.changes
         self._size -= _size(changes)

@@ -1,4 +1,4 @@
-"""How long to wait before the store is tried again, and when people are told that it is away or back."""
+"""How long to wait before the store is tried again, and when its loss and return are logged."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ LONGEST = 3.0
 """Most seconds between two attempts."""
 
 STABLE = 5.0
-"""Seconds that a store must have stayed for its next loss to be a new one: told again, with short waits again."""
+"""Seconds that a store must stay connected for its next loss to count as new: logged, with short waits again."""
 
-
-COMES_AND_GOES = 3
-"""How often in a row a store is lost before it has stayed that long to be one that comes and goes."""
+FLAPPING_LOSSES = 3
+"""After so many losses in a row, each within :data:`STABLE` seconds of the return, a store is flapping."""
 
 
 class Backoff:
@@ -26,7 +25,7 @@ class Backoff:
         self._next = FIRST
 
     def reset(self) -> None:
-        """Start over: the store was there."""
+        """Start over with the shortest wait."""
         self._next = FIRST
 
     def next(self) -> float:
@@ -36,10 +35,10 @@ class Backoff:
 
 
 class Presence:
-    """Whether the store is there, as people are told it.
+    """Whether the store counts as connected, for the log and for health.
 
-    A loss is told once and not per attempt, and so is the return. The waits between the attempts grow until the store
-    has stayed for :data:`STABLE` seconds, and one that comes and goes is not told to be back before.
+    A loss is reported once and not per attempt, and so is the return. The waits between attempts grow until the store
+    has stayed connected for :data:`STABLE` seconds; a flapping store is not reported as back before that.
     """
 
     def __init__(self) -> None:
@@ -49,23 +48,23 @@ class Presence:
         self._short_stays = 0
 
     def reached(self) -> None:
-        """Note that the store is there from now on."""
+        """Note that the store is connected now."""
         self._since = time.monotonic()
 
     @property
     def return_due(self) -> float | None:
-        """In how many seconds the return is to be told, ``None`` if there is nothing to tell."""
+        """Seconds until the return has to be reported, ``None`` if there is nothing to report."""
         if not self.is_lost or self._since is None:
             return None
-        comes_and_goes = self._short_stays >= COMES_AND_GOES
-        return max(0.0, self._since + STABLE - time.monotonic()) if comes_and_goes else 0.0
+        is_flapping = self._short_stays >= FLAPPING_LOSSES
+        return max(0.0, self._since + STABLE - time.monotonic()) if is_flapping else 0.0
 
     def returned(self) -> None:
-        """Note that the return was told."""
+        """Note that the return has been reported."""
         self.is_lost = False
 
     def lost(self) -> bool:
-        """Note that the store is lost, or still is; tell whether that is news."""
+        """Note that the store is lost, or still is; return whether that has to be reported."""
         if self._since is not None:
             if time.monotonic() < self._since + STABLE:
                 self._short_stays += 1
@@ -73,8 +72,8 @@ class Presence:
                 self._short_stays = 0
                 self._backoff.reset()
         self._since = None
-        news, self.is_lost = not self.is_lost, True
-        return news
+        is_new, self.is_lost = not self.is_lost, True
+        return is_new
 
     def wait(self) -> float:
         """Return how many seconds to wait before the next attempt."""

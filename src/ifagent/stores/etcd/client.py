@@ -3,9 +3,8 @@
 A request that could not be delivered is tried once on every endpoint, so a write may be carried out twice: every
 write here gives the same result when it is repeated.
 
-Whatever goes wrong with the store, an answer that cannot be included, comes out as
-:class:`ifagent.errors.SourceLost` with one short sentence. No answer is larger than
-:data:`ifagent.stores.etcd.cluster.MAX_ANSWER_BYTES`, and a listing is handed out page by page.
+All trouble with the store, invalid answers included, is raised as :class:`ifagent.errors.SourceLost` with one short
+sentence. No answer is larger than :data:`ifagent.stores.etcd.cluster.MAX_ANSWER_BYTES`, and listings are paged.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from aetcd import rpc
 from ifagent.stores.etcd.address import EtcdAddress
 from ifagent.stores.etcd.answers import (
     BrokenAnswer,
-    Position,
+    StoreRevision,
     Value,
     check_responses,
     read_deletions,
@@ -33,23 +32,23 @@ from ifagent.stores.etcd.answers import (
     read_position,
     read_value,
 )
-from ifagent.stores.etcd.cluster import Cluster, Member, Route, decoded, guarded
+from ifagent.stores.etcd.cluster import Cluster, Member, Route, await_call, decoded
 from ifagent.stores.etcd.errors import EtcdError
 
 FIRST_PAGE: Final = 50
-"""Most keys in the first answer of a listing; how many the others have depends on how large they are."""
+"""Most keys in the first page of a listing; the size of further pages depends on how large the values are."""
 
 LARGEST_PAGE: Final = 1000
-"""Most keys in any answer of a listing."""
+"""Most keys in any page of a listing."""
 
 PAGE_BYTES: Final = 1 << 20
-"""What the pages of a listing are to have, in bytes."""
+"""Size in bytes that pages of a listing aim at."""
 
 MAX_KEYS: Final = 2_000_000
-"""Most keys that a listing has: whoever lists more of them lists without end."""
+"""Most keys in a listing: a server that sends more may never end."""
 
 MAX_BYTES: Final = 16 * 1024**3
-"""Most bytes of keys and values that a listing has, twice what etcd recommends to store."""
+"""Most bytes of keys and values in a listing, twice what etcd recommends to store."""
 
 MAX_GATHERED_BYTES: Final = 512 * 1024**2
 """Most bytes of keys and values that :meth:`EtcdClient.range` gathers."""
@@ -64,33 +63,33 @@ T = TypeVar("T")
 
 
 class LockLost(EtcdError):
-    """A guarded write was not carried out, because the key that guards it hangs on another lease, or is gone."""
+    """A conditional write was not carried out, because the lock key is under another lease, or is gone."""
 
     def __init__(self, key: bytes) -> None:
         """Name the key."""
-        super().__init__(f"{key.decode(errors='backslashreplace')} is not held any more")
+        super().__init__(f"lost the lock {key.decode(errors='backslashreplace')}")
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some of the keys under some prefixes, as they were at one revision; ``is_first`` where a listing begins."""
+    """Some of the keys under some prefixes, as of one revision; ``is_first`` at the start of a listing."""
 
-    position: Position
+    position: StoreRevision
     values: list[tuple[bytes, Value]]
     is_first: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Everything under some prefixes, as it was at one revision."""
+    """Everything under some prefixes, as of one revision."""
 
-    position: Position
+    position: StoreRevision
     values: Mapping[bytes, Value]
 
 
 @dataclass(frozen=True, slots=True)
 class TxnResult:
-    """A write is done: the store's revision after it, and which keys were there to be deleted."""
+    """Result of a write: the store's revision after it, and the keys that it deleted."""
 
     revision: int
     deleted: frozenset[bytes] = frozenset()
@@ -110,7 +109,7 @@ class EtcdClient:
         self._largest = LARGEST_PAGE
 
     async def __aenter__(self) -> Self:
-        """Get ready."""
+        """Do nothing yet: connections are made when needed."""
         return self
 
     async def __aexit__(
@@ -121,14 +120,14 @@ class EtcdClient:
             await self.cluster.close()
 
     async def get(self, key: bytes) -> Value | None:
-        """Return what ``key`` holds now, ``None`` if there is no such key."""
+        """Return the value of ``key``, ``None`` if there is no such key."""
         request = rpc.RangeRequest(key=key)
         return await self._unary(lambda member: member.kv.Range, request, lambda answer: read_value(answer, key))
 
     async def range(self, *prefixes: bytes) -> Listing:
         """List everything under ``prefixes``, as of one revision."""
         values: dict[bytes, Value] = {}
-        position, size = Position(0, 0), 0
+        position, size = StoreRevision(0, 0), 0
         async with aclosing(self.pages(*prefixes)) as pages:
             async for page in pages:
                 if page.is_first:
@@ -136,7 +135,7 @@ class EtcdClient:
                 values.update(page.values)
                 size += _size(page.values)
                 if size > MAX_GATHERED_BYTES:
-                    raise EtcdError(f"{self.cluster.member.endpoint}: there are more than {MAX_GATHERED_BYTES} bytes")
+                    raise EtcdError(f"{self.cluster.member.endpoint}: listing has more than {MAX_GATHERED_BYTES} bytes")
         return Listing(position, values)
 
     async def pages(
@@ -144,10 +143,10 @@ class EtcdClient:
     ) -> AsyncGenerator[Page, None]:
         """List everything under ``prefixes`` in pages, all of them as of the first page's revision.
 
-        There is at least one page. Where the revision is compacted between two pages, the listing begins anew, with
+        There is at least one page. If the revision is compacted between two pages, the listing starts over with
         another first page. With ``keys_only`` the values are empty; with ``changed_after`` only keys are listed that
-        a later revision wrote. Pages have some :data:`PAGE_BYTES`, as far as that can be foreseen; after one that did
-        not come in time, those of the next listing are smaller.
+        a later revision wrote. Pages aim at :data:`PAGE_BYTES`; after one that timed out, the next listing uses
+        smaller ones.
         """
         for _ in range(10):
             try:
@@ -186,16 +185,16 @@ class EtcdClient:
             size += _size(values)
             if listed > MAX_KEYS or size > MAX_BYTES:
                 raise EtcdError(
-                    f"{self.cluster.member.endpoint}: there are more than {MAX_KEYS} keys, or too many bytes"
+                    f"{self.cluster.member.endpoint}: listing has more than {MAX_KEYS} keys or {MAX_BYTES} bytes"
                 )
             if more:
                 todo.append((values[-1][0] + b"\0", end))
             yield Page(position, values, first)
 
-    async def _page_of(self, request: Any) -> tuple[Position, list[tuple[bytes, Value]], bool]:
-        """Return one page, and whether there is more after it; a smaller one if it is too large for an answer."""
+    async def _page_of(self, request: Any) -> tuple[StoreRevision, list[tuple[bytes, Value]], bool]:
+        """Return one page, and whether others follow; retries with a smaller one if it is too large for an answer."""
 
-        def read(answer: Any) -> tuple[Position, list[tuple[bytes, Value]], bool]:
+        def read(answer: Any) -> tuple[StoreRevision, list[tuple[bytes, Value]], bool]:
             page = read_page(answer, request.key, request.range_end, limit=request.limit)
             return read_position(answer), page, answer.more
 
@@ -213,7 +212,7 @@ class EtcdClient:
                 return found
 
     def _make_pages_smaller(self) -> None:
-        """Ask for less at a time, until a listing has come to its end again and again."""
+        """Use smaller pages; the limit doubles again with each completed listing."""
         self._page = self._largest = max(1, self._page // 8)
 
     async def count(self, prefix: bytes) -> int:
@@ -232,10 +231,10 @@ class EtcdClient:
         return await self._unary(lambda member: member.kv.DeleteRange, request, lambda answer: bool(answer.deleted))
 
     async def put_if(self, key: bytes, value: bytes, *, lease: int, unchanged_since: int) -> Value | None:
-        """Write a key that is still as it was written at a revision, 0 for one that is not there.
+        """Write a key unless it has changed since a revision; 0 if it must not exist.
 
-        Returns ``None`` when it was written, else what is there instead. A write that was carried out but whose
-        answer was lost shows in the lease of what is returned.
+        Returns ``None`` if it was written, else the current value. If an earlier attempt succeeded but its answer was
+        lost, the current value has our lease.
         """
         same = rpc.Compare(key=key, target=rpc.Compare.MOD, result=rpc.Compare.EQUAL, mod_revision=unchanged_since)
         look = rpc.RequestOp(request_range=rpc.RangeRequest(key=key))
@@ -259,9 +258,9 @@ class EtcdClient:
     ) -> TxnResult:
         """Write and delete keys, in one transaction where etcd's limits allow it, else in several in order.
 
-        A key that is in both is written. Deleting a key that is not there is fine. The puts hang on
-        ``lease``. Up to 128 operations and 1 MiB are one change for everybody who watches. With ``held`` nothing is
-        done unless that key hangs on ``lease``, which raises :class:`LockLost`.
+        A key that is in both is written. Deleting a key that does not exist is not an error. The puts are under
+        ``lease``. Up to 128 operations and 1 MiB are one change for watchers. With ``held``, nothing is done and
+        :class:`LockLost` is raised unless that key is under ``lease``.
         """
         puts = puts or {}
         guards = []
@@ -277,7 +276,7 @@ class EtcdClient:
                 if held is not None and not answer.succeeded:
                     raise LockLost(held)
                 if not answer.succeeded:
-                    raise BrokenAnswer("it says that a transaction without a condition has failed")
+                    raise BrokenAnswer("a transaction without conditions has failed")
                 return TxnResult(read_position(answer).revision, frozenset(read_deletions(answer, deleting)))
 
             done = await self._unary(lambda member: member.kv.Txn, request, read)
@@ -285,24 +284,24 @@ class EtcdClient:
         return written
 
     async def grant(self, ttl: float) -> int:
-        """Make a lease of ``ttl`` seconds (rounded up; etcd may choose more) and return its id."""
+        """Create a lease of ``ttl`` seconds (rounded up; etcd may choose more) and return its id."""
         request = rpc.LeaseGrantRequest(TTL=-int(-ttl // 1))
 
         def read(answer: Any) -> int:
             if not answer.ID:
-                raise BrokenAnswer("it has a lease without a number")
+                raise BrokenAnswer("lease without an id")
             return int(answer.ID)
 
         return await self._unary(lambda member: member.lease.LeaseGrant, request, read)
 
     async def keep_alive(self, lease: int) -> int:
-        """Start a lease's time anew; return the seconds it has now, 0 if there is no such lease any more."""
+        """Renew a lease; return the seconds that it has now, 0 if it has expired."""
 
         async def attempt(route: Route) -> int:
             call = route.member.lease.LeaseKeepAlive(timeout=self.address.timeout, metadata=route.metadata)
             try:
-                await guarded(call.write(rpc.LeaseKeepAliveRequest(ID=lease)))
-                answer = await guarded(call.read())
+                await await_call(call.write(rpc.LeaseKeepAliveRequest(ID=lease)))
+                answer = await await_call(call.read())
             finally:
                 self.cluster.end(call)
             if answer is grpc.aio.EOF:
@@ -312,7 +311,7 @@ class EtcdClient:
         return await self.cluster.request(attempt)
 
     async def revoke(self, lease: int) -> None:
-        """End a lease, which deletes every key that hangs on it; one that is gone is fine."""
+        """Revoke a lease, which deletes every key under it; an expired one is not an error."""
         try:
             await self._unary(lambda member: member.lease.LeaseRevoke, rpc.LeaseRevokeRequest(ID=lease), lambda _: None)
         except EtcdError as error:
@@ -323,7 +322,9 @@ class EtcdClient:
         """Send one request and return what ``read`` makes of the answer, which may raise :class:`BrokenAnswer`."""
 
         async def attempt(route: Route) -> T:
-            answer = await guarded(pick(route.member)(request, timeout=self.address.timeout, metadata=route.metadata))
+            answer = await await_call(
+                pick(route.member)(request, timeout=self.address.timeout, metadata=route.metadata)
+            )
             return read(decoded(answer))
 
         return await self.cluster.request(attempt)
@@ -346,7 +347,7 @@ def _operation(key: bytes, data: bytes | None, lease: int) -> Any:
 
 
 def chunks(operations: Iterator[tuple[bytes, bytes | None]]) -> Iterator[list[tuple[bytes, bytes | None]]]:
-    """Cut operations into lists that one transaction may hold."""
+    """Split operations into lists that fit into one transaction."""
     chunk: list[tuple[bytes, bytes | None]] = []
     size = 0
     for key, data in operations:

@@ -1,8 +1,8 @@
-"""The connections to one cluster: whose turn it is, who we are to its members, and what their errors mean.
+"""The connections to one cluster: choice of endpoint, authentication, and translation of errors.
 
-One connection per endpoint, made when it is first used. All requests go to one endpoint until it fails; then the
-next one has its turn. Certificate files are read anew after every failure: if they have changed, all connections
-are made anew. A user's token is fetched when it is first needed, and once more when it is refused.
+There is one connection per endpoint, made when it is first used. All requests go to one endpoint until it fails, then
+to the next. Certificate files are read again after every failure; if they have changed, all connections are replaced.
+A user's token is fetched when it is first needed, and once more when it is refused.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from ifagent.stores.etcd.errors import EtcdError, explain
 CANCEL_SETTLE = 0.05
 """Seconds that closing takes after calls were cancelled.
 
-grpc lets go of a cancelled call some milliseconds later and offers nothing to wait for; a program whose loop is
-closed by then is told of an error that is none.
+grpc releases a cancelled call some milliseconds later and offers nothing to wait for; if the event loop is closed by
+then, it logs a spurious error.
 """
 
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
@@ -40,8 +40,8 @@ MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 MAX_TOKEN_BYTES: Final = 8192
 """Most bytes of a token."""
 
-# etcd ends a client that pings more often than every 5 s. Without the ping time-out of HTTP/2 a connection
-# that swallows everything takes more than a minute to be noticed.
+# etcd disconnects a client that pings more often than every 5 s. Without the ping time-out of HTTP/2 it takes more
+# than a minute to notice a connection whose packets are dropped.
 _CHANNEL_OPTIONS = (
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 3_000),
@@ -49,13 +49,13 @@ _CHANNEL_OPTIONS = (
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 3_000),  # is also the time limit of one attempt to connect
+    ("grpc.min_reconnect_backoff_ms", 3_000),  # also the time limit of one attempt to connect
     ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.enable_http_proxy", 0),
     ("grpc.service_config_disable_resolution", 1),
 )
 
-# A member that lost its leader refuses at once instead of letting the request run into its time limit.
+# Makes a member without a leader refuse requests instead of letting them time out.
 _METADATA = (("hasleader", "true"),)
 
 _MOVE_ON = frozenset(
@@ -85,7 +85,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where one request goes, and what goes along with it: never shown, for there is a token in it."""
+    """The endpoint and the token of one request; ``repr`` leaves the token out."""
 
     member: Member
     token: str = ""
@@ -101,7 +101,7 @@ class Route:
 
 
 class Cluster:
-    """Carries requests to whichever member answers. Everything raises :class:`EtcdError`."""
+    """Sends requests to a member that answers. Everything raises :class:`EtcdError`."""
 
     def __init__(self, address: EtcdAddress) -> None:
         self.address = address
@@ -110,7 +110,7 @@ class Cluster:
         self._certificates: Certificates | None = None
         self._certificates_may_differ = True
         self._opening = anyio.Lock()
-        self._token: str | None = None  # empty: the cluster wants none
+        self._token: str | None = None  # empty: the cluster needs none
         self._cancelled_calls = False
 
     async def close(self) -> None:
@@ -120,21 +120,21 @@ class Cluster:
         if self._cancelled_calls:
             await anyio.sleep(CANCEL_SETTLE)
 
-    # Whose turn it is
+    # Choice of endpoint
 
     @property
     def member(self) -> Member:
-        """The endpoint whose turn it is; there is one after the first request."""
+        """The current endpoint; available after the first request."""
         return self._members[self._turn]
 
     def rotate_from(self, member: Member) -> None:
-        """Give the turn to the next endpoint if ``member`` has it."""
+        """Switch to the next endpoint if ``member`` is the current one."""
         self._certificates_may_differ = True
         if member is self.member:
             self._turn = (self._turn + 1) % len(self._members)
 
     async def route(self) -> Route:
-        """Return the way that a request takes now, with connections and token ready."""
+        """Return the route of a request, after connecting and authenticating if necessary."""
         async with self._opening:
             if self._certificates_may_differ and (self.address.tls or not self._members):
                 await self._open()
@@ -143,7 +143,7 @@ class Cluster:
             return Route(self.member, self._token)
 
     async def _open(self) -> None:
-        """Make the channels, which connect later; make them anew if the certificates have changed."""
+        """Make the channels, which connect later; replace them if the certificates have changed."""
         certificates = None
         if self.address.tls:
             try:
@@ -158,10 +158,10 @@ class Cluster:
         for member in old:
             await member.channel.close()
 
-    # Who we are
+    # Authentication
 
     async def _authenticate(self) -> str:
-        """Return a token for the user; empty if the cluster asks nobody who they are."""
+        """Return a token for the user; empty if the cluster has authentication disabled."""
         access, member = self.address.access, self.member
         try:
             password = await anyio.to_thread.run_sync(access.read_password)
@@ -171,7 +171,7 @@ class Cluster:
         try:
             async with self._errors(member):
                 asked = member.auth.Authenticate(request, timeout=self.address.timeout, metadata=_METADATA)
-                answer = decoded(await guarded(asked))
+                answer = decoded(await await_call(asked))
         except EtcdError as error:
             if "authentication is not enabled" in str(error):
                 return ""
@@ -182,7 +182,7 @@ class Cluster:
         return token
 
     def forget_token(self, route: Route, error: EtcdError) -> bool:
-        """Forget the token if that is what an error was about; tell whether another attempt makes sense."""
+        """Drop the token if it was refused; return whether the request should be tried again."""
         if not (error.bad_token and self.address.access.user):
             return False
         if self._token == route.token:
@@ -194,8 +194,8 @@ class Cluster:
     async def request(self, attempt: Callable[[Route], Awaitable[T]]) -> T:
         """Carry out one request and return its answer.
 
-        One that could not be delivered goes to every endpoint once, one that was refused for its token goes once
-        more with a new one.
+        A request that could not be delivered is tried once on every endpoint; one whose token was refused is tried
+        once more with a new token.
         """
         others, renewed = len(self.address.endpoints) - 1, False
         while True:
@@ -222,7 +222,7 @@ class Cluster:
 
     @asynccontextmanager
     async def _errors(self, member: Member) -> AsyncIterator[None]:
-        """Turn grpc's errors into ours, and move on from a bad endpoint."""
+        """Turn grpc's errors into :class:`EtcdError`, and switch away from a bad endpoint."""
         try:
             yield
         except grpc.RpcError as error:
@@ -234,12 +234,12 @@ class Cluster:
             raise EtcdError(f"{member.endpoint}: the connection was closed") from error
 
     def broken(self, member: Member, error: BrokenAnswer) -> EtcdError:
-        """Say what is wrong with an answer, and move on from the endpoint that sent it."""
+        """Return the error for an invalid answer, and switch away from the endpoint that sent it."""
         self.rotate_from(member)
-        return EtcdError(f"{member.endpoint}: sent an answer that cannot be: {error}")
+        return EtcdError(f"{member.endpoint}: sent an invalid answer: {error}")
 
     def failed(self, member: Member, error: grpc.RpcError) -> EtcdError:
-        """Say in our words what grpc reported, and move on from an endpoint that is not well."""
+        """Return the error that grpc reported, in plain words, and switch away from an endpoint in trouble."""
         code = error.code()
         if code in _MOVE_ON:
             self.rotate_from(member)
@@ -250,17 +250,17 @@ class Cluster:
 
 
 def decoded(answer: Any) -> Any:
-    """Return an answer, which grpc makes ``None`` where it cannot decode it."""
+    """Return an answer. Raises :class:`BrokenAnswer` for ``None``, which grpc returns if it cannot decode one."""
     if answer is None:
-        raise BrokenAnswer("it cannot be decoded")
+        raise BrokenAnswer("cannot be decoded")
     return answer
 
 
-async def guarded(call: Awaitable[Any]) -> Any:
-    """Await a grpc call so that being cancelled works, and a call that was cancelled is an error.
+async def await_call(call: Awaitable[Any]) -> Any:
+    """Await a grpc call, so that cancelling the task works, and a call that grpc has cancelled is an error.
 
-    grpc raises a CancelledError of its own making, which anyio does not know for the one it sent: a scope
-    would not end there. At the checkpoint anyio sends it again.
+    grpc raises a CancelledError of its own, which anyio does not recognise as the one it sent, so a cancel scope
+    would not end there. At the checkpoint anyio sends its own again.
     """
     try:
         return await call

@@ -1,8 +1,8 @@
-"""Answers of the store are decoded only if that takes little memory.
+"""Answers of the store are decoded only if the result takes little memory.
 
-Two bytes on the wire may stand for a message of a hundred in memory, an empty key for example: what grpc lets through
-by size (:data:`ifagent.stores.etcd.cluster.MAX_ANSWER_BYTES`) may take fifty times as much once it is decoded, more
-than the agent is allowed.
+Two bytes on the wire may become an object of a hundred bytes in memory, an empty key for example: an answer within
+grpc's size limit (:data:`ifagent.stores.etcd.cluster.MAX_ANSWER_BYTES`) may take fifty times its size once decoded,
+more than the agent may use.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Callable
 from typing import Any, Final
 
 SMALL: Final = 4 << 20
-"""Bytes up to which any answer is decoded: whatever it has, that takes some 200 MiB for a moment."""
+"""Bytes up to which any answer is decoded: in the worst case that takes some 200 MiB for a moment."""
 
 FLAT: Final = frozenset({"/etcdserverpb.KV/Range", "/etcdserverpb.Watch/Watch"})
-"""Methods whose answers may be larger: lists of keys or events. All others are small while the store is well."""
+"""Methods whose answers may be larger: lists of keys or events. Those of a healthy store to others are small."""
 
 LEAST_BYTES: Final = 32
-"""Fewest bytes that a key or an event of a large answer has on average; a key of ligato's alone is longer."""
+"""Smallest average size, in bytes, of a key or an event in a large answer; a key of ligato's alone is longer."""
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
@@ -25,13 +25,13 @@ Decode = Callable[[bytes], Any]
 
 
 class TooManyParts(ValueError):
-    """An answer that would take very much memory."""
+    """Decoding an answer would take too much memory."""
 
 
 class GuardedChannel:
-    """A grpc channel, as far as generated stubs use it, that decodes nothing which would take very much memory.
+    """A grpc channel, as far as generated stubs use it, that refuses to decode answers that need too much memory.
 
-    grpc makes ``None`` of an answer that is not decoded.
+    For such an answer grpc returns ``None``.
     """
 
     def __init__(self, channel: Any) -> None:
@@ -44,7 +44,7 @@ class GuardedChannel:
         )
 
     def stream_stream(self, method: str, *, response_deserializer: Decode, **options: Any) -> Any:
-        """Make a call with requests and answers as they come."""
+        """Make a call with streams of requests and answers."""
         return self._channel.stream_stream(
             method, response_deserializer=_guarded(method, response_deserializer), **options
         )
@@ -54,7 +54,7 @@ def _guarded(method: str, decode: Decode) -> Decode:
     def decode_if_fit(data: bytes) -> Any:
         if len(data) > SMALL:
             if method not in FLAT:
-                raise TooManyParts(f"{len(data)} bytes in answer to {method}")
+                raise TooManyParts(f"answer to {method} has {len(data)} bytes")
             check_parts(data)
         return decode(data)
 
@@ -81,7 +81,7 @@ def check_parts(data: bytes) -> None:
             else:
                 raise TooManyParts("a group, which etcd does not send")
     except IndexError:
-        raise TooManyParts("the message is cut off") from None
+        raise TooManyParts("truncated message") from None
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:

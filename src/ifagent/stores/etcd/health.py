@@ -1,4 +1,4 @@
-"""How an agent is, as it is published: when it is written, and what."""
+"""The agent's published health: what is written, and when."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ifagent.statistics import Statistics, build_version
 from ifagent.stores.etcd.lock import HEARTBEAT
 
 HEALTH_POLL_LEAST = 0.25
-"""Least seconds between two looks at how the agent is."""
+"""Least seconds between two reads of the agent's statistics."""
 
 
 class PublishedHealth:
-    """How the agent is, under its key: written when it changes, and every 10 s."""
+    """The agent's health under its key: written when it changes, and at least every 10 s."""
 
     def __init__(self, key: bytes, statistics: Callable[[], Statistics]) -> None:
         self._key = key
@@ -22,33 +22,32 @@ class PublishedHealth:
         self._version = build_version()
         self._start = self._last_change = time.time()
         self._state = OperationalState.INIT
-        self._told: tuple[object, ...] = ()
+        self._written: tuple[object, ...] = ()
         self._next = 0.0
-        self._looked = -HEALTH_POLL_LEAST
+        self._polled = -HEALTH_POLL_LEAST
         self.left_out: int = 0
 
     def begin(self) -> None:
-        """Have it written the next time in any case."""
-        self._next, self._looked = 0.0, -HEALTH_POLL_LEAST
+        """Make the next call of :meth:`due` return it in any case."""
+        self._next, self._polled = 0.0, -HEALTH_POLL_LEAST
 
     def due(self) -> dict[bytes, bytes]:
-        """Return what is to be written now: nothing, or the key and its value."""
-        if time.monotonic() < self._looked + HEALTH_POLL_LEAST:
+        """Return the key and its value if it has to be written now, else nothing."""
+        if time.monotonic() < self._polled + HEALTH_POLL_LEAST:
             return {}
-        self._looked = time.monotonic()
+        self._polled = time.monotonic()
         now = self._statistics()
         problems = [f"{source.name}: {source.problem}" for source in now.sources if source.problem]
         problems += [now.trouble] if now.trouble else []
-        problems += [f"{self.left_out} invalid interfaces are not published, for there are too many"] * bool(
-            self.left_out
-        )
+        if self.left_out:
+            problems.append(f"too many invalid interfaces, the states of {self.left_out} are not published")
         state = OperationalState.ERROR if problems else OperationalState.OK if now.ready else OperationalState.INIT
-        told, moment = (state, *problems), time.time()
-        if told == self._told and time.monotonic() < self._next:
+        content, moment = (state, *problems), time.time()
+        if content == self._written and time.monotonic() < self._next:
             return {}
         if state is not self._state:
             self._state, self._last_change = state, moment
-        self._told, self._next = told, time.monotonic() + HEARTBEAT
+        self._written, self._next = content, time.monotonic() + HEARTBEAT
         value = encode_health(
             state=state,
             start_time=self._start,

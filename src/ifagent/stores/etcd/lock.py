@@ -1,13 +1,13 @@
-"""One agent per label: a key that hangs on a lease, and writes that only its holder can make.
+"""One agent per label: a lock key under a lease, and writes that are conditional on holding it.
 
-The value of the key says who has the label. An agent that finds it taken waits until the key goes away, which is at
-most one lease after the other agent died; at once, if it ended well, or can be seen to be dead because it was a
-process of this machine. Every write of the holder goes with the condition that the key is still its own.
+The value of the key names the holder. An agent that finds the lock held waits until the key is gone: immediately after
+the holder has ended properly, or is a dead process of this machine, and otherwise at most one lease later. Every write
+of the holder is a transaction with the condition that the key is still under its lease.
 
-Whoever may write values may write this key too. So it is believed only as far as its holder shows that it lives: the
-agent's health hangs on the same lease, and is written anew every :data:`HEARTBEAT` seconds. A key without a lease, or
-whose lease shows no such sign, is forged and is overwritten. And a holder whose lease was alive all the time has not
-lost the label, whatever the key says: it writes the key again.
+Whoever may write values may write this key too. So it is trusted only while its holder shows signs of life: the
+agent's health is under the same lease, and is rewritten every :data:`HEARTBEAT` seconds. A key without a lease, or
+without such a heartbeat, is forged and gets overwritten. A holder whose lease never expired has not lost the lock,
+whatever the key says: it writes the key again.
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ from ifagent.stores.etcd.client import EtcdClient, LockLost
 from ifagent.stores.etcd.errors import EtcdError
 
 HEARTBEAT = 10.0
-"""Seconds after which an agent's health is written even if it has not changed; ligato v1.4.1's."""
+"""Seconds after which an agent's health is written even if unchanged, as ligato v1.4.1 does."""
 
 TAKEOVER_GRACE = 3.0
-"""Seconds beyond the time in which a holder has to show that it lives, after which it counts as none."""
+"""Seconds beyond the heartbeat interval after which a holder without a heartbeat is considered dead."""
 
 HOLDER_POLL = 0.3
-"""Seconds between two looks at a label that somebody else has."""
+"""Seconds between two reads of a lock that another agent holds."""
 
 REMINDER = 60.0
-"""Seconds after which it is logged again that the key keeps being overwritten."""
+"""Least seconds between two log messages that the key was overwritten."""
 
 MAX_BYTES = 4096
-"""Most bytes of the key's value that are looked at."""
+"""Most bytes of the key's value that are parsed."""
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """A process that has a label, told well enough to see from the same machine whether it is still there.
+    """A process that holds a lock, identified precisely enough to tell on the same machine whether it is alive.
 
-    ``started`` is in clock ticks since the boot, ``space`` the number of the process id namespace.
+    ``started`` is in clock ticks since boot, ``space`` the inode of the process id namespace.
     """
 
     host: str = ""
@@ -66,7 +66,7 @@ class Holder:
 
     @classmethod
     def here(cls) -> Self:
-        """Return what this process is."""
+        """Identify this process."""
         pid = os.getpid()
         return cls(
             host=socket.gethostname(),
@@ -78,7 +78,7 @@ class Holder:
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
-        """Read what :meth:`encode` wrote; anything else is somebody unknown."""
+        """Read what :meth:`encode` wrote; anything else is an unknown process."""
         given = None
         with suppress(BrokenJson):
             given = read_json(data[:MAX_BYTES])
@@ -91,11 +91,11 @@ class Holder:
         return json.dumps(asdict(self)).encode()
 
     def __str__(self) -> str:
-        """Name the process for people."""
-        return f"process {self.pid} on {self.host[:64]}" if self.host else "somebody unknown"
+        """Name the process in messages."""
+        return f"process {self.pid} on {self.host[:64]}" if self.host else "unknown process"
 
     def is_dead(self, observer: Holder) -> bool:
-        """Tell whether a process of the observer's machine has ended; false where that cannot be seen."""
+        """Tell whether the process has ended; false if it is on another machine than the observer."""
         return (self.boot, self.space) == (observer.boot, observer.space) and _started(self.pid) != self.started
 
 
@@ -103,7 +103,7 @@ _FIELDS: Mapping[str, type] = {name: type(default) for name, default in asdict(H
 
 
 def _is_sane(value: object, kind: type) -> bool:
-    """Tell whether a field can be what it should be, and be shown."""
+    """Tell whether a field has the right type and is printable."""
     match value:
         case bool():
             return False
@@ -116,7 +116,7 @@ def _is_sane(value: object, kind: type) -> bool:
 
 
 def _started(pid: int) -> int:
-    """Return when a process was started, 0 if there is none or it has ended."""
+    """Return when a process was started, 0 if there is no such process or it has ended."""
     try:
         # The name, in parentheses, may have anything in it; the state is field 3, the start field 22.
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
@@ -126,7 +126,7 @@ def _started(pid: int) -> int:
 
 
 class _Signs:
-    """What has been seen of whoever else has the label, since it was first looked at."""
+    """Signs of life of another holder, since the lock was first read."""
 
     def __init__(self) -> None:
         self.is_alive: bool = False
@@ -134,7 +134,7 @@ class _Signs:
         self._since = time.monotonic()
 
     def note(self, health: Value | None) -> None:
-        """Note the health that somebody else keeps under a lease, ``None`` if nobody does."""
+        """Note the health key under another agent's lease, ``None`` if there is none."""
         if health is not None and health.revision != self._health:
             self.is_alive = bool(self._health)
             self._health = health.revision
@@ -142,14 +142,14 @@ class _Signs:
 
     @property
     def quiet_for(self) -> float:
-        """Seconds since the last sign of life, or the first look."""
+        """Seconds since the last sign of life, or since the first read."""
         return time.monotonic() - self._since
 
 
 class LabelLock:
-    """The right to be the agent called ``label``; lost at most ``ttl`` seconds after the store was last reached.
+    """The lock of the agent called ``label``; it expires ``ttl`` seconds after the store was last reached.
 
-    ``lease`` is what the key hangs on, 0 before there was one. Requests raise :class:`EtcdError`.
+    ``lease`` is the one that the key is under, 0 before the first. Requests raise :class:`EtcdError`.
     """
 
     def __init__(self, client: EtcdClient, label: str, *, holder: Holder, ttl: float) -> None:
@@ -167,18 +167,18 @@ class LabelLock:
 
     @property
     def refresh_due(self) -> float:
-        """Seconds until the lease's time has to be started anew."""
+        """Seconds until the lease has to be renewed."""
         return max(0.0, self._refresh_at - time.monotonic())
 
     async def try_acquire(self) -> Holder | None:
-        """Take the lock if nobody seems to have it, or make sure of it; return who else has it, if somebody does."""
+        """Take the lock if it is free, or confirm it; return another agent that holds it, ``None`` if it is ours."""
         return await self._take(_Signs())
 
     async def acquire(self) -> bool:
-        """Wait until the lock is ours; return false at once if the store cannot be reached.
+        """Wait until the lock is ours; return false without waiting if the store cannot be reached.
 
-        Once somebody else was seen to have it, the store's absence is waited out too. Raises
-        :class:`InvalidSettings` if this very process has it already.
+        Once another holder has been seen, this also waits for an unreachable store to return. Raises
+        :class:`InvalidSettings` if this very process holds it already.
         """
         signs, seen, backoff = _Signs(), None, Backoff()
         while True:
@@ -205,7 +205,7 @@ class LabelLock:
                 await anyio.sleep(HOLDER_POLL)
 
     async def reacquire(self) -> None:
-        """Make sure of the lock, or take it again. Raises :class:`LabelTaken` if another agent has it and lives."""
+        """Confirm the lock, or take it again. Raises :class:`LabelTaken` if another live agent holds it."""
         signs, seen = _Signs(), None
         while (holder := await self._take(signs)) is not None:
             if signs.is_alive:
@@ -221,7 +221,7 @@ class LabelLock:
             await anyio.sleep(HOLDER_POLL)
 
     async def refresh(self) -> None:
-        """Start the lease's time anew if that is due, and see that the lock still hangs on it; take it back if not."""
+        """Renew the lease if that is due, and check that the lock is still under it; take the lock back if not."""
         if self.refresh_due:
             return
         if not await self._client.keep_alive(self.lease):
@@ -237,16 +237,16 @@ class LabelLock:
     async def write(
         self, *, puts: Mapping[bytes, bytes] | None = None, deletes: Collection[bytes] = frozenset()
     ) -> int:
-        """Write under the lease, and delete; return the revision. Raises :class:`LockLost` if the lock is not ours."""
+        """Write under the lease, and delete; return the revision. Raises :class:`LockLost` without the lock."""
         return (await self._client.txn(puts=puts, deletes=deletes, lease=self.lease, held=self._key)).revision
 
     async def release(self) -> None:
-        """Let go of the lock and of everything that was written."""
+        """Revoke the lease, which deletes the lock and everything written under it."""
         if self.lease:
             await self._client.revoke(self.lease)
 
     async def _take(self, signs: _Signs) -> Holder | None:
-        """Take the lock if it may be taken, as far as ``signs`` go; return who else has it, ``None`` if it is ours."""
+        """Take the lock if it is free, judged by ``signs``; return another holder, ``None`` if it is ours."""
         await self._have_lease()
         there = await self._client.get(self._key)
         health = await self._client.get(self._health)
@@ -262,18 +262,18 @@ class LabelLock:
         return None if found is None else Holder.decode(found.data)
 
     def _may_take(self, there: Value | None, health: Value | None, signs: _Signs) -> bool:
-        """Tell whether the lock is nobody's, or forged."""
+        """Tell whether the lock is free, or forged."""
         if there is None and not (health and health.lease not in {0, self.lease}):
             return True
         if there and Holder.decode(there.data).is_dead(self._holder):
             return True
         if there and not there.lease:
-            # Its true holder, if there is one, sees that within a third of a lease.
+            # The true holder, if there is one, notices within a third of a lease and takes it back.
             return bool(self._held_under) or signs.quiet_for > self.ttl / 3 + TAKEOVER_GRACE / 2
         return signs.quiet_for > HEARTBEAT + TAKEOVER_GRACE
 
     async def _put(self, there: Value | None) -> Value | None:
-        """Write the key over what is there; return what is there instead if that is something else by now."""
+        """Replace ``there`` by our key; return the current value if it has changed meanwhile."""
         mine, since = self._holder.encode(), there.revision if there else 0
         found = await self._client.put_if(self._key, mine, lease=self.lease, unchanged_since=since)
         if found is None or (found.lease == self.lease and found.data == mine):
@@ -282,13 +282,13 @@ class LabelLock:
         return found
 
     async def _have_lease(self) -> None:
-        """Have a lease that lives; another one if the last is gone."""
+        """Renew the lease, or get a new one if it has expired."""
         if not (self.lease and await self._client.keep_alive(self.lease)):
             self.lease = await self._client.grant(self.ttl)
         self._refresh_at = time.monotonic() + self.ttl / 3
 
     def _say_overwritten(self, found: Value | None) -> None:
-        """Tell that the lock, which has been ours all the time, is not ours any more in the store."""
+        """Log, at most once in :data:`REMINDER` seconds, that another client has overwritten our lock."""
         self._taken_back += 1
         if time.monotonic() < self._remind_at:
             return
@@ -296,6 +296,6 @@ class LabelLock:
         log.warning(
             "label lock was overwritten, taking it back",
             label=self._label,
-            holder=Holder.decode(found.data) if found else "nobody",
+            holder=Holder.decode(found.data) if found else "none",
             times=self._taken_back,
         )

@@ -1,4 +1,4 @@
-"""What an agent is and has, out to etcd: that it is there, how it is, and the state of every interface.
+"""Publishes an agent's presence, its health and the state of every interface in etcd.
 
 Everything is written under one lease that the agent keeps alive, so what an agent said goes away by itself when it
 has died: the label's lock (:mod:`ifagent.stores.etcd.lock`), the agent's health
@@ -9,7 +9,7 @@ The outlet is level-triggered: it holds the value that every key should have, an
 lease and a lock that are ours, a store that answers) compares it with what is there. What was not written by us is
 written anew, what should not be there is deleted. Every half a minute it looks whether somebody else has written there.
 
-Very many states are written some at a time, and the lease is kept and the agent's health told in between.
+Very many states are written in portions; in between the lease is renewed and the agent's health written.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ import anyio
 from anyio.abc import TaskStatus
 from anyio.lowlevel import checkpoint
 
-from ifagent.core.interface import Name
+from ifagent.core.resources import Key, interface_key
 from ifagent.core.state import Change, StateEvent
 from ifagent.errors import AgentEnded, SourceLost
-from ifagent.formats.keys import health_key, key_of, name_of, status_prefix
+from ifagent.formats.keys import StatusKeys, health_key
 from ifagent.formats.state import encode_state_json
 from ifagent.log import log
 from ifagent.outlets.contract import AgentView
@@ -35,6 +35,7 @@ from ifagent.stores.etcd.address import EtcdAddress
 from ifagent.stores.etcd.answers import Value
 from ifagent.stores.etcd.backoff import Presence
 from ifagent.stores.etcd.client import MAX_TXN_OPS, EtcdClient, chunks
+from ifagent.stores.etcd.foreign_keys import ForeignKeys
 from ifagent.stores.etcd.health import PublishedHealth
 from ifagent.stores.etcd.lock import Holder, LabelLock
 from ifagent.stores.to_publish import ToPublish
@@ -43,16 +44,19 @@ INTERVAL = 0.05
 """Least seconds between the beginnings of two transactions; changes are collected meanwhile."""
 
 HEALTH_POLL = 1.0
-"""Seconds between two looks at how the agent is."""
+"""Seconds between two reads of the agent's health."""
 
 CHECK = 30.0
-"""Seconds between two looks at whether somebody else has written where states are published."""
+"""Seconds between two checks whether other clients have changed published states."""
 
 SOME = MAX_TXN_OPS - 1
 """Most states that are written at a time: the agent's health has a place beside them."""
 
+DELETIONS = 4
+"""Most transactions in a row that delete keys of others, before states are written again."""
+
 SHUTDOWN_TIMEOUT = 1.0
-"""Most seconds that the outlet takes, when it is cancelled, to take back what it has said."""
+"""Most seconds that the outlet takes, when it is cancelled, to withdraw what it has published."""
 
 
 class _Published(NamedTuple):
@@ -63,7 +67,7 @@ class _Published(NamedTuple):
 
 
 class EtcdOutlet:
-    """Speaks for the agent called ``label``; what it says outlives the agent by at most ``ttl`` seconds.
+    """Publishes for the agent called ``label``; what it publishes outlives the agent by at most ``ttl`` seconds.
 
     ``holder`` is who has the label then, this process unless given. Raises :class:`ifagent.errors.InvalidSettings` for
     a label that cannot be part of a key.
@@ -79,13 +83,14 @@ class EtcdOutlet:
     ) -> None:
         self._client = EtcdClient(address)
         self._lock = LabelLock(self._client, label, holder=holder or Holder.here(), ttl=ttl)
-        self._prefix = status_prefix(label)
+        self._keys = StatusKeys(label)
         self._health_key = health_key(label)
         self._health: PublishedHealth
         self._wanted = ToPublish()
         self._published: dict[bytes, _Published] = {}
         self._published_under = 0
         self._follows = False
+        self._foreign = ForeignKeys()
         self._compared = False
         self._checked = 0
         self._check_at = 0.0
@@ -130,7 +135,7 @@ class EtcdOutlet:
         try:
             await agent.wait_ready()
         except AgentEnded:
-            return  # why is told by the agent
+            return  # the agent reports the reason itself
         states, pauses = agent.states(), Pauses()
         for event in states.listing():
             self._note(event)
@@ -143,7 +148,7 @@ class EtcdOutlet:
     def _note(self, event: StateEvent) -> None:
         if event.event is Change.GAP:
             return
-        self._wanted.note(event.name, None if event.event is Change.DELETED else event.state)
+        self._wanted.note(interface_key(event.name), None if event.event is Change.DELETED else event.state)
         self._health.left_out = len(self._wanted.left_out)
         self._wake.set()
 
@@ -164,7 +169,7 @@ class EtcdOutlet:
 
     def _begin(self) -> None:
         """Forget what cannot be there any more, and compare the rest."""
-        self._compared = False
+        self._compared, self._foreign = False, ForeignKeys()
         if self._published_under != self._lock.lease:
             self._published, self._published_under = {}, self._lock.lease
         self._wake.set()
@@ -176,7 +181,7 @@ class EtcdOutlet:
             if presence.return_due == 0:
                 presence.returned()
                 log.info("publishing states again")
-            if not len(self._wanted):
+            if not (len(self._wanted) or self._foreign):
                 with anyio.move_on_after(min(HEALTH_POLL, self._lock.refresh_due)):
                     await self._wake.wait()
             await anyio.sleep(max(0, self._sent + INTERVAL - time.monotonic()))
@@ -188,36 +193,38 @@ class EtcdOutlet:
     async def _compare(self) -> None:
         """Find out which states are there as we have written them, and delete those that should not be there."""
         there: dict[bytes, _Published] = {}
-        async with aclosing(self._client.pages(self._prefix, keys_only=True)) as pages:
+        async with aclosing(self._client.pages(self._keys.prefix, keys_only=True)) as pages:
             async for page in pages:
                 if page.is_first:
                     there, self._checked = {}, page.position.revision
                 there.update(self._ours(page.values))
-                await self._delete([key for key, _ in page.values if self._name(key) is None])
+                self._foreign.add(key for key, _ in page.values if self._resource(key) is None)
                 await self._keep_up()
         self._published = there
-        self._wanted.touch_unless(lambda name: key_of(self._prefix, name) in there)
+        self._wanted.touch_unless(lambda resource: self._keys.key_of(resource) in there)
         self._compared = True
         self._check_at = time.monotonic() + CHECK
 
     async def _check(self) -> None:
-        """Put right what somebody else has written, or deleted, since the last time."""
+        """Repair what other clients have written or deleted since the last check."""
         changed, checked, expected = 0, self._checked, len(self._published)
-        async with aclosing(self._client.pages(self._prefix, keys_only=True, changed_after=self._checked)) as pages:
+        async with aclosing(
+            self._client.pages(self._keys.prefix, keys_only=True, changed_after=self._checked)
+        ) as pages:
             async for page in pages:
                 checked = page.position.revision
                 ours = self._ours(page.values)
                 foreign = [key for key, _ in page.values if key not in ours]
                 for key in foreign:
                     known = self._published.pop(key, None)
-                    if (name := self._name(key)) is not None:
-                        self._wanted.touch(name)
+                    if (resource := self._resource(key)) is not None:
+                        self._wanted.touch(resource)
                         expected += known is None
-                await self._delete([key for key in foreign if self._name(key) is None])
+                self._foreign.add(key for key in foreign if self._resource(key) is None)
                 changed += len(foreign)
                 await self._keep_up()
         self._checked = checked
-        if await self._client.count(self._prefix) < expected:
+        if await self._client.count(self._keys.prefix) < expected:
             self._compared = False  # some were deleted
         if changed or not self._compared:
             log.warning("published states were changed by another client, rewriting them", keys=changed)
@@ -231,15 +238,20 @@ class EtcdOutlet:
             if (known := self._published.get(key)) and known.revision == value.revision
         }
 
-    def _name(self, key: bytes) -> Name | None:
-        """Return the interface whose state is to be under a key, ``None`` if none is."""
-        name = name_of(self._prefix, key)
-        return name if name in self._wanted.states and key_of(self._prefix, name) == key else None
+    def _resource(self, key: bytes) -> Key | None:
+        """Return the resource whose state is to be under a key, ``None`` if none is."""
+        resource = self._keys.resource_at(key)
+        return resource if resource in self._wanted.states and self._keys.key_of(resource) == key else None
 
-    async def _delete(self, keys: list[bytes]) -> None:
-        for chunk in chunks((key, None) for key in keys):
-            await self._lock.write(deletes=[key for key, _ in chunk])
+    async def _delete_some(self) -> None:
+        """Delete some of what others have written; states are written before it goes on."""
+        for _ in range(DELETIONS):
+            if not (keys := self._foreign.take()):
+                break
+            await self._lock.write(deletes=[key for key in keys if self._resource(key) is None])
             await self._keep_up()
+        if self._foreign.missed and not self._foreign:
+            self._foreign, self._compared = ForeignKeys(), False
 
     # What is to be there
 
@@ -254,22 +266,23 @@ class EtcdOutlet:
             await self._check()
         left = len(self._wanted)  # what comes meanwhile has its time afterwards
         while left > 0:
-            names = self._wanted.take(min(left, SOME))
-            left -= len(names)
+            resources = self._wanted.take(min(left, SOME))
+            left -= len(resources)
             try:
-                await self._write_some(names)
+                await self._write_some(resources)
             except BaseException:
-                for name in names:
-                    self._wanted.touch(name)
+                for resource in resources:
+                    self._wanted.touch(resource)
                 raise
             await self._keep_up()
+        await self._delete_some()
 
-    async def _write_some(self, names: list[Name]) -> None:
-        """Write, or delete, the states of some interfaces where they are not as they should be."""
+    async def _write_some(self, resources: list[Key]) -> None:
+        """Write, or delete, the states of some resources where they are not as they should be."""
         operations: dict[bytes, bytes | None] = dict(self._health.due())
         digests: dict[bytes, bytes] = {}
-        for name in names:
-            key, state = key_of(self._prefix, name), self._wanted.states.get(name)
+        for resource in resources:
+            key, state = self._keys.key_of(resource), self._wanted.states.get(resource)
             known = self._published.get(key)
             if state is None:
                 if known:
@@ -290,7 +303,7 @@ class EtcdOutlet:
         await checkpoint()
 
     async def _keep_up(self) -> None:
-        """Keep the lease, and tell how the agent is, as far as that is due."""
+        """Renew the lease and write the agent's health, if due."""
         await self._lock.refresh()
         if puts := self._health.due():
             await self._lock.write(puts=puts)

@@ -1,6 +1,6 @@
-"""Intent from etcd: every interface under the keys of ligato v1.4.1 and of ligato v3, see :mod:`ifagent.formats.keys`.
+"""Intent from etcd: all interfaces under the keys of ligato v1.4.1 and of ligato v3, see :mod:`ifagent.formats.keys`.
 
-Values are read some at a time, so that whoever writes very many of them does not stop the agent meanwhile.
+Values are decoded in portions, so that a client that writes very many of them does not block the agent.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from ifagent.core.events import Declared, Event, SourceHealth, SourceRevision, SourceSnapshot
-from ifagent.core.interface import Name
+from ifagent.core.names import Name
+from ifagent.core.resources import Key
 from ifagent.formats.families import Families
 from ifagent.log import log
 from ifagent.stores.etcd.address import EtcdAddress
-from ifagent.stores.etcd.answers import AT_ONCE, Changes, Position, Value
+from ifagent.stores.etcd.answers import AT_ONCE, Changes, StoreRevision, Value
 from ifagent.stores.etcd.backlog import Backlog
 from ifagent.stores.etcd.client import EtcdClient, Page
 from ifagent.stores.etcd.watcher import Disconnected, Listed, PagedEvent, Reconnected, watch_pages
@@ -48,8 +49,8 @@ class EtcdSource:
         self._address = address
         self._families = Families(label)
         self._emit: Callable[[Event], None]
-        self._position: Position | None = None
-        self._backlog = Backlog(self._families.is_declared_well)
+        self._position: StoreRevision | None = None
+        self._backlog = Backlog(self._families.is_valid)
         self._moved = anyio.Event()
         self._turn = anyio.Lock()
         self._heard = 0
@@ -64,14 +65,14 @@ class EtcdSource:
         return tuple(endpoint.host for endpoint in self._address.endpoints)
 
     async def run(self, emit: Callable[[Event], None]) -> None:
-        """Tell ``emit`` what is declared, until cancelled.
+        """Emit declarations until cancelled.
 
         A :class:`SourceSnapshot` comes first; then one :class:`Declared` for every name whose keys changed, up to
-        :data:`AT_ONCE` of one transaction without an ``await`` between them, and after the store was lost for every
-        name that is declared otherwise than before. :class:`SourceHealth` tells once that the store is lost, and once
-        that it is back; the last say stands meanwhile. It also tells that the store has lost everything, until
-        something is declared again, and that there are too many names to look at. Never returns, and never raises for
-        trouble with the store.
+        :data:`AT_ONCE` of one transaction without an ``await`` between them, and after a loss of the store for every
+        name whose declaration differs. :class:`SourceHealth` reports once that the store is lost, and once that it is
+        back; the last declarations stay in force meanwhile. It also reports a store that has come back empty, until
+        something is declared again, and a store with too many names. Never returns, and never raises for trouble with
+        the store.
         """
         self._emit = emit
         async with EtcdClient(self._address) as client, anyio.create_task_group() as group:
@@ -85,7 +86,7 @@ class EtcdSource:
                             break  # what was left out has to be listed
 
     async def _work_off(self) -> None:
-        """Read and tell what has changed, the most urgent first, until cancelled."""
+        """Decode and emit changes, the most urgent first, until cancelled."""
         while True:
             while not len(self._backlog):
                 await self._moved.wait()
@@ -127,15 +128,15 @@ class EtcdSource:
             case _:
                 assert_never(event)
 
-    async def _understand(self, changes: Sequence[tuple[bytes, Value | None]]) -> dict[Name, None]:
-        """Read values, and let others have a turn now and then; return the names that they are about."""
-        names: dict[Name, None] = {}
+    async def _understand(self, changes: Sequence[tuple[bytes, Value | None]]) -> dict[Key, None]:
+        """Read values, and let others have a turn now and then; return the resources that they are about."""
+        keys: dict[Key, None] = {}
         for change in changes:
             if time.monotonic() - self._since > HOLD:
                 await self._hear_first()
                 self._since = time.monotonic()
-            names |= self._families.change([change])
-        return names
+            keys |= self._families.change([change])
+        return keys
 
     async def _hear_first(self) -> None:
         """Let the store say what it has: what is urgent may be behind very much that is not."""
@@ -147,8 +148,8 @@ class EtcdSource:
             if silent == TURNS:
                 break
 
-    async def _compare(self, position: Position) -> None:
-        """Tell what a listing has that is different from what was told."""
+    async def _compare(self, position: StoreRevision) -> None:
+        """Emit the differences between a listing and what was emitted before."""
         before = self._position
         if before is None:
             self._families.end_listing()
@@ -160,17 +161,17 @@ class EtcdSource:
             return
         self._position = position
         different = self._families.end_listing()
-        gone = [name for name, declaration in different.items() if declaration is None]
+        gone = [key.name for key, declaration in different.items() if declaration is None]
         if gone and not len(self._families):
             self._say_empty(gone, before, position)
         await self._tell(different)
         self._tell_revision(position.revision)
 
-    async def _tell(self, names: Iterable[Name]) -> None:
-        left = iter(names)
+    async def _tell(self, keys: Iterable[Key]) -> None:
+        left = iter(keys)
         while some := list(islice(left, AT_ONCE)):
-            for name in some:
-                self._emit(Declared(self.name, name, self._families.counting(name)))
+            for key in some:
+                self._emit(Declared(self.name, key, self._families.effective(key)))
             if len(some) == AT_ONCE:
                 await checkpoint()
         if self._emptied and len(self._families):
@@ -181,12 +182,12 @@ class EtcdSource:
 
     def _tell_revision(self, revision: int) -> None:
         if self._position is not None:
-            self._position = Position(self._position.cluster_id, revision)
+            self._position = StoreRevision(self._position.cluster_id, revision)
         self._emit(SourceRevision(self.name, revision))
 
     # What people have to know
 
-    def _say_empty(self, gone: Sequence[Name], before: Position, now: Position) -> None:
+    def _say_empty(self, gone: Sequence[Name], before: StoreRevision, now: StoreRevision) -> None:
         """Warn of a store in which nothing is declared any more; it stays a problem if it is not the store it was."""
         names = ", ".join(sorted(gone)[:_NAMED]) + (", ..." if len(gone) > _NAMED else "")
         if now.cluster_id != before.cluster_id:

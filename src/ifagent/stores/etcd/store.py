@@ -8,13 +8,15 @@ from types import TracebackType
 from typing import Self, assert_never
 
 from ifagent.core.events import Declaration
-from ifagent.core.interface import Interface, Name
+from ifagent.core.interface import Interface
+from ifagent.core.names import Name
+from ifagent.core.resources import by_name
 from ifagent.core.state import Change, InterfaceState, StateEvent
 from ifagent.core.watched_states import WatchedStates
 from ifagent.errors import IfagentError
 from ifagent.formats import ligato_v1
 from ifagent.formats.families import Families
-from ifagent.formats.keys import config_prefix, config_prefix_v3, key_of, name_of, status_prefix
+from ifagent.formats.keys import StatusKeys, config_prefix, config_prefix_v3, key_of
 from ifagent.formats.state import decode_state
 from ifagent.log import log
 from ifagent.stores.etcd.address import EtcdAddress
@@ -24,9 +26,9 @@ from ifagent.stores.etcd.watcher import Disconnected, Reconnected, Snapshot, wat
 
 
 class EtcdStore:
-    """What is declared for, and published by, the agent called ``label``; an asynchronous context manager.
+    """Client for the declarations and states of the agent called ``label``; an asynchronous context manager.
 
-    Making one raises :class:`ifagent.errors.InvalidSettings` for a label that cannot be part of a key.
+    The constructor raises :class:`ifagent.errors.InvalidSettings` for a label that cannot be part of a key.
     Every method but :meth:`watch` raises :class:`ifagent.errors.SourceLost` when the store cannot be
     reached, does not answer in time, or refuses.
     """
@@ -35,11 +37,11 @@ class EtcdStore:
         self._config = config_prefix(label)
         self._config_v3 = config_prefix_v3(label)
         self._label = label
-        self._status = status_prefix(label)
+        self._status = StatusKeys(label)
         self._client = EtcdClient(address)
 
     async def __aenter__(self) -> Self:
-        """Get ready; nothing is connected before it is needed."""
+        """Do nothing yet: connections are made when needed."""
         await self._client.__aenter__()
         return self
 
@@ -50,54 +52,54 @@ class EtcdStore:
         await self._client.__aexit__(kind, error, trace)
 
     async def put(self, interfaces: Iterable[Interface]) -> int:
-        """Declare interfaces, in the way of ligato v1.4.1, and return the store's revision; 0 if there are none.
+        """Declare interfaces in the format of ligato v1.4.1, and return the store's revision; 0 if there are none.
 
-        Up to 128 of them are one transaction, which an agent takes for one change; more are several, in
-        the order given. Of several with one name the last counts.
+        Up to 128 of them are one transaction, which an agent handles as one change; more are several transactions,
+        in the order given. Of several with the same name the last counts.
         """
         puts = {key_of(self._config, interface.name): ligato_v1.encode(interface) for interface in interfaces}
         return (await self._client.txn(puts=puts)).revision
 
     async def delete(self, names: Iterable[str]) -> frozenset[Name]:
-        """Take declarations back, up to 128 in one transaction; return the names that were declared.
+        """Delete declarations, up to 128 in one transaction; return the names that were declared.
 
-        Those that are made in the way of ligato v3 go too.
+        Those in the format of ligato v3 are deleted too.
         """
         names = tuple(names)
+        families = Families(self._label)
         both = (await self._client.range(self._config_v3)).values.keys()
         deletes = [key_of(self._config, name) for name in names]
         deletes += [key for name in names if (key := key_of(self._config_v3, name)) in both]
         deleted = (await self._client.txn(deletes=deletes)).deleted
-        prefixes = (self._config, self._config_v3)
-        return frozenset(name_of(prefix, key) for key in deleted for prefix in prefixes if key.startswith(prefix))
+        return frozenset(resource.name for stored in deleted if (resource := families.resource_at(stored)))
 
     async def declarations(self) -> dict[Name, Declaration]:
-        """Return everything that is declared, values that are no interface included, in the order of names."""
+        """Return all declarations, including invalid ones, sorted by name."""
         families = Families(self._label)
-        return families.replace((await self._client.range(*families.prefixes)).values)
+        return by_name(families.replace((await self._client.range(*families.prefixes)).values))
 
     async def states(self) -> dict[Name, InterfaceState]:
-        """Return every state that the agent publishes now, in the order of names."""
-        return _states(self._status, (await self._client.range(self._status)).values)
+        """Return every state that the agent publishes now, sorted by name."""
+        return _states(self._status, (await self._client.range(self._status.prefix)).values)
 
     async def watch(self) -> AsyncGenerator[StateEvent, None]:
         """Yield every state the agent publishes now, then each change, without end.
 
-        Trouble with the store is waited out and logged once; afterwards come the differences only. ``seq``
-        starts at 1 and grows by one. A last state comes with both statuses ``DELETED`` when an agent takes
-        it back, or dies and its lease runs out. Close it (``contextlib.aclosing``) when it is left early.
+        A lost store is logged once and waited for; after its return only differences are yielded. ``seq`` starts
+        at 1 and grows by one. When an agent withdraws a state, or dies and its lease expires, the last event has both
+        statuses ``DELETED``. Close it (``contextlib.aclosing``) when it is left early.
         """
-        seen = _Seen(self._status)
-        async with aclosing(watch_prefix(self._client, self._status)) as events:
+        watched = _WatchedKeys(self._status)
+        async with aclosing(watch_prefix(self._client, self._status.prefix)) as events:
             async for event in events:
                 match event:
                     case Snapshot(_, values):
-                        for told in seen.listed(values):
-                            yield told
+                        for change in watched.listed(values):
+                            yield change
                     case Changes(_, changes):
                         for key, value in changes:
-                            for told in seen.change(key, value.data if value else None):
-                                yield told
+                            for change in watched.change(key, value.data if value else None):
+                                yield change
                     case Disconnected(problem):
                         log.warning("lost connection to the store", problem=problem)
                     case Reconnected():
@@ -106,17 +108,17 @@ class EtcdStore:
                         assert_never(event)
 
 
-class _Seen(WatchedStates):
-    """What one watch has told, and of which keys and data that was made."""
+class _WatchedKeys(WatchedStates):
+    """The states that one watch has yielded, and the keys and data that they were decoded from."""
 
-    def __init__(self, prefix: bytes) -> None:
+    def __init__(self, keys: StatusKeys) -> None:
         super().__init__()
-        self._prefix = prefix
+        self._keys = keys
         self._first = True
         self._data: dict[bytes, bytes] = {}
 
     def listed(self, values: Mapping[bytes, Value]) -> Iterator[StateEvent]:
-        """Tell what a listing has that was not told, and what it no longer has."""
+        """Yield what a listing has that was not yielded before, and deletions of what it no longer has."""
         created = Change.SNAPSHOT if self._first else Change.CREATED
         self._first = False
         for key in self._data.keys() - values.keys():
@@ -125,25 +127,25 @@ class _Seen(WatchedStates):
             yield from self.change(key, value.data, created=created)
 
     def change(self, key: bytes, data: bytes | None, *, created: Change = Change.CREATED) -> Iterator[StateEvent]:
-        """Tell one key's new value; nothing if it is the old one."""
-        name = name_of(self._prefix, key)
-        if data == self._data.get(key) or not name:
+        """Yield the event of one key's new value; nothing if it is unchanged."""
+        resource = self._keys.resource_at(key)
+        if resource is None or data == self._data.get(key):
             return
         event = None
         if data is None:
             del self._data[key]
-            event = self.withdraw(name)
+            event = self.withdraw(resource.name)
         else:
             self._data[key] = data
-            if state := _decode(name, data):
-                event = self.difference(name, state, created=created)
+            if state := _decode(resource.name, data):
+                event = self.difference(resource.name, state, created=created)
         if event is not None:
             yield event
 
 
-def _states(prefix: bytes, values: Mapping[bytes, Value]) -> dict[Name, InterfaceState]:
-    decoded = ((name_of(prefix, key), value.data) for key, value in values.items())
-    return {name: state for name, data in decoded if name and (state := _decode(name, data))}
+def _states(keys: StatusKeys, values: Mapping[bytes, Value]) -> dict[Name, InterfaceState]:
+    decoded = ((keys.resource_at(key), value.data) for key, value in values.items())
+    return {key.name: state for key, data in decoded if key and (state := _decode(key.name, data))}
 
 
 def _decode(name: Name, data: bytes) -> InterfaceState | None:

@@ -1,17 +1,17 @@
-"""Watching etcd: what is there, then every change, through whatever happens to the connection.
+"""Watching etcd: a listing, then every change, across all failures of the connection.
 
-How it works:
+The rules:
 
-* A listing, all of it as of one revision, then a watch from the revision after it.
-* Whatever ends the watch, the next one begins with a listing too. A store may have been restored from a backup and
-  written again meanwhile, and then nothing that an agent could ask for tells the new history from the old one: neither
-  the cluster's id nor the revision has to differ.
-* The server is asked for a sign of life when it is silent, so that a stream that hangs is noticed.
-* Answers are not cut into fragments: etcd 3.4 takes seconds to cut the deletion of many keys. One that is larger than
-  :data:`ifagent.stores.etcd.cluster.MAX_ANSWER_BYTES` ends the watch, and the listing after it has the outcome.
-* One stream carries one watch, so ending a watch is ending its stream. Of several prefixes it watches the range from
-  the first to the end of the last, because only within one watch a transaction is one change; what lies between
-  them is left out here.
+* List everything as of one revision, then watch from the revision after it.
+* Whatever ends the watch, list again before the next one. A store may have been restored from a backup and written
+  since, and then nothing distinguishes the new history from the old one: the cluster's id and the revision may be
+  the same.
+* Request progress from a silent server, so that a stream that hangs is noticed.
+* Do not have answers fragmented: etcd 3.4 takes seconds to fragment the deletion of many keys. One that is larger than
+  :data:`ifagent.stores.etcd.cluster.MAX_ANSWER_BYTES` ends the watch, and the next listing has the outcome.
+* Use one stream per watch, so that ending the stream ends the watch. For several prefixes, watch the range from the
+  first to the end of the last and drop the keys between them, because a transaction is one change only within one
+  watch.
 """
 
 from __future__ import annotations
@@ -29,44 +29,44 @@ from aetcd import rpc
 
 from ifagent.errors import SourceLost
 from ifagent.pauses import Pauses
-from ifagent.stores.etcd.answers import BrokenAnswer, Changes, Position, Value, read_changes
+from ifagent.stores.etcd.answers import BrokenAnswer, Changes, StoreRevision, Value, read_changes
 from ifagent.stores.etcd.backoff import Presence
 from ifagent.stores.etcd.client import EtcdClient, Page, prefix_end
-from ifagent.stores.etcd.cluster import Route, decoded, guarded
+from ifagent.stores.etcd.cluster import Route, await_call, decoded
 from ifagent.stores.etcd.errors import EtcdError, explain
 
 QUIET = 3.0
-"""Seconds of silence after which the server is asked for a sign of life, and within which it must give one."""
+"""Seconds of silence after which progress is requested from the server, and within which it must answer."""
 
 MAX_IDLE: Final = 16
-"""Most answers in a row that say nothing, since the last silence: whoever sends more sends them without end."""
+"""Most answers without events in a row: a server that sends more is broken."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything under the prefixes: replaces whatever was known."""
+    """Everything under the prefixes; replaces all earlier events."""
 
-    position: Position
+    position: StoreRevision
     values: Mapping[bytes, Value]
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """The pages since the last first one have everything that is under the prefixes."""
+    """End of a listing: its pages, from the first one on, have everything under the prefixes."""
 
-    position: Position
+    position: StoreRevision
 
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """The store cannot be heard from now on; ``problem`` is one short sentence. Said once, not per attempt."""
+    """The store was lost; ``problem`` is one short sentence. Yielded once, not per attempt to reconnect."""
 
     problem: str
 
 
 @dataclass(frozen=True, slots=True)
 class Reconnected:
-    """The store can be heard again; what was missed has been handed on."""
+    """The store is back, and what was missed has been yielded."""
 
 
 WatchEvent = Snapshot | Changes | Disconnected | Reconnected
@@ -75,7 +75,7 @@ PagedEvent = Page | Listed | Changes | Disconnected | Reconnected
 
 class _Listed(Protocol):
     @property
-    def position(self) -> Position: ...
+    def position(self) -> StoreRevision: ...
 
 
 T = TypeVar("T", bound=_Listed)
@@ -84,8 +84,8 @@ T = TypeVar("T", bound=_Listed)
 def watch_prefix(client: EtcdClient, *prefixes: bytes) -> AsyncGenerator[WatchEvent, None]:
     """Yield the state of everything under ``prefixes`` and then its changes, without end.
 
-    The right to read is needed for the whole range from the first prefix to the end of the last. The first
-    :class:`Snapshot` comes as soon as the store is there, another one whenever it was lost. Never raises for trouble
+    Permission to read is needed for the whole range from the first prefix to the end of the last. The first
+    :class:`Snapshot` comes as soon as the store can be reached, another one after every loss. Never raises for trouble
     with the store. Close it (``contextlib.aclosing``) when it is left early.
     """
 
@@ -97,14 +97,14 @@ def watch_prefix(client: EtcdClient, *prefixes: bytes) -> AsyncGenerator[WatchEv
 
 
 def watch_pages(client: EtcdClient, *prefixes: bytes) -> AsyncGenerator[PagedEvent, None]:
-    """Do the same as :func:`watch_prefix` with listings as they come: pages, the first of which says so, and the end.
+    """Do the same as :func:`watch_prefix`, with each listing as :class:`Page` events and a final :class:`Listed`.
 
-    A listing may break off, and then begins anew. What is not asked for stays in the store: whoever takes long for a
-    page, or for changes, holds up the store and not the memory.
+    A listing that is interrupted starts over with a first page. Nothing is requested ahead: a consumer that is slow
+    with a page, or with changes, delays the store and does not fill the memory.
     """
 
     async def listing() -> AsyncGenerator[Page | Listed, None]:
-        position = Position(0, 0)
+        position = StoreRevision(0, 0)
         async with aclosing(client.pages(*prefixes)) as pages:
             async for page in pages:
                 position = page.position
@@ -121,8 +121,8 @@ async def _watch(
     while True:
         try:
             revision = 0
-            async with aclosing(listing()) as told:
-                async for listed in told:
+            async with aclosing(listing()) as events:
+                async for listed in events:
                     revision = listed.position.revision
                     yield listed
                     del listed  # it may be large, and the watch may last for months
@@ -148,7 +148,7 @@ class WatchStream:
     """One watch on one stream, as an asynchronous context manager; inside, the server has accepted it.
 
     It covers everything from the first of the prefixes to the end of the last. Entering and :meth:`changes` raise
-    :class:`EtcdError` when the stream is over or silent, and for an answer that cannot be.
+    :class:`EtcdError` when the stream has ended or is silent, and for an invalid answer.
     """
 
     def __init__(self, client: EtcdClient, *prefixes: bytes, after: int) -> None:
@@ -162,7 +162,7 @@ class WatchStream:
         self._idle = 0
 
     async def __aenter__(self) -> Self:
-        """Create the watch and wait until the server has accepted it; with a new token if it refuses the old one."""
+        """Create the watch and wait until the server has accepted it; retries once with a new token if refused."""
         route = await self._cluster.route()
         try:
             await self._open(route)
@@ -183,12 +183,10 @@ class WatchStream:
             raise
 
     async def _accepted(self) -> None:
-        """Wait until the server has accepted the watch, before which it can tell nothing."""
+        """Wait until the server has accepted the watch; there must be no events before."""
         while not (answer := await self._receive()).created:
             if answer.events:
-                raise self._cluster.broken(
-                    self._route.member, BrokenAnswer("it is about a watch that did not begin yet")
-                )
+                raise self._cluster.broken(self._route.member, BrokenAnswer("events before the watch was created"))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -199,7 +197,7 @@ class WatchStream:
     async def changes(self, *, within: float | None = None) -> Iterator[Changes]:
         """Wait for the next complete revisions, for ``within`` seconds at most; return them, oldest first.
 
-        They are read as they are asked for, which raises :class:`EtcdError` too, and have to be before the next call.
+        The iterator decodes lazily, and raises :class:`EtcdError` too; exhaust it before the next call.
         """
         with anyio.move_on_after(within):
             while True:
@@ -217,7 +215,7 @@ class WatchStream:
             raise self._cluster.broken(self._route.member, error) from error
 
     async def _receive(self) -> Any:
-        """Return the server's next answer; ask for a sign of life when it is silent."""
+        """Return the server's next answer; request progress when it is silent."""
         asked = False
         while True:
             # Reading has a task of its own: a cancelled read would end the stream.
@@ -231,7 +229,7 @@ class WatchStream:
                 self._idle = 0 if answer.events else self._idle + 1
                 if self._idle > MAX_IDLE:
                     self._cluster.rotate_from(self._route.member)
-                    raise EtcdError(f"{self._route.member.endpoint}: sends answers without end that say nothing")
+                    raise EtcdError(f"{self._route.member.endpoint}: sends too many empty answers")
                 return answer
             if asked:
                 self._cluster.rotate_from(self._route.member)
@@ -240,7 +238,7 @@ class WatchStream:
             await self._write(rpc.WatchRequest(progress_request=rpc.WatchProgressRequest()))
 
     def _result(self, reading: asyncio.Task[Any]) -> Any:
-        """Return what the finished read brought; raise :class:`EtcdError` if that is the stream's end."""
+        """Return the answer of a finished read; raise :class:`EtcdError` at the end of the stream."""
         try:
             answer = reading.result()
         except (asyncio.CancelledError, asyncio.InvalidStateError, grpc.aio.UsageError):
@@ -256,22 +254,22 @@ class WatchStream:
             raise self._cluster.broken(self._route.member, error) from error
 
     def _refused(self, answer: Any) -> Exception:
-        """Say why the server ended the watch. A refused creation has ``created`` set as well."""
+        """Return the error with which the server ended the watch. A refused creation has ``created`` set as well."""
         self._cluster.rotate_from(self._route.member)
         return EtcdError(
             f"{self._route.member.endpoint}: {explain(answer.cancel_reason) or 'the server ended the watch'}"
         )
 
     async def _write(self, request: Any) -> None:
-        """Send a request; a connection that takes nothing any more is an error."""
+        """Send a request. Raises :class:`EtcdError` if the connection does not take it."""
         try:
             async with asyncio.timeout(QUIET):
-                await guarded(self._call.write(request))
+                await await_call(self._call.write(request))
         except grpc.RpcError as error:
             raise self._cluster.failed(self._route.member, error) from error
         except (TimeoutError, asyncio.InvalidStateError, grpc.aio.UsageError) as error:
             self._cluster.rotate_from(self._route.member)
-            raise EtcdError(f"{self._route.member.endpoint}: the connection takes no requests") from error
+            raise EtcdError(f"{self._route.member.endpoint}: cannot send requests on the connection") from error
 
     async def _close(self) -> None:
         self._cluster.end(self._call)
@@ -279,7 +277,7 @@ class WatchStream:
             with anyio.CancelScope(shield=True):
                 await asyncio.wait({self._reading}, timeout=1)
             if not (self._reading.cancel() or self._reading.cancelled()):
-                self._reading.exception()  # asked for, or asyncio complains that nobody did
+                self._reading.exception()  # retrieved, or asyncio logs that it never was
             self._reading = None
 
 

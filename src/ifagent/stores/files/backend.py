@@ -11,7 +11,7 @@ from ifagent.stores.contract import Access, Source, Store, StoreOption, StoreSec
 
 
 class FilesBackend:
-    """A YAML or JSON file, or a directory of them, on the agent's machine; states are at the agent's socket."""
+    """A YAML or JSON file, or a directory of them, on the agent's host; states come from the agent's socket."""
 
     name: str = "files"
     schemes: tuple[str, ...] = ("file",)
@@ -21,26 +21,26 @@ class FilesBackend:
     secrets: tuple[StoreSecret, ...] = ()
 
     def access(self, given: Mapping[str, str | Path | None]) -> Access | None:
-        """Return nothing: files ask for nothing."""
+        """Return ``None``: files need no credentials."""
         del given
         return None
 
     def source(self, url: str, *, label: str, access: Access | None) -> Source:
-        """Return what the files declare, for whatever agent."""
+        """Return the source of the files' declarations."""
         del label, access
         from ifagent.stores.files.source import FileSource
 
         return FileSource(file_path(url), name=url)
 
     def store(self, url: str, *, label: str, socket: Path, access: Access | None) -> Store:
-        """Return the files, with the states of the agent at ``socket``."""
+        """Return the client for the files, and for the states of the agent at ``socket``."""
         del label, access
         from ifagent.stores.files.store import FileStore
 
         return FileStore(file_path(url), socket=socket)
 
     def outlet(self, url: str, *, label: str, access: Access | None) -> Outlet | None:
-        """Return nothing: states do not go into files."""
+        """Return ``None``: states are not written to files."""
         del url, label, access
         return None
 

@@ -18,9 +18,10 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.scalarstring import ScalarString
 from ruamel.yaml.util import load_yaml_guess_indent
 
-from ifagent.core.interface import Interface, Name
+from ifagent.core.interface import Interface
+from ifagent.core.names import Name
 from ifagent.errors import BrokenFile, FieldError
-from ifagent.formats.files import LIST_KEY, Entry, parse_interfaces
+from ifagent.formats.interface_files import LIST_KEY, Entry, parse_interfaces
 from ifagent.formats.ligato_v1 import FIELDS, encode
 
 _BY_LETTERS = {field.replace("_", ""): field for field in FIELDS}
@@ -45,9 +46,9 @@ def edit(
     entries = parse_interfaces(path, text)
     first: dict[Name, int] = {}
     for entry in entries:
-        first.setdefault(entry.declaration.name, entry.index)
+        first.setdefault(entry.declaration.key.name, entry.index)
     replaced = {first[name]: interface for name, interface in puts.items() if name in first}
-    removed = {entry.index for entry in entries if entry.declaration.name in deletes}
+    removed = {entry.index for entry in entries if entry.declaration.key.name in deletes}
     kept = [entry for entry in entries if entry.index not in removed]
     wanted: list[Said] = [(replaced[e.index], ()) if e.index in replaced else _said(e) for e in kept]
     wanted += [(interface, ()) for interface in adds]

@@ -1,7 +1,7 @@
-"""A file, or a directory of files, that others may write to: what may be read of it.
+"""Opens a file, or a directory of files, that others may write to, and checks what may be read.
 
-Nothing is read but regular files, and only what whoever put it there could have read himself, as its content is told to
-others: a symbolic link that is neither root's nor the agent's user's has to lead to a file of its owner's.
+Only regular files are read, and only those that whoever put them there could read as well, because their content is
+disclosed to others: a symbolic link of a user other than root and the agent's must lead to a file of its owner.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _KINDS: Final = {
 
 
 class Unusable(Exception):
-    """Why a file is not read, in a sentence that begins with its name."""
+    """A file is not read; the message completes a sentence that begins with its name."""
 
 
 class IsDirectory(Unusable):
@@ -39,9 +39,9 @@ class Vanished(Exception):
 
 @dataclass(frozen=True, slots=True)
 class OpenFiles:
-    """What a path of files leads to.
+    """An open directory of files, or a single file.
 
-    ``names`` are those in the directory that are wanted, sorted; ``None`` if it is one file. ``status`` is that of the
+    ``names`` are the wanted ones in the directory, sorted; ``None`` for a single file. ``status`` is that of the
     directory or file.
     """
 
@@ -53,7 +53,7 @@ class OpenFiles:
 
     @contextmanager
     def file(self, name: str) -> Iterator[tuple[Found, Status]]:
-        """Have one of the files, or the only one, to be read or told that it has not changed.
+        """Open one of the files, or the only one, and yield it with its status.
 
         Raises :class:`Unusable`, :class:`Vanished`, and ``OSError``.
         """
@@ -72,7 +72,7 @@ class OpenFiles:
             found.close()
 
     def read(self, found: Found, size: int) -> Content:
-        """Return what is in one of the files, at most ``size`` bytes. Raises ``OSError``."""
+        """Return the content of one of the files, at most ``size`` bytes. Raises ``OSError``."""
         return self.walker.read(found, size)
 
     def _is_listed(self, name: str) -> bool:
@@ -89,7 +89,7 @@ class OpenFiles:
 def open_files(
     walker: Walker, path: str, *, wanted: Callable[[str], bool], visit: Visit | None = None
 ) -> Iterator[OpenFiles]:
-    """Have the directory or the file at a path, as long as the block lasts. Raises ``OSError``."""
+    """Open the directory or the file at a path while the block lasts. Raises ``OSError``."""
     with walker.at(path, visit=visit) as found:
         status = walker.status(found)
         names = None

@@ -26,12 +26,12 @@ import anyio
 from asyncinotify import Mask
 
 from ifagent.core.events import Declaration, Declared, Event, SourceHealth, SourceSnapshot
-from ifagent.core.interface import Name
+from ifagent.core.resources import Key
 from ifagent.errors import BrokenFile
 from ifagent.filesystem.helpers import Status
 from ifagent.filesystem.mount_types import Mount
 from ifagent.filesystem.walk import Found, Walker
-from ifagent.formats.files import (
+from ifagent.formats.interface_files import (
     MAX_FILE_BYTES,
     InterfaceFile,
     Signature,
@@ -60,6 +60,9 @@ PATIENCE: Final = 1.0
 
 MOUNTS: Final = 0.2
 """Seconds that mounts which come and go are collected."""
+
+MAX_NAMED: Final = 20
+"""Most files that cannot be read which are named; others are counted."""
 
 INTERVAL: Final = 10.0
 """Seconds between two looks when nothing was told."""
@@ -126,7 +129,7 @@ class _Picture:
         """Whether files are still being written that were never read: nothing is said yet at the start."""
         return any(known.said is None and not known.problem for known in self.files.values())
 
-    def declarations(self) -> dict[Name, Declaration]:
+    def declarations(self) -> dict[Key, Declaration]:
         return merge(known.said for known in self.files.values() if known.said)
 
 
@@ -140,9 +143,9 @@ class FileSource:
         self.name = name
         self._path = Path(path).absolute()
         self._picture = _Picture(never_listed=True)
-        self._said: dict[Name, Declaration] = {}
+        self._said: dict[Key, Declaration] = {}
         self._said_complete: bool | None = None
-        self._told: list[str] = []
+        self._reported: frozenset[str] = frozenset()
         self._woken = False
         self._news = anyio.Event()
         self._matters: dict[int, set[str]] = {}
@@ -154,7 +157,7 @@ class FileSource:
         :class:`Declared` for every name that changed, all of one look without an ``await`` between them.
         :class:`SourceHealth` names files that cannot be read, and is emitted when that changes. Never returns.
         """
-        self._picture, self._said_complete, self._told = _Picture(never_listed=True), None, []
+        self._picture, self._said_complete, self._reported = _Picture(never_listed=True), None, frozenset()
         while True:
             try:
                 with ExitStack() as stack:
@@ -213,22 +216,26 @@ class FileSource:
             self._said_complete = picture.complete
             emit(SourceSnapshot(self.name, self._said, picture.complete))
             return
-        for name in before.keys() - self._said.keys():
-            emit(Declared(self.name, name, None))
-        for name, declaration in self._said.items():
-            if declaration != before.get(name):
-                emit(Declared(self.name, name, declaration))
+        for key in before.keys() - self._said.keys():
+            emit(Declared(self.name, key, None))
+        for key, declaration in self._said.items():
+            if declaration != before.get(key):
+                emit(Declared(self.name, key, declaration))
 
     def _tell_problems(self, emit: Callable[[Event], None]) -> None:
-        problems = self._picture.problems
-        for problem in problems:
-            if problem not in self._told:
-                log.warning("cannot read file, keeping its previous contents", source=self.name, problem=problem)
-        if problems != self._told:
-            if not problems:
-                log.info("all files can be read again", source=self.name)
-            emit(SourceHealth(self.name, "; ".join(problems)))
-        self._told = problems
+        problems, reported = self._picture.problems, self._reported
+        self._reported = frozenset(problems)
+        if self._reported == reported:
+            return
+        new = [problem for problem in problems if problem not in reported]
+        for problem in new[:MAX_NAMED]:
+            log.warning("cannot read file, keeping its previous contents", source=self.name, problem=problem)
+        if len(new) > MAX_NAMED:
+            log.warning("cannot read files, keeping their previous contents", source=self.name, files=len(new))
+        if not problems:
+            log.info("all files can be read again", source=self.name)
+        more = [f"and {len(problems) - MAX_NAMED} more"] if len(problems) > MAX_NAMED else []
+        emit(SourceHealth(self.name, "; ".join([*problems[:MAX_NAMED], *more])))
 
 
 class _Looker:

@@ -18,10 +18,11 @@ import anyio
 
 from ifagent.agent_socket import fetch_states, watch_states
 from ifagent.core.events import Declaration
-from ifagent.core.interface import Interface, Name
+from ifagent.core.interface import Interface
+from ifagent.core.names import Name
 from ifagent.core.state import InterfaceState, StateEvent
 from ifagent.errors import BrokenFile, SourceLost
-from ifagent.formats.files import (
+from ifagent.formats.interface_files import (
     SUFFIXES,
     InterfaceFile,
     list_files,
@@ -37,10 +38,10 @@ _LONGEST_FILE_NAME = 200
 
 
 class FileStore:
-    """What is declared in the file, or the files in the directory, at ``path``, and the agent that hears it.
+    """Client for the declarations in a file, or in the files of a directory, at ``path``, and for the agent's states.
 
-    ``socket`` is the agent's. A path that does not exist is taken for a file if its name ends as those of
-    files do, else for a directory, which is made when needed. Nothing is opened before it is needed.
+    ``socket`` is the agent's. A path that does not exist is assumed to be a file if it has the suffix of one, else a
+    directory, which is created when needed. Nothing is opened before it is needed.
     """
 
     def __init__(self, path: Path | str, *, socket: Path | str) -> None:
@@ -48,13 +49,13 @@ class FileStore:
         self._socket = Path(socket)
 
     async def __aenter__(self) -> Self:
-        """Get ready."""
+        """Do nothing."""
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing is left open."""
+        """Do nothing: nothing is left open."""
 
     async def put(self, interfaces: Iterable[Interface]) -> int:
         """Declare interfaces and return their revision, the time of the files in ns; 0 if there are none.
@@ -68,14 +69,14 @@ class FileStore:
         return await anyio.to_thread.run_sync(self._put, wanted) if wanted else 0
 
     async def delete(self, names: Iterable[str]) -> frozenset[Name]:
-        """Take declarations back in every file; return the names that were declared.
+        """Delete declarations in all files; return the names that were declared.
 
-        A file in a directory that has none left is removed. Raises as :meth:`put` does.
+        In a directory, a file without interfaces left is removed. Raises as :meth:`put` does.
         """
         return await anyio.to_thread.run_sync(self._delete, frozenset(names))
 
     async def declarations(self) -> dict[Name, Declaration]:
-        """Return everything that is declared, in the order of names; a file that cannot be read is logged."""
+        """Return all declarations, sorted by name; a file that cannot be read is logged."""
         return await anyio.to_thread.run_sync(self._declarations)
 
     async def states(self) -> dict[Name, InterfaceState]:
@@ -88,22 +89,22 @@ class FileStore:
 
     def _declarations(self) -> dict[Name, Declaration]:
         files = []
-        with self._told():
+        with self._source_errors():
             for path in list_files(self._path) if self._path.exists() else []:
                 try:
                     files.append(read_interfaces(path, read=read_stored_text))
                 except BrokenFile as error:
                     log.warning("cannot read file", problem=str(error))
         merged = merge(files)
-        return {name: merged[name] for name in sorted(merged)}
+        return {key.name: merged[key] for key in sorted(merged)}
 
     def _put(self, wanted: Mapping[Name, Interface]) -> int:
-        with self._told(), self._locked():
+        with self._source_errors(), self._locked():
             found = self._read_all()
             where: dict[Name, Path] = {}
             for path, (file, _) in found.items():
                 for entry in file.entries:
-                    where.setdefault(entry.declaration.name, path)
+                    where.setdefault(entry.declaration.key.name, path)
             new = [interface for name, interface in wanted.items() if name not in where]
             texts = {path: text for path, (_, text) in found.items()}
             changes, taken = [], set(texts)
@@ -125,12 +126,12 @@ class FileStore:
     def _delete(self, names: frozenset[Name]) -> frozenset[Name]:
         if not self._path.exists():
             return frozenset()
-        with self._told(), self._locked():
+        with self._source_errors(), self._locked():
             gone: set[Name] = set()
             changes = []
             newest = 0
             for path, (file, text) in self._read_all().items():
-                here = names & {entry.declaration.name for entry in file.entries}
+                here = names & {entry.declaration.key.name for entry in file.entries}
                 if here:
                     gone |= here
                     newest = max(newest, file.signature.mtime_ns)
@@ -155,7 +156,7 @@ class FileStore:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Keep other writers of this kind out; makes the directory."""
+        """Lock out other clients; creates the directory."""
         directory = self._path if self._is_directory() else self._path.parent
         directory.mkdir(parents=True, exist_ok=True)
         lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -166,8 +167,8 @@ class FileStore:
             os.close(lock)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Turn what the file system refuses into :class:`SourceLost`."""
+    def _source_errors(self) -> Iterator[None]:
+        """Turn errors of the file system into :class:`SourceLost`."""
         try:
             yield
         except OSError as error:

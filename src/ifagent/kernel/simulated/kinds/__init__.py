@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
-from pkgutil import iter_modules
 
+from ifagent.core.kind_modules import find_by_kind
 from ifagent.kernel.simulated.kinds.contract import Traits
 
-TRAITS: Mapping[str, Traits] = {
-    name: import_module(f"{__name__}.{name}").TRAITS for _, name, _ in iter_modules(__path__) if name != "contract"
-}
-"""By kind; every module here but the contract has one."""
+TRAITS: Mapping[str, Traits] = find_by_kind(__name__, "TRAITS", Traits)
+"""By the kernel's name of the kind."""
 
 _USUAL = Traits()
 

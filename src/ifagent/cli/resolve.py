@@ -1,4 +1,4 @@
-"""From options to the store and the settings they mean."""
+"""Turns options into settings, stores and sockets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ifagent.stores.registry import backend_of
 
 
 def make_settings(**values: object) -> Settings:
-    """Return the agent's settings. Raises :class:`InvalidSettings` that names the option."""
+    """Return the agent's settings. Raises :class:`InvalidSettings`, which names the option."""
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
@@ -27,16 +27,16 @@ def make_settings(**values: object) -> Settings:
 
 
 def check_label(label: str) -> str:
-    """Return the label. Raises :class:`InvalidSettings` if it cannot be one: it becomes part of paths and keys."""
+    """Return the label. Raises :class:`InvalidSettings` if it is invalid: it becomes part of paths and keys."""
     return make_settings(label=label).label
 
 
 def socket_of(*, label: str, socket: Path | None) -> Path:
-    """Return the socket of the agent that the options mean. Raises :class:`InvalidSettings`."""
+    """Return the path of the agent's socket. Raises :class:`InvalidSettings`."""
     return socket or default_socket(check_label(label))
 
 
 def store_of(*, store: str, label: str, socket: Path | None) -> Store:
-    """Return the store that the options mean. Raises :class:`InvalidSettings`."""
+    """Return the store. Raises :class:`InvalidSettings`."""
     access = store_accesses([store]).get(backend_of(store).name)
     return open_store(store, label=check_label(label), socket=socket, access=access)

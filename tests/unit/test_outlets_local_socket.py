@@ -20,12 +20,15 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 from ifagent.agent_socket import fetch_declarations, fetch_states, watch_states
 from ifagent.core.events import Declaration
-from ifagent.core.interface import Interface, Veth, named
+from ifagent.core.interface import Interface
+from ifagent.core.kinds import Veth
+from ifagent.core.namespace_ref import named
+from ifagent.core.resources import interface_key
 from ifagent.core.state import Change, ConfigState, InterfaceState, StateEvent
 from ifagent.errors import FieldError, InvalidSettings, SourceLost
-from ifagent.formats.local import MAX_REQUEST_BYTES
-from ifagent.outlets import local
-from ifagent.outlets.local import LocalSocket
+from ifagent.formats.socket_protocol import MAX_REQUEST_BYTES
+from ifagent.outlets import local_socket
+from ifagent.outlets.local_socket import LocalSocket
 
 pytestmark = pytest.mark.anyio
 
@@ -78,8 +81,8 @@ async def test_declarations(path: Path) -> None:
     interface = Interface(name="a", kind=Veth(peer_if_name="b"), namespace=named("ns1"), mtu=1400)
     agent = FakeAgent()
     agent.declared = {
-        "a": Declaration(name="a", interface=interface, warnings=("is odd",), revision=7),
-        "z": Declaration(name="z", errors=(FieldError("mtu", "is wrong"),), revision=2**60),
+        "a": Declaration.of(interface, warnings=("is odd",), revision=7),
+        "z": Declaration(key=interface_key("z"), errors=(FieldError("mtu", "is wrong"),), revision=2**60),
     }
     async with served(agent, path):
         assert await fetch_declarations(path) == agent.declared
@@ -141,12 +144,12 @@ async def test_no_agent_is_told_in_one_sentence(path: Path) -> None:
         (b"hello\n", "is not valid JSON"),
         (b"[1]\n", "is not a JSON object"),
         (b"\xff\n", "is not valid JSON"),
-        (b"{}\n", "cannot do None"),
+        (b"{}\n", "unknown request None"),
         (b'{"do":"watch","foreign":"yes"}\n', "foreign must be true or false"),
-        (b'{"do":"reboot"}\n', "cannot do 'reboot'; can do states, watch and declarations"),
+        (b'{"do":"reboot"}\n', "unknown request 'reboot', expected states, watch or declarations"),
         (b'{"do":"watch","name":7}\n', "the name must be a string"),
         (b"[" * (MAX_REQUEST_BYTES - 1) + b"\n", "is not valid JSON"),
-        (b"x" * (MAX_REQUEST_BYTES + 1), f"a request has at most {MAX_REQUEST_BYTES} bytes"),
+        (b"x" * (MAX_REQUEST_BYTES + 1), f"request exceeds {MAX_REQUEST_BYTES} bytes"),
     ],
 )
 async def test_a_bad_request_is_answered_with_an_error(path: Path, request_bytes: bytes, problem: str) -> None:
@@ -157,10 +160,10 @@ async def test_a_bad_request_is_answered_with_an_error(path: Path, request_bytes
 
 
 async def test_a_request_that_never_comes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "REQUEST_TIME", 0.05)
+    monkeypatch.setattr(local_socket, "REQUEST_TIME", 0.05)
     async with served(FakeAgent(), path):
         [answer] = await raw(path, b'{"do":')
-        assert answer == {"error": "no request came within 0.05 s"}
+        assert answer == {"error": "no request received within 0.05 s"}
 
 
 async def test_readers_that_leave_do_not_disturb_and_are_forgotten(path: Path) -> None:
@@ -228,10 +231,10 @@ async def test_a_watch_that_is_not_read_for_a_while_has_a_gap_and_then_the_newes
 
 
 async def test_too_many_readers_are_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "MAX_READERS", 1)
+    monkeypatch.setattr(local_socket, "MAX_READERS", 1)
     async with served(FakeAgent(state("a")), path), aclosing(watch_states(path)) as events:
         await anext(events)
-        with pytest.raises(SourceLost, match="there are 1 readers already"):
+        with pytest.raises(SourceLost, match="limit of 1 connections reached"):
             await fetch_states(path)
 
 
@@ -303,7 +306,9 @@ async def test_another_user_is_refused_whatever_the_mode(shared: Path) -> None:
     code, answer = await ask_as(shared, STRANGER, STRANGERS, 9)
     assert code == 0
     [told] = map(json.loads, answer.splitlines())
-    assert told == {"error": f"user {STRANGER} may not ask: only root, user 0 and members of group {MEMBERS} may"}
+    assert told == {
+        "error": f"permission denied for user {STRANGER}: only root, user 0 and members of group {MEMBERS} have access"
+    }
 
 
 FETCH = """
@@ -327,7 +332,7 @@ print(fetch())
 
 @pytest.mark.parametrize(
     ("mode", "told"),
-    [(0o666, f"user {STRANGER} may not ask: only root, "), (0o660, "permission denied: only root, ")],
+    [(0o666, f"permission denied for user {STRANGER}: only root, "), (0o660, "permission denied: only root, ")],
 )
 async def test_a_user_who_is_refused_hears_why(shared: Path, mode: int, told: str) -> None:
     shared.chmod(mode)
@@ -365,5 +370,5 @@ async def test_what_is_no_socket_is_left_alone(path: Path) -> None:
 
 async def test_a_socket_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert "cannot make the socket" in await start_and_fail(tmp_path / "file" / "x.sock")
-    assert "cannot make the socket" in await start_and_fail(tmp_path / ("x" * 120))
+    assert "cannot create the socket" in await start_and_fail(tmp_path / "file" / "x.sock")
+    assert "cannot create the socket" in await start_and_fail(tmp_path / ("x" * 120))

@@ -1,17 +1,17 @@
-"""The lines that go over an agent's local socket; JSON, UTF-8, one object a line.
+"""The protocol of an agent's local socket: JSON in UTF-8, one object per line.
 
 The client sends one request::
 
-    {"do": "states"}                        every state there is
+    {"do": "states"}                        all states
     {"do": "watch", "name": "veth1"}        the state stream, of one interface or, without a name, of all
-    {"do": "declarations"}                  everything that is declared
+    {"do": "declarations"}                  all declarations
 
-``"foreign": true`` in one of the first two asks for links that no interface is about, too.
+``"foreign": true`` in one of the first two includes foreign links.
 
 The answer is lines of the formats of :mod:`ifagent.formats.state`: states, or events. Declarations are
 ``{"name", "revision", "interface" | "errors", "warnings"}`` with the interface as ligato v1.4.1 has it. A watch has
 ``{"listed": N}`` after the events of its snapshot. Every answer ends with ``{"done": true}``, or with
-``{"error": "one sentence"}``; an answer that ends otherwise was cut off.
+``{"error": "one sentence"}``; an answer that ends otherwise is incomplete.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import json
 from typing import Any
 
 from ifagent.core.events import Declaration
+from ifagent.core.resources import interface_key
 from ifagent.errors import FieldError, IfagentError, InvalidState
 from ifagent.formats import ligato_v1
 from ifagent.formats.strict_json import BrokenJson, read_json
@@ -52,7 +53,7 @@ def decode_line(line: bytes) -> dict[str, Any]:
 
 def encode_declaration(declaration: Declaration) -> dict[str, Any]:
     """Make the object of a declaration."""
-    fields: dict[str, Any] = {"name": declaration.name, "revision": declaration.revision}
+    fields: dict[str, Any] = {"name": declaration.key.name, "revision": declaration.revision}
     if declaration.interface is not None:
         fields["interface"] = json.loads(ligato_v1.encode(declaration.interface))
     if declaration.errors:
@@ -67,7 +68,7 @@ def decode_declaration(fields: dict[str, Any]) -> Declaration:
     try:
         plain = fields.get("interface")
         return Declaration(
-            name=str(fields["name"]),
+            key=interface_key(str(fields["name"])),
             revision=int(fields["revision"]),
             interface=None if plain is None else ligato_v1.decode_fields(plain, name=None).interface,
             errors=tuple(FieldError(str(e["field"]), str(e["message"])) for e in fields.get("errors", ())),

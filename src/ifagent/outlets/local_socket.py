@@ -1,9 +1,8 @@
-"""States out to programs on this machine: a unix socket, one request a connection.
+"""States for programs on this machine: a unix socket, one request per connection.
 
-The lines are those of :mod:`ifagent.formats.local`. Root, the agent's own user and members of the socket's group may
-ask. The socket's mode says so, and since a mode may be changed, who connects is looked at as well. Nothing a reader
-does, or does not do, disturbs the agent, or keeps other users from being answered: see
-:mod:`ifagent.outlets.connections`.
+The lines are those of :mod:`ifagent.formats.socket_protocol`. Root, the agent's own user and members of the socket's
+group may ask. The socket's mode says so; as a mode may be changed, the credentials of each client are checked too.
+A misbehaving client disturbs neither the agent nor other users, see :mod:`ifagent.outlets.connections`.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from anyio.abc import TaskStatus
 
 from ifagent.core.state import StateEvent
 from ifagent.errors import IfagentError, InvalidSettings
-from ifagent.formats.local import DONE, MAX_REQUEST_BYTES, decode_line, encode_declaration, encode_line
+from ifagent.formats.socket_protocol import DONE, MAX_REQUEST_BYTES, decode_line, encode_declaration, encode_line
 from ifagent.formats.state import encode_event_json, encode_state_json
 from ifagent.log import log
 from ifagent.outlets.connections import Client, Connections, Turns, piece, piece_of_events
@@ -36,10 +35,10 @@ MAX_OF_ONE: Final = 64
 """Most connections of one user, root and the agent's own apart."""
 
 REQUEST_TIME = 5.0
-"""Seconds that a client may take to say what it wants."""
+"""Seconds that a client may take to send its request."""
 
 REFUSAL_TIME = 0.5
-"""Seconds that a client which is refused may take to say what it wanted: the answer is lost if it speaks after it."""
+"""Seconds that a refused client may take to send its request: the answer is lost if it sends it after that."""
 
 WATCH_TIME: Final = 60.0
 """Seconds that a client may take to read a piece of a watch."""
@@ -50,19 +49,19 @@ _SO_PEERGROUPS = 59
 _PEER = struct.Struct("=iII")
 """``struct ucred``: process, user, group."""
 _MAX_GROUPS = 256
-"""Most groups of a client that are looked at: ``getsockopt`` of Python takes 1024 bytes."""
+"""Most supplementary groups of a client that are read: ``getsockopt`` of Python returns at most 1024 bytes."""
 
 
 class RequestRefused(IfagentError):
-    """A request over the socket cannot be answered; the message says why."""
+    """A request over the socket is refused; the message says why."""
 
 
 class LocalSocket:
-    """Answers programs on this machine at the unix socket ``path``.
+    """Serves programs on this machine at the unix socket ``path``.
 
-    ``group`` is the id of the group whose members may ask, one that the process is a member of; unless given, it is
-    the one that the kernel gives new files. Unless it is ``required``, the agent does without a socket that cannot be
-    made.
+    ``group`` is the id of the group whose members have access; the process must be a member of it. By default it is
+    the one that the kernel gives new files. Unless the socket is ``required``, the agent runs without it if it cannot
+    be created.
     """
 
     def __init__(self, path: Path | str, *, group: int | None = None, required: bool = True) -> None:
@@ -79,10 +78,10 @@ class LocalSocket:
         return ()
 
     async def run(self, agent: AgentView, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Answer until cancelled, then take the socket away; ``task_status.started()`` when it can be reached.
+        """Serve until cancelled, then remove the socket; calls ``task_status.started()`` once it listens.
 
-        Makes the directory. The socket that a dead agent left is replaced. Where a live one answers, or the socket
-        cannot be made, raises :class:`ifagent.errors.InvalidSettings` if it is required, and else says so in the log.
+        Creates the directory, and replaces the socket of a dead agent. Where a live agent answers, or the socket cannot
+        be created, raises :class:`ifagent.errors.InvalidSettings` if it is required, and logs a warning otherwise.
         """
         self._agent = agent
         try:
@@ -113,14 +112,14 @@ class LocalSocket:
         await self._answer_unless(self._refusal(client), client)
 
     async def _refuse(self, client: Client) -> None:
-        await self._answer_unless(self._refusal(client) or f"there are {MAX_READERS} readers already", client)
+        await self._answer_unless(self._refusal(client) or f"limit of {MAX_READERS} connections reached", client)
 
     async def _answer_unless(self, refusal: str, client: Client) -> None:
         try:
             line = await _read_request(client, within=REFUSAL_TIME if refusal else REQUEST_TIME)
             if line and refusal:
                 raise RequestRefused(refusal)
-            if line:  # else it asked nothing, such as another agent that looks whether this one lives
+            if line:  # else there was no request: for example, another agent checks whether this one is alive
                 async with self._connections.busy(client):
                     await self._do(decode_line(line), client)
         except IfagentError as error:
@@ -128,10 +127,13 @@ class LocalSocket:
             await client.finish()
 
     def _refusal(self, client: Client) -> str:
-        """Say why whoever has connected may not ask; empty if it may."""
+        """Return why the client has no access; empty if it has."""
         _, user, group = _PEER.unpack(client.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
         if user not in {0, os.geteuid()} and self._group not in {group, *_further_groups(client.socket)}:
-            return f"user {user} may not ask: only root, user {os.geteuid()} and members of group {self._group} may"
+            return (
+                f"permission denied for user {user}: only root, user {os.geteuid()} and members of group {self._group} "
+                f"have access"
+            )
         return ""
 
     async def _do(self, request: dict[str, Any], client: Client) -> None:
@@ -143,7 +145,7 @@ class LocalSocket:
             raise RequestRefused("foreign must be true or false")
         match request.get("do"):
             case "states":
-                with closing(self._agent.states(foreign=foreign)):  # so that all that is asked for is there
+                with closing(self._agent.states(foreign=foreign)):  # foreign states exist only while subscribed to
                     states = self._agent.current_states(foreign=foreign)
                 await self._send(client, list(states.values()), lambda one: encode_state_json(one) + b"\n")
             case "declarations":
@@ -154,13 +156,13 @@ class LocalSocket:
                 with closing(events):
                     await self._watch(events, client)
             case what:
-                raise RequestRefused(f"cannot do {what!r}; can do states, watch and declarations")
+                raise RequestRefused(f"unknown request {what!r}, expected states, watch or declarations")
         await client.send(encode_line(DONE))
 
     async def _send(
         self, client: Client, things: Iterable[T], encode: Callable[[T], bytes], *, within: float | None = None
     ) -> int:
-        """Send a line for each thing, some at a time; return how many there are."""
+        """Send a line for each thing, several at a time; return how many there were."""
         left, count = iter(things), 0
         while True:
             async with self._turns:
@@ -190,13 +192,13 @@ def _event_line(event: StateEvent) -> bytes:
 
 
 def _user(connection: socket.socket) -> Hashable:
-    """Return whom a connection counts for; each of root's, and of the agent's own user's, for itself."""
+    """Return the user that a connection is counted under; root and the agent's own user are not limited."""
     user: int = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))[1]
     return object() if user in {0, os.geteuid()} else user
 
 
 def _further_groups(client: socket.socket) -> tuple[int, ...]:
-    """Return the supplementary groups of whoever has connected; none if there are too many to be told."""
+    """Return the supplementary groups of the client; none if there are too many to read."""
     try:
         found = client.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 4 * _MAX_GROUPS)
     except OSError:
@@ -205,10 +207,10 @@ def _further_groups(client: socket.socket) -> tuple[int, ...]:
 
 
 async def _read_request(client: Client, *, within: float) -> bytes:
-    """Return the request's line; empty if the client asked nothing. ``within`` is in seconds."""
+    """Return the request's line; empty if the client disconnects without one. ``within`` is in seconds."""
     with anyio.move_on_after(within):
         line = await client.read_until(b"\n", most=MAX_REQUEST_BYTES)
         if line and not line.endswith(b"\n"):
-            raise RequestRefused(f"a request has at most {MAX_REQUEST_BYTES} bytes")
+            raise RequestRefused(f"request exceeds {MAX_REQUEST_BYTES} bytes")
         return line
-    raise RequestRefused(f"no request came within {within:g} s")
+    raise RequestRefused(f"no request received within {within:g} s")

@@ -9,12 +9,13 @@ from itertools import count
 
 import anyio
 import pytest
+from keyed import keyed
 from world import veth
 
 from ifagent import Agent, Change, ConfigState, InterfaceState, Memory, Settings, StateEvent
 from ifagent.core.counters import LEAST_INTERVAL, Counters, LinkCounters, Rates, Reading, counted
 from ifagent.core.link import LinkId, NsId
-from ifagent.counting import CountedStates
+from ifagent.counter_stream import CounterStream
 from ifagent.errors import InvalidSettings
 from ifagent.kernel.simulated import SimulatedKernel
 from ifagent.stream import StateHub, Subscription
@@ -105,11 +106,11 @@ class Rig:
     def __init__(self, *states: InterfaceState) -> None:
         self.source, self.kernel, self.clock = StateHub(), Meter(), Clock()
         self.publish(*states)
-        self.stream = CountedStates(self.source, self.kernel, 2.0, clock=self.clock, sleep=self.clock.sleep)
+        self.stream = CounterStream(self.source, self.kernel, 2.0, clock=self.clock, sleep=self.clock.sleep)
         self.reader = self.stream.hub.subscribe()
 
     def publish(self, *states: InterfaceState, deleted: Mapping[str, InterfaceState] | None = None) -> None:
-        self.source.publish({one.name: one for one in states}, deleted or {})
+        self.source.publish(keyed({one.name: one for one in states}), keyed(deleted or {}))
 
     async def read(self, *found: tuple[int, int, LinkCounters]) -> list[tuple[Change, str, Counters | None]]:
         """Read counters and return what the reader is told."""
@@ -135,7 +136,7 @@ async def test_a_snapshot_comes_at_once_and_counters_with_the_first_reading() ->
     assert rig.told() == [(Change.SNAPSHOT, "a", None), (Change.SNAPSHOT, "waits", None)]
     assert await rig.read((7, 2, BEFORE)) == [(Change.CHANGED, "a", counted(Reading(0, BEFORE)))]
     later = {event.name: event.state for event in ready(rig.stream.hub.subscribe())}
-    assert later == rig.stream.hub.states, "who comes later has them at once"
+    assert keyed(later) == rig.stream.hub.states, "who comes later has them at once"
 
 
 async def test_only_what_has_counted_is_told_and_last_change_stays() -> None:
@@ -311,12 +312,12 @@ async def test_nothing_is_read_while_nobody_asks(kernel: SimulatedKernel, agent:
     assert agent.statistics().subscribers == 2
     del asking
     with anyio.fail_after(5):
-        while agent._feeds._counted:
+        while agent._streams._counted:
             await anyio.sleep(0.01)
     readings = kernel.counter_readings
     await anyio.sleep(2 * LEAST_INTERVAL)
     assert kernel.counter_readings == readings
-    assert not agent._hub.followers
+    assert not agent._hub.listeners
     assert all(event.state and event.state.statistics is None for event in ready(ordinary))
 
 
@@ -326,7 +327,7 @@ async def test_readers_with_one_interval_share_one_reading(kernel: SimulatedKern
     for reader in many:
         await until_counted(reader)
     assert kernel.counter_readings <= 2 + (anyio.current_time() - started) / LEAST_INTERVAL
-    assert len(agent._feeds._counted) == 1
+    assert len(agent._streams._counted) == 1
 
 
 async def test_settings_have_every_stream_counted(kernel: SimulatedKernel) -> None:

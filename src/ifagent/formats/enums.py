@@ -1,4 +1,4 @@
-"""The enum numbers of the ligato messages, in one place; what the kinds are called in a state.
+"""The enums of the ligato messages, and their counterparts in the model.
 
 Sources: ``protos/ligato/v1/interfaces.proto``, whose new members have numbers that v1.4.1 does not know (kinds from
 2 up), and ``protos/ligato/v3/interface.proto`` and ``namespace.proto``.
@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import IntEnum
 
-from ifagent.core.interface import NamespaceType, Offloading
+from ifagent.core.kinds.veth import Offloading
+from ifagent.core.namespace_ref import NamespaceType
 
 
 class InterfaceType(IntEnum):
@@ -74,12 +75,12 @@ KIND_NUMBERS: Mapping[str, InterfaceType] = {
 """The ``type`` of each kind of the model, and of a state, as v1 has it."""
 
 KIND_WORDS: Mapping[InterfaceType, str] = {number: word for word, number in KIND_NUMBERS.items()}
-"""What each number means in the model."""
+"""The inverse of :data:`KIND_NUMBERS`."""
 
 LINK_WORDS: Mapping[LinkType, str] = {
     number: "tap" if number is LinkType.TAP_TO_VPP else number.name.lower() for number in LinkType
 }
-"""The same for the ``type`` of v3."""
+"""The kind of the model for each ``type`` of v3."""
 
 LINK_NUMBERS: Mapping[str, LinkType] = {word: number for number, word in LINK_WORDS.items()}
 """The ``type`` of each kind of the model as v3 has it."""
@@ -90,12 +91,12 @@ NAMESPACE_FIELDS: Mapping[NamespaceNumber, tuple[NamespaceType, str]] = {
     NamespaceNumber.NAMED_NS: (NamespaceType.NAMED, "name"),
     NamespaceNumber.FILE_REF_NS: (NamespaceType.FILE, "filepath"),
 }
-"""What each number of v1 means, and the field of the message ``Namespace`` that holds the reference."""
+"""The type of reference for each number of v1, and the field of the message ``Namespace`` that holds the reference."""
 
 NAMESPACE_NUMBERS: Mapping[NamespaceType, tuple[NamespaceNumber, str]] = {
     meaning: (number, field) for number, (meaning, field) in NAMESPACE_FIELDS.items()
 }
-"""The other way round; the agent's own namespace has no number, it is said by saying nothing."""
+"""The inverse of :data:`NAMESPACE_FIELDS`; the agent's own namespace has no number, it is left out."""
 
 REFERENCES: Mapping[ReferenceNumber, NamespaceType] = {
     ReferenceNumber.NSID: NamespaceType.NAMED,
@@ -103,17 +104,17 @@ REFERENCES: Mapping[ReferenceNumber, NamespaceType] = {
     ReferenceNumber.FD: NamespaceType.FILE,
     ReferenceNumber.MICROSERVICE: NamespaceType.MICROSERVICE,
 }
-"""What each number of v3 means."""
+"""The type of reference for each number of v3."""
 
 REFERENCE_NUMBERS: Mapping[NamespaceType, ReferenceNumber] = {meaning: number for number, meaning in REFERENCES.items()}
-"""The other way round; the agent's own namespace is said by saying nothing."""
+"""The inverse of :data:`REFERENCES`; the agent's own namespace is left out."""
 
 OFFLOADINGS: Mapping[OffloadingNumber, Offloading] = {
     OffloadingNumber.DEFAULT: "default",
     OffloadingNumber.ENABLED: "enabled",
     OffloadingNumber.DISABLED: "disabled",
 }
-"""What each number means in the model."""
+"""The model's value for each number."""
 
 OFFLOADING_NUMBERS: Mapping[Offloading, OffloadingNumber] = {word: number for number, word in OFFLOADINGS.items()}
-"""The other way round."""
+"""The inverse of :data:`OFFLOADINGS`."""

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from ifagent.core.resources import by_name, interface_key
 from ifagent.errors import BrokenFile
 from ifagent.formats import yaml
-from ifagent.formats.files import MAX_FILE_BYTES, list_files, merge, parse_interfaces, read_interfaces
+from ifagent.formats.interface_files import MAX_FILE_BYTES, list_files, merge, parse_interfaces, read_interfaces
 from ifagent.formats.yaml import BrokenYaml, read_yaml
 
 
 def declared(path: Path, text: str) -> dict[str, str]:
     path.write_text(text)
-    return {entry.declaration.name: entry.place for entry in read_interfaces(path).entries}
+    return {entry.declaration.key.name: entry.place for entry in read_interfaces(path).entries}
 
 
 YAML_FILE = """\
@@ -179,7 +180,7 @@ def test_merging_files_keeps_the_first_and_names_the_others(tmp_path: Path) -> N
     (tmp_path / "1.json").write_text(json.dumps([item, item]))
     (tmp_path / "2.yaml").write_text(json.dumps(item))
     merged = merge(map(read_interfaces, list_files(tmp_path)))
-    assert merged["a"].warnings == (
+    assert merged[interface_key("a")].warnings == (
         "is also declared in 1.json, entry 2; the one in 1.json takes precedence",
         "is also declared in 2.yaml, line 1; the one in 1.json takes precedence",
     )
@@ -189,7 +190,7 @@ def test_a_name_that_is_declared_again_and_again_has_a_few_warnings(tmp_path: Pa
     item = {"name": "a", "type": 1}
     (tmp_path / "1.json").write_text(json.dumps([item] * 20_000))
     start = time.process_time()
-    warnings = merge([read_interfaces(tmp_path / "1.json")])["a"].warnings
+    warnings = merge([read_interfaces(tmp_path / "1.json")])[interface_key("a")].warnings
     assert len(warnings) == 21
     assert warnings[-1] == "and 19979 more; the one in 1.json takes precedence"
     assert time.process_time() - start < 10
@@ -199,8 +200,10 @@ def test_a_file_may_be_called_anything(tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"\xff.json")
     path.write_text('[{"name": ""}, {"name": "a", "type": 1}, {"name": "a", "type": 1}]')
     merged = merge([read_interfaces(path)])
-    assert merged.keys() == {"\\xff.json[0]", "a"}
-    assert merged["a"].warnings == ("is also declared in \\xff.json, entry 3; the one in \\xff.json takes precedence",)
+    assert by_name(merged).keys() == {"\\xff.json[0]", "a"}
+    assert merged[interface_key("a")].warnings == (
+        "is also declared in \\xff.json, entry 3; the one in \\xff.json takes precedence",
+    )
 
 
 def test_of_a_directory_only_files_with_the_right_names(tmp_path: Path) -> None:

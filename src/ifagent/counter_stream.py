@@ -1,7 +1,7 @@
 """The state stream with counters in it, for readers who ask for them.
 
-Nothing is read while nobody asks. While somebody does, what a hub publishes is published again in a hub of their own,
-with the counters of the last reading, and so is, after every reading, what has counted since the one before.
+Counters are read only while there are such readers. They have a hub of their own: it republishes what the plain hub
+publishes, with the counters of the last reading, and after each reading the states whose counters have changed.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import anyio
 import anyio.lowlevel
 
 from ifagent.core.counters import LEAST_INTERVAL, NO_RATES, Counters, LinkCounters, Reading, counted
-from ifagent.core.interface import Name
 from ifagent.core.link import LinkId
+from ifagent.core.resources import Key
 from ifagent.core.state import InterfaceState
 from ifagent.errors import InvalidSettings
 from ifagent.kernel.contract import Kernel
 from ifagent.stream import StateHub
 
 AT_A_TIME = 100
-"""Most states that are published in one turn of the event loop, so that the agent has its turns between."""
+"""Most states published in one turn of the event loop, so that other tasks run in between."""
 
 
 def check_interval(seconds: float) -> float:
@@ -32,11 +32,11 @@ def check_interval(seconds: float) -> float:
     return seconds
 
 
-class CountedStates:
-    """Publishes in ``hub`` what ``source`` does, with counters that are read every ``seconds``.
+class CounterStream:
+    """Republishes in ``hub`` what ``source`` publishes, with counters that are read every ``seconds``.
 
-    All its readers share one reading. ``kept`` says that it is needed whether it has readers or not. ``clock`` returns
-    monotonic seconds, ``sleep`` waits for so many.
+    All readers share one reading. A ``permanent`` stream is read even without readers. ``clock`` returns monotonic
+    seconds, ``sleep`` waits for a number of seconds.
     """
 
     def __init__(
@@ -49,31 +49,31 @@ class CountedStates:
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self.hub: StateHub = StateHub()
-        self.kept: bool = False
+        self.permanent: bool = False
         self._source = source
         self._kernel = kernel
         self._seconds = check_interval(seconds)
         self._clock = clock
         self._sleep = sleep
-        self._links: dict[Name, LinkId] = {}
+        self._links: dict[Key, LinkId] = {}
         self._readings: dict[LinkId, Reading] = {}
         self._counters: dict[LinkId, Counters] = {}
-        self.pass_on(source.states, {})
-        source.followers.append(self)
+        self.on_published(source.states, {})
+        source.listeners.append(self)
 
-    def pass_on(self, changed: Mapping[Name, InterfaceState], deleted: Mapping[Name, InterfaceState]) -> None:
-        """Publish what the source has published."""
-        last = {name: replace(state, statistics=self._known(name)) for name, state in deleted.items()}
-        for name in deleted:
-            self._relink(name, None)
-        for name, state in changed.items():
-            self._relink(name, state.link_id)
-        self.hub.publish({name: self._with_counters(name, state) for name, state in changed.items()}, last)
+    def on_published(self, changed: Mapping[Key, InterfaceState], deleted: Mapping[Key, InterfaceState]) -> None:
+        """Republish what the source has published."""
+        last = {key: replace(state, statistics=self._known(key)) for key, state in deleted.items()}
+        for key in deleted:
+            self._relink(key, None)
+        for key, state in changed.items():
+            self._relink(key, state.link_id)
+        self.hub.publish({key: self._with_counters(key, state) for key, state in changed.items()}, last)
 
     async def run(self) -> None:
-        """Read regularly, beginning now, until nobody reads ``hub``, or for good if it is ``kept``."""
+        """Read at the interval, beginning now, until ``hub`` has no readers; for ever if ``permanent``."""
         due = self._clock()
-        while self.kept or self.hub.readers:
+        while self.permanent or self.hub.readers:
             await self.read()
             now = self._clock()
             due = max(due + self._seconds, now)
@@ -85,13 +85,13 @@ class CountedStates:
         if not namespaces:
             return
         now = self._clock()
-        self.note(now, await self._kernel.counters(namespaces))
-        for start in range(0, len(names := list(self._links)), AT_A_TIME):
-            self.tell(names[start : start + AT_A_TIME])
+        self.record(now, await self._kernel.counters(namespaces))
+        for start in range(0, len(keys := list(self._links)), AT_A_TIME):
+            self.publish(keys[start : start + AT_A_TIME])
             await anyio.lowlevel.checkpoint()
 
-    def note(self, now: float, found: Mapping[LinkId, LinkCounters]) -> None:
-        """Note a reading; a link that is not in it keeps what is known of it until its state says that it is gone."""
+    def record(self, now: float, found: Mapping[LinkId, LinkCounters]) -> None:
+        """Record a reading; a link that is missing from it keeps its last counters until its state is gone."""
         for id in set(self._links.values()):
             if (counters := found.get(id)) is None:
                 continue
@@ -101,32 +101,32 @@ class CountedStates:
             if known is None or before is None or before.counters != counters or known.rates != NO_RATES:
                 self._counters[id] = counted(reading, before)
 
-    def tell(self, names: Iterable[Name]) -> None:
-        """Publish those of these states whose counters are new."""
-        changed: dict[Name, InterfaceState] = {}
-        for name in names:
-            state = self.hub.states.get(name)
-            if state is not None and state.statistics is not self._known(name):
-                changed[name] = self._with_counters(name, state)
+    def publish(self, keys: Iterable[Key]) -> None:
+        """Publish those of the states whose counters have changed."""
+        changed: dict[Key, InterfaceState] = {}
+        for key in keys:
+            state = self.hub.states.get(key)
+            if state is not None and state.statistics is not self._known(key):
+                changed[key] = self._with_counters(key, state)
         self.hub.publish(changed, {})
 
     def stop(self) -> None:
-        """Publish no more."""
-        self._source.followers.remove(self)
+        """Stop publishing."""
+        self._source.listeners.remove(self)
 
-    def _relink(self, name: Name, link: LinkId | None) -> None:
-        before = self._links.pop(name, None)
+    def _relink(self, key: Key, link: LinkId | None) -> None:
+        before = self._links.pop(key, None)
         if link is not None:
-            self._links[name] = link
+            self._links[key] = link
         if before is not None and before != link:
-            # If its place is taken by another link, that has counted nothing yet.
+            # A new link under the same name starts with counters of its own.
             self._readings.pop(before, None)
             self._counters.pop(before, None)
 
-    def _known(self, name: Name) -> Counters | None:
-        link = self._links.get(name)
+    def _known(self, key: Key) -> Counters | None:
+        link = self._links.get(key)
         return None if link is None else self._counters.get(link)
 
-    def _with_counters(self, name: Name, state: InterfaceState) -> InterfaceState:
-        counters = self._known(name)
+    def _with_counters(self, key: Key, state: InterfaceState) -> InterfaceState:
+        counters = self._known(key)
         return state if counters is None and state.statistics is None else replace(state, statistics=counters)

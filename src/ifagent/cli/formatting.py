@@ -17,7 +17,7 @@ COLOURS = {
 
 
 def peer_of(interface: Interface) -> str:
-    """Return the other end's name, or the name that a TAP has before it is adopted; others have neither."""
+    """Return the name of a veth's peer, or the name of a TAP before adoption; empty for other kinds."""
     for reference in interface.kind.references():
         return reference.to
     made_as = interface.kind.made_as(interface)
@@ -25,7 +25,7 @@ def peer_of(interface: Interface) -> str:
 
 
 def namespace(ref: NamespaceRef) -> str:
-    """Return the reference in words; nothing for the agent's own, the name alone for a named one."""
+    """Return the reference as text; empty for the agent's own namespace, just the name for a named one."""
     match ref.type:
         case NamespaceType.OWN:
             return ""
@@ -36,7 +36,7 @@ def namespace(ref: NamespaceRef) -> str:
 
 
 def link(state: InterfaceState) -> str:
-    """Return what the kernel has, in a few words."""
+    """Summarise the link of a state."""
     if not state.if_index:
         return "no link"
     place = namespace(state.namespace)
@@ -53,7 +53,7 @@ def link(state: InterfaceState) -> str:
 
 
 def traffic(state: InterfaceState) -> tuple[str, str]:
-    """Return in words how much is received and sent a second; nothing where that is not known."""
+    """Return the rates of receiving and sending as text; empty if unknown."""
     rates = state.statistics.rates if state.statistics else None
     if rates is None:
         return "", ""
@@ -63,7 +63,7 @@ def traffic(state: InterfaceState) -> tuple[str, str]:
 
 
 def _amount(value: float) -> str:
-    """Return three digits of a number, a space, and a prefix of a unit."""
+    """Return a number with three significant digits, a space, and a metric prefix."""
     for prefix in ("", "k", "M", "G"):
         if value < 999.5:
             return f"{value:.3g} {prefix}"
@@ -72,7 +72,7 @@ def _amount(value: float) -> str:
 
 
 def updown(state: InterfaceState) -> str:
-    """Return admin and operational status in a word or two."""
+    """Return admin and operational status as text."""
     if not state.if_index:
         return ""
     if state.admin_status is not Status.UP:

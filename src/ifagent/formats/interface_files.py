@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ifagent.core.events import Declaration
-from ifagent.core.interface import Name
+from ifagent.core.resources import Key, interface_key
 from ifagent.errors import BrokenFile, InvalidInterface
 from ifagent.formats.fields import JsonObject, first_of
 from ifagent.formats.ligato_v1 import decode_fields
@@ -175,22 +175,22 @@ def _split(path: Path, text: str) -> tuple[Sequence[object], list[int]]:
     return _items(path, document), lines
 
 
-def merge(files: Iterable[InterfaceFile]) -> dict[Name, Declaration]:
+def merge(files: Iterable[InterfaceFile]) -> dict[Key, Declaration]:
     """Return what the files declare together: of one name the first counts, with a warning that names the others."""
-    first: dict[Name, Path] = {}
-    merged: dict[Name, Declaration] = {}
-    others: dict[Name, list[str]] = {}
+    first: dict[Key, Path] = {}
+    merged: dict[Key, Declaration] = {}
+    others: dict[Key, list[str]] = {}
     for file in files:
         for entry in file.entries:
-            name = entry.declaration.name
-            if name not in merged:
-                merged[name], first[name] = entry.declaration, file.path
+            key = entry.declaration.key
+            if key not in merged:
+                merged[key], first[key] = entry.declaration, file.path
                 continue
-            others.setdefault(name, []).append(f"is also declared in {_shown(file.path.name)}, {entry.place}")
-    for name, told in others.items():
-        counts = f"the one in {_shown(first[name].name)} takes precedence"
+            others.setdefault(key, []).append(f"is also declared in {_shown(file.path.name)}, {entry.place}")
+    for key, told in others.items():
+        counts = f"the one in {_shown(first[key].name)} takes precedence"
         warnings = (f"{again}; {counts}" for again in first_of(told))
-        merged[name] = replace(merged[name], warnings=(*merged[name].warnings, *warnings))
+        merged[key] = replace(merged[key], warnings=(*merged[key].warnings, *warnings))
     return merged
 
 
@@ -229,6 +229,5 @@ def _declare(path: Path, index: int, fields: object, revision: int) -> Declarati
     except InvalidInterface as error:
         usable = error.name and all(wrong.field != "name" for wrong in error.errors)
         name = error.name if usable else f"{_shown(path.name)}[{index}]"
-        return Declaration(name=name, errors=error.errors, revision=revision)
-    interface = decoded.interface
-    return Declaration(name=interface.name, interface=interface, warnings=decoded.warnings, revision=revision)
+        return Declaration(key=interface_key(name), errors=error.errors, revision=revision)
+    return Declaration.of(decoded.interface, warnings=decoded.warnings, revision=revision)

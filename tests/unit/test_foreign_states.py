@@ -8,6 +8,7 @@ from ipaddress import ip_interface
 
 import anyio
 import pytest
+from keyed import keys_of
 from world import veth
 
 from ifagent import (
@@ -25,9 +26,11 @@ from ifagent import (
 )
 from ifagent.core.counters import LEAST_INTERVAL
 from ifagent.core.foreign import foreign_name, foreign_state, way_to
-from ifagent.core.interface import OWN_NAMESPACE, HostName
 from ifagent.core.link import Duplex, Link, LinkId, NsId
-from ifagent.core.operations import CreateLink, Operation, Outcome
+from ifagent.core.names import HostName
+from ifagent.core.namespace_ref import OWN_NAMESPACE
+from ifagent.core.operation import Operation, Outcome
+from ifagent.core.operations import CreateLink
 from ifagent.kernel.simulated import SimulatedKernel
 from ifagent.stream import Subscription
 
@@ -44,9 +47,9 @@ ETH0 = Link(id=LinkId(NsId(7), 3), host_name=HostName("eth0"), kind="bridge", mt
 def test_names() -> None:
     assert foreign_name(ETH0, OWN_NAMESPACE, ()) == "eth0"
     assert foreign_name(ETH0, named("ns1"), ()) == "eth0@named:ns1"
-    assert foreign_name(ETH0, OWN_NAMESPACE, {"eth0"}) == "eth0#3"
-    assert foreign_name(ETH0, named("ns1"), {"eth0"}) == "eth0@named:ns1"
-    assert foreign_name(ETH0, OWN_NAMESPACE, {"eth0", "eth0#3"}) == "eth0#3#3"
+    assert foreign_name(ETH0, OWN_NAMESPACE, keys_of({"eth0"})) == "eth0#3"
+    assert foreign_name(ETH0, named("ns1"), keys_of({"eth0"})) == "eth0@named:ns1"
+    assert foreign_name(ETH0, OWN_NAMESPACE, keys_of({"eth0", "eth0#3"})) == "eth0#3#3"
 
 
 def test_the_way_to_a_namespace_is_the_one_that_interfaces_use() -> None:
@@ -233,14 +236,14 @@ async def test_a_namespace_that_is_no_longer_in_use_takes_its_links_away(agent: 
 
 
 async def test_it_costs_nothing_while_nobody_asks(agent: Agent) -> None:
-    assert agent._hub.followers == []
+    assert agent._hub.listeners == []
     asking = agent.states(foreign=True)
-    assert len(agent._hub.followers) == 1
+    assert len(agent._hub.listeners) == 1
     assert agent.statistics().subscribers == 1
     assert ready(asking)
     del asking
     await agent.resync()
-    assert agent._hub.followers == []
+    assert agent._hub.listeners == []
 
 
 async def test_they_have_counters_if_asked(kernel: SimulatedKernel, agent: Agent) -> None:
@@ -255,10 +258,10 @@ async def test_they_have_counters_if_asked(kernel: SimulatedKernel, agent: Agent
     assert (event.state.config_state, event.state.duplex) == (ConfigState.FOREIGN, Duplex.UNKNOWN)
     del event, events
     with anyio.fail_after(5):
-        while agent._feeds._counted:
+        while agent._streams._counted:
             await anyio.sleep(0.01)
     await agent.resync()
-    assert agent._hub.followers == []
+    assert agent._hub.listeners == []
 
 
 async def test_a_slow_reader_is_told_what_it_missed(kernel: SimulatedKernel, agent: Agent) -> None:

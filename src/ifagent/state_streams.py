@@ -1,27 +1,27 @@
-"""All streams of states: the ordinary one, and those with more in them, which are there while somebody reads them."""
+"""All streams of states: the plain one, and those with counters or foreign links while they have readers."""
 
 from __future__ import annotations
 
 import anyio
 
 from ifagent.core.index import Index
-from ifagent.counting import CountedStates
-from ifagent.foreign import ForeignStates
+from ifagent.counter_stream import CounterStream
+from ifagent.foreign_states import ForeignStates
 from ifagent.kernel.contract import Kernel
 from ifagent.stream import StateHub
 
 
-class Feeds:
-    """Makes a hub of states for every combination of options that readers ask for; readers with the same share one."""
+class StateStreams:
+    """Has a hub of states for each combination of options; readers with the same options share one."""
 
     def __init__(self, hub: StateHub, index: Index, kernel: Kernel) -> None:
         self._hub = hub
         self._index = index
         self._kernel = kernel
         self._foreign: ForeignStates | None = None
-        self._counted: dict[tuple[bool, float], CountedStates] = {}
-        self._new: list[tuple[bool, float]] = []
-        self._asked = anyio.Event()
+        self._counted: dict[tuple[bool, float], CounterStream] = {}
+        self._to_start: list[tuple[bool, float]] = []
+        self._start_requested = anyio.Event()
         self._closed = False
 
     @property
@@ -29,43 +29,43 @@ class Feeds:
         """How many subscriptions there are."""
         return sum(hub.readers for hub in self._hubs())
 
-    def hub(self, *, foreign: bool = False, counters: float | None = None, keep: bool = False) -> StateHub:
+    def hub(self, *, foreign: bool = False, counters: float | None = None, permanent: bool = False) -> StateHub:
         """Return the hub of states with ``foreign`` links, and with ``counters`` read at that interval in seconds.
 
-        It is dropped again when it has no readers, so subscribe before the next ``await``; with ``keep`` it is never
+        It is dropped when it has no readers, so subscribe before the next ``await``; one that is ``permanent`` is never
         dropped. Raises :class:`ifagent.errors.InvalidSettings` for an interval that is too short.
         """
         source = self._with_foreign() if foreign else self._hub
-        return source if counters is None else self._with_counters(source, (foreign, counters), keep=keep)
+        return source if counters is None else self._with_counters(source, (foreign, counters), permanent=permanent)
 
     async def run(self) -> None:
-        """Read counters for those who ask, until cancelled."""
+        """Read counters for as long as they have readers, until cancelled."""
         async with anyio.create_task_group() as group:
             while True:
-                for key in self._new:
+                for key in self._to_start:
                     group.start_soon(self._count, key)
-                self._new.clear()
-                await self._asked.wait()
-                self._asked = anyio.Event()
+                self._to_start.clear()
+                await self._start_requested.wait()
+                self._start_requested = anyio.Event()
 
-    def look(self) -> None:
-        """Take note of other people's links, if anybody asks for them; to be called after every round, at once."""
+    def refresh_foreign(self) -> None:
+        """Publish changes of foreign links, if they have readers; call it after every round, before the next await."""
         if self._foreign is None:
             return
-        if self._foreign.hub.readers or self._foreign.hub.followers:
-            self._foreign.look()
+        if self._foreign.hub.readers or self._foreign.hub.listeners:
+            self._foreign.refresh()
         else:
             self._foreign.stop()
             self._foreign = None
 
     def close(self) -> None:
-        """End every subscription after what is there already, and those to come after their snapshot."""
+        """End every subscription after its pending events, and later ones after their snapshot."""
         self._closed = True
         for hub in self._hubs():
             hub.close()
 
     def tidy(self) -> None:
-        """Drop at once what no reader has to hear any more."""
+        """Drop what no reader needs any more."""
         for hub in self._hubs():
             hub.tidy()
 
@@ -80,20 +80,20 @@ class Feeds:
                 self._foreign.hub.close()
         return self._foreign.hub
 
-    def _with_counters(self, source: StateHub, key: tuple[bool, float], *, keep: bool) -> StateHub:
+    def _with_counters(self, source: StateHub, key: tuple[bool, float], *, permanent: bool) -> StateHub:
         counted = self._counted.get(key)
         if counted is None:
-            counted = self._counted[key] = CountedStates(source, self._kernel, key[1])
+            counted = self._counted[key] = CounterStream(source, self._kernel, key[1])
             if self._closed:
                 counted.hub.close()
-            self._new.append(key)
-            self._asked.set()
-        counted.kept = counted.kept or keep
+            self._to_start.append(key)
+            self._start_requested.set()
+        counted.permanent = counted.permanent or permanent
         return counted.hub
 
     async def _count(self, key: tuple[bool, float]) -> None:
         counted = self._counted[key]
         await counted.run()
-        # Nobody has had a turn since the last reader was missed.
+        # No other task has run since the last reader was seen to be gone.
         del self._counted[key]
         counted.stop()

@@ -1,0 +1,56 @@
+"""Which interfaces have links that are made together. Pure; rule 3 of :mod:`ifagent.core.planner`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ifagent.core.admission import Admission
+from ifagent.core.desired import Desired
+from ifagent.core.interface import Interface
+from ifagent.core.kinds.contract import Reference
+from ifagent.core.matches import Unit
+from ifagent.core.names import Name
+from ifagent.core.plan import Obstacle
+from ifagent.core.state import ConfigState
+
+
+def find_units(candidates: Iterable[Interface], desired: Desired, admission: Admission) -> Iterator[Unit]:
+    """Yield what is made together; block what names a partner that is not there, or one that names another one."""
+    by_name = {interface.name: interface for interface in candidates}
+    for name, interface in by_name.items():
+        partner = _partner(interface)
+        if partner is None:
+            yield (interface,)
+            continue
+        other = by_name.get(partner.to)
+        back = None if other is None else _partner(other)
+        if other is not None and back is not None and back.to == name:
+            if name < other.name:
+                yield interface, other
+            continue
+        if partner.to in admission.frozen:
+            admission.frozen.add(name)
+        reason = _why_alone(name, partner.to, desired, admission)
+        admission.block(name, Obstacle(ConfigState.PENDING, reason, (f"interface {partner.to}",)))
+
+
+def _partner(interface: Interface) -> Reference | None:
+    """Return the reference to the interface whose link is made together with this one's."""
+    return next((reference for reference in interface.kind.references() if reference.mutual), None)
+
+
+def _why_alone(name: Name, partner: Name, desired: Desired, admission: Admission) -> str:
+    """Say why the interface that another one names as its partner is none for it."""
+    if partner in admission.blocked:
+        return f"peer {partner} is blocked: {admission.blocked[partner].reason}"
+    if partner in desired.refused:
+        return f"peer {partner} is blocked: {desired.refused[partner].reason}"
+    if partner in desired.held:
+        return f"peer {partner} is invalid"
+    other = desired.interfaces.get(partner)
+    if other is None:
+        return f"peer {partner} is not declared"
+    back = _partner(other)
+    if back is None:
+        return f"interface {partner} is of type {other.kind.type}, which has no peer"
+    return f"interface {partner} names {back.to} as its peer, not {name}"

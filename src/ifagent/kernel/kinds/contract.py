@@ -1,0 +1,35 @@
+"""What differs from kind to kind in how rtnetlink writes a link, and in what has to be queried beside it.
+
+A kind whose links stand alone and have no attributes of their own needs nothing here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from ifagent.core.link import Speed
+from ifagent.errors import AgentBug
+
+
+class LinkDriver:
+    """One kind, as its driver has it.
+
+    ``paired`` says that two links are made by one request, and that ``IFLA_LINK`` of each names the other end; of other
+    kinds it names the lower link. ``lower_attributes`` are those of ``IFLA_INFO_DATA`` that do so where the kernel
+    leaves out ``IFLA_LINK``, although the links are deleted with their lower one. ``speed`` is what every link
+    reports, ``None`` where that has to be queried.
+    """
+
+    paired: ClassVar[bool] = False
+    lower_attributes: ClassVar[tuple[int, ...]] = ()
+    speed: ClassVar[Speed | None] = None
+
+    def creation_data(self, far: Sequence[bytes]) -> bytes:
+        """Return the payload of ``IFLA_INFO_DATA`` for a new link, empty for none.
+
+        ``far`` are the bodies, header and attributes, of the ends beside the first.
+        """
+        if far:
+            raise AgentBug("a link of this kind has no other end")
+        return b""
