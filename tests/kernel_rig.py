@@ -156,11 +156,10 @@ class Rig:
             raise problem
 
     async def execute(self, *operations: Operation) -> list[Outcome]:
-        """Execute and drain; the picture has what they did afterwards, on a slow machine a moment later."""
+        """Execute and drain."""
         outcomes = await self.kernel.execute(operations)
         assert [outcome.operation for outcome in outcomes] == list(operations)
         self.kernel.drain()
-        await self.until(lambda: not self.behind)
         return outcomes
 
     async def do(self, operation: Operation) -> int:

@@ -99,7 +99,7 @@ class Source:
             case SourceHealth():
                 self.problem = event.problem
             case _ if getattr(event, "declaration", None) is not None:
-                self.names.add(event.name)  # type: ignore[union-attr]
+                self.names.add(event.key.name)  # type: ignore[union-attr]
 
 
 def text(name: str) -> str:
