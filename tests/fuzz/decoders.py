@@ -40,7 +40,8 @@ from ifagent.stores.etcd.answers import Value
 from ifagent.stores.etcd.client import MAX_TXN_BYTES
 from ifagent.stores.etcd.lock import Holder
 from ifagent.stores.intent_file import IntentFile
-from ifagent.watchers.container_engine import BadAnswer, Container, ContainerEvent, Engine, read_event, read_ids
+from ifagent.watchers.container_engine import BadAnswer, Container, Engine, read_ids
+from ifagent.watchers.container_events import ContainerEvent, read_event
 
 # Interfaces of every kind, as somebody would declare them.
 

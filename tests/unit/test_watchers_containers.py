@@ -22,6 +22,7 @@ from ifagent.core.namespace_ref import NamespaceType
 from ifagent.nsfs import own_namespace
 from ifagent.watchers import container_engine, container_follower
 from ifagent.watchers.container_engine import default_sockets
+from ifagent.watchers.container_events import MAX_EVENT
 from ifagent.watchers.containers import ContainerWatcher
 
 pytestmark = pytest.mark.anyio
@@ -410,7 +411,7 @@ async def test_an_event_that_cannot_be_read_is_a_reason_to_look_at_all(engine: F
         assert engine.asked.count("events") == 1
 
 
-@pytest.mark.parametrize("size", [200_000, container_engine.MAX_EVENT + 200_000])
+@pytest.mark.parametrize("size", [200_000, MAX_EVENT + 200_000])
 async def test_an_event_may_be_long(engine: FakeEngine, size: int) -> None:
     async with following(engine) as watched:
         watched.want("web", "db")

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ import anyio.to_thread
 
 from ifagent.errors import SourceLost
 from ifagent.formats.strict_json import BrokenJson, read_json
+from ifagent.watchers.container_events import CONTAINER_ID, EventStream
 
 if TYPE_CHECKING:
     # At run time only where there is an engine to talk to: it takes a fifth of all memory, and as long to import.
@@ -45,9 +45,6 @@ MAX_VALUES: Final = 100_000
 MAX_LISTED: Final = 2**18
 """Most characters of one container in the list."""
 
-MAX_EVENT: Final = 2**18
-"""Most bytes of one event, which carries all labels of its container; a longer one may have been about any."""
-
 MAX_CONTAINERS: Final = 20_000
 """Most containers of one engine."""
 
@@ -56,9 +53,6 @@ MAX_LABEL: Final = 4096
 
 LIMIT: Final = 60.0
 """Seconds that a whole answer may take."""
-
-REST_FACTOR: Final = 4
-"""Reading of events is followed by a pause so many times as long: an engine may tell of them without end."""
 
 MAX_READ: Final = 2**13
 """Most bytes that are taken of one connection before others have a turn: each may be a chunk of its own of an answer.
@@ -75,7 +69,6 @@ _CONNECT: Final = 5.0
 _OVERLAP: Final = 1_000_000_000
 """Nanoseconds that events are asked for again: the clock may have been set back by that much."""
 
-_ID: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]{0,127}")
 _DECODER: Final = json.JSONDecoder()
 _SPACE: Final = re.compile(r"\s*")
 _BETWEEN: Final = re.compile(r"\s*,\s*|\s*(?=\]\Z)")
@@ -102,17 +95,6 @@ class Container:
     label: str
     pid: int
     started: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class ContainerEvent:
-    """Something happened to a container at ``time`` (Unix time in ns, 0 if unknown).
-
-    ``id`` is empty for an event that could not be read: it may have been about any container.
-    """
-
-    id: str = ""
-    time: int = 0
 
 
 def default_sockets() -> tuple[Path, ...]:
@@ -197,7 +179,7 @@ class Engine:
         async with self._get("/events", **query) as response:
             if response.status != 200:
                 raise SourceLost(self._socket, f"the events: {_status(response)}")
-            yield EventStream(response, self._socket)
+            yield EventStream(lambda: _read(response, self._socket), self._socket)
 
     @asynccontextmanager
     async def _get(self, path: str, **query: str) -> AsyncGenerator[aiohttp.ClientResponse, None]:
@@ -247,35 +229,6 @@ class Engine:
         return found if len(found) <= MAX_LABEL else ""
 
 
-class EventStream:
-    """The events of one connection."""
-
-    def __init__(self, response: aiohttp.ClientResponse, socket: str) -> None:
-        self._response = response
-        self._socket = socket
-        self._rest = b""
-        self._pause = 0.0
-
-    async def next(self) -> list[ContainerEvent]:
-        """Wait for more to happen, and return it oldest first. Raises :class:`SourceLost` when the stream ends.
-
-        The engine is read of no faster than leaves time for everything else.
-        """
-        await anyio.sleep(self._pause)
-        while chunk := await _read(self._response, self._socket):
-            began = time.monotonic()
-            *lines, self._rest = (self._rest + chunk).split(b"\n")
-            if len(self._rest) > MAX_EVENT:
-                # What follows of this event cannot be read, and says so then.
-                self._rest = b""
-            events = [event for line in lines if line.strip() and (event := read_event(line))]
-            self._pause = REST_FACTOR * (time.monotonic() - began)
-            if events:
-                return events
-            await anyio.sleep(self._pause)
-        raise SourceLost(self._socket, "the engine ended the events")
-
-
 def _connector(socket: str) -> aiohttp.UnixConnector:
     """Return what connects to an engine, and reads of no connection more than :data:`MAX_READ` at once."""
     import aiohttp
@@ -308,26 +261,6 @@ def _breaking_off(socket: str) -> Generator[None, None, None]:
         raise SourceLost(socket, _in_words(error)) from error
 
 
-def read_event(line: bytes) -> ContainerEvent | None:
-    """Read an event; ``None`` if nothing of interest happened. Never raises."""
-    if len(line) > MAX_EVENT:
-        return ContainerEvent()
-    try:
-        event = read_json(line)
-    except BrokenJson:
-        return ContainerEvent()
-    match event:
-        case {"Type": str(kind)} if kind != "container":
-            return None
-        # Names of commands follow a colon, so look at the beginning; health checks come every few seconds.
-        case {"Action": str(action)} if action.startswith(("exec", "health_status")):
-            return None
-        case {"Actor": {"ID": str(id)}} if _ID.fullmatch(id):
-            time = event.get("timeNano")
-            return ContainerEvent(id, time if isinstance(time, int) else 0)
-    return ContainerEvent()
-
-
 def read_ids(body: bytes) -> list[str]:
     """Read an answer to the question which containers there are. Raises :class:`BadAnswer`, and nothing else.
 
@@ -344,7 +277,7 @@ def read_ids(body: bytes) -> list[str]:
     while at < len(text) - 1:
         entry, length = _first_value(text, at)
         match entry:
-            case {"Id": str(id)} if _ID.fullmatch(id):
+            case {"Id": str(id)} if CONTAINER_ID.fullmatch(id):
                 ids.append(id)
             case _:
                 raise BadAnswer("an entry without an id")

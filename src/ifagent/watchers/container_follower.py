@@ -22,7 +22,8 @@ from anyio.abc import TaskGroup
 
 from ifagent.errors import SourceLost
 from ifagent.log import log
-from ifagent.watchers.container_engine import REST_FACTOR, BadAnswer, Container, Engine, EventStream
+from ifagent.watchers.container_engine import BadAnswer, Container, Engine
+from ifagent.watchers.container_events import REST_FACTOR, EventStream
 from ifagent.watchers.engine_containers import ContainerProcess, EngineContainers
 
 FIRST_WAIT: Final = 0.05
