@@ -19,10 +19,11 @@ from aiohttp import web
 from watched import Watched, until_true, watching
 
 from ifagent.core.namespace_ref import NamespaceType
+from ifagent.errors import SourceLost
 from ifagent.nsfs import own_namespace
 from ifagent.watchers import container_engine, container_follower
 from ifagent.watchers.container_engine import default_sockets
-from ifagent.watchers.container_events import MAX_EVENT
+from ifagent.watchers.container_events import MAX_EVENT, ContainerEvent, EventStream
 from ifagent.watchers.containers import ContainerWatcher
 
 pytestmark = pytest.mark.anyio
@@ -409,6 +410,19 @@ async def test_an_event_that_cannot_be_read_is_a_reason_to_look_at_all(engine: F
         await engine.say(line + b"\n")
         await until_own(watched)
         assert engine.asked.count("events") == 1
+
+
+async def test_events_of_one_read_come_in_pieces_where_they_take_too_long() -> None:
+    whole = b"".join(b'{"Actor": {"ID": "%d"}}\n' % number for number in range(3))
+    reads = iter((whole + b'{"Actor": ', b'{"ID": "3"}}\n', b""))
+
+    async def read() -> bytes:
+        return next(reads)
+
+    events = EventStream(read, "engine.sock", read_time=0)
+    assert [await events.next() for _ in range(4)] == [[ContainerEvent(str(number))] for number in range(4)]
+    with pytest.raises(SourceLost, match="the engine ended the events"):
+        await events.next()
 
 
 @pytest.mark.parametrize("size", [200_000, MAX_EVENT + 200_000])

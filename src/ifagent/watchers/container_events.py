@@ -39,11 +39,15 @@ class ContainerEvent:
 
 
 class EventStream:
-    """The events of one connection to ``socket``; ``read`` returns the bytes that come next, none at the end."""
+    """The events of one connection to ``socket``; ``read`` returns the bytes that come next, none at the end.
 
-    def __init__(self, read: Callable[[], Awaitable[bytes]], socket: str) -> None:
+    ``read_time`` is for how many seconds the event loop is held at most, but for one event.
+    """
+
+    def __init__(self, read: Callable[[], Awaitable[bytes]], socket: str, *, read_time: float = READ_TIME) -> None:
         self._read = read
         self._socket = socket
+        self._read_time = read_time
         self._lines: deque[bytes] = deque()
         self._rest = b""
         self._pause = 0.0
@@ -55,12 +59,13 @@ class EventStream:
         """
         while True:
             await anyio.sleep(self._pause)
-            chunk = b""
-            if not self._lines and not (chunk := await self._read()):
+            chunk = b"" if self._lines else await self._read()
+            if not (self._lines or chunk):
                 raise SourceLost(self._socket, "the engine ended the events")
             began = time.monotonic()
-            self._split(chunk)
-            events = self._some(began + READ_TIME)
+            if chunk:
+                self._split(chunk)
+            events = self._some(began + self._read_time)
             self._pause = REST_FACTOR * (time.monotonic() - began)
             if events:
                 return events
@@ -75,10 +80,12 @@ class EventStream:
     def _some(self, until: float) -> list[ContainerEvent]:
         """Return what the next lines tell; more is read the next time where it takes too long."""
         events: list[ContainerEvent] = []
-        while self._lines and time.monotonic() < until:
+        while self._lines:
             line = self._lines.popleft()
             if line.strip() and (event := read_event(line)):
                 events.append(event)
+            if time.monotonic() >= until:
+                break
         return events
 
 
