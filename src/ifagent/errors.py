@@ -26,7 +26,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-MAX_ERRORS = 20
+MAX_ERRORS = 10
 """Maximum number of errors reported for one value."""
 
 
@@ -54,7 +54,7 @@ class InvalidInterface(IfagentError):
     """A value does not describe an interface.
 
     ``name`` is the interface's name as far as it is known (the key's suffix, else empty);
-    ``errors`` has at least one entry, and ``more`` is how many others were found that it has not.
+    ``errors`` has at least one entry, and ``more`` is how many others there may be, where not everything was checked.
     """
 
     def __init__(self, name: str, errors: Iterable[FieldError], *, more: int = 0) -> None:

@@ -77,11 +77,15 @@ def _keys_of(state: InterfaceState) -> tuple[Hashable, ...]:
 
 @dataclass(slots=True, eq=False)
 class _Record:
-    """One publication. ``since`` is the position from which on readers may know of the interface."""
+    """One publication. ``since`` is the position from which on readers may know of the interface.
+
+    One that is no longer in force has no ``state``: that is freed at once, and not with thousands of others when the
+    records are compacted.
+    """
 
     position: int
     key: Key
-    state: InterfaceState
+    state: InterfaceState | None
     deleted: bool
     since: int
 
@@ -95,9 +99,9 @@ class _Log:
         self.closed = False
         self.readers: weakref.WeakSet[Subscription] = weakref.WeakSet()
         self._records: list[_Record] = []
-        self._newest: dict[Key, _Record] = {}
+        self._newest: dict[Key, _Record] = {}  # oldest first
+        self._deleted: list[_Record] = []
         self._compact_at = _SPARE
-        self._deletions = 0
         self._forget_at = _SPARE
         self._waiting: dict[asyncio.Future[None], None] = {}
         self._waker = waker
@@ -107,12 +111,17 @@ class _Log:
     def append(self, key: Key, state: InterfaceState, *, deleted: bool = False) -> None:
         """Publish a state, or the last state of what is gone."""
         self.position += 1
-        before = self._newest.get(key)
+        before = self._newest.pop(key, None)
         record = _Record(self.position, key, state, deleted, before.since if before else self.position)
         self._newest[key] = record
         self._records.append(record)
-        self._deletions += deleted
-        if len(self._records) >= self._compact_at or self._deletions >= self._forget_at:
+        if before is not None:
+            before.state = None
+        if deleted:
+            self._deleted.append(record)
+            if len(self._deleted) >= self._forget_at:
+                self._forget()
+        if len(self._records) >= self._compact_at:
             self.compact()
 
     def after(self, position: int) -> Iterator[_Record]:
@@ -141,16 +150,30 @@ class _Log:
 
     def compact(self) -> None:
         """Drop what is no longer in force, and deletions that nobody who knew the interface has still to hear."""
-        if any(record.deleted for record in self._newest.values()):
-            cursors = sorted({reader.cursor for reader in self.readers})
-            for record in [record for record in self._newest.values() if record.deleted]:
-                first = bisect_left(cursors, record.since)
-                if first == len(cursors) or cursors[first] >= record.position:
-                    del self._newest[record.key]
-        self._records = sorted(self._newest.values(), key=_position)
+        self._forget()
+        self._records = list(self._newest.values())
         # As much work as there is now is spread over as many publications to come.
         self._compact_at = 2 * len(self._records) + len(self.readers) // 8 + _SPARE
-        self._deletions, self._forget_at = 0, len(self._records) // 2 + len(self.readers) // 8 + _SPARE
+
+    def _forget(self) -> None:
+        """Drop deletions that nobody who knew the interface has still to hear.
+
+        Often, and before the records are compacted, so that the states of very many interfaces that are deleted at once
+        are freed in pieces.
+        """
+        cursors = sorted({reader.cursor for reader in self.readers})
+        unheard: list[_Record] = []
+        for record in self._deleted:
+            if self._newest.get(record.key) is not record:
+                continue
+            first = bisect_left(cursors, record.since)
+            if first == len(cursors) or cursors[first] >= record.position:
+                del self._newest[record.key]
+                record.state = None
+            else:
+                unheard.append(record)
+        self._deleted = unheard
+        self._forget_at = 2 * len(unheard) + len(self.readers) // 8 + _SPARE
 
 
 def _position(record: _Record) -> int:

@@ -326,7 +326,7 @@ def test_errors_are_bounded() -> None:
         ligato_v1.decode(value(ip_addresses=["x" * 200] * 256, mtu=1), name="a")
     told = caught.value.errors
     assert len(told) == MAX_REPORTED + 1
-    assert told[-1].message == f"and {257 - MAX_REPORTED} more errors"
+    assert told[-1].message == f"and up to {257 - MAX_REPORTED} more errors"
     assert "is not an address such as 192.168.22.1/24" in told[0].message
     assert sum(len(error.message) for error in told[:-1]) <= MAX_TEXT
     assert len(errors(value(phys_address="y" * 9000))["phys_address"]) == MAX_MESSAGE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter, OrderedDict
+from collections.abc import Iterable
 from weakref import WeakSet
 
 import anyio
@@ -13,7 +14,7 @@ from anyio import wait_all_tasks_blocked
 
 from ifagent import Agent, Settings
 from ifagent.cli import memory
-from ifagent.cli.memory import LARGE, Table, compact, nearly_empty
+from ifagent.cli.memory import LARGE, Table, compact, is_nearly_empty, large_tables
 from ifagent.core.agenda import Agenda
 from ifagent.core.events import Declaration, Declared
 from ifagent.core.index import Index
@@ -53,20 +54,24 @@ def test_a_table_takes_as_much_as_its_entries_need_and_stays_the_same(kind: type
     assert type(table) is kind
 
 
+def _nearly_empty(roots: Iterable[object]) -> list[Table]:
+    return [table for table in large_tables(roots) if is_nearly_empty(table)]
+
+
 def test_only_what_is_large_and_nearly_empty_is_found() -> None:
     inbox = Inbox()
     full, small, empty = _filled(dict), {1: 1}, _emptied(_filled(set))
     inbox.more = [full, small, {"deep": (empty,)}]  # type: ignore[attr-defined]
-    assert [id(table) for table in nearly_empty([inbox])] == [id(empty)]
+    assert [id(table) for table in _nearly_empty([inbox])] == [id(empty)]
     compact(empty)
-    assert nearly_empty([inbox]) == []
+    assert _nearly_empty([inbox]) == []
 
 
 def test_parts_that_lead_to_each_other_are_looked_into_once() -> None:
     one, other = Inbox(), Inbox()
     one.other, other.others = WeakSet([other]), [one, one]  # type: ignore[attr-defined]
     other.table = empty = _emptied(_filled(dict))  # type: ignore[attr-defined]
-    assert [id(table) for table in nearly_empty([one, other])] == [id(empty)]
+    assert [id(table) for table in _nearly_empty([one, other])] == [id(empty)]
 
 
 def test_what_others_have_is_not_looked_into() -> None:
@@ -77,7 +82,7 @@ def test_what_others_have_is_not_looked_into() -> None:
     foreign.table = _emptied(_filled(dict))  # type: ignore[assignment]
     inbox = Inbox()
     inbox.more = foreign  # type: ignore[attr-defined]
-    assert nearly_empty([inbox]) == []
+    assert _nearly_empty([inbox]) == []
 
 
 def test_an_index_is_as_small_as_before_after_very_many_interfaces() -> None:
@@ -87,15 +92,15 @@ def test_an_index_is_as_small_as_before_after_very_many_interfaces() -> None:
         interface = Interface(name=name, kind=Veth(peer_if_name=Name(f"no-{name}")), host_if_name=HostName(name))
         index.fold(Declared("store", interface_key(name), Declaration.of(interface, revision=1)))
     index.take_changed()
-    assert nearly_empty([index]) == []
+    assert _nearly_empty([index]) == []
     for name in names[1:]:
         index.fold(Declared("store", interface_key(name), None))
     list(index.agenda.take(0.0))
-    found = nearly_empty([index])
+    found = _nearly_empty([index])
     assert len(found) >= 8
     for table in found:
         compact(table)
-    assert nearly_empty([index]) == []
+    assert _nearly_empty([index]) == []
     assert list(by_name(index.declared)) == names[:1]
     assert list(index.graph.interfaces) == names[:1]
 
@@ -133,3 +138,26 @@ async def test_what_very_large_values_have_left_is_handed_back_though_no_table_i
             await trimmed.wait()
         assert resident[0] < memory.GROWN
         group.cancel_scope.cancel()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("declared", [1, memory.MANY + 1])
+async def test_garbage_is_collected_unless_there_are_very_many_objects(
+    monkeypatch: pytest.MonkeyPatch, declared: int
+) -> None:
+    collected: list[str] = []
+    monkeypatch.setattr(memory, "POLL", 0.01)
+    monkeypatch.setattr(memory, "IDLE_LOAD", 2.0)
+    monkeypatch.setattr(memory, "_trim", lambda: None)
+    monkeypatch.setattr("gc.collect", lambda: collected.append("everything"))
+    agent = Agent(Settings(), sources=[], kernel=SimulatedKernel())
+    inbox = Inbox()
+    inbox.empty = empty = _emptied(_filled(set))  # type: ignore[attr-defined]
+    inbox.used = dict.fromkeys(range(declared))  # type: ignore[attr-defined]
+    async with anyio.create_task_group() as group:
+        group.start_soon(memory.hand_back_memory, agent, inbox)
+        with anyio.fail_after(10):
+            while sys.getsizeof(empty) > LARGE:
+                await anyio.sleep(0.01)
+        group.cancel_scope.cancel()
+    assert bool(collected) == (declared == 1)

@@ -41,6 +41,9 @@ LARGE = 64 * 1024
 EMPTY = 8
 """A large table is shrunk if fewer than one in so many of its slots are used."""
 
+MANY = 10_000
+"""Entries of a table from which on there are too many objects for a collection of cyclic garbage."""
+
 _ENTRY = 32
 """Approximate size in bytes of a slot of a table."""
 
@@ -56,7 +59,8 @@ Table = dict[Any, Any] | set[Any]
 async def hand_back_memory(agent: Agent, *others: object) -> None:
     """Until cancelled, return memory when most entries of large tables of an agent, others and their parts are gone.
 
-    Waits until the process is idle. Blocks the event loop for some 50 ms, longer the more objects are left.
+    Waits until the process is idle. Blocks the event loop for some 50 ms: cyclic garbage is collected only if no table
+    is large, since that takes as long as there are objects.
     """
     trim = _trim()
     before, spent, resident = time.monotonic(), time.process_time(), _resident()
@@ -67,19 +71,21 @@ async def hand_back_memory(agent: Agent, *others: object) -> None:
         before, spent = now, spent_now
         if not is_idle:
             continue
-        if empty := nearly_empty([agent, *others]):
+        tables = large_tables([agent, *others])
+        if empty := [table for table in tables if is_nearly_empty(table)]:
             agent.tidy()
             for table in empty:
                 compact(table)
-            gc.collect()
+            if all(len(table) < MANY for table in tables):
+                gc.collect()
         if trim is not None and (empty or _resident() > resident + GROWN):
             await to_thread.run_sync(trim)
             resident = _resident()
-        del empty
+        del tables, empty
 
 
-def nearly_empty(roots: Iterable[object]) -> list[Table]:
-    """Return the large tables of objects, and of the objects that those have, in which there is next to nothing.
+def large_tables(roots: Iterable[object]) -> list[Table]:
+    """Return the tables of objects, and of the objects that those have, that take much memory.
 
     Objects are looked into that are of a class of the agent's, and have their attributes in a dict.
     """
@@ -91,7 +97,7 @@ def nearly_empty(roots: Iterable[object]) -> list[Table]:
         if id(part) in seen:
             continue
         seen.add(id(part))
-        if isinstance(part, dict | set) and _is_nearly_empty(part):
+        if isinstance(part, dict | set) and sys.getsizeof(part) >= LARGE:
             found.append(part)
         waiting.extend(_parts(part))
     return found
@@ -104,9 +110,9 @@ def compact(table: Table) -> None:
     table.update(entries)
 
 
-def _is_nearly_empty(table: Table) -> bool:
-    size = sys.getsizeof(table)
-    return size >= LARGE and len(table) * _ENTRY * EMPTY < size
+def is_nearly_empty(table: Table) -> bool:
+    """Tell whether there is next to nothing in a large table."""
+    return len(table) * _ENTRY * EMPTY < sys.getsizeof(table)
 
 
 def _parts(of: object) -> Iterator[object]:

@@ -93,7 +93,7 @@ def _check_address(value: IPInterface) -> IPInterface:
 
 
 class WrongAddresses(ValueError):
-    """Some of a list of addresses are wrong: ``wrong`` has places and texts of the first, ``count`` is how many are."""
+    """Of a list of addresses ``wrong`` has places and texts of the first wrong ones, ``count`` is how many may be."""
 
     def __init__(self, wrong: list[tuple[int, str]], count: int) -> None:
         """Keep what was found."""
@@ -115,8 +115,9 @@ def _parse_addresses(values: object) -> tuple[IPInterface, ...]:
         try:
             found.append(_check_address(_parse_address(value)))
         except ValueError as error:
-            if len(wrong) < MAX_ERRORS:
-                wrong.append((place, str(error)))
+            wrong.append((place, str(error)))
+            if len(wrong) == MAX_ERRORS:
+                break  # nobody reads more of them, and very many take long
     if wrong:
         raise WrongAddresses(wrong, len(values) - len(found))
     _check_addresses(found)

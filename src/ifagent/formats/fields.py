@@ -285,7 +285,7 @@ def _limited(errors: list[FieldError], more: int = 0) -> list[FieldError]:
     longest = min(MAX_MESSAGE, MAX_TEXT // len(first))
     shown = [_shared(error.field, _cut(error.message, longest)) for error in first]
     if more := more + len(errors) - len(first):
-        shown.append(FieldError("", f"and {more} more errors"))
+        shown.append(FieldError("", f"and up to {more} more errors"))
     return shown
 
 
