@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -43,5 +44,23 @@ def test_every_folder_of_tests_is_told() -> None:
 
 def test_the_sessions_are_those_of_nox() -> None:
     made = set(re.findall(r"^@nox\.session.*\ndef (\w+)", (ROOT / "noxfile.py").read_text(), re.MULTILINE))
-    rows = re.findall(r"^\| (`[^|]*) \|", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    before, _ = (ROOT / "CONTRIBUTING.md").read_text().split("### Which tests")
+    rows = re.findall(r"^\| (`[^|]*) \|", before, re.MULTILINE)
     assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == made
+
+
+def test_every_module_has_tests_that_cover_it() -> None:
+    rows = re.findall(r"^\| (`.+`) \| (`tests/.+`) \|$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    covered = [pattern for files, _ in rows for pattern in re.findall(r"`([^`]+)`", files)]
+    modules = {str(path.relative_to(SOURCE).with_suffix("")): path for path in SOURCE.rglob("*.py")}
+    tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("*/test_*.py")}
+    uncovered = [
+        module
+        for module, path in sorted(modules.items())
+        if not path.stem.startswith("__")
+        and "formats/pb/" not in module
+        and not {path.stem, module.replace("/", "_")} & tested
+        and not any(fnmatch(module, pattern) for pattern in covered)
+    ]
+    assert uncovered == []
+    assert [pattern for pattern in covered if not any(fnmatch(module, pattern) for module in modules)] == []
