@@ -7,23 +7,19 @@ import gzip
 import json
 import resource
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Self
 
 import anyio
 import pytest
 from aiohttp import web
-from test_watchers_containers import FakeEngine, described, until_own
-from watched import Watched, until_true, watching
+from fake_engine import FakeEngine, answering, described, following, running, until_own
+from watched import Watched, until_true
 
-from ifagent.core.namespace_ref import NamespaceType
-from ifagent.watchers import container_engine, container_follower, engine_containers
-from ifagent.watchers.container_engine import MAX_LABEL, BadAnswer, read_ids
-from ifagent.watchers.container_follower import Follower
+from ifagent.watchers.container_engine import MAX_LABEL, BadAnswer, Limits, read_ids
+from ifagent.watchers.container_follower import MOST_LOOKS, Follower, Timings
 from ifagent.watchers.containers import ContainerWatcher
 
 pytestmark = pytest.mark.anyio
@@ -34,19 +30,8 @@ HELD_UP = 1.0
 
 @pytest.fixture
 async def engine() -> AsyncIterator[FakeEngine]:
-    with tempfile.TemporaryDirectory() as folder:
-        engine = FakeEngine(Path(folder) / "engine.sock")
-        await engine.start()
-        try:
-            yield engine
-        finally:
-            await engine.stop()
-
-
-@asynccontextmanager
-async def following(*sockets: Path) -> AsyncIterator[Watched]:
-    async with watching(ContainerWatcher(sockets), NamespaceType.MICROSERVICE) as watched:
-        yield watched
+    async with running() as engine:
+        yield engine
 
 
 class OwnProcess:
@@ -240,13 +225,8 @@ async def test_a_description_of_any_shape_holds_up_nobody(engine: FakeEngine, sh
         "huge number": b'{"State": {"Pid": ' + b"9" * 7_000_000 + b"}}",
         "bomb": gzip.compress(bytes(1 << 28)),
     }[shape]
-
-    async def answer() -> web.StreamResponse:
-        headers = {"Content-Encoding": "gzip"} if shape == "bomb" else {}
-        return web.Response(body=body, headers=headers)
-
     engine.containers |= {"a": described(), "b": described(label="db")}
-    engine.inspect["b"] = answer
+    engine.inspect["b"] = answering(body, encoding="gzip" if shape == "bomb" else None)
     async with following(engine.socket) as watched:
         watched.want("web", "db")
         held_up = await longest_hold_up(1.0)
@@ -255,45 +235,26 @@ async def test_a_description_of_any_shape_holds_up_nobody(engine: FakeEngine, sh
         assert held_up < HELD_UP
 
 
-async def test_an_answer_that_trickles_is_given_up(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(container_engine, "LIMIT", 0.3)
-
-    async def trickle() -> web.StreamResponse:
+async def test_an_answer_that_trickles_is_given_up(engine: FakeEngine) -> None:
+    async def trickle(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
-        await response.prepare(engine.last_request)  # type: ignore[attr-defined]
+        await response.prepare(request)
         with anyio.move_on_after(20):
             while True:
                 await response.write(b" ")
                 await asyncio.sleep(0.01)
         return response
 
-    ids = [f"slow{number}" for number in range(container_follower._MOST_LOOKS)]
+    ids = [f"slow{number}" for number in range(MOST_LOOKS)]
     engine.containers |= dict.fromkeys(ids, None) | {"z": described()}
-    remember_requests(engine)
     engine.inspect |= dict.fromkeys(ids, trickle)
-    async with following(engine.socket) as watched:
+    async with following(engine.socket, limits=Limits(answer_time=0.3)) as watched:
         watched.want("web")
         await until_own(watched)
 
 
-def remember_requests(engine: FakeEngine) -> None:
-    """Have each request at hand for whoever answers it at once."""
-    inspect = engine._inspect
-
-    async def remembering(request: web.Request) -> web.StreamResponse:
-        engine.last_request = request  # type: ignore[attr-defined]
-        return await inspect(request)
-
-    engine._inspect = remembering  # type: ignore[method-assign]
-    assert engine._runner
-    for resource_ in engine._runner.app.router.resources():  # the handler that was added is the one of before
-        for route in resource_:
-            if route.handler == inspect:
-                route._handler = remembering
-
-
 async def test_a_redirect_is_not_followed(engine: FakeEngine) -> None:
-    async def elsewhere() -> web.StreamResponse:
+    async def elsewhere(_: web.Request) -> web.StreamResponse:
         raise web.HTTPFound("/containers/b/json")
 
     engine.containers |= {"a": described(label="db"), "b": described()}
@@ -305,22 +266,19 @@ async def test_a_redirect_is_not_followed(engine: FakeEngine) -> None:
     assert engine.asked.count("b") == 2, "once, and once more after it was held"
 
 
-async def test_more_containers_than_there_can_be_are_not_kept(
-    engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engine_containers, "MAX_CONTAINERS", 10)
+async def test_more_containers_than_there_can_be_are_not_kept(engine: FakeEngine) -> None:
     engine.containers |= {f"c{number}": described(label=f"l{number}") for number in range(5)}
-    async with following(engine.socket) as watched:
+    async with following(engine.socket, limits=Limits(containers=10)) as watched:
         watched.want("l1")
         await until_own(watched, "l1")
         engine.containers |= {f"d{number}": described(label=f"m{number}") for number in range(50)}
         for number in range(50):
             await engine.happen("start", f"d{number}")
-        watcher = watched.watcher
-        assert isinstance(watcher, ContainerWatcher)
         await until_true(lambda: engine.asked.count("d49"))
-        await until_true(lambda: not watcher._followers[0]._looks)
-        assert len(watcher._followers[0]._containers) == 10
+        labels = [*(f"l{number}" for number in range(5)), *(f"m{number}" for number in range(50))]
+        watched.want(*labels)
+        await watched.until(lambda: all(map(watched.last, labels)))
+        assert sum(watched.where(label) is not None for label in labels) == 10
 
 
 async def test_a_long_label_is_none(engine: FakeEngine) -> None:
@@ -345,25 +303,20 @@ async def test_a_reference_that_is_wanted_again_at_once_is_never_said_to_be_nowh
         assert engine.asked.count("a") == 2
 
 
-async def test_an_engine_that_ends_each_connection_soon_is_tried_less_often(
-    engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(container_follower, "LONGEST_WAIT", 0.05)
-    monkeypatch.setattr(container_follower, "LONGEST_REST", 1.0)
+async def test_an_engine_that_ends_each_connection_soon_is_tried_less_often(engine: FakeEngine) -> None:
     engine.containers["a"] = described()
-    async with following(engine.socket) as watched:
+    async with following(engine.socket, timings=Timings(longest_wait=0.05, longest_rest=1.0)) as watched:
         watched.want("web")
         await until_own(watched)
-        watcher = watched.watcher
-        assert isinstance(watcher, ContainerWatcher)
+        follower = follower_of(watched)
         began: list[float] = []
         while len(began) < 7:
             await until_true(lambda: len(engine.requests) > len(began))
             began.append(time.monotonic())
-            await until_true(lambda: watcher._followers[0]._listed)
+            await until_true(lambda: follower._listed)
             transport = engine.requests[-1].transport
             assert transport
             transport.close()
-            await until_true(lambda: not watcher._followers[0]._looking)
+            await until_true(lambda: not follower._looking)
         assert began[-1] - began[-2] > 0.8
         assert watched.where("web"), "what was found stands meanwhile"

@@ -13,16 +13,18 @@ import anyio
 import anyio.to_thread
 import pytest
 from agent_view import FakeAgent
+from closed_connection import is_closed
+from watched import until_true
 
 from ifagent.core.counters import Counters
 from ifagent.core.state import ConfigState, InterfaceState
-from ifagent.outlets import connections, http
-from ifagent.outlets.http import HttpServer
+from ifagent.outlets.http import HttpServer, Limits
 from ifagent.statistics import Statistics
 
 pytestmark = pytest.mark.anyio
 
 MANY = 10_000
+USUAL = Limits()
 
 PROBE = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
@@ -51,17 +53,11 @@ def state(name: str) -> InterfaceState:
 
 
 @asynccontextmanager
-async def serving(agent: FakeAgent) -> AsyncIterator[int]:
-    async with running(agent) as server:
-        yield server.port
-
-
-@asynccontextmanager
-async def running(agent: FakeAgent) -> AsyncIterator[HttpServer]:
+async def serving(agent: FakeAgent, limits: Limits = USUAL) -> AsyncIterator[int]:
     async with anyio.create_task_group() as group:
-        server = HttpServer("127.0.0.1:0")
+        server = HttpServer("127.0.0.1:0", limits=limits)
         await group.start(server.run, agent)
-        yield server
+        yield server.port
         group.cancel_scope.cancel()
 
 
@@ -120,7 +116,7 @@ def connected(port: int, count: int, first: bytes = b"") -> Iterator[list[socket
 async def test_probes_are_answered_whatever_others_leave_open(first: bytes) -> None:
     agent = CountingAgent(*(state(f"v{n}") for n in range(2000)))
     async with serving(agent) as port:
-        with connected(port, 2 * http.MAX_CONNECTIONS, first):
+        with connected(port, 2 * USUAL.connections, first):
             for _ in range(3):
                 assert await probed(port) < PATIENT
 
@@ -129,15 +125,11 @@ async def test_watchers_leave_room_for_probes_and_are_bounded_for_one_address() 
     agent = FakeAgent()
     async with serving(agent) as port:
         request = b"GET /states/watch HTTP/1.1\r\nHost: x\r\n\r\n"
-        with connected(port, http.MAX_CONNECTIONS, request):
-            with anyio.fail_after(10):
-                while agent.hub.readers < http.MAX_WATCHERS // 2:
-                    await anyio.sleep(0.01)
+        with connected(port, USUAL.connections, request):
+            await until_true(lambda: agent.hub.readers >= USUAL.watchers // 2, within=10)
             assert await probed(port) < PATIENT
-            assert agent.hub.readers == http.MAX_WATCHERS // 2
-        with anyio.fail_after(10):
-            while agent.hub.readers:
-                await anyio.sleep(0.01)
+            assert agent.hub.readers == USUAL.watchers // 2
+        await until_true(lambda: not agent.hub.readers, within=10)
 
 
 async def test_a_bomb_is_not_unpacked() -> None:
@@ -153,27 +145,21 @@ async def test_a_bomb_is_not_unpacked() -> None:
         assert await probed(port) < PATIENT
 
 
-async def test_a_head_that_comes_slowly_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "HEAD_TIME", 0.2)
-    monkeypatch.setattr(http, "IDLE_TIME", 0.2)
-    async with serving(FakeAgent()) as port:
+async def test_a_head_that_comes_slowly_is_given_up() -> None:
+    async with serving(FakeAgent(), Limits(head_time=0.2, idle_time=0.2)) as port:
         for first in (b"", b"GET /livez HT", b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"):
             with connected(port, 1, first) as [client]:
                 received = await anyio.to_thread.run_sync(rest, client)
                 assert received.count(b"HTTP/1.1 200") == first.endswith(b"\n")
 
 
-async def test_a_reader_that_does_not_read_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "SEND_TIME", 0.2)
-    monkeypatch.setattr(http, "WATCH_TIME", 0.2)
+async def test_a_reader_that_does_not_read_is_let_go() -> None:
     agent = CountingAgent(*(state(f"v{n}") for n in range(5000)))
-    async with running(agent) as server:
+    async with serving(agent, Limits(send_time=0.2, watch_time=0.2)) as port:
         for path in (b"/states", b"/states/watch", b"/metrics"):
-            with connected(server.port, 1, b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path) as [client]:
+            with connected(port, 1, b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path) as [client]:
                 assert await anyio.to_thread.run_sync(client.recv, 1)
-                with anyio.fail_after(10):
-                    while server._connections._clients:
-                        await anyio.sleep(0.01)
+                await until_true(lambda client=client: is_closed(client), within=10)  # type: ignore[misc]
                 # Nothing of it is left in the kernel either.
                 with pytest.raises(ConnectionResetError):
                     await anyio.to_thread.run_sync(rest, client)

@@ -18,17 +18,20 @@ import anyio.to_thread
 import pytest
 from agent_view import FakeAgent
 from anyio.lowlevel import checkpoint
+from closed_connection import is_closed
 from keyed import keyed
+from watched import until_true
 
 from ifagent.agent_socket import fetch_states
 from ifagent.core.state import ConfigState, InterfaceState
 from ifagent.errors import InvalidSettings
-from ifagent.outlets import local_socket, unix_socket
-from ifagent.outlets.local_socket import LocalSocket
+from ifagent.outlets import unix_socket
+from ifagent.outlets.local_socket import Limits, LocalSocket
 
 pytestmark = pytest.mark.anyio
 
 MANY = 10_000
+USUAL = Limits()
 
 
 def state(name: str, repairs: int = 0) -> InterfaceState:
@@ -40,11 +43,10 @@ def saying(count: int) -> FakeAgent:
 
 
 @asynccontextmanager
-async def serving(agent: FakeAgent, path: Path) -> AsyncIterator[LocalSocket]:
+async def serving(agent: FakeAgent, path: Path, limits: Limits = USUAL) -> AsyncIterator[None]:
     async with anyio.create_task_group() as group:
-        server = LocalSocket(path)
-        await group.start(server.run, agent)
-        yield server
+        await group.start(LocalSocket(path, limits=limits).run, agent)
+        yield
         group.cancel_scope.cancel()
 
 
@@ -66,24 +68,19 @@ async def test_others_are_answered_whatever_is_left_open(tmp_path: Path, first: 
     path = tmp_path / "agent.sock"
     async with serving(saying(1), path):
         for _ in range(2):
-            with connected(path, local_socket.MAX_READERS - 1, first):
+            with connected(path, USUAL.connections - 1, first):
                 await anyio.sleep(0.05)
-                with anyio.fail_after(local_socket.REQUEST_TIME / 2):
-                    assert list(await fetch_states(path)) == ["v0"]
+                asked = time.monotonic()
+                assert list(await fetch_states(path)) == ["v0"]
+                assert time.monotonic() - asked < USUAL.request_time / 2, "it waited until others were given up"
 
 
-async def test_readers_that_do_not_read_are_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ifagent.outlets.connections.SEND_TIME", 0.2)
-    monkeypatch.setattr(local_socket, "WATCH_TIME", 0.2)
+async def test_readers_that_do_not_read_are_let_go(tmp_path: Path) -> None:
     path, agent = tmp_path / "agent.sock", saying(MANY)
-    async with serving(agent, path) as server:
+    async with serving(agent, path, Limits(send_time=0.2, watch_time=0.2)):
         for what in ("states", "watch"):
-            with connected(path, 20, json.dumps({"do": what}).encode() + b"\n"):
-                with anyio.fail_after(20):
-                    while not server._connections._clients:
-                        await anyio.sleep(0.01)
-                    while server._connections._clients:
-                        await anyio.sleep(0.01)
+            with connected(path, 20, json.dumps({"do": what}).encode() + b"\n") as clients:
+                await until_true(lambda clients=clients: all(map(is_closed, clients)), within=20)  # type: ignore[misc]
         assert len(await fetch_states(path)) == MANY
     assert agent.hub.readers == 0
 
@@ -163,9 +160,10 @@ async def test_a_listing_has_all_there_is_while_everything_changes(tmp_path: Pat
         group.start_soon(change)
         await client.send(b'{"do":"watch"}\n')
         received = b""
-        with anyio.fail_after(20):
+        with anyio.move_on_after(20):
             while b'"listed"' not in received:
                 received += await client.receive()
+        assert b'"listed"' in received, "the listing never ended"
         lines = [json.loads(line) for line in received[: received.index(b'"listed"')].splitlines()[:-1]]
         assert {line["name"] for line in lines} - {""} == {key.name for key in agent.hub.states}
         group.cancel_scope.cancel()

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 
 import anyio
@@ -18,8 +18,7 @@ from spawned import OWN_SPACE, SLEEP, Spawned, open_files
 from watched import Watched, until_true, watching
 
 from ifagent.core.namespace_ref import NamespaceType
-from ifagent.filesystem import helpers
-from ifagent.filesystem.helpers import DoesNotAnswer, Helpers, Seen, Step
+from ifagent.filesystem.helpers import DoesNotAnswer, Helpers, Limits, Seen, Step
 from ifagent.filesystem.walk import MayHang, Walker
 from ifagent.nsfs import namespace_at, own_namespace
 from ifagent.watchers import paths
@@ -171,20 +170,28 @@ def helpers_running() -> list[int]:
     return found
 
 
-def test_a_walk_is_done_in_time_even_if_every_step_is_slow(walker: Walker, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    look = helpers.Helpers.look
+class Noting(Helpers):
+    """Notes how long each step may take."""
 
-    def slow(asker: Helpers, how: Step, mount: int, directory: int, name: str, *, within: float) -> Seen:
-        asked.append(within)
-        return look(asker, how, mount, directory, name, within=within)
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[float] = []
 
-    monkeypatch.setattr(helpers.Helpers, "look", slow)
-    with walker.at("/proc/self/root/proc/self/root/proc/self/root/etc"):
+    def look(self, how: Step, mount: int, directory: int, name: str, *, within: float) -> Seen:
+        self.asked.append(within)
+        return super().look(how, mount, directory, name, within=within)
+
+
+def test_a_walk_is_done_in_time_even_if_every_step_is_slow() -> None:
+    helpers = Noting()
+    with (
+        closing(Walker(helpers)) as walker,
+        walker.at("/proc/self/root/proc/self/root/proc/self/root/etc"),
+    ):
         pass
-    assert len(asked) == 3
-    assert sorted(asked, reverse=True) == asked
-    assert asked[0] <= helpers.LIMIT
+    assert len(helpers.asked) == 3
+    assert sorted(helpers.asked, reverse=True) == helpers.asked
+    assert helpers.asked[0] <= helpers.limits.answer_time
 
 
 def test_a_helper_is_used_again_and_ends_with_its_user(tmp_path: Path) -> None:
@@ -215,28 +222,27 @@ def test_a_helper_that_is_killed_is_replaced(walker: Walker, tmp_path: Path) -> 
         walker.walk(f"{share.place}/link").close()
 
 
-def test_there_is_an_end_to_helpers_that_hang(walker: Walker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(helpers, "LIMIT", 0.2)
-    monkeypatch.setattr(helpers, "MAX_HELPERS", 2)
-    with (
-        HangingMount(tmp_path / "one") as one,
-        HangingMount(tmp_path / "two") as two,
-        HangingMount(tmp_path / "three") as three,
-    ):
-        for share in (one, two, three):
-            share.hang()
-        for share in (one, two):
-            with pytest.raises(DoesNotAnswer, match="its file system"):
-                walker.walk(f"{share.place}/link")
-        with pytest.raises(DoesNotAnswer, match="too many"):
-            walker.walk(f"{three.place}/link")
-        assert walker.helpers.lost == 2
-    # They end once the kernel lets them.
-    for _ in range(500):
-        if not walker.helpers.lost:
-            break
-        signal.sigtimedwait([signal.SIGUSR1], 0.01)
-    assert not walker.helpers.lost
+def test_there_is_an_end_to_helpers_that_hang(tmp_path: Path) -> None:
+    with closing(Walker(Helpers(Limits(answer_time=0.2, helpers=2)))) as walker:
+        with (
+            HangingMount(tmp_path / "one") as one,
+            HangingMount(tmp_path / "two") as two,
+            HangingMount(tmp_path / "three") as three,
+        ):
+            for share in (one, two, three):
+                share.hang()
+            for share in (one, two):
+                with pytest.raises(DoesNotAnswer, match="its file system"):
+                    walker.walk(f"{share.place}/link")
+            with pytest.raises(DoesNotAnswer, match="too many"):
+                walker.walk(f"{three.place}/link")
+            assert walker.helpers.lost == 2
+        # They end once the kernel lets them.
+        for _ in range(500):
+            if not walker.helpers.lost:
+                break
+            signal.sigtimedwait([signal.SIGUSR1], 0.01)
+        assert not walker.helpers.lost
 
 
 async def test_the_process_ends_while_a_path_hangs(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ import signal
 import struct
 import subprocess
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import private
@@ -20,14 +21,16 @@ from ifagent.core.events import NamespaceSeen
 from ifagent.core.link import NsId
 from ifagent.core.namespace_ref import NamespaceType
 from ifagent.nsfs import namespace_at, own_namespace
-from ifagent.watchers import process_connector, processes
+from ifagent.watchers import processes
 from ifagent.watchers.process_connector import Connector, named_pids
-from ifagent.watchers.processes import ProcessWatcher
+from ifagent.watchers.processes import ProcessWatcher, Timings
 
 pytestmark = [pytest.mark.anyio, pytest.mark.kernel]
 
 READ_THEN = ("sh", "-c", 'read line; exec "$@"', "sh")
 """In front of a command: wait for a line, then become it."""
+
+Connect = Callable[[], Connector]
 
 
 @asynccontextmanager
@@ -48,13 +51,17 @@ def spawned_as() -> type[SpawnedAs]:
 
 
 @pytest.fixture
-def hearing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ask for the process connector, which speaks in the initial namespaces only; the run may come from there."""
-    monkeypatch.setattr(process_connector, "INITIAL_NAMESPACE", private.BEFORE)
+def hearing() -> Connect:
+    """Give the way to the process connector.
+
+    It speaks in the initial namespaces only; the run may come from there.
+    """
+    connect = partial(Connector, private.BEFORE)
     try:
-        Connector().close()
+        connect().close()
     except OSError as error:
         pytest.skip(f"no process connector here: {error}")
+    return connect
 
 
 def refuse() -> Connector:
@@ -62,13 +69,10 @@ def refuse() -> Connector:
 
 
 @pytest.fixture(params=["connector", "interval"])
-def hearing_or_not(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Have the process connector, or not."""
-    if request.param == "connector":
-        request.getfixturevalue("hearing")
-        return True
-    monkeypatch.setattr(processes, "Connector", refuse)
-    return False
+def hearing_or_not(request: pytest.FixtureRequest) -> Connect:
+    """Give the way to the process connector, or to none."""
+    hearing: Connect = request.getfixturevalue("hearing") if request.param == "connector" else refuse
+    return hearing
 
 
 async def until_listening(watched: Watched) -> None:
@@ -167,10 +171,9 @@ async def test_too_many_open_files_are_told_and_got_over(monkeypatch: pytest.Mon
 # Waiting
 
 
-@pytest.mark.usefixtures("hearing_or_not")
-async def test_a_process_is_waited_for(spawned_as: type[SpawnedAs]) -> None:
+async def test_a_process_is_waited_for(hearing_or_not: Connect, spawned_as: type[SpawnedAs]) -> None:
     pid = free_pid()
-    async with running() as watched:
+    async with running(ProcessWatcher(connect=hearing_or_not)) as watched:
         watched.want(pid)
         await watched.until_said(pid, "is not running")
         with spawned_as(pid, *OWN_SPACE, *SLEEP):
@@ -178,26 +181,23 @@ async def test_a_process_is_waited_for(spawned_as: type[SpawnedAs]) -> None:
         await watched.until_said(pid, "has ended")
 
 
-@pytest.mark.usefixtures("hearing_or_not")
-async def test_a_process_that_enters_another_namespace_later_is_followed() -> None:
+async def test_a_process_that_enters_another_namespace_later_is_followed(hearing_or_not: Connect) -> None:
     with Spawned(*READ_THEN, *OWN_SPACE, *SLEEP) as process:
-        async with running() as watched:
+        async with running(ProcessWatcher(connect=hearing_or_not)) as watched:
             watched.want(process.pid)
             await watched.until_at(process.pid, own_namespace())
             process.tell()
             await until_moved(watched, process.pid)
 
 
-@pytest.mark.usefixtures("hearing_or_not")
-async def test_a_process_on_its_way_elsewhere_is_not_said_to_be_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "GRACE", 3600)
+async def test_a_process_on_its_way_elsewhere_is_not_said_to_be_here(hearing_or_not: Connect) -> None:
     with (
         Spawned(*SLEEP) as ended,
         Spawned(*OWN_SPACE, *SLEEP) as elsewhere,
         Spawned(*READ_THEN, *OWN_SPACE, *SLEEP) as process,
     ):
         await until_true(lambda: elsewhere.space != own_namespace())
-        async with running() as watched:
+        async with running(ProcessWatcher(connect=hearing_or_not, timings=Timings(grace=3600))) as watched:
             watched.want(ended.pid, elsewhere.pid, process.pid)
             await until_moved(watched, elsewhere.pid)
             ended.kill()
@@ -208,10 +208,10 @@ async def test_a_process_on_its_way_elsewhere_is_not_said_to_be_here(monkeypatch
 
 
 async def test_the_connector_is_open_only_while_somebody_is_waited_for(
-    hearing_or_not: bool, spawned_as: type[SpawnedAs]
+    hearing_or_not: Connect, spawned_as: type[SpawnedAs]
 ) -> None:
     pid = free_pid()
-    async with running() as watched:
+    async with running(ProcessWatcher(connect=hearing_or_not)) as watched:
         sockets = sockets_open()
         for _ in range(2):
             watched.want(pid)
@@ -220,7 +220,7 @@ async def test_the_connector_is_open_only_while_somebody_is_waited_for(
                 await until_moved(watched, pid)
                 watched.want(pid, os.getpid())
                 await watched.until_at(os.getpid(), own_namespace())
-                await until_true(lambda: (sockets_open() > sockets) is hearing_or_not)
+                await until_true(lambda: (sockets_open() > sockets) is (hearing_or_not is not refuse))
                 watched.want(pid)
                 await until_true(lambda: sockets_open() == sockets)
             await watched.until_said(pid, "has ended")
@@ -228,20 +228,18 @@ async def test_the_connector_is_open_only_while_somebody_is_waited_for(
             watched.want()
 
 
+class Losing(Connector):
+    """Loses all events."""
+
+    def read(self) -> None:
+        super().read()
+
+
 @pytest.mark.usefixtures("hearing")
-async def test_lost_news_makes_it_look_at_everybody(
-    spawned_as: type[SpawnedAs], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read = Connector.read
-
-    def read_and_lose(self: Connector) -> None:
-        read(self)
-
-    monkeypatch.setattr(Connector, "read", read_and_lose)
-    monkeypatch.setattr(processes, "INTERVAL", 3600)
-    monkeypatch.setattr(processes, "GRACE", 3600)
+async def test_lost_news_makes_it_look_at_everybody(spawned_as: type[SpawnedAs]) -> None:
     pid = free_pid()
-    async with running() as watched:
+    connect, timings = partial(Losing, private.BEFORE), Timings(interval=3600, grace=3600)
+    async with running(ProcessWatcher(connect=connect, timings=timings)) as watched:
         watched.want(pid)
         await watched.until_said(pid, "is not running")
         await until_listening(watched)
@@ -250,9 +248,8 @@ async def test_lost_news_makes_it_look_at_everybody(
 
 
 @pytest.mark.usefixtures("hearing")
-def test_the_connector_says_when_news_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_connector, "_RECEIVE_BUFFER", 1)
-    listening = Connector()
+def test_the_connector_says_when_news_is_lost() -> None:
+    listening = Connector(private.BEFORE, buffer=1)
     try:
         for _ in range(20):
             subprocess.run(["true"], check=True)
@@ -262,9 +259,8 @@ def test_the_connector_says_when_news_is_lost(monkeypatch: pytest.MonkeyPatch) -
     assert None in heard
 
 
-@pytest.mark.usefixtures("hearing")
-def test_the_connector_names_who_forks_and_executes() -> None:
-    listening = Connector()
+def test_the_connector_names_who_forks_and_executes(hearing: Connect) -> None:
+    listening = hearing()
     try:
         with Spawned("true") as process:
             pid = process.pid
@@ -293,14 +289,13 @@ def test_messages_of_the_connector(what: int, ids: tuple[int, ...], pids: tuple[
 # An id is not a process
 
 
-@pytest.mark.usefixtures("hearing")
 async def test_a_reused_id_is_not_the_old_process_that_was_waited_for(
-    spawned_as: type[SpawnedAs], tmp_path: Path
+    hearing: Connect, spawned_as: type[SpawnedAs], tmp_path: Path
 ) -> None:
     pid, later = free_pid(), free_pid()
     gate = tmp_path / "gate"
     os.mkfifo(gate)
-    async with running() as watched:
+    async with running(ProcessWatcher(connect=hearing)) as watched:
         first = spawned_as(pid, "sh", "-c", f"read line <{gate}; exec sleep 600")
         try:
             watched.want(pid, later)
@@ -318,10 +313,9 @@ async def test_a_reused_id_is_not_the_old_process_that_was_waited_for(
             assert watched.problem(pid) == "has ended"
 
 
-@pytest.mark.usefixtures("hearing")
-async def test_a_reused_id_is_not_the_old_process(spawned_as: type[SpawnedAs]) -> None:
+async def test_a_reused_id_is_not_the_old_process(hearing: Connect, spawned_as: type[SpawnedAs]) -> None:
     pid, later = free_pid(), free_pid()
-    async with running() as watched:
+    async with running(ProcessWatcher(connect=hearing)) as watched:
         first = spawned_as(pid, *OWN_SPACE, *SLEEP)
         try:
             watched.want(pid, later)
@@ -380,10 +374,9 @@ async def test_what_is_no_longer_wanted_is_let_go_of() -> None:
             await watched.until_said(one.pid, "has ended")
 
 
-async def test_who_is_let_go_of_while_given_time_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "GRACE", 0.05)
+async def test_who_is_let_go_of_while_given_time_stays_so() -> None:
     with Spawned(*SLEEP) as one, Spawned(*SLEEP) as other:
-        async with running() as watched:
+        async with running(ProcessWatcher(timings=Timings(grace=0.05))) as watched:
             watched.want(one.pid)
             await until_true(pidfds)
             watched.want(other.pid)

@@ -22,6 +22,7 @@ from keyed import keyed
 from prometheus_client import REGISTRY, Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
+from watched import until_true
 from world import veth
 
 from ifagent import Agent, Interface, Memory, Settings
@@ -33,8 +34,7 @@ from ifagent.errors import InvalidSettings
 from ifagent.formats.state import decode_event, decode_state_fields, encode_state
 from ifagent.kernel.contract import Emit
 from ifagent.kernel.simulated import SimulatedKernel
-from ifagent.outlets import http
-from ifagent.outlets.http import HttpServer, parse_address
+from ifagent.outlets.http import HttpServer, Limits, parse_address
 from ifagent.statistics import STALL, LoopCounters
 
 pytestmark = pytest.mark.anyio
@@ -114,10 +114,10 @@ async def events_of(response: aiohttp.ClientResponse) -> AsyncIterator[dict[str,
 
 
 @asynccontextmanager
-async def asking(agent: Agent) -> AsyncIterator[Asked]:
-    """Have the agent answer at a free port; it need not run."""
+async def asking(agent: Agent, **limits: Any) -> AsyncIterator[Asked]:
+    """Have the agent answer at a free port; it need not run. ``limits`` are those that are not the usual ones."""
     async with anyio.create_task_group() as group:
-        server = HttpServer("127.0.0.1:0")
+        server = HttpServer("127.0.0.1:0", limits=Limits(**limits))
         await group.start(server.run, agent)
         async with ClientSession(timeout=ClientTimeout(total=10)) as client:
             yield Asked(agent, server, client)
@@ -125,9 +125,12 @@ async def asking(agent: Agent) -> AsyncIterator[Asked]:
 
 
 @asynccontextmanager
-async def served(*interfaces: Interface, kernel: SimulatedKernel | None = None) -> AsyncIterator[Asked]:
+async def served(*interfaces: Interface, kernel: SimulatedKernel | None = None, **limits: Any) -> AsyncIterator[Asked]:
     sources = [Memory(interfaces, name="memory")]
-    async with Agent.open(kernel=kernel or SimulatedKernel(), sources=sources) as agent, asking(agent) as asked:
+    async with (
+        Agent.open(kernel=kernel or SimulatedKernel(), sources=sources) as agent,
+        asking(agent, **limits) as asked,
+    ):
         yield asked
 
 
@@ -137,9 +140,7 @@ async def hanging(agent: Agent, kernel: HangingKernel, interface: Interface) -> 
     kernel.answer = anyio.Event()
     async with anyio.create_task_group() as group:
         group.start_soon(agent.configure, interface)
-        with anyio.fail_after(5):
-            while not kernel.waiting:
-                await checkpoint()
+        await until_true(lambda: kernel.waiting)
         yield agent._reconciler.counters
         kernel.answer.set()
 
@@ -336,9 +337,8 @@ async def test_a_watcher_gets_the_snapshot_then_every_change() -> None:
         assert (await anext(only_a))["state"]["admin_status"] == 3
 
 
-async def test_a_silent_watch_is_kept_alive_and_a_client_that_goes_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "KEEP_ALIVE", 0.01)
-    async with served() as asked:
+async def test_a_silent_watch_is_kept_alive_and_a_client_that_goes_is_let_go() -> None:
+    async with served(keep_alive=0.01) as asked:
         async with ClientSession() as client:
             response = await client.get(f"{asked.url}/states/watch")
             with anyio.fail_after(5):
@@ -351,9 +351,7 @@ async def test_a_silent_watch_is_kept_alive_and_a_client_that_goes_is_let_go(mon
                     pass
             assert decode_event(line.removeprefix(b"data: ")).event is Change.CREATED
             response.close()
-        with anyio.fail_after(5):
-            while asked.agent.statistics().subscribers:
-                await anyio.sleep(0.01)
+        await until_true(lambda: not asked.agent.statistics().subscribers)
 
 
 async def test_a_slow_watcher_is_told_how_much_it_missed_and_gets_what_is_last() -> None:
@@ -384,26 +382,22 @@ async def test_a_slow_watcher_is_told_how_much_it_missed_and_gets_what_is_last()
         group.cancel_scope.cancel()
 
 
-async def test_watchers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "MAX_WATCHERS", 1)
-    async with served(A) as asked:
+async def test_watchers_are_bounded() -> None:
+    async with served(A, watchers=1) as asked:
         async with asked.watching() as events:
             await anext(events)
             assert await asked.get("/states/watch") == (503, "too many watchers: 1 connected\n")
         assert (await asked.get("/livez"))[0] == 200
 
 
-async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "MAX_CONNECTIONS", 1)
-    async with served(A) as asked:
+async def test_connections_are_bounded() -> None:
+    async with served(A, connections=1) as asked:
         async with asked.watching() as events:
             await anext(events)
             async with ClientSession() as another:
                 with pytest.raises(aiohttp.ClientError):
                     await another.get(f"{asked.url}/livez")
-        with anyio.fail_after(5):
-            while asked.agent.statistics().subscribers:
-                await anyio.sleep(0.01)
+        await until_true(lambda: not asked.agent.statistics().subscribers)
         assert (await asked.get("/livez"))[0] == 200
 
 

@@ -17,6 +17,7 @@ import anyio
 import pytest
 from agent_view import FakeAgent
 from anyio.streams.buffered import BufferedByteReceiveStream
+from watched import until_true
 
 from ifagent.agent_socket import fetch_declarations, fetch_states, watch_states
 from ifagent.core.events import Declaration
@@ -27,8 +28,7 @@ from ifagent.core.resources import interface_key
 from ifagent.core.state import Change, ConfigState, InterfaceState, StateEvent
 from ifagent.errors import FieldError, InvalidSettings, SourceLost
 from ifagent.formats.socket_protocol import MAX_REQUEST_BYTES
-from ifagent.outlets import local_socket
-from ifagent.outlets.local_socket import LocalSocket
+from ifagent.outlets.local_socket import Limits, LocalSocket
 
 pytestmark = pytest.mark.anyio
 
@@ -38,9 +38,9 @@ def state(name: str, config_state: ConfigState = ConfigState.APPLIED, **fields: 
 
 
 @asynccontextmanager
-async def served(agent: FakeAgent, path: Path) -> AsyncIterator[Path]:
+async def served(agent: FakeAgent, path: Path, **limits: Any) -> AsyncIterator[Path]:
     async with anyio.create_task_group() as group:
-        await group.start(LocalSocket(path).run, agent)
+        await group.start(LocalSocket(path, limits=Limits(**limits)).run, agent)
         yield path
         group.cancel_scope.cancel()
 
@@ -159,9 +159,8 @@ async def test_a_bad_request_is_answered_with_an_error(path: Path, request_bytes
         assert list(await fetch_states(path)) == ["a"]
 
 
-async def test_a_request_that_never_comes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_socket, "REQUEST_TIME", 0.05)
-    async with served(FakeAgent(), path):
+async def test_a_request_that_never_comes(path: Path) -> None:
+    async with served(FakeAgent(), path, request_time=0.05):
         [answer] = await raw(path, b'{"do":')
         assert answer == {"error": "no request received within 0.05 s"}
 
@@ -175,9 +174,7 @@ async def test_readers_that_leave_do_not_disturb_and_are_forgotten(path: Path) -
             await stream.send(b'{"do":"watch"}\n')
             await stream.receive()
             await stream.aclose()
-        with anyio.fail_after(5):
-            while open_files() > before:
-                await anyio.sleep(0.01)
+        await until_true(lambda: open_files() <= before)
         agent.say(state("a", ConfigState.PENDING))
         assert (await fetch_states(path))["a"].config_state is ConfigState.PENDING
 
@@ -191,9 +188,10 @@ async def test_a_reader_that_does_not_read_holds_up_nobody(path: Path) -> None:
                 agent.say(state("a", reason=str(number) + "x" * 5000))
                 assert (await anext(events)).state is not None
         received = b""
-        with anyio.fail_after(5):
+        with anyio.move_on_after(5):
             while b'"reason":"299x' not in received:
                 received += await lazy.receive()
+        assert b'"reason":"299x' in received, "the last state never came"
         assert b'"event":"gap"' in received
 
 
@@ -230,9 +228,8 @@ async def test_a_watch_that_is_not_read_for_a_while_has_a_gap_and_then_the_newes
     assert [event["seq"] for event in events] == list(range(2, len(events) + 2))
 
 
-async def test_too_many_readers_are_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_socket, "MAX_READERS", 1)
-    async with served(FakeAgent(state("a")), path), aclosing(watch_states(path)) as events:
+async def test_too_many_readers_are_refused(path: Path) -> None:
+    async with served(FakeAgent(state("a")), path, connections=1), aclosing(watch_states(path)) as events:
         await anext(events)
         with pytest.raises(SourceLost, match="limit of 1 connections reached"):
             await fetch_states(path)

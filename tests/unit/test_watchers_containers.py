@@ -1,135 +1,45 @@
-"""What the watcher of containers makes of an engine that answers oddly; a small fake one says what a test wants."""
+"""What the watcher of containers makes of an engine that answers oddly."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
-import socket
 import subprocess
-import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fake_engine
 import pytest
 from aiohttp import web
-from watched import Watched, until_true, watching
+from fake_engine import FakeEngine, answering, described, never, until_own
+from watched import Watched, until_true
 
-from ifagent.core.namespace_ref import NamespaceType
 from ifagent.errors import SourceLost
-from ifagent.nsfs import own_namespace
-from ifagent.watchers import container_engine, container_follower
-from ifagent.watchers.container_engine import default_sockets
+from ifagent.watchers.container_engine import Limits, default_sockets
 from ifagent.watchers.container_events import MAX_EVENT, ContainerEvent, EventStream
-from ifagent.watchers.containers import ContainerWatcher
+from ifagent.watchers.container_follower import Timings
 
 pytestmark = pytest.mark.anyio
 
 NOT_RUNNING = "no container with this label runs"
 OWN = f"/proc/{os.getpid()}/ns/net"
 
-Answer = Callable[[], Awaitable[web.StreamResponse]]
+PATIENT = Timings(patience=600, quiet=600, sign_of_life=600)
+"""No patience ends, however slow the machine is."""
 
-
-def described(pid: Any = None, label: str = "web", started: str = "2026-11-23T18:38:10.115321465Z") -> dict[str, Any]:
-    """Return what an engine says of a container; its first process is the test's own."""
-    return {
-        "State": {"Pid": os.getpid() if pid is None else pid, "StartedAt": started},
-        "Config": {"Env": ["PATH=/bin", f"MICROSERVICE_LABEL={label}"], "Labels": None},
-    }
-
-
-class FakeEngine:
-    """Answers as its attributes say.
-
-    ``containers`` are the answers to ``inspect`` by id; ``list``, ``events`` and those of ``inspect`` replace the
-    usual answer. What was asked is in ``asked``.
-    """
-
-    def __init__(self, socket: Path) -> None:
-        self.socket = socket
-        self.containers: dict[str, Any] = {}
-        self.list: Answer | None = None
-        self.events: Answer | None = None
-        self.inspect: dict[str, Answer] = {}
-        self.asked: list[str] = []
-        self.since: list[float] = []
-        self.streams: list[web.StreamResponse] = []
-        self.requests: list[web.Request] = []
-        self._runner: web.AppRunner | None = None
-
-    async def start(self) -> None:
-        app = web.Application()
-        app.router.add_get("/_ping", self._ping)
-        app.router.add_get("/events", self._events)
-        app.router.add_get("/containers/json", self._list)
-        app.router.add_get("/containers/{id}/json", self._inspect)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01)
-        await self._runner.setup()
-        self.socket.unlink(missing_ok=True)
-        await web.UnixSite(self._runner, str(self.socket)).start()
-
-    async def stop(self) -> None:
-        """Stop answering; the socket's file stays, as that of an engine that was killed."""
-        if self._runner:
-            await self._runner.cleanup()
-            self._runner = None
-        if not self.socket.exists():  # from Python 3.13 on a server takes its file away
-            with socket.socket(socket.AF_UNIX) as nobody:
-                nobody.bind(str(self.socket))
-
-    async def say(self, text: bytes) -> None:
-        """Write into the last stream of events."""
-        await self.streams[-1].write(text)
-
-    async def happen(self, action: str, id: str, **fields: Any) -> None:
-        event = {"Type": "container", "Action": action, "Actor": {"ID": id}, "timeNano": time.time_ns(), **fields}
-        await self.say(json.dumps(event).encode() + b"\n")
-
-    async def _ping(self, _: web.Request) -> web.StreamResponse:
-        self.asked.append("ping")
-        return web.Response(text="OK")
-
-    async def _events(self, request: web.Request) -> web.StreamResponse:
-        self.asked.append("events")
-        self.since.append(float(request.query["since"]))
-        assert json.loads(request.query["filters"]) == {"type": ["container"]}
-        if self.events:
-            return await self.events()
-        stream = web.StreamResponse()
-        stream.enable_chunked_encoding()
-        await stream.prepare(request)
-        self.streams.append(stream)
-        self.requests.append(request)
-        await asyncio.Event().wait()
-        return stream
-
-    async def _list(self, _: web.Request) -> web.StreamResponse:
-        self.asked.append("list")
-        return await self.list() if self.list else web.json_response([{"Id": id} for id in self.containers])
-
-    async def _inspect(self, request: web.Request) -> web.StreamResponse:
-        id = request.match_info["id"]
-        self.asked.append(id)
-        if id in self.inspect:
-            return await self.inspect[id]()
-        if id not in self.containers:
-            return web.json_response({"message": "no such container"}, status=404)
-        return web.json_response(self.containers[id])
+HASTY = replace(PATIENT, patience=0.05, quiet=0.05)
+"""A container is waited for shortly only, and the engine is often asked for a sign of life."""
 
 
 @pytest.fixture
 async def engine() -> AsyncIterator[FakeEngine]:
-    with tempfile.TemporaryDirectory() as folder:
-        engine = FakeEngine(Path(folder) / "engine.sock")
-        await engine.start()
-        try:
-            yield engine
-        finally:
-            await engine.stop()
+    async with fake_engine.running() as engine:
+        yield engine
 
 
 @pytest.fixture
@@ -141,41 +51,10 @@ def child() -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no patience end, however slow the machine is."""
-    for name in ("PATIENCE", "QUIET", "SIGN_OF_LIFE"):
-        monkeypatch.setattr(container_follower, name, 600.0)
-
-
-@pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for a container shortly only, and ask the engine for a sign of life often."""
-    monkeypatch.setattr(container_follower, "PATIENCE", 0.05)
-    monkeypatch.setattr(container_follower, "QUIET", 0.05)
-
-
 @asynccontextmanager
-async def following(engine: FakeEngine, **options: Any) -> AsyncIterator[Watched]:
-    async with watching(ContainerWatcher([engine.socket], **options), NamespaceType.MICROSERVICE) as watched:
+async def following(*engines: FakeEngine, timings: Timings = PATIENT, **options: Any) -> AsyncIterator[Watched]:
+    async with fake_engine.following(*(engine.socket for engine in engines), timings=timings, **options) as watched:
         yield watched
-
-
-async def until_own(watched: Watched, label: str = "web") -> None:
-    """Wait until a label leads to the test's own process."""
-    await watched.until_at(label, own_namespace())
-
-
-def answering(body: bytes, status: int = 200) -> Answer:
-    async def answer() -> web.StreamResponse:
-        return web.Response(body=body, status=status, content_type="application/json")
-
-    return answer
-
-
-async def never() -> web.StreamResponse:
-    await asyncio.Event().wait()
-    raise AssertionError
 
 
 # Answers
@@ -245,10 +124,9 @@ async def test_where_the_label_is_found(engine: FakeEngine, config: dict[str, An
         await until_own(watched)
 
 
-async def test_an_answer_without_end_is_cut_off(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(container_engine, "MAX_ONE", 100_000)
+async def test_an_answer_without_end_is_cut_off(engine: FakeEngine) -> None:
     engine.containers |= {"a": described() | {"Padding": "x" * 200_000}, "b": described(label="db")}
-    async with following(engine) as watched:
+    async with following(engine, limits=Limits(container_bytes=100_000)) as watched:
         watched.want("web", "db")
         await until_own(watched, "db")
         await watched.until_said("web", NOT_RUNNING)
@@ -280,7 +158,7 @@ async def test_a_process_counts_only_when_it_is_named_again_after_it_is_held(
 ) -> None:
     pids = [child.pid]
 
-    async def inspect() -> web.StreamResponse:
+    async def inspect(_: web.Request) -> web.StreamResponse:
         return web.json_response(described(pid=pids.pop() if pids else os.getpid()))
 
     engine.containers["a"] = None
@@ -296,7 +174,7 @@ async def test_a_process_that_ends_while_it_is_looked_at_does_not_count(
 ) -> None:
     asked = 0
 
-    async def inspect() -> web.StreamResponse:
+    async def inspect(_: web.Request) -> web.StreamResponse:
         nonlocal asked
         asked += 1
         if asked == 2:
@@ -312,14 +190,13 @@ async def test_a_process_that_ends_while_it_is_looked_at_does_not_count(
         assert len(watched.said) == 1
 
 
-@pytest.mark.usefixtures("hasty")
 async def test_a_container_whose_process_is_not_here_is_said_to_be_so(
     engine: FakeEngine, child: subprocess.Popen[bytes]
 ) -> None:
     child.kill()
     child.wait()
     engine.containers["a"] = described(pid=child.pid)
-    async with following(engine) as watched:
+    async with following(engine, timings=HASTY) as watched:
         watched.want("web")
         path = f"/proc/{child.pid}/ns/net"
         await watched.until_said(
@@ -520,7 +397,7 @@ async def test_what_is_not_there_after_the_connection_was_lost_has_ended(engine:
 async def test_what_is_said_of_a_list_does_not_depend_on_the_order_of_answers(
     engine: FakeEngine, child: subprocess.Popen[bytes]
 ) -> None:
-    async def late() -> web.StreamResponse:
+    async def late(_: web.Request) -> web.StreamResponse:
         await until_true(lambda: engine.asked.count("old") == 2)
         await asyncio.sleep(0.02)
         return web.json_response(described())
@@ -539,7 +416,7 @@ async def test_what_is_said_of_a_list_does_not_depend_on_the_order_of_answers(
 async def test_what_starts_while_containers_are_listed_is_kept(engine: FakeEngine) -> None:
     listed = asyncio.Event()
 
-    async def slow() -> web.StreamResponse:
+    async def slow(_: web.Request) -> web.StreamResponse:
         await listed.wait()
         return web.json_response([])
 
@@ -566,43 +443,38 @@ async def test_an_engine_that_refuses_events_is_a_problem(engine: FakeEngine, st
         await watched.until(lambda: f"{engine.socket}: the events: {status} " in watched.problem("web"))
 
 
-@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("what", ["events", "list"])
-async def test_an_engine_that_never_answers_is_a_problem(
-    engine: FakeEngine, what: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_engine_that_never_answers_is_a_problem(engine: FakeEngine, what: str) -> None:
     engine.containers["a"] = described()
-    monkeypatch.setattr(engine, what, never)
-    monkeypatch.setattr(container_engine.Engine, "ping", lambda _: asyncio.Event().wait())
-    monkeypatch.setattr(container_follower, "SIGN_OF_LIFE", 0.05)
-    async with following(engine) as watched:
+    engine.ping = never
+    setattr(engine, what, never)
+    async with following(engine, timings=replace(HASTY, sign_of_life=0.2)) as watched:
         watched.want("web")
-        await watched.until(lambda: f"{engine.socket}: no sign of life for" in watched.problem("web"))
-        monkeypatch.undo()
+        await watched.until(lambda: f"{engine.socket}: no sign of life for 0.2 s" in watched.problem("web"))
+        engine.ping = None
+        setattr(engine, what, None)
         await until_own(watched)
         assert len(watched.said) == 2
 
 
-@pytest.mark.usefixtures("hasty")
 async def test_silence_is_no_problem(engine: FakeEngine) -> None:
-    async with following(engine) as watched:
+    async with following(engine, timings=HASTY) as watched:
         watched.want("web")
         await until_true(lambda: engine.asked.count("ping") >= 3)
         assert engine.asked.count("events") == 1
         assert [event.problem for event in watched.said] == [NOT_RUNNING]
 
 
-@pytest.mark.usefixtures("hasty")
 async def test_a_container_that_is_answered_for_late_holds_nothing_up(engine: FakeEngine) -> None:
     answered = asyncio.Event()
 
-    async def late() -> web.StreamResponse:
+    async def late(_: web.Request) -> web.StreamResponse:
         await answered.wait()
         return web.json_response(described(label="db"))
 
     engine.containers |= {"a": None, "b": described()}
     engine.inspect["a"] = late
-    async with following(engine) as watched:
+    async with following(engine, timings=HASTY) as watched:
         watched.want("web", "db")
         await until_own(watched)
         await watched.until_said("db", NOT_RUNNING)
@@ -614,26 +486,22 @@ async def test_a_container_that_is_answered_for_late_holds_nothing_up(engine: Fa
         await until_own(watched, "db")
 
 
-async def test_what_does_not_speak_http_is_a_problem() -> None:
+async def test_what_does_not_speak_http_is_a_problem(tmp_path: Path) -> None:
     async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"\x00\x01 hello\r\n\r\n")
         writer.close()
 
-    with tempfile.TemporaryDirectory() as folder:
-        socket = Path(folder) / "engine.sock"
-        async with (
-            await asyncio.start_unix_server(serve, socket),
-            watching(ContainerWatcher([socket]), NamespaceType.MICROSERVICE) as watched,
-        ):
-            watched.want("web")
-            await watched.until(lambda: f"cannot reach the container engine ({socket}: " in watched.problem("web"))
+    socket = tmp_path / "engine.sock"
+    async with await asyncio.start_unix_server(serve, socket), fake_engine.following(socket) as watched:
+        watched.want("web")
+        await watched.until(lambda: f"cannot reach the container engine ({socket}: " in watched.problem("web"))
 
 
 @pytest.mark.parametrize(
     ("name", "why"), [("none", "No such file or directory"), ("", "Connection refused"), ("x" * 200, "too long")]
 )
 async def test_what_is_no_socket_is_a_problem(tmp_path: Path, name: str, why: str) -> None:
-    async with watching(ContainerWatcher([tmp_path / name]), NamespaceType.MICROSERVICE) as watched:
+    async with fake_engine.following(tmp_path / name) as watched:
         watched.want("web")
         await watched.until(lambda: why in watched.problem("web"))
         assert f"({tmp_path / name}: " in watched.problem("web")
@@ -642,15 +510,15 @@ async def test_what_is_no_socket_is_a_problem(tmp_path: Path, name: str, why: st
 async def test_an_engine_that_is_not_installed_matters_only_where_there_is_no_other(
     engine: FakeEngine, tmp_path: Path
 ) -> None:
-    sockets = [tmp_path / "none", engine.socket]
-    async with watching(ContainerWatcher(sockets), NamespaceType.MICROSERVICE) as watched:
+    none = tmp_path / "none"
+    async with fake_engine.following(none, engine.socket, timings=PATIENT) as watched:
         watched.want("web")
         await watched.until_said("web", NOT_RUNNING)
         await engine.stop()
         start = "cannot reach the container engine"
         await watched.until_said("web", f"{start} ({engine.socket}: Connection refused)")
         engine.socket.unlink()
-        await watched.until_said("web", f"{start} ({sockets[0]}: No such file or directory)")
+        await watched.until_said("web", f"{start} ({none}: No such file or directory)")
 
 
 # Wanting

@@ -1,7 +1,7 @@
 """Helper processes that access file systems which may hang, with a time limit.
 
 A helper that does not answer in time is killed and abandoned: it exits once the file system responds. Until then no
-other helper accesses the same mount, and there are never more than :data:`MAX_HELPERS`. Helpers end with this process.
+other helper accesses the same mount, and there are never more than a few. Helpers end with this process.
 """
 
 from __future__ import annotations
@@ -21,17 +21,22 @@ from typing import Any, Final, NamedTuple
 
 from ifagent.log import log
 
-LIMIT: Final = 1.5
-"""Time limit, in seconds, of resolving one path."""
-
-MAX_HELPERS: Final = 8
-"""Most helpers at one time, including abandoned ones."""
-
 MAX_NAME: Final = 4096
 """Longest name that is looked up, in bytes; the kernel's own limit is 255."""
 
 _SCRIPT: Final = str(Path(__file__).with_name("helper_process.py"))
 _MESSAGE: Final = 16_384
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How long file systems are waited for, and by how many helpers."""
+
+    answer_time: float = 1.5
+    """Seconds that resolving one path may take, or another question about a file."""
+
+    helpers: int = 8
+    """Most helpers at one time, including abandoned ones."""
 
 
 class Status(NamedTuple):
@@ -97,7 +102,8 @@ class Step(Enum):
 class Helpers:
     """Helper processes, started when needed; safe to use from several worker threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits = Limits()) -> None:
+        self.limits: Limits = limits
         self._lock = threading.Lock()
         self._idle: list[_Helper] = []
         self._busy = 0
@@ -118,19 +124,19 @@ class Helpers:
         target = answer.get("target")
         return Seen(fd, Status(*answer["status"]), os.fsdecode(bytes.fromhex(target)) if target is not None else None)
 
-    def names(self, mount: int, directory: int, *, within: float = LIMIT) -> list[str]:
+    def names(self, mount: int, directory: int) -> list[str]:
         """Return the names in a directory. Raises ``OSError``."""
-        _, fd = self._ask(mount, b"n", directory, within)
+        _, fd = self._ask(mount, b"n", directory, self.limits.answer_time)
         return [os.fsdecode(name) for name in _content(fd).split(b"\0")[:-1]]
 
-    def status(self, mount: int, file: int, *, within: float = LIMIT) -> Status:
+    def status(self, mount: int, file: int) -> Status:
         """Return the status of an open file. Raises ``OSError``."""
-        answer, _ = self._ask(mount, b"s", file, within)
+        answer, _ = self._ask(mount, b"s", file, self.limits.answer_time)
         return Status(*answer["status"])
 
-    def read(self, mount: int, file: int, size: int, *, within: float = LIMIT) -> Content:
+    def read(self, mount: int, file: int, size: int) -> Content:
         """Return the content of a regular file, at most ``size`` bytes. Raises ``OSError``."""
-        answer, fd = self._ask(mount, b"r" + str(size).encode(), file, within)
+        answer, fd = self._ask(mount, b"r" + str(size).encode(), file, self.limits.answer_time)
         return Content(Status(*answer["status"]), _content(fd), answer["written"])
 
     def close(self) -> None:
@@ -156,7 +162,7 @@ class Helpers:
                 told = mount in self._told or not isinstance(error, TimeoutError)
                 self._told.add(mount)
             if not told:
-                log.warning("file system not responding", seconds=LIMIT, pid=helper.pid)
+                log.warning("file system not responding", seconds=self.limits.answer_time, pid=helper.pid)
             if isinstance(error, TimeoutError):
                 raise DoesNotAnswer from None
             raise
@@ -180,7 +186,7 @@ class Helpers:
             if self._idle:
                 self._busy += 1
                 return self._idle.pop()
-            if self._busy + sum(map(len, self._lost.values())) >= MAX_HELPERS:
+            if self._busy + sum(map(len, self._lost.values())) >= self.limits.helpers:
                 raise DoesNotAnswer("too many file systems are not responding")
             self._busy += 1
         try:

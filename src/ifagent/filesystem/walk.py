@@ -16,7 +16,7 @@ from errno import EINVAL, ELOOP
 from typing import Final
 
 from ifagent.filesystem.helper_process import is_written_to
-from ifagent.filesystem.helpers import LIMIT, Content, Helpers, Seen, Status, Step
+from ifagent.filesystem.helpers import Content, Helpers, Seen, Status, Step
 from ifagent.filesystem.mount_types import AUTOMOUNTED, Mount, MountTypes
 
 MAX_LINKS: Final = 40
@@ -55,12 +55,15 @@ Visit = Callable[[str, str, int, Mount], None]
 
 
 class Walker:
-    """Walks paths; safe to use from several worker threads."""
+    """Walks paths; safe to use from several worker threads.
 
-    def __init__(self) -> None:
+    ``helpers`` take the steps that may hang; they are closed with the walker.
+    """
+
+    def __init__(self, helpers: Helpers | None = None) -> None:
         """Open the mount table. Raises ``OSError``."""
         self._mounts = MountTypes()
-        self._helpers = Helpers()
+        self._helpers = helpers or Helpers()
 
     @property
     def helpers(self) -> Helpers:
@@ -84,11 +87,12 @@ class Walker:
     def walk(self, path: str, *, start: Found | None = None, visit: Visit | None = None, patient: bool = True) -> Found:
         """Resolve an absolute path, or one relative to the directory ``start``.
 
-        Takes at most :data:`ifagent.filesystem.helpers.LIMIT` seconds if steps may hang; with ``patient`` false it
+        Takes no longer than the ``answer_time`` of the helpers' limits if steps may hang; with ``patient`` false it
         raises :class:`MayHang` instead. Raises ``OSError`` as ``open`` would.
         """
         at = self._root() if start is None else _again(start)
-        walk = _Walk(self, visit, patient=patient, at=at, until=time.monotonic() + LIMIT)
+        until = time.monotonic() + self._helpers.limits.answer_time
+        walk = _Walk(self, visit, patient=patient, at=at, until=until)
         try:
             return walk.go(path)
         except BaseException:

@@ -26,9 +26,6 @@ from ifagent.core.state import StateEvent
 from ifagent.log import log
 from ifagent.passed_files import Closing, receive
 
-SEND_TIME: Final = 10.0
-"""Default time limit, in seconds, for a client to read a piece of an answer."""
-
 MAX_UNREAD: Final = 1024 * 1024
 """Most bytes of surplus input that are read from a client, so that it gets to read the answer."""
 
@@ -111,11 +108,15 @@ async def piece_of_events(
 
 
 class Client:
-    """One connection. ``who`` is what it is counted under, such as an address or a user."""
+    """One connection. ``who`` is what it is counted under, such as an address or a user.
 
-    def __init__(self, connection: socket.socket, who: Hashable, closing: Closing) -> None:
+    ``send_time`` is for how many seconds :meth:`send` waits for the client to read unless it is told otherwise.
+    """
+
+    def __init__(self, connection: socket.socket, who: Hashable, closing: Closing, *, send_time: float) -> None:
         self.who = who
         self._closing = closing
+        self._send_time = send_time
         self.socket = connection
         self.scope: anyio.CancelScope = anyio.CancelScope()
         self.waits = True
@@ -149,8 +150,8 @@ class Client:
             self._received += more
 
     async def send(self, data: bytes, *, within: float | None = None) -> None:
-        """Send, waiting for the client to read; raises ``TimeoutError`` if it does not in :data:`SEND_TIME`."""
-        with anyio.fail_after(SEND_TIME if within is None else within):
+        """Send, waiting for the client to read; raises ``TimeoutError`` if it does not ``within`` so many seconds."""
+        with anyio.fail_after(self._send_time if within is None else within):
             await asyncio.get_running_loop().sock_sendall(self.socket, data)
             await anyio.lowlevel.checkpoint()  # a client that reads quickly must not starve others
 
@@ -199,7 +200,8 @@ class Connections:
 
     ``who`` returns what a connection is counted under. At most ``most`` are open at a time, and ``most_of_one`` under
     the same key. One more closes the connection that has waited for a request for longest. If all are busy, the new
-    one is closed, some of them after ``refuse`` was called.
+    one is closed, some of them after ``refuse`` was called. ``send_time`` is how long, in seconds, a client may take to
+    read a piece of an answer.
     """
 
     def __init__(
@@ -211,6 +213,7 @@ class Connections:
         most: int,
         most_of_one: int,
         refuse: Answer | None = None,
+        send_time: float,
     ) -> None:
         listener.setblocking(False)  # noqa: FBT003 socket's signature
         self._listener = listener
@@ -219,6 +222,7 @@ class Connections:
         self._most = most
         self._most_of_one = most_of_one
         self._refuse = refuse
+        self._send_time = send_time
         self._refused = 0
         self._clients: dict[Client, None] = {}
         """In the order in which they began to wait for a request; busy ones are among them."""
@@ -274,7 +278,7 @@ class Connections:
         with suppress(OSError):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         try:
-            client = Client(connection, self._who(connection), self._closing)
+            client = Client(connection, self._who(connection), self._closing, send_time=self._send_time)
         except OSError:  # it has disconnected already
             self._closing.close(connection)
             return

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
 
@@ -41,39 +42,47 @@ from ifagent.statistics import Health
 from ifagent.stream import Subscription
 from ifagent.visible import cut, visible
 
-MAX_CONNECTIONS: Final = 256
-"""Most connections at one time; an eighth of the limit of open files if that is fewer."""
-
-MAX_OF_ONE: Final = 128
-"""Most connections of one address."""
-
-MAX_WATCHERS: Final = 128
-"""Most readers of ``/states/watch`` at one time; half as many of one address."""
-
-MAX_LONG: Final = 8
-"""Most long answers (all states, metrics) that are sent at one time."""
-
-LONG_TIME: Final = 1.0
-"""Seconds after which a long answer is cut off if another one waits."""
-
-KEEP_ALIVE = 15.0
-"""Seconds of silence after which a watcher is sent an empty comment, so that a dead connection is noticed."""
-
-HEAD_TIME: Final = 5.0
-"""Seconds from the connection to the end of the first request's head."""
-
-IDLE_TIME: Final = 30.0
-"""Seconds from the end of an answer to that of the next request's head."""
-
-ANSWER_TIME: Final = 60.0
-"""Seconds that an answer other than a watch may take."""
-
-WATCH_TIME: Final = 30.0
-"""Seconds that a client may take to read a piece of a watch."""
-
 _BACKLOG: Final = 1024
 _MAX_LINE: Final = 1000
 _PLAIN: Final = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How many clients are answered, and for how long they are waited for."""
+
+    connections: int = 256
+    """Most connections at one time; an eighth of the limit of open files if that is fewer."""
+
+    of_one: int = 128
+    """Most connections of one address."""
+
+    watchers: int = 128
+    """Most readers of ``/states/watch`` at one time; half as many of one address."""
+
+    long: int = 8
+    """Most long answers (all states, metrics) that are sent at one time."""
+
+    long_time: float = 1.0
+    """Seconds after which a long answer is cut off if another one waits."""
+
+    keep_alive: float = 15.0
+    """Seconds of silence after which a watcher is sent an empty comment, so that a dead connection is noticed."""
+
+    head_time: float = 5.0
+    """Seconds from the connection to the end of the first request's head."""
+
+    idle_time: float = 30.0
+    """Seconds from the end of an answer to that of the next request's head."""
+
+    answer_time: float = 60.0
+    """Seconds that an answer other than a watch may take."""
+
+    send_time: float = 10.0
+    """Seconds that a client may take to read a piece of such an answer."""
+
+    watch_time: float = 30.0
+    """Seconds that a client may take to read a piece of a watch."""
 
 
 def parse_address(address: str, *, public: bool = False) -> tuple[str, int]:
@@ -104,7 +113,8 @@ def _is_port(text: str) -> bool:
 class HttpServer:
     """Answers at ``address``, for which see :func:`parse_address`; raises what that does."""
 
-    def __init__(self, address: str, *, public: bool = False) -> None:
+    def __init__(self, address: str, *, public: bool = False, limits: Limits = Limits()) -> None:
+        self._limits = limits
         self._agent: AgentView
         self._metrics: Metrics
         self._connections: Connections
@@ -138,9 +148,17 @@ class HttpServer:
         Raises :class:`InvalidSettings` if it cannot listen.
         """
         self._agent, self._metrics = agent, Metrics(agent.statistics)
-        most = min(MAX_CONNECTIONS, max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8))
+        limits = self._limits
+        most = min(limits.connections, max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8))
         with self._listen() as listener:
-            self._connections = Connections(listener, self._answer, who=_address, most=most, most_of_one=MAX_OF_ONE)
+            self._connections = Connections(
+                listener,
+                self._answer,
+                who=_address,
+                most=most,
+                most_of_one=limits.of_one,
+                send_time=limits.send_time,
+            )
             task_status.started()
             await self._connections.run()
 
@@ -157,7 +175,7 @@ class HttpServer:
 
     async def _answer(self, client: Client) -> None:
         """Answer one request after another."""
-        within = HEAD_TIME
+        within = self._limits.head_time
         while True:
             with anyio.move_on_after(within) as waiting:
                 head = await client.read_until(END_OF_HEAD, most=MAX_HEAD)
@@ -165,7 +183,7 @@ class HttpServer:
                 return
             try:
                 request = parse_request(head)
-                with anyio.fail_after(None if request.path == "/states/watch" else ANSWER_TIME):
+                with anyio.fail_after(None if request.path == "/states/watch" else self._limits.answer_time):
                     await self._do(request, client)
             except RequestRefused as refused:
                 await _send_text(client, str(refused), status=refused.status)
@@ -173,7 +191,7 @@ class HttpServer:
                 return
             if not request.stays:
                 return
-            within = IDLE_TIME
+            within = self._limits.idle_time
 
     async def _do(self, request: Request, client: Client) -> None:
         endpoint = self.endpoints.get(request.path)
@@ -237,9 +255,9 @@ class HttpServer:
     @asynccontextmanager
     async def _long_answer(self, client: Client) -> AsyncIterator[None]:
         """Count a client among those that get a long answer, after waiting until there are fewer than the limit."""
-        while len(self._long) >= MAX_LONG:
+        while len(self._long) >= self._limits.long:
             slowest, since = next(iter(self._long.items()))
-            left = since + LONG_TIME - time.monotonic()
+            left = since + self._limits.long_time - time.monotonic()
             if left <= 0:
                 del self._long[slowest]
                 self._connections.close(slowest)
@@ -257,13 +275,14 @@ class HttpServer:
 
     async def _watch(self, request: Request, client: Client) -> None:
         _only_get(request)
-        if self._watchers.total() >= MAX_WATCHERS or self._watchers[client.who] >= max(1, MAX_WATCHERS // 2):
+        most = self._limits.watchers
+        if self._watchers.total() >= most or self._watchers[client.who] >= max(1, most // 2):
             raise RequestRefused(503, f"too many watchers: {self._watchers.total()} connected")
         events = self._agent.states(name=request.parameters.get("name"))
         self._watchers[client.who] += 1
         try:
             async with self._connections.busy(client):
-                body = _Body(client, request, "text/event-stream", within=WATCH_TIME)
+                body = _Body(client, request, "text/event-stream", within=self._limits.watch_time)
                 await client.until_gone(self._follow(events, body))
         finally:
             events.close()
@@ -283,7 +302,7 @@ class HttpServer:
             await body.send(b"".join(lines))
         while True:
             event = None
-            with anyio.move_on_after(KEEP_ALIVE) as silence:
+            with anyio.move_on_after(self._limits.keep_alive) as silence:
                 event = await anext(events, None)
             if silence.cancelled_caught:
                 await body.send(b":\n\n")

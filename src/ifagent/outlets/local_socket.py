@@ -12,8 +12,9 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import anyio
 from anyio.abc import TaskStatus
@@ -28,21 +29,6 @@ from ifagent.outlets.contract import AgentView
 from ifagent.outlets.unix_socket import listen, remove
 from ifagent.stream import Subscription
 
-MAX_READERS: Final = 128
-"""Most connections at one time."""
-
-MAX_OF_ONE: Final = 64
-"""Most connections of one user, root and the agent's own apart."""
-
-REQUEST_TIME = 5.0
-"""Seconds that a client may take to send its request."""
-
-REFUSAL_TIME = 0.5
-"""Seconds that a refused client may take to send its request: the answer is lost if it sends it after that."""
-
-WATCH_TIME: Final = 60.0
-"""Seconds that a client may take to read a piece of a watch."""
-
 T = TypeVar("T")
 
 _SO_PEERGROUPS = 59
@@ -50,6 +36,29 @@ _PEER = struct.Struct("=iII")
 """``struct ucred``: process, user, group."""
 _MAX_GROUPS = 256
 """Most supplementary groups of a client that are read: ``getsockopt`` of Python returns at most 1024 bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How many clients are answered, and for how long they are waited for."""
+
+    connections: int = 128
+    """Most connections at one time."""
+
+    of_one: int = 64
+    """Most connections of one user, root and the agent's own apart."""
+
+    request_time: float = 5.0
+    """Seconds that a client may take to send its request."""
+
+    refusal_time: float = 0.5
+    """Seconds that a refused client may take to send its request: the answer is lost if it sends it after that."""
+
+    send_time: float = 10.0
+    """Seconds that a client may take to read a piece of an answer other than a watch."""
+
+    watch_time: float = 60.0
+    """Seconds that a client may take to read a piece of a watch."""
 
 
 class RequestRefused(IfagentError):
@@ -64,10 +73,13 @@ class LocalSocket:
     be created.
     """
 
-    def __init__(self, path: Path | str, *, group: int | None = None, required: bool = True) -> None:
+    def __init__(
+        self, path: Path | str, *, group: int | None = None, required: bool = True, limits: Limits = Limits()
+    ) -> None:
         self._path = Path(path)
         self._group = group
         self._required = required
+        self._limits = limits
         self._turns = Turns()
         self._agent: AgentView
         self._connections: Connections
@@ -83,7 +95,7 @@ class LocalSocket:
         Creates the directory, and replaces the socket of a dead agent. Where a live agent answers, or the socket cannot
         be created, raises :class:`ifagent.errors.InvalidSettings` if it is required, and logs a warning otherwise.
         """
-        self._agent = agent
+        self._agent, limits = agent, self._limits
         try:
             listener, file = await listen(self._path, group=self._group)
         except InvalidSettings as error:
@@ -99,9 +111,10 @@ class LocalSocket:
                     listener,
                     self._answer,
                     who=_user,
-                    most=MAX_READERS,
-                    most_of_one=min(MAX_OF_ONE, MAX_READERS),
+                    most=limits.connections,
+                    most_of_one=min(limits.of_one, limits.connections),
                     refuse=self._refuse,
+                    send_time=limits.send_time,
                 )
                 task_status.started()
                 await self._connections.run()
@@ -112,11 +125,13 @@ class LocalSocket:
         await self._answer_unless(self._refusal(client), client)
 
     async def _refuse(self, client: Client) -> None:
-        await self._answer_unless(self._refusal(client) or f"limit of {MAX_READERS} connections reached", client)
+        full = f"limit of {self._limits.connections} connections reached"
+        await self._answer_unless(self._refusal(client) or full, client)
 
     async def _answer_unless(self, refusal: str, client: Client) -> None:
         try:
-            line = await _read_request(client, within=REFUSAL_TIME if refusal else REQUEST_TIME)
+            within = self._limits.refusal_time if refusal else self._limits.request_time
+            line = await _read_request(client, within=within)
             if line and refusal:
                 raise RequestRefused(refusal)
             if line:  # else there was no request: for example, another agent checks whether this one is alive
@@ -176,7 +191,7 @@ class LocalSocket:
         """Send events until they end."""
         async with self._turns:
             listing = events.listing()
-        listed = await self._send(client, listing, _event_line, within=WATCH_TIME)
+        listed = await self._send(client, listing, _event_line, within=self._limits.watch_time)
         await client.send(encode_line({"listed": listed}))
         await client.until_gone(self._follow(events, client))
 
@@ -184,7 +199,7 @@ class LocalSocket:
         async for event in events:
             async with self._turns:
                 lines = await piece_of_events(event, events, _event_line)
-            await client.send(b"".join(lines), within=WATCH_TIME)
+            await client.send(b"".join(lines), within=self._limits.watch_time)
 
 
 def _event_line(event: StateEvent) -> bytes:

@@ -33,26 +33,14 @@ if TYPE_CHECKING:
     # At run time only where there is an engine to talk to: it takes a fifth of all memory, and as long to import.
     import aiohttp
 
-MAX_LIST: Final = 64 * 2**20
-"""Most bytes of the list of containers; ten thousand are listed in 20 MiB."""
-
-MAX_ONE: Final = 8 * 2**20
-"""Most bytes of what is said of one container: its environment may have 6 MiB."""
-
 MAX_VALUES: Final = 100_000
-"""Most values in it: to read so many takes some 10 ms, in which nothing else is done."""
+"""Most values in what is said of one container: to read so many takes some 10 ms, in which nothing else is done."""
 
 MAX_LISTED: Final = 2**18
 """Most characters of one container in the list."""
 
-MAX_CONTAINERS: Final = 20_000
-"""Most containers of one engine."""
-
 MAX_LABEL: Final = 4096
 """Longest label of a microservice, in characters; a longer one is none."""
-
-LIMIT: Final = 60.0
-"""Seconds that a whole answer may take."""
 
 MAX_READ: Final = 2**13
 """Most bytes that are taken of one connection before others have a turn: each may be a chunk of its own of an answer.
@@ -81,6 +69,26 @@ class BadAnswer(Exception):
 
 class _NotThere(BadAnswer):
     """What was asked for does not exist."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much is taken from one engine, and how long it may take to say it."""
+
+    list_bytes: int = 64 * 2**20
+    """Most bytes of the list of containers; ten thousand are listed in 20 MiB."""
+
+    container_bytes: int = 8 * 2**20
+    """Most bytes of what is said of one container: its environment may have 6 MiB."""
+
+    containers: int = 20_000
+    """Most containers."""
+
+    answer_time: float = 60.0
+    """Seconds that a whole answer may take."""
+
+
+LIMITS: Final = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +121,11 @@ class Engine:
     the engine cannot be reached or breaks off.
     """
 
-    def __init__(self, socket: Path, *, variable: str, container_label: str) -> None:
+    def __init__(self, socket: Path, *, variable: str, container_label: str, limits: Limits = LIMITS) -> None:
         self._socket = str(socket)
         self._variable = variable
         self._container_label = container_label
+        self._limits = limits
 
     async def __aenter__(self) -> Self:
         """Prepare for questions."""
@@ -149,8 +158,8 @@ class Engine:
     async def running(self) -> list[str]:
         """Return the ids of all containers that run."""
         try:
-            body = await self._ask("/containers/json", most=MAX_LIST)
-            return await anyio.to_thread.run_sync(read_ids, body)
+            body = await self._ask("/containers/json", most=self._limits.list_bytes)
+            return await anyio.to_thread.run_sync(read_ids, body, self._limits.containers)
         except BadAnswer as error:
             raise SourceLost(self._socket, f"the list of containers: {error}") from error
 
@@ -160,7 +169,7 @@ class Engine:
         Takes as long as the engine does: docker answers once nothing else is being done to the container.
         """
         try:
-            answer = await self._ask(f"/containers/{id}/json", most=MAX_ONE)
+            answer = await self._ask(f"/containers/{id}/json", most=self._limits.container_bytes)
         except _NotThere:
             return None
         if len(answer) < _IN_THREAD:
@@ -195,14 +204,14 @@ class Engine:
         """Return the answer's body, of ``most`` bytes at most."""
         body = bytearray()
         try:
-            with anyio.fail_after(LIMIT):
+            with anyio.fail_after(self._limits.answer_time):
                 async with self._get(path) as response:
                     while chunk := await _read(response, self._socket):
                         body += chunk
                         if len(body) > most:
                             raise BadAnswer(f"more than {most} bytes")
         except TimeoutError:
-            raise BadAnswer(f"no whole answer within {LIMIT:g} s") from None
+            raise BadAnswer(f"no whole answer within {self._limits.answer_time:g} s") from None
         if response.status != 200:
             raise (_NotThere if response.status == 404 else BadAnswer)(_status(response))
         return bytes(body)
@@ -261,8 +270,10 @@ def _breaking_off(socket: str) -> Generator[None, None, None]:
         raise SourceLost(socket, _in_words(error)) from error
 
 
-def read_ids(body: bytes) -> list[str]:
+def read_ids(body: bytes, most: int = LIMITS.containers) -> list[str]:
     """Read an answer to the question which containers there are. Raises :class:`BadAnswer`, and nothing else.
+
+    More than ``most`` are a bad answer.
 
     One container after the other, in a worker thread: what the parser reads at once is read while all else waits.
     """
@@ -281,8 +292,8 @@ def read_ids(body: bytes) -> list[str]:
                 ids.append(id)
             case _:
                 raise BadAnswer("an entry without an id")
-        if len(ids) > MAX_CONTAINERS:
-            raise BadAnswer(f"more than {MAX_CONTAINERS} containers")
+        if len(ids) > most:
+            raise BadAnswer(f"more than {most} containers")
         between = _BETWEEN.match(text, at + length)
         if between is None or ("," in between[0] and between.end() == len(text) - 1):
             raise BadAnswer("not a list of containers")

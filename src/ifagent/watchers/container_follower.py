@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -22,30 +23,9 @@ from anyio.abc import TaskGroup
 
 from ifagent.errors import SourceLost
 from ifagent.log import log
-from ifagent.watchers.container_engine import BadAnswer, Container, Engine
+from ifagent.watchers.container_engine import LIMITS, BadAnswer, Container, Engine
 from ifagent.watchers.container_events import REST_FACTOR, EventStream
 from ifagent.watchers.engine_containers import ContainerProcess, EngineContainers
-
-FIRST_WAIT: Final = 0.05
-"""Seconds before an engine that was lost is tried again; doubles up to :data:`LONGEST_WAIT`."""
-
-LONGEST_WAIT: Final = 1.0
-"""Most seconds between two attempts to reach an engine."""
-
-LASTING: Final = 10.0
-"""Seconds that a connection has to last; an engine that ends each sooner is tried less and less often."""
-
-LONGEST_REST: Final = 30.0
-"""Most seconds between two connections to such an engine: each means to look at all of its containers."""
-
-QUIET: Final = 5.0
-"""Seconds after which an engine is asked for a sign of life."""
-
-SIGN_OF_LIFE: Final = 5.0
-"""Seconds within which it must give one."""
-
-PATIENCE: Final = 1.0
-"""Seconds that an engine is given to answer for a container, or to notice that one has ended."""
 
 BURST: Final = 1000.0
 """Most looks that events may lead to at once."""
@@ -56,29 +36,67 @@ RATE: Final = 100.0
 MOST_WAITING: Final = 200
 """Most looks at single containers that wait; where there are more, all containers are listed and looked at."""
 
-_MOST_LOOKS: Final = 32
+MOST_LOOKS: Final = 32
+"""Most containers that are asked about at one time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timings:
+    """How long an engine is waited for, and how often it is tried."""
+
+    first_wait: float = 0.05
+    """Seconds before an engine that was lost is tried again; doubles up to ``longest_wait``."""
+
+    longest_wait: float = 1.0
+    """Most seconds between two attempts to reach an engine."""
+
+    lasting: float = 10.0
+    """Seconds that a connection has to last; an engine that ends each sooner is tried less and less often."""
+
+    longest_rest: float = 30.0
+    """Most seconds between two connections to such an engine: each means to look at all of its containers."""
+
+    quiet: float = 5.0
+    """Seconds after which an engine is asked for a sign of life."""
+
+    sign_of_life: float = 5.0
+    """Seconds within which it must give one."""
+
+    patience: float = 1.0
+    """Seconds that an engine is given to answer for a container, or to notice that one has ended."""
+
+
+TIMINGS: Final = Timings()
 
 
 class Follower:
     """Follows the engine at ``socket``; ``tell`` is called with a label when what is known of it changes.
 
     ``problem`` says why the engine cannot be heard, empty if it can be, ``None`` before that is known. When it
-    changes ``tell`` is called with an empty label, for all.
+    changes ``tell`` is called with an empty label, for all. At most ``most`` containers are known at one time.
     """
 
     def __init__(
-        self, engine: Callable[[], Engine], socket: Path, *, proc_root: Path, tell: Callable[[str], None]
+        self,
+        engine: Callable[[], Engine],
+        socket: Path,
+        *,
+        proc_root: Path,
+        tell: Callable[[str], None],
+        timings: Timings = TIMINGS,
+        most: int = LIMITS.containers,
     ) -> None:
         self.socket = socket
         self.problem: str | None = None
         self._engine = engine
-        self._containers = EngineContainers(proc_root, lambda container: self._tell(container.label))
+        self._timings = timings
+        self._containers = EngineContainers(proc_root, lambda container: self._tell(container.label), most=most)
         self._tell = tell
         self._wanted: frozenset[str] = frozenset()
         self._looks: dict[str, anyio.Event] = {}
         self._looking: tuple[Engine, TaskGroup] | None = None
         self._look_done = anyio.Event()
-        self._limit = anyio.CapacityLimiter(_MOST_LOOKS)
+        self._limit = anyio.CapacityLimiter(MOST_LOOKS)
         self._undecided: set[str] = set()
         self._lists = self._listing = self._list_again = False
         self._listed = False
@@ -126,19 +144,20 @@ class Follower:
 
     async def run(self) -> None:
         """Follow until cancelled, whatever happens to the engine."""
-        wait = FIRST_WAIT
+        timings = self._timings
+        wait = timings.first_wait
         while True:
             self._listed, began = False, time.monotonic()
             try:
                 await self._connect()
             except* SourceLost as errors:
                 self._lost(_first(errors))
-            if self._listed and time.monotonic() - began > LASTING:
-                wait = FIRST_WAIT
+            if self._listed and time.monotonic() - began > timings.lasting:
+                wait = timings.first_wait
             elif not self._listed:
-                wait = min(wait, LONGEST_WAIT)
+                wait = min(wait, timings.longest_wait)
             await anyio.sleep(wait)
-            wait = min(2 * wait, LONGEST_REST if self._listed else LONGEST_WAIT)
+            wait = min(2 * wait, timings.longest_rest if self._listed else timings.longest_wait)
 
     def _lost(self, error: SourceLost) -> None:
         """Note that a connection ended, or that none could be made: only that is told, as most are back at once."""
@@ -193,12 +212,12 @@ class Follower:
     async def _check_alive(self, engine: Engine) -> None:
         """Raise :class:`SourceLost` when the engine keeps its connections and does nothing any more."""
         while True:
-            await anyio.sleep(QUIET)
+            await anyio.sleep(self._timings.quiet)
             try:
-                with anyio.fail_after(SIGN_OF_LIFE):
+                with anyio.fail_after(self._timings.sign_of_life):
                     await engine.ping()
             except TimeoutError:
-                raise SourceLost(str(self.socket), f"no sign of life for {SIGN_OF_LIFE:g} s") from None
+                raise SourceLost(str(self.socket), f"no sign of life for {self._timings.sign_of_life:g} s") from None
             # What could not be looked into, for want of open files perhaps, nobody else tells of.
             for id, process in self._containers.processes().items():
                 if process.can_be_looked_into_now:
@@ -246,9 +265,9 @@ class Follower:
         """Look at containers, and wait until that is done, or takes too long."""
         for id in ids:
             self._begin_look(id)
-        until = time.monotonic() + 10 * PATIENCE
+        until = time.monotonic() + 10 * self._timings.patience
         while not self._looks.keys().isdisjoint(ids) and time.monotonic() < until:
-            with anyio.move_on_after(PATIENCE) as waiting:
+            with anyio.move_on_after(self._timings.patience) as waiting:
                 await self._look_done.wait()
             if waiting.cancelled_caught:  # those that are left take too long
                 return
@@ -285,7 +304,7 @@ class Follower:
                 return
             if process.namespace is None:
                 # Most likely it has just ended, and the engine is about to say so.
-                with anyio.move_on_after(PATIENCE):
+                with anyio.move_on_after(self._timings.patience):
                     await news.wait()
             again = await self._inspect(engine, id)
             if again == container:

@@ -18,8 +18,8 @@ import anyio
 
 from ifagent.core.events import Event, NamespaceSeen
 from ifagent.core.namespace_ref import NamespaceRef, NamespaceType
-from ifagent.watchers.container_engine import Engine, default_sockets
-from ifagent.watchers.container_follower import Follower
+from ifagent.watchers.container_engine import LIMITS, Engine, Limits, default_sockets
+from ifagent.watchers.container_follower import TIMINGS, Follower, Timings
 from ifagent.watchers.engine_containers import OWN_PROC
 
 _NOT_RUNNING: Final = "no container with this label runs"
@@ -33,6 +33,8 @@ class ContainerWatcher:
     ``container_label``. ``proc_root`` is where the processes are that the engines count: another one than
     ``/proc`` for an agent in a pid namespace of its own. There a container's end is learnt from its engine only.
 
+    ``timings`` and ``limits`` are how long engines are waited for, and how much is taken from each of them.
+
     Engines are connected to only while a reference is wanted. See :class:`NamespaceWatcher` for the rest.
     """
 
@@ -43,13 +45,17 @@ class ContainerWatcher:
         variable: str = "MICROSERVICE_LABEL",
         container_label: str = "ifagent.microservice",
         proc_root: Path = OWN_PROC,
+        timings: Timings = TIMINGS,
+        limits: Limits = LIMITS,
     ) -> None:
         self._followers = [
             Follower(
-                partial(Engine, socket, variable=variable, container_label=container_label),
+                partial(Engine, socket, variable=variable, container_label=container_label, limits=limits),
                 socket,
                 proc_root=proc_root,
                 tell=self._tell,
+                timings=timings,
+                most=limits.containers,
             )
             for socket in (default_sockets() if sockets is None else sockets)
         ]

@@ -14,7 +14,7 @@ from ifagent.core.link import NsId
 from ifagent.limits import in_words
 from ifagent.log import log
 from ifagent.nsfs import namespace_at
-from ifagent.watchers.container_engine import MAX_CONTAINERS, BadAnswer, Container
+from ifagent.watchers.container_engine import BadAnswer, Container
 
 OWN_PROC: Final = Path("/proc")
 
@@ -62,12 +62,13 @@ class ContainerProcess:
 
 
 class EngineContainers:
-    """The containers that an engine has reported; ``ended`` is called when a held process ends.
+    """The containers that an engine has reported, at most ``most``; ``ended`` is called when a held process ends.
 
     ``proc_root`` is the /proc of the engine's pid namespace.
     """
 
-    def __init__(self, proc_root: Path, ended: Callable[[Container], None]) -> None:
+    def __init__(self, proc_root: Path, ended: Callable[[Container], None], *, most: int) -> None:
+        self._most = most
         self._proc_root = proc_root
         self._ended = ended
         self._containers: dict[str, Container] = {}
@@ -102,8 +103,8 @@ class EngineContainers:
 
     def add(self, container: Container) -> None:
         """Add or update a container. Raises :class:`BadAnswer` if there are too many."""
-        if len(self._containers) >= MAX_CONTAINERS and container.id not in self._containers:
-            raise BadAnswer(f"there are more than {MAX_CONTAINERS} containers")
+        if len(self._containers) >= self._most and container.id not in self._containers:
+            raise BadAnswer(f"there are more than {self._most} containers")
         self._containers[container.id] = container
         if container.label:
             self._by_label[container.label].add(container.id)

@@ -36,22 +36,22 @@ _WHAT_AT: Final = _CN_AT + _CN_MSG.size
 _IDS_AT: Final = _WHAT_AT + 16
 _NLMSG_DONE: Final = 3
 
-_RECEIVE_BUFFER: Final = 1 << 20
 _BATCH: Final = 1000
-
-INITIAL_NAMESPACE = "/proc/1/ns/net"
-"""The initial network namespace: that of init, if it may be accessed."""
 
 
 class Connector:
-    """Reports processes that have started or executed another program since its creation."""
+    """Reports processes that have started or executed another program since its creation.
 
-    def __init__(self) -> None:
+    ``initial`` is a path of the initial network namespace; init is in it. ``buffer`` is the size of the socket's
+    receive buffer in bytes: events that do not fit are lost.
+    """
+
+    def __init__(self, initial: str = "/proc/1/ns/net", *, buffer: int = 1 << 20) -> None:
         """Start listening; call it in a worker thread, because it may enter another network namespace.
 
-        Raises ``OSError`` if the connector is unavailable.
+        Raises ``OSError`` if the connector is unavailable, as it is where ``initial`` may not be accessed.
         """
-        self._socket = _open()
+        self._socket = _open(initial, buffer)
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when there are events."""
@@ -91,22 +91,22 @@ def named_pids(message: bytes) -> tuple[int, ...]:
     return ()
 
 
-def _open() -> socket.socket:
+def _open(initial: str, buffer: int) -> socket.socket:
     try:
-        return _listen()
+        return _listen(buffer)
     except ConnectionRefusedError as refused:
         try:
-            with in_netns_at(INITIAL_NAMESPACE):
-                return _listen()
+            with in_netns_at(initial):
+                return _listen(buffer)
         except OSError as error:
             raise error from refused
 
 
-def _listen() -> socket.socket:
+def _listen(buffer: int) -> socket.socket:
     listening = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, _NETLINK_CONNECTOR)
     try:
         listening.settimeout(0)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
         listening.bind((0, _CN_IDX_PROC))
         mark = _send(listening, _LISTEN)
         _expect_acknowledgement(listening, mark)

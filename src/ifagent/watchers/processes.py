@@ -40,15 +40,6 @@ from ifagent.watchers.process_connector import Connector
 SETTLE: Final = 0.01
 """Seconds that news is collected."""
 
-GRACE: Final = 0.2
-"""Seconds that a process is given to leave the agent's own namespace before it is said to be there.
-
-Whoever starts a program in another namespace starts it in this one, and nothing should be configured here meanwhile.
-"""
-
-INTERVAL: Final = 0.5
-"""Seconds between two looks at what nothing tells of."""
-
 CHANGE_INTERVAL: Final = 1.0
 """Seconds between two looks at whether processes have entered another namespace: 5 ms of work for 1,000 of them."""
 
@@ -62,6 +53,21 @@ _FOR_NOW: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 _NOBODY: Final = {errno.ESRCH, errno.ENOENT, errno.EINVAL}
 """What the kernel answers for an id that no process has, the last two for one that a thread has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timings:
+    """How long a process is waited for, and how often it is looked at."""
+
+    grace: float = 0.2
+    """Seconds that a process is given to leave the agent's own namespace before it is said to be there.
+
+    Whoever starts a program in another namespace starts it in this one, and nothing should be configured here
+    meanwhile.
+    """
+
+    interval: float = 0.5
+    """Seconds between two looks at what nothing tells of."""
 
 
 @dataclass(slots=True, eq=False)
@@ -102,10 +108,21 @@ class _Process:
 
 
 class ProcessWatcher:
-    """Where references by process id lead; the processes are those of the procfs at ``proc_root``."""
+    """Where references by process id lead; the processes are those of the procfs at ``proc_root``.
 
-    def __init__(self, proc_root: Path = Path("/proc")) -> None:
+    ``connect`` opens the process connector, in a worker thread; it raises ``OSError`` where there is none.
+    """
+
+    def __init__(
+        self,
+        proc_root: Path = Path("/proc"),
+        *,
+        connect: Callable[[], Connector] = Connector,
+        timings: Timings = Timings(),
+    ) -> None:
         self._proc = proc_root
+        self._connect = connect
+        self._timings = timings
         self._wanted: frozenset[NamespaceRef] = frozenset()
         self._again: set[NamespaceRef] = set()
         self._processes: dict[NamespaceRef, _Process] = {}
@@ -158,7 +175,7 @@ class ProcessWatcher:
     async def _wait(self) -> None:
         """Wait for news, or the time to look without; both fill what is due."""
         unheard = [process for process in self._processes.values() if self._is_unheard(process)]
-        with anyio.move_on_after(INTERVAL if unheard else None):
+        with anyio.move_on_after(self._timings.interval if unheard else None):
             await self._news.wait()
             await anyio.sleep(SETTLE)
             return
@@ -245,7 +262,7 @@ class ProcessWatcher:
     def _may_be_leaving(self, process: _Process) -> bool:
         loop = asyncio.get_running_loop()
         if process.patience is None:
-            process.patience = loop.time() + GRACE
+            process.patience = loop.time() + self._timings.grace
             loop.call_at(process.patience, self._look_again, [process])
         return loop.time() < process.patience
 
@@ -289,7 +306,7 @@ class ProcessWatcher:
             self._blind = False
         elif self._has_pidfds and self._connector is None and not self._blind:
             try:
-                self._connector = await anyio.to_thread.run_sync(Connector)
+                self._connector = await anyio.to_thread.run_sync(self._connect)
             except OSError as error:
                 self._blind = True
                 self._complain(error)
@@ -308,7 +325,9 @@ class ProcessWatcher:
         if not self._complained:
             self._complained = True
             log.warning(
-                "process connector unavailable, falling back to polling", seconds=INTERVAL, problem=in_words(error)
+                "process connector unavailable, falling back to polling",
+                seconds=self._timings.interval,
+                problem=in_words(error),
             )
 
     def _listen(self, connector: Connector) -> None:
