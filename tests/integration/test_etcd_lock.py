@@ -217,7 +217,7 @@ async def test_a_holder_that_was_seen_is_waited_for_through_an_outage(
         proxy_to(etcd.port) as proxy,
     ):
         await published(store, "one")
-        async with agents(two := Agent(proxy.address, label, TWO)):
+        async with agents(two := Agent(attempts.impatient(proxy.address), label, TWO)):
             await until(lambda: said(caplog, "another agent holds the label, waiting"))
             await proxy.refuse()
             await attempts.until_slow()

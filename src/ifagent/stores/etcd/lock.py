@@ -180,7 +180,7 @@ class LabelLock:
         Once another holder has been seen, this also waits for an unreachable store to return. Raises
         :class:`InvalidSettings` if this very process holds it already.
         """
-        signs, seen, backoff = _Signs(), None, Backoff()
+        signs, seen, backoff = _Signs(), None, Backoff(self._client.address.limits.longest_wait)
         while True:
             try:
                 holder = await self._take(signs)

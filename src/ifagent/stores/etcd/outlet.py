@@ -154,7 +154,7 @@ class EtcdOutlet:
 
     async def _publish(self) -> NoReturn:
         """Hold one session after the other."""
-        presence = Presence()
+        presence = Presence(self._client.address.limits.longest_wait)
         while True:
             try:
                 await self._lock.reacquire()
