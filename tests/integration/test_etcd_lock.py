@@ -20,12 +20,11 @@ from spawned import SLEEP, Spawned
 
 from ifagent.errors import InvalidSettings, LabelTaken
 from ifagent.formats.keys import lock_key
-from ifagent.stores.etcd import health as health_module
 from ifagent.stores.etcd import lock as lock_module
 from ifagent.stores.etcd.address import EtcdAddress
 from ifagent.stores.etcd.client import EtcdClient, LockLost
 from ifagent.stores.etcd.errors import EtcdError
-from ifagent.stores.etcd.lock import Holder, LabelLock
+from ifagent.stores.etcd.lock import Holder, LabelLock, Timings
 from ifagent.stores.etcd.outlet import EtcdOutlet
 from ifagent.stores.etcd.store import EtcdStore
 
@@ -41,14 +40,21 @@ def _log_level(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "ifagent")
 
 
+SLOW, LIVELY = Timings(), Timings(heartbeat=1.0, takeover_grace=1.0)
+"""Of agents as they are, and of those that show more often that they live."""
+
+
 class Agent:
     """Something that wants a label, and publishes one state named after itself."""
 
-    def __init__(self, address: EtcdAddress, label: str, holder: Holder, *, ttl: float = 2) -> None:
+    def __init__(
+        self, address: EtcdAddress, label: str, holder: Holder, *, ttl: float = 2, timings: Timings = SLOW
+    ) -> None:
+        self.holder = holder
         self.ready = False
         self.ended: BaseException | None = None
         self._view = FakeAgent(state(holder.host))
-        self._status = EtcdOutlet(address, label, holder=holder, ttl=ttl)
+        self._status = EtcdOutlet(address, label, holder=holder, ttl=ttl, timings=timings)
         self._scope = anyio.CancelScope()
 
     async def run(self) -> None:
@@ -169,7 +175,7 @@ async def test_of_many_that_wait_one_gets_it(etcd: EtcdServer, label: str) -> No
                     while len(await store.states()) != 1 or sum(agent.ready for agent in waiting) != count:
                         await anyio.sleep(0.01)
                 [mine] = await store.states()
-                next(agent for agent in waiting if agent._status._lock._holder.host == mine).stop()
+                next(agent for agent in waiting if agent.holder.host == mine).stop()
         assert not any(agent.ended for agent in waiting)
 
 
@@ -247,26 +253,17 @@ async def test_a_lock_that_was_lost_is_taken_again(
         assert said(caplog, "cannot publish states") == said(caplog, "publishing states again") == 1
 
 
-@pytest.fixture
-def lively(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have agents show more often that they live."""
-    for module in (lock_module, health_module):
-        monkeypatch.setattr(module, "HEARTBEAT", 1.0)
-    monkeypatch.setattr(lock_module, "TAKEOVER_GRACE", 1.0)
-
-
-@pytest.mark.usefixtures("lively")
 async def test_a_lock_that_somebody_else_has_by_then_is_the_end(
     etcd: EtcdServer, label: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with (
         EtcdStore(etcd.address, label) as store,
         proxy_to(etcd.port) as proxy,
-        agents(one := Agent(proxy.address, label, ONE)),
+        agents(one := Agent(proxy.address, label, ONE, timings=LIVELY)),
         AsyncExitStack() as stack,
     ):
         await published(store, "one")
-        await stack.enter_async_context(agents(two := Agent(etcd.address, label, TWO)))
+        await stack.enter_async_context(agents(two := Agent(etcd.address, label, TWO, timings=LIVELY)))
         await proxy.refuse()
         await published(store, "two")
         await proxy.accept()
@@ -296,13 +293,15 @@ async def test_one_that_never_had_it_gives_its_predecessor_the_time_to_be_gone(
         assert said(caplog, "another agent holds the label, waiting to see whether it is still alive") == 1
 
 
-@pytest.mark.usefixtures("lively")
 async def test_one_that_never_had_it_ends_if_somebody_alive_has_it(own_etcd: EtcdServer, label: str) -> None:
     async with proxy_to(own_etcd.port) as proxy:
         await proxy.refuse()
         async with (
             EtcdStore(own_etcd.address, label) as store,
-            agents(one := Agent(own_etcd.address, label, ONE), two := Agent(proxy.address, label, TWO)),
+            agents(
+                one := Agent(own_etcd.address, label, ONE, timings=LIVELY),
+                two := Agent(proxy.address, label, TWO, timings=LIVELY),
+            ),
         ):
             await published(store, "one")
             await until(lambda: two.ready)
