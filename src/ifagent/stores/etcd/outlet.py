@@ -81,7 +81,7 @@ class EtcdOutlet:
     ) -> None:
         self._timings = timings
         self._client = EtcdClient(address)
-        self._lock = LabelLock(self._client, label, holder=holder or Holder.here(), ttl=ttl, timings=self._timings)
+        self._lock = LabelLock(self._client, label, holder=holder or Holder.here(), ttl=ttl, timings=timings)
         self._keys = StatusKeys(label)
         self._health_key = health_key(label)
         self._health: PublishedHealth
