@@ -91,8 +91,7 @@ class EtcdOutlet:
         self._follows = False
         self._foreign = ForeignKeys()
         self._compared = False
-        self._checked = 0
-        self._check_at = 0.0
+        self._checked, self._check_at = 0, 0.0
         self._wake = anyio.Event()
         self._sent = 0.0
 
