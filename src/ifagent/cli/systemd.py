@@ -15,9 +15,6 @@ from ifagent.visible import visible
 MOST_WAIT = 0.5
 """Most seconds to wait for a busy manager, as this blocks the event loop."""
 
-STATUS_INTERVAL = 5.0
-"""Seconds between two updates of the status."""
-
 
 def notify(message: str, *, wait: bool = True) -> None:
     """Send a message such as ``READY=1`` if a service manager wants notifications; errors are ignored.
@@ -34,16 +31,16 @@ def notify(message: str, *, wait: bool = True) -> None:
         manager.send(message.encode(errors="backslashreplace"))
 
 
-async def run_notify(statistics: Callable[[], Statistics]) -> None:
+async def run_notify(statistics: Callable[[], Statistics], *, status_interval: float = 5.0) -> None:
     """Notify the service manager until cancelled; return immediately if there is none.
 
-    Sends ``STATUS`` with :func:`summary` whenever it changes, and ``WATCHDOG=1`` at half of the interval that the
-    manager expects, as long as the agent's loop makes progress.
+    Looks at :func:`summary` every ``status_interval`` seconds and sends it as ``STATUS`` when it has changed. Sends
+    ``WATCHDOG=1`` at half of the interval that the manager expects, as long as the agent's loop makes progress.
     """
     if not os.environ.get("NOTIFY_SOCKET"):
         return
     async with anyio.create_task_group() as group:
-        group.start_soon(_send_status, statistics)
+        group.start_soon(_send_status, statistics, status_interval)
         interval = watchdog_interval()
         if interval is not None:
             group.start_soon(_feed_watchdog, statistics, interval / 2)
@@ -74,14 +71,14 @@ def _with_problem(source: str, problem: str) -> str:
     return " ".join(f"{source} ({problem})".split()) if problem else source
 
 
-async def _send_status(statistics: Callable[[], Statistics]) -> None:
+async def _send_status(statistics: Callable[[], Statistics], interval: float) -> None:
     sent = ""
     while True:
         status = summary(statistics())
         if status != sent:
             notify(f"STATUS={visible(status)}", wait=False)
             sent = status
-        await anyio.sleep(STATUS_INTERVAL)
+        await anyio.sleep(interval)
 
 
 async def _feed_watchdog(statistics: Callable[[], Statistics], interval: float) -> None:
