@@ -500,8 +500,7 @@ async def test_an_interface_of_a_process_that_is_changed_is_not_pending_in_betwe
         group.cancel_scope.cancel()
 
 
-async def test_routes_that_cannot_be_listed_are_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ifagent.host_routes.FIRST_PAUSE", 0.001)
+async def test_routes_that_cannot_be_listed_are_asked_for_again() -> None:
     kernel = SimulatedKernel()
     kernel.external.routes_problem = "its routes cannot be listed: no buffer space"
     async with Agent.open(
