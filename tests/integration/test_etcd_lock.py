@@ -18,9 +18,10 @@ from etcd_edge import Attempts, said, state, until_there
 from etcd_server import EtcdServer, proxy_to, until
 from spawned import SLEEP, Spawned
 
+from ifagent.core.names import Name
+from ifagent.core.state import InterfaceState
 from ifagent.errors import InvalidSettings, LabelTaken
 from ifagent.formats.keys import lock_key
-from ifagent.stores.etcd import lock as lock_module
 from ifagent.stores.etcd.address import EtcdAddress
 from ifagent.stores.etcd.client import EtcdClient, LockLost
 from ifagent.stores.etcd.errors import EtcdError
@@ -81,9 +82,12 @@ async def agents(*starting: Agent) -> AsyncIterator[None]:
 
 
 async def published(store: EtcdStore, *names: str) -> None:
-    with anyio.fail_after(15):
-        while (await store.states()).keys() != set(names):
+    states: dict[Name, InterfaceState] | None = None
+    with anyio.move_on_after(15):
+        while (states := await store.states()).keys() != set(names):
             await anyio.sleep(0.01)
+    assert states is not None
+    assert states.keys() == set(names)
 
 
 # Who it is
@@ -106,7 +110,7 @@ def test_what_is_no_holder_is_somebody_unknown(data: bytes) -> None:
 
 def test_a_process_of_this_machine_can_be_seen_to_be_dead() -> None:
     with Spawned(*SLEEP) as process:
-        holder = replace(HERE, pid=process.pid, started=lock_module._started(process.pid))
+        holder = Holder.of(process.pid)
         assert holder.started > 0
         assert not holder.is_dead(HERE)
         assert replace(holder, started=holder.started - 1).is_dead(HERE), "its id was given to another process"
@@ -154,7 +158,7 @@ async def test_it_takes_over_within_the_lease_of_one_that_died(etcd: EtcdServer,
 
 async def test_one_that_can_be_seen_to_be_dead_is_not_waited_for(etcd: EtcdServer, label: str) -> None:
     with Spawned(*SLEEP) as process:
-        dead = replace(HERE, pid=process.pid, started=lock_module._started(process.pid))
+        dead = Holder.of(process.pid)
     async with EtcdStore(etcd.address, label) as store, EtcdClient(etcd.address) as client:
         assert await LabelLock(client, label, holder=dead, ttl=60).try_acquire() is None
         began = time.monotonic()

@@ -74,7 +74,11 @@ class Holder:
     @classmethod
     def here(cls) -> Self:
         """Identify this process."""
-        pid = os.getpid()
+        return cls.of(os.getpid())
+
+    @classmethod
+    def of(cls, pid: int) -> Self:
+        """Identify a process of this machine that is alive, in the process id namespace of this one."""
         return cls(
             host=socket.gethostname(),
             pid=pid,
