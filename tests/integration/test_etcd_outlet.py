@@ -79,12 +79,13 @@ def told(events: list[StateEvent]) -> list[tuple[str, str]]:
 
 async def published(store: EtcdStore, *names: str) -> dict[Name, InterfaceState]:
     """Wait until exactly ``names`` are there."""
-    with anyio.fail_after(10):
-        while True:
-            states = await store.states()
-            if states.keys() == set(names):
-                return states
+    states: dict[Name, InterfaceState] | None = None
+    with anyio.move_on_after(10):
+        while (states := await store.states()).keys() != set(names):
             await anyio.sleep(0.01)
+    assert states is not None
+    assert states.keys() == set(names)
+    return states
 
 
 async def test_states_are_published_changed_and_taken_back(etcd: EtcdServer, label: str) -> None:
@@ -359,11 +360,13 @@ class How:
 async def health(client: EtcdClient, label: str, **fields: object) -> dict[str, Any]:
     """Wait until the health has these fields, with ``None`` for one that is left out."""
     found: dict[str, Any] = {}
-    with anyio.fail_after(15):
+    with anyio.move_on_after(15):
         while not found or any(found.get(key) != value for key, value in fields.items()):
             await anyio.sleep(0.01)
             value = await client.get(health_key(label))
             found = json.loads(value.data) if value else {}
+    assert found, "no health is published"
+    assert {key: found.get(key) for key in fields} == fields
     return found
 
 
@@ -410,9 +413,10 @@ async def test_health_goes_with_the_lease_of_an_agent_that_died(etcd: EtcdServer
     ):
         await health(client, label, state=1)
         await proxy.refuse()
-        with anyio.fail_after(10):
+        with anyio.move_on_after(10):
             while await client.get(health_key(label)):
                 await anyio.sleep(0.01)
+        assert await client.get(health_key(label)) is None
         await proxy.accept()
         await health(client, label, state=1)
 
