@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -23,8 +24,8 @@ from ifagent.core.resources import by_name, interface_key
 from ifagent.core.state import ConfigState, InterfaceState
 from ifagent.errors import SourceLost
 from ifagent.statistics import SourceStatistics, Statistics
-from ifagent.stores.etcd import backoff
 from ifagent.stores.etcd.address import EtcdAddress
+from ifagent.stores.etcd.backoff import Backoff
 from ifagent.stores.etcd.outlet import EtcdOutlet
 from ifagent.stores.etcd.source import EtcdSource
 from ifagent.stores.etcd.store import EtcdStore
@@ -140,19 +141,25 @@ async def change_much(store: EtcdStore) -> None:
 
 
 class Attempts:
-    """How often the store was tried, by whoever, since the last look."""
+    """How often the store was tried, by whoever, since the last look.
+
+    Whoever has an :meth:`impatient` address waits for ``longest`` seconds at most between two attempts.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, longest: float) -> None:
         self.waits: list[float] = []
-        following = backoff.Backoff.next
+        following = Backoff.next
 
-        def noted(one: backoff.Backoff) -> float:
+        def noted(one: Backoff) -> float:
             self.waits.append(following(one))
             return self.waits[-1]
 
-        monkeypatch.setattr(backoff, "LONGEST", longest)
-        monkeypatch.setattr(backoff.Backoff, "next", noted)
+        monkeypatch.setattr(Backoff, "next", noted)
         self._longest = longest
+
+    def impatient(self, address: EtcdAddress) -> EtcdAddress:
+        """Return an address that is tried more often, everything else being the same."""
+        return replace(address, limits=replace(address.limits, longest_wait=self._longest))
 
     async def until_slow(self) -> None:
         """Wait until the longest waits have come and gone, twice."""

@@ -53,13 +53,14 @@ class MountWatch:
         wake()
 
 
-def seclusion(directory: str, proc_root: str = "/proc") -> str:
+def seclusion(directory: str, proc_root: str = "/proc", *, own_table: str = _MOUNTS) -> str:
     """Say why mounts in a directory do not reach the host, that is process 1's mount namespace; empty if they do.
 
     Empty too where it cannot be told, as where that process may not be looked into. The directory need not exist.
+    ``own_table`` is the mount table of the agent.
     """
     try:
-        id, shared = _mount_at(os.path.realpath(directory), _MOUNTS)
+        id, shared = _mount_at(os.path.realpath(directory), own_table)
         others = list(_mounts(f"{proc_root}/1/{_TABLE}"))
     except OSError:
         return ""

@@ -6,6 +6,7 @@ import asyncio
 import resource
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -19,7 +20,7 @@ from spoiled_store import ManyAnswers, OneAnswer, SpoiledStore, spoiled
 from ifagent.core.events import Declared, Event, SourceHealth, SourceSnapshot
 from ifagent.core.resources import by_name
 from ifagent.formats.keys import config_prefix_v3, lock_key
-from ifagent.stores.etcd import client, cluster
+from ifagent.stores.etcd.limits import Limits
 from ifagent.stores.etcd.lock import Holder
 from ifagent.stores.etcd.outlet import EtcdOutlet
 from ifagent.stores.etcd.source import EtcdSource
@@ -35,20 +36,15 @@ ATTEMPTS = 100
 
 
 GIANT = 5 << 20
+"""Bytes of an answer that is too large: what is made in this process had better not be 64 MiB."""
 
-
-@pytest.fixture(autouse=True)
-def _small_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have giants be smaller: they are made in this process."""
-    limit = "grpc.max_receive_message_length"
-    assert 0 < dict(cluster._CHANNEL_OPTIONS)[limit] <= 64 << 20
-    options = tuple((key, GIANT // 2 if key == limit else value) for key, value in cluster._CHANNEL_OPTIONS)
-    monkeypatch.setattr(cluster, "_CHANNEL_OPTIONS", options)
+LIMITS = Limits(max_answer_bytes=GIANT // 2, max_keys=200)
 
 
 @pytest.fixture
 async def store(etcd: EtcdServer) -> AsyncIterator[SpoiledStore]:
     async with spoiled(etcd.address) as one:
+        one.address = replace(one.address, limits=LIMITS)
         yield one
 
 
@@ -236,10 +232,7 @@ async def source_bears(
 
 
 @pytest.mark.parametrize("answer", LISTINGS.values(), ids=LISTINGS)
-async def test_listings(
-    etcd: EtcdServer, store: SpoiledStore, answer: OneAnswer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(client, "MAX_KEYS", 200)
+async def test_listings(etcd: EtcdServer, store: SpoiledStore, answer: OneAnswer) -> None:
     await source_bears(etcd, store, {"Range": answer}, quiet=answer is _never)
 
 
@@ -264,7 +257,8 @@ async def test_transactions(etcd: EtcdServer, store: SpoiledStore, played: dict[
         tg.start_soon(status.run, FakeAgent(state("one")))
         await bears(store)
         store.be_well()
-        with anyio.fail_after(20):
+        with anyio.move_on_after(20):
             while set(await published.states()) != {"one"}:
                 await anyio.sleep(0.05)
+        assert set(await published.states()) == {"one"}
         tg.cancel_scope.cancel()

@@ -20,8 +20,7 @@ from ifagent.agent import Agent
 from ifagent.core.events import Declared, Event, SourceHealth, SourceSnapshot
 from ifagent.core.resources import Key, by_name
 from ifagent.kernel.simulated import SimulatedKernel
-from ifagent.stores.files import source as files
-from ifagent.stores.files.source import MAX_NAMED, FileSource
+from ifagent.stores.files.source import MAX_NAMED, FileSource, Timings
 from ifagent.stores.memory import Memory
 
 pytestmark = [pytest.mark.anyio, pytest.mark.kernel]
@@ -70,10 +69,10 @@ class Heard:
 
 
 @asynccontextmanager
-async def listening(path: Path) -> AsyncIterator[Heard]:
+async def listening(path: Path, timings: Timings = Timings()) -> AsyncIterator[Heard]:  # noqa: B008 frozen
     heard = Heard()
     async with anyio.create_task_group() as group:
-        group.start_soon(FileSource(path).run, heard)
+        group.start_soon(FileSource(path, timings=timings).run, heard)
         await heard.until(lambda: heard.complete is not None)
         yield heard
         group.cancel_scope.cancel()
@@ -214,11 +213,11 @@ async def test_a_file_that_is_open_for_writing_is_not_taken_for_an_answer(place:
 
 async def test_so_it_is_where_the_kernel_does_not_tell_of_writers(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ifagent.filesystem.walk.is_written_to", lambda _: None)
-    monkeypatch.setattr(files, "SETTLE", 1.5)  # so much longer than the pauses of the writer
+    timings = Timings(settle=1.5)  # so much longer than the pauses of the writer
     names = [f"i{number}" for number in range(20)]
     (place / "p.yaml").write_text(text(*names, "old"))
     os.utime(place / "p.yaml", ns=(5, 7))
-    async with listening(place) as heard:
+    async with listening(place, timings) as heard:
         with (place / "p.yaml").open("w") as file:
             for name in names:
                 file.write(text(name))
@@ -370,10 +369,9 @@ async def test_a_share_that_does_not_answer_keeps_its_say_and_holds_up_no_other_
             await heard.until_names("a", "b3")
 
 
-async def test_a_directory_on_such_a_share_keeps_its_say(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "INTERVAL", 0.2)
+async def test_a_directory_on_such_a_share_keeps_its_say(place: Path) -> None:
     with HangingMount(place / "share", text=text("a")) as share:
-        async with listening(share.place) as heard:
+        async with listening(share.place, Timings(interval=0.2)) as heard:
             await heard.until_names("a")
             share.hang()
             await heard.until_problem("its file system is not responding")

@@ -23,8 +23,7 @@ from ifagent.core.resources import by_name
 from ifagent.kernel.linux import LinuxKernel
 from ifagent.limits import inotify_in_words
 from ifagent.nsfs import own_namespace
-from ifagent.stores.files import source as files
-from ifagent.stores.files.source import FileSource
+from ifagent.stores.files.source import FileSource, Timings
 from ifagent.watchers.paths import PathWatcher
 from ifagent.watchers.processes import ProcessWatcher
 
@@ -110,14 +109,12 @@ def text(name: str) -> str:
 
 
 async def test_files_are_found_without_it(
-    tmp_path: Path, lift: Callable[[], None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, lift: Callable[[], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(files, "INTERVAL", 60.0)
-    monkeypatch.setattr(files, "BLIND", 0.3)
-    source = Source()
+    source, timings = Source(), Timings(interval=60.0, blind=0.3)
     (tmp_path / "a.yaml").write_text(text("a"))
     async with anyio.create_task_group() as group:
-        group.start_soon(FileSource(tmp_path).run, source)
+        group.start_soon(FileSource(tmp_path, timings=timings).run, source)
         await until_true(lambda: "a" in source.names)
         (tmp_path / "b.yaml").write_text(text("b"))
         await until_true(lambda: "b" in source.names)

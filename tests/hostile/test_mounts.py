@@ -22,13 +22,12 @@ PAIR = """
 """
 
 
-def tables(place: Path, monkeypatch: pytest.MonkeyPatch, own: str, first: str) -> str:
-    """Have these as the mount tables of the agent and of process 1."""
+def seclusion_by(place: Path, own: str, first: str) -> str:
+    """Say of ``/run/netns`` what follows from these mount tables of the agent and of process 1."""
     (place / "1").mkdir()
     (place / "1/mountinfo").write_text(first)
     (place / "own").write_text(own)
-    monkeypatch.setattr("ifagent.mounts._MOUNTS", str(place / "own"))
-    return str(place)
+    return seclusion("/run/netns", str(place), own_table=str(place / "own"))
 
 
 @pytest.mark.parametrize(
@@ -40,8 +39,8 @@ def tables(place: Path, monkeypatch: pytest.MonkeyPatch, own: str, first: str) -
     ],
     ids=["the same", "shared", "received"],
 )
-def test_mounts_that_reach_the_host(own: str, first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not seclusion("/run/netns", tables(tmp_path, monkeypatch, own, first))
+def test_mounts_that_reach_the_host(own: str, first: str, tmp_path: Path) -> None:
+    assert not seclusion_by(tmp_path, own, first)
 
 
 @pytest.mark.parametrize(
@@ -53,10 +52,8 @@ def test_mounts_that_reach_the_host(own: str, first: str, tmp_path: Path, monkey
     ],
     ids=["private", "a slave", "shared among others"],
 )
-def test_mounts_that_do_not(own: str, first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "mounts under /run/netns do not reach the host" in seclusion(
-        "/run/netns", tables(tmp_path, monkeypatch, own, first)
-    )
+def test_mounts_that_do_not(own: str, first: str, tmp_path: Path) -> None:
+    assert "mounts under /run/netns do not reach the host" in seclusion_by(tmp_path, own, first)
 
 
 def test_where_it_cannot_be_told_nothing_is_said(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kernel_rig import LinuxExternal, Rig, address, linux_rig
@@ -24,7 +25,10 @@ from ifagent.errors import NamespaceUnavailable
 from ifagent.kernel.ifindexes import MAX_IFINDEX
 from ifagent.kernel.lane import Lane
 from ifagent.kernel.messages import LinkMessage, Message, parse_link
+from ifagent.kernel.requests import dump_addresses, get_link_called
+from ifagent.kernel.routes import list_routes
 from ifagent.kernel.sockets import ListenSocket, RequestSocket
+from ifagent.nsfs import in_netns, open_thread_namespace
 
 pytestmark = [pytest.mark.anyio, pytest.mark.kernel, pytest.mark.timeout(120)]
 
@@ -260,25 +264,50 @@ async def test_routes_that_cannot_be_listed_are_a_problem_and_not_none(
     await assert_all_is_well(rig)
 
 
-async def test_very_many_routes_count_as_a_default_route(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ifagent.kernel.routes.MAX_ROUTES", 50)
-    monkeypatch.setattr("ifagent.kernel.sockets.MAX_LISTED", 60)
+@contextmanager
+def requests_of(rig: Rig, **options: Any) -> Iterator[RequestSocket]:
+    """Have a socket for requests in the namespace; options as :class:`RequestSocket` has them."""
+    home, there = open_thread_namespace(), os.open(directory(rig) / "hostile", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with in_netns(there, home=home):
+            opened = RequestSocket(**options)
+        with closing(opened):
+            yield opened
+    finally:
+        os.close(home)
+        os.close(there)
+
+
+async def test_very_many_routes_count_as_a_default_route(rig: Rig) -> None:
     ip(rig, "link set dev eth0 up", *(f"route add 10.4.{number}.0/24 dev eth0" for number in range(100)))
+    with requests_of(rig, max_listed=60) as requests:
+        routes = list_routes(requests, rig.id("hostile"), (), most=50)
+    assert len(routes) == 51
+    assert sum(not route.destination.prefixlen for route in routes) == 1
     found = await rig.kernel.host_routes({rig.id("hostile")}, (), ())
-    assert len(found.routes) == 51
-    assert sum(not route.destination.prefixlen for route in found.routes) == 1
+    assert len(found.routes) == 100
     assert not found.problems
     await assert_all_is_well(rig)
 
 
 async def test_what_never_ends_is_not_listed(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ifagent.kernel.sockets.MAX_LISTED", 50)
     ip(rig, *(f"address add 10.9.{number}.1/32 dev eth0" for number in range(100)))
+    with requests_of(rig, max_listed=50) as requests:
+        with pytest.raises(OSError, match="more than 50 entries") as refused:
+            requests.dump(dump_addresses())
+        found = parse_link(*requests.ask(get_link_called(HostName("eth0"))))
+        assert found is not None, "nothing is left of the listing"
+        assert found.host_name == "eth0"
+
+    def endless(*_: object) -> None:
+        raise refused.value
+
     await rig.kernel.detach(rig.id("hostile"))
-    with pytest.raises(NamespaceUnavailable, match="more than 50 entries"):
-        await rig.attach("hostile")
+    with monkeypatch.context() as limited:
+        limited.setattr(RequestSocket, "dump", endless)
+        with pytest.raises(NamespaceUnavailable, match="more than 50 entries"):
+            await rig.attach("hostile")
     assert rig.names[named("hostile")]
-    monkeypatch.undo()
     await rig.attach("hostile")
     assert len(rig.addresses("hostile", HostName("eth0"))) == 100
     await assert_all_is_well(rig)

@@ -1,19 +1,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
+from contextlib import aclosing
+from dataclasses import replace
 
 import anyio
 import pytest
 from anyio import to_thread
 from etcd_server import EtcdServer, free_port, proxy_to, until
+from spoiled_store import spoiled
 
 from ifagent.errors import SourceLost
-from ifagent.stores.etcd import client as client_module
 from ifagent.stores.etcd.address import Endpoint, EtcdAddress
 from ifagent.stores.etcd.client import EtcdClient
 from ifagent.stores.etcd.errors import EtcdError
+from ifagent.stores.etcd.limits import Limits
 
 pytest_plugins = ["etcd_fixtures"]
 pytestmark = [pytest.mark.anyio, pytest.mark.etcd]
@@ -55,75 +56,51 @@ async def test_more_than_one_transaction_can_hold(etcd: EtcdServer, label: str) 
         assert (await client.txn(deletes=keys)).deleted == set(keys)
 
 
-async def test_the_pages_of_a_listing_are_of_one_revision(
-    etcd: EtcdServer, label: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(client_module, "FIRST_PAGE", 2)
-    monkeypatch.setattr(client_module, "LARGEST_PAGE", 2)
+def small_pages(address: EtcdAddress) -> EtcdAddress:
+    """Return the address with two keys to a page."""
+    return replace(address, limits=Limits(first_page=2, largest_page=2))
+
+
+async def test_the_pages_of_a_listing_are_of_one_revision(etcd: EtcdServer, label: str) -> None:
     prefix = f"/{label}/".encode()
-    async with EtcdClient(etcd.address) as other, EtcdClient(etcd.address) as client:
+    values, revisions = [], []
+    async with EtcdClient(etcd.address) as other, EtcdClient(small_pages(etcd.address)) as client:
         before = await other.txn(puts={prefix + key: b"old" for key in (b"a", b"b", b"c", b"d", b"e")})
-        _between_pages(client, lambda: other.txn(puts={prefix + b"d": b"new"}, deletes=[prefix + b"e"]))
-        listing = await client.range(prefix)
-        assert listing.position.revision == before.revision
-        assert [value.data for value in listing.values.values()] == [b"old"] * 5
+        async with aclosing(client.pages(prefix)) as pages:
+            async for page in pages:
+                values.append([value.data for _, value in page.values])
+                revisions.append(page.position.revision)
+                if page.is_first:
+                    await other.txn(puts={prefix + b"d": b"new"}, deletes=[prefix + b"e"])
+    assert values == [[b"old"] * 2, [b"old"] * 2, [b"old"]]
+    assert revisions == [before.revision] * 3
 
 
-async def test_a_listing_whose_revision_is_compacted_starts_over(
-    etcd: EtcdServer, label: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(client_module, "FIRST_PAGE", 2)
-    monkeypatch.setattr(client_module, "LARGEST_PAGE", 2)
+async def test_a_listing_whose_revision_is_compacted_starts_over(etcd: EtcdServer, label: str) -> None:
     prefix = f"/{label}/".encode()
-
-    async with EtcdClient(etcd.address) as other, EtcdClient(etcd.address) as client:
-
-        async def compact() -> None:
-            written = await other.txn(puts={prefix + b"a": b"new"}, deletes=[prefix + b"b"])
-            await to_thread.run_sync(lambda: etcd.ctl("compact", str(written.revision)))
-
+    found = []
+    async with EtcdClient(etcd.address) as other, EtcdClient(small_pages(etcd.address)) as client:
         await other.txn(puts={prefix + key: b"old" for key in (b"a", b"b", b"c")})
-        _between_pages(client, compact)
-        values = (await client.range(prefix)).values
-        assert [value.data for value in values.values()] == [b"new", b"old"]
+        async with aclosing(client.pages(prefix)) as pages:
+            async for page in pages:
+                found.append((page.is_first, {key.removeprefix(prefix): value.data for key, value in page.values}))
+                if len(found) == 1:
+                    written = await other.txn(puts={prefix + b"a": b"new"}, deletes=[prefix + b"b"])
+                    await to_thread.run_sync(etcd.ctl, "compact", str(written.revision))
+    assert found == [(True, {b"a": b"old", b"b": b"old"}), (True, {b"a": b"new", b"c": b"old"})]
 
 
-async def test_pages_that_do_not_come_in_time_become_smaller(
-    etcd: EtcdServer, label: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_pages_that_do_not_come_in_time_become_smaller(etcd: EtcdServer, label: str) -> None:
     """Else whoever may write could put so much into one page that there is never a listing."""
     prefix = f"/{label}/".encode()
-    limits: list[int] = []
-    async with EtcdClient(etcd.address) as client:
+    async with spoiled(etcd.address) as store, EtcdClient(replace(store.address, timeout=1)) as client:
         await client.txn(puts={prefix + b"%03d" % number: b"" for number in range(10)})
-        unary = client._unary
-
-        async def slow(pick: Any, request: Any, read: Any) -> Any:
-            limits.append(request.limit)
-            if request.limit > 10:
-                raise EtcdError("no answer in time", "DEADLINE_EXCEEDED")
-            return await unary(pick, request, read)
-
-        monkeypatch.setattr(client, "_unary", slow)
-        with pytest.raises(EtcdError):
+        store.played = {"Range": lambda _: anyio.sleep_forever()}
+        with pytest.raises(EtcdError, match="no answer within 1 s"):
             await client.range(prefix)
-        assert len((await client.range(prefix)).values) == 10
-    assert limits == [50, 6, 6]
-
-
-def _between_pages(client: EtcdClient, act: Callable[[], Awaitable[Any]]) -> None:
-    """Do something after the client's first request."""
-    unary, done = client._unary, False
-
-    async def noted(pick: Any, request: Any, read: Any) -> Any:
-        nonlocal done
-        answer: Any = await unary(pick, request, read)
-        if not done:
-            done = True
-            await act()
-        return answer
-
-    client._unary = noted  # type: ignore[method-assign]
+        store.be_well()
+        async with aclosing(client.pages(prefix)) as pages:
+            assert [len(page.values) async for page in pages] == [6, 4]
 
 
 async def test_a_lease_lives_while_it_is_kept_and_takes_its_keys_along(etcd: EtcdServer, label: str) -> None:
@@ -214,6 +191,7 @@ async def test_closing_ends_what_is_in_flight(etcd: EtcdServer) -> None:
         tg.start_soon(ask)
         await anyio.wait_all_tasks_blocked()
         await client.__aexit__(None, None, None)
-        with anyio.fail_after(3):
+        with anyio.move_on_after(3):
             await ended.wait()
+        assert ended.is_set()
         proxy.flow()

@@ -71,7 +71,10 @@ async def test_stopped_for_long_and_restarted_with_its_data(
     caplog: pytest.LogCaptureFixture,
     end: Callable[[EtcdServer], None],
 ) -> None:
-    async with EtcdStore(own_etcd.address, label) as store, edge_to(own_etcd.address, label, store) as edge:
+    async with (
+        EtcdStore(own_etcd.address, label) as store,
+        edge_to(attempts.impatient(own_etcd.address), label, store) as edge,
+    ):
         await to_thread.run_sync(end, own_etcd)
         await keeps_the_last_say(edge)
         await attempts.until_slow()
@@ -89,7 +92,7 @@ async def test_absent_at_first(
     async with EtcdStore(own_etcd.address, label) as store:
         await change_much(store)
         await to_thread.run_sync(own_etcd.stop)
-        edge = Edge(own_etcd.address, label)
+        edge = Edge(attempts.impatient(own_etcd.address), label)
         edge.tell(state("b"))
         async with anyio.create_task_group() as tg:
             tg.start_soon(edge.run)
@@ -123,7 +126,10 @@ async def test_connections_reset_again_and_again(
 async def test_refused_with_resets(
     etcd: EtcdServer, proxy: TcpProxy, label: str, attempts: Attempts, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with EtcdStore(etcd.address, label) as store, edge_to(proxy.address, label, store) as edge:
+    async with (
+        EtcdStore(etcd.address, label) as store,
+        edge_to(attempts.impatient(proxy.address), label, store) as edge,
+    ):
         await proxy.refuse()
         await keeps_the_last_say(edge)
         await change_much(store)
@@ -159,7 +165,7 @@ async def test_a_black_hole_is_noticed_within_10_s(
 ) -> None:
     server, hole = holed_etcd
     through = EtcdAddress.parse(f"etcd://{HOLE}:{server.port}")
-    async with EtcdStore(server.address, label) as store, edge_to(through, label, store) as edge:
+    async with EtcdStore(server.address, label) as store, edge_to(attempts.impatient(through), label, store) as edge:
         hole.close()
         began = time.monotonic()
         await keeps_the_last_say(edge, within=10)
@@ -267,7 +273,7 @@ async def test_permission_taken_away_and_given_back(
     async with (
         EtcdStore(signed_in(own_etcd.address, user="agent2"), label) as store,
         proxy_to(own_etcd.port) as proxy,
-        edge_to(proxy.before(address), label, store) as edge,
+        edge_to(attempts.impatient(proxy.before(address)), label, store) as edge,
     ):
         await to_thread.run_sync(lambda: revoke(own_etcd, prefix="/vnf-agent/"))
         # etcd looks at the rights when a watch is opened.
@@ -294,7 +300,7 @@ async def test_all_members_but_one_lost_and_back(
 ) -> None:
     with running_cluster(tmp_path) as members:
         everybody = EtcdAddress(endpoints=tuple(one.address.endpoints[0] for one in members))
-        async with EtcdStore(everybody, label) as store, edge_to(everybody, label, store) as edge:
+        async with EtcdStore(everybody, label) as store, edge_to(attempts.impatient(everybody), label, store) as edge:
             for one in members[:2]:
                 await to_thread.run_sync(one.kill)
             await keeps_the_last_say(edge)

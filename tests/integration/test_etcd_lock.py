@@ -18,14 +18,14 @@ from etcd_edge import Attempts, said, state, until_there
 from etcd_server import EtcdServer, proxy_to, until
 from spawned import SLEEP, Spawned
 
+from ifagent.core.names import Name
+from ifagent.core.state import InterfaceState
 from ifagent.errors import InvalidSettings, LabelTaken
 from ifagent.formats.keys import lock_key
-from ifagent.stores.etcd import health as health_module
-from ifagent.stores.etcd import lock as lock_module
 from ifagent.stores.etcd.address import EtcdAddress
 from ifagent.stores.etcd.client import EtcdClient, LockLost
 from ifagent.stores.etcd.errors import EtcdError
-from ifagent.stores.etcd.lock import Holder, LabelLock
+from ifagent.stores.etcd.lock import Holder, LabelLock, Timings
 from ifagent.stores.etcd.outlet import EtcdOutlet
 from ifagent.stores.etcd.store import EtcdStore
 
@@ -41,14 +41,21 @@ def _log_level(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "ifagent")
 
 
+SLOW, LIVELY = Timings(), Timings(heartbeat=1.0, takeover_grace=1.0)
+"""Of agents as they are, and of those that show more often that they live."""
+
+
 class Agent:
     """Something that wants a label, and publishes one state named after itself."""
 
-    def __init__(self, address: EtcdAddress, label: str, holder: Holder, *, ttl: float = 2) -> None:
+    def __init__(
+        self, address: EtcdAddress, label: str, holder: Holder, *, ttl: float = 2, timings: Timings = SLOW
+    ) -> None:
+        self.holder = holder
         self.ready = False
         self.ended: BaseException | None = None
         self._view = FakeAgent(state(holder.host))
-        self._status = EtcdOutlet(address, label, holder=holder, ttl=ttl)
+        self._status = EtcdOutlet(address, label, holder=holder, ttl=ttl, timings=timings)
         self._scope = anyio.CancelScope()
 
     async def run(self) -> None:
@@ -75,9 +82,12 @@ async def agents(*starting: Agent) -> AsyncIterator[None]:
 
 
 async def published(store: EtcdStore, *names: str) -> None:
-    with anyio.fail_after(15):
-        while (await store.states()).keys() != set(names):
+    states: dict[Name, InterfaceState] | None = None
+    with anyio.move_on_after(15):
+        while (states := await store.states()).keys() != set(names):
             await anyio.sleep(0.01)
+    assert states is not None
+    assert states.keys() == set(names)
 
 
 # Who it is
@@ -100,7 +110,7 @@ def test_what_is_no_holder_is_somebody_unknown(data: bytes) -> None:
 
 def test_a_process_of_this_machine_can_be_seen_to_be_dead() -> None:
     with Spawned(*SLEEP) as process:
-        holder = replace(HERE, pid=process.pid, started=lock_module._started(process.pid))
+        holder = Holder.of(process.pid)
         assert holder.started > 0
         assert not holder.is_dead(HERE)
         assert replace(holder, started=holder.started - 1).is_dead(HERE), "its id was given to another process"
@@ -148,7 +158,7 @@ async def test_it_takes_over_within_the_lease_of_one_that_died(etcd: EtcdServer,
 
 async def test_one_that_can_be_seen_to_be_dead_is_not_waited_for(etcd: EtcdServer, label: str) -> None:
     with Spawned(*SLEEP) as process:
-        dead = replace(HERE, pid=process.pid, started=lock_module._started(process.pid))
+        dead = Holder.of(process.pid)
     async with EtcdStore(etcd.address, label) as store, EtcdClient(etcd.address) as client:
         assert await LabelLock(client, label, holder=dead, ttl=60).try_acquire() is None
         began = time.monotonic()
@@ -169,7 +179,7 @@ async def test_of_many_that_wait_one_gets_it(etcd: EtcdServer, label: str) -> No
                     while len(await store.states()) != 1 or sum(agent.ready for agent in waiting) != count:
                         await anyio.sleep(0.01)
                 [mine] = await store.states()
-                next(agent for agent in waiting if agent._status._lock._holder.host == mine).stop()
+                next(agent for agent in waiting if agent.holder.host == mine).stop()
         assert not any(agent.ended for agent in waiting)
 
 
@@ -217,7 +227,7 @@ async def test_a_holder_that_was_seen_is_waited_for_through_an_outage(
         proxy_to(etcd.port) as proxy,
     ):
         await published(store, "one")
-        async with agents(two := Agent(proxy.address, label, TWO)):
+        async with agents(two := Agent(attempts.impatient(proxy.address), label, TWO)):
             await until(lambda: said(caplog, "another agent holds the label, waiting"))
             await proxy.refuse()
             await attempts.until_slow()
@@ -247,26 +257,17 @@ async def test_a_lock_that_was_lost_is_taken_again(
         assert said(caplog, "cannot publish states") == said(caplog, "publishing states again") == 1
 
 
-@pytest.fixture
-def lively(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have agents show more often that they live."""
-    for module in (lock_module, health_module):
-        monkeypatch.setattr(module, "HEARTBEAT", 1.0)
-    monkeypatch.setattr(lock_module, "TAKEOVER_GRACE", 1.0)
-
-
-@pytest.mark.usefixtures("lively")
 async def test_a_lock_that_somebody_else_has_by_then_is_the_end(
     etcd: EtcdServer, label: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with (
         EtcdStore(etcd.address, label) as store,
         proxy_to(etcd.port) as proxy,
-        agents(one := Agent(proxy.address, label, ONE)),
+        agents(one := Agent(proxy.address, label, ONE, timings=LIVELY)),
         AsyncExitStack() as stack,
     ):
         await published(store, "one")
-        await stack.enter_async_context(agents(two := Agent(etcd.address, label, TWO)))
+        await stack.enter_async_context(agents(two := Agent(etcd.address, label, TWO, timings=LIVELY)))
         await proxy.refuse()
         await published(store, "two")
         await proxy.accept()
@@ -296,13 +297,15 @@ async def test_one_that_never_had_it_gives_its_predecessor_the_time_to_be_gone(
         assert said(caplog, "another agent holds the label, waiting to see whether it is still alive") == 1
 
 
-@pytest.mark.usefixtures("lively")
 async def test_one_that_never_had_it_ends_if_somebody_alive_has_it(own_etcd: EtcdServer, label: str) -> None:
     async with proxy_to(own_etcd.port) as proxy:
         await proxy.refuse()
         async with (
             EtcdStore(own_etcd.address, label) as store,
-            agents(one := Agent(own_etcd.address, label, ONE), two := Agent(proxy.address, label, TWO)),
+            agents(
+                one := Agent(own_etcd.address, label, ONE, timings=LIVELY),
+                two := Agent(proxy.address, label, TWO, timings=LIVELY),
+            ),
         ):
             await published(store, "one")
             await until(lambda: two.ready)

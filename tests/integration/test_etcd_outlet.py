@@ -18,10 +18,9 @@ from ifagent.core.state import Change, ConfigState, InterfaceState, StateEvent, 
 from ifagent.formats.keys import health_key, key_of, status_prefix
 from ifagent.formats.state import decode_state, encode_state_json
 from ifagent.statistics import SourceStatistics, Statistics
-from ifagent.stores.etcd import health as health_module
-from ifagent.stores.etcd import outlet as etcd_outlet
 from ifagent.stores.etcd.address import EtcdAddress
 from ifagent.stores.etcd.client import EtcdClient
+from ifagent.stores.etcd.lock import Timings
 from ifagent.stores.etcd.outlet import EtcdOutlet
 from ifagent.stores.etcd.store import EtcdStore
 
@@ -48,10 +47,11 @@ async def agent(
     *states: InterfaceState,
     ttl: float = 10.0,
     how: Callable[[], Statistics] = statistics,
+    timings: Timings = Timings(),  # noqa: B008 frozen
 ) -> AsyncIterator[FakeAgent]:
     """Publish what the test has the agent say; leaving it is a clean shutdown."""
     view = FakeAgent(*states, how=how)
-    status = EtcdOutlet(address, label, ttl=ttl)
+    status = EtcdOutlet(address, label, ttl=ttl, timings=timings)
     async with anyio.create_task_group() as tg:
         tg.start_soon(status.run, view)
         yield view
@@ -79,12 +79,13 @@ def told(events: list[StateEvent]) -> list[tuple[str, str]]:
 
 async def published(store: EtcdStore, *names: str) -> dict[Name, InterfaceState]:
     """Wait until exactly ``names`` are there."""
-    with anyio.fail_after(10):
-        while True:
-            states = await store.states()
-            if states.keys() == set(names):
-                return states
+    states: dict[Name, InterfaceState] | None = None
+    with anyio.move_on_after(10):
+        while (states := await store.states()).keys() != set(names):
             await anyio.sleep(0.01)
+    assert states is not None
+    assert states.keys() == set(names)
+    return states
 
 
 async def test_states_are_published_changed_and_taken_back(etcd: EtcdServer, label: str) -> None:
@@ -359,11 +360,13 @@ class How:
 async def health(client: EtcdClient, label: str, **fields: object) -> dict[str, Any]:
     """Wait until the health has these fields, with ``None`` for one that is left out."""
     found: dict[str, Any] = {}
-    with anyio.fail_after(15):
+    with anyio.move_on_after(15):
         while not found or any(found.get(key) != value for key, value in fields.items()):
             await anyio.sleep(0.01)
             value = await client.get(health_key(label))
             found = json.loads(value.data) if value else {}
+    assert found, "no health is published"
+    assert {key: found.get(key) for key in fields} == fields
     return found
 
 
@@ -390,12 +393,9 @@ async def test_health_is_told_as_ligato_tells_it(etcd: EtcdServer, label: str) -
         assert await client.get(health_key(label)) is None, "it goes with the agent"
 
 
-async def test_health_is_written_when_it_changes_and_at_intervals(
-    etcd: EtcdServer, label: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(etcd_outlet, "HEALTH_POLL", 0.01)
-    monkeypatch.setattr(health_module, "HEARTBEAT", 1.5)
-    async with EtcdClient(etcd.address) as client, agent(etcd.address, label, how=How()):
+async def test_health_is_written_when_it_changes_and_at_intervals(etcd: EtcdServer, label: str) -> None:
+    timings = Timings(health_poll=0.01, heartbeat=1.5)
+    async with EtcdClient(etcd.address) as client, agent(etcd.address, label, how=How(), timings=timings):
         first = await health(client, label, state=1)
         before, began = etcd.revision(), time.monotonic()
         with anyio.fail_after(15):
@@ -413,9 +413,10 @@ async def test_health_goes_with_the_lease_of_an_agent_that_died(etcd: EtcdServer
     ):
         await health(client, label, state=1)
         await proxy.refuse()
-        with anyio.fail_after(10):
+        with anyio.move_on_after(10):
             while await client.get(health_key(label)):
                 await anyio.sleep(0.01)
+        assert await client.get(health_key(label)) is None
         await proxy.accept()
         await health(client, label, state=1)
 

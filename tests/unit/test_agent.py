@@ -167,7 +167,8 @@ async def test_nothing_is_told_of_what_was_not_planned(monkeypatch: pytest.Monke
 async def test_a_retry_that_comes_due_while_states_are_told_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = SimulatedKernel()
     kernel.fail_next(CreateLink, errno.EBUSY)
-    async with Agent.open(kernel=kernel) as agent:
+    memory = Memory()
+    async with Agent.open(kernel=kernel, sources=[memory]) as agent:
         late = iter([0.15])
         clock = agent._reconciler._clock
         shift = 0.0
@@ -179,14 +180,14 @@ async def test_a_retry_that_comes_due_while_states_are_told_is_not_lost(monkeypa
 
         monkeypatch.setattr(agent._hub, "publish", publish)
         monkeypatch.setattr(agent._reconciler, "_clock", lambda: clock() + shift)
-        agent._declared_here.set(A)
+        memory.set(A)
         await agent.configure(B)
         await agent.wait_for("a", timeout=5)
 
 
 async def test_a_resync_asked_for_during_a_round_looks_before_it_returns(monkeypatch: pytest.MonkeyPatch) -> None:
-    kernel = SimulatedKernel()
-    async with Agent.open(kernel=kernel) as agent:
+    kernel, memory = SimulatedKernel(), Memory()
+    async with Agent.open(kernel=kernel, sources=[memory]) as agent:
         looks: list[NsId] = []
         started, go = anyio.Event(), anyio.Event()
         attach, execute = kernel.attach, kernel.execute
@@ -202,8 +203,8 @@ async def test_a_resync_asked_for_during_a_round_looks_before_it_returns(monkeyp
 
         monkeypatch.setattr(kernel, "attach", counted)
         monkeypatch.setattr(kernel, "execute", held)
-        agent._declared_here.set(A)
-        agent._declared_here.set(B)
+        memory.set(A)
+        memory.set(B)
         await started.wait()
         async with anyio.create_task_group() as group:
             group.start_soon(agent.resync)
@@ -500,8 +501,7 @@ async def test_an_interface_of_a_process_that_is_changed_is_not_pending_in_betwe
         group.cancel_scope.cancel()
 
 
-async def test_routes_that_cannot_be_listed_are_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ifagent.host_routes.FIRST_PAUSE", 0.001)
+async def test_routes_that_cannot_be_listed_are_asked_for_again() -> None:
     kernel = SimulatedKernel()
     kernel.external.routes_problem = "its routes cannot be listed: no buffer space"
     async with Agent.open(

@@ -93,10 +93,7 @@ def test_what_somebody_else_made_non_blocking(pipe: tuple[int, int]) -> None:
     assert log.flush(5)
 
 
-def test_what_is_due_is_asked_for_as_long_as_there_may_be_some(
-    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ifagent.cli.log_writer.TICK", 0.01)
+def test_what_is_due_is_asked_for_as_long_as_there_may_be_some(pipe: tuple[int, int]) -> None:
     asked, enough = 0, threading.Event()
 
     def tick() -> bool:
@@ -106,7 +103,7 @@ def test_what_is_due_is_asked_for_as_long_as_there_may_be_some(
             enough.set()
         return asked < 5
 
-    log = LogWriter(pipe[1])
+    log = LogWriter(pipe[1], tick_interval=0.01)
     log.tick = tick
     log.put(b"first\n")
     assert enough.wait(5)

@@ -6,10 +6,9 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from ifagent.stores.etcd.address import EtcdAddress
 from ifagent.stores.etcd.answers import Changes, Value
 from ifagent.stores.etcd.backlog import MAX_BYTES, Backlog
-from ifagent.stores.etcd.source import MOST_TURNS, TURNS, EtcdSource
+from ifagent.stores.etcd.source import MOST_TURNS, TURNS, until_silent
 
 
 def put(key: bytes, revision: int, data: bytes = b"") -> Changes:
@@ -105,18 +104,18 @@ def test_it_is_full_by_its_bytes_and_has_room_again() -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("answers", [3, 1000])
 async def test_the_store_is_heard_before_more_is_read_but_not_without_end(answers: int) -> None:
-    source = EtcdSource(EtcdAddress.parse("etcd://127.0.0.1:1"), "label")
-    each = TURNS - 2
+    heard, each = 0, TURNS - 2
 
     async def speak() -> None:
+        nonlocal heard
         for _ in range(answers):
             for _ in range(each):
                 await checkpoint()
-            source._heard += 1
+            heard += 1
 
     async with anyio.create_task_group() as group:
         group.start_soon(speak)
         with anyio.fail_after(10):
-            await source._hear_first()
-        assert source._heard == answers if answers * each < MOST_TURNS else 0 < source._heard <= MOST_TURNS
+            await until_silent(lambda: heard)
+        assert heard == answers if answers * each < MOST_TURNS else 0 < heard <= MOST_TURNS
         group.cancel_scope.cancel()

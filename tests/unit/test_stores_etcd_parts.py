@@ -128,7 +128,7 @@ def test_operations_are_cut_at_both_limits() -> None:
 
 
 def test_waits_double_up_to_a_limit_and_start_over() -> None:
-    backoff = Backoff()
+    backoff = Backoff(3.0)
     waits = [backoff.next() for _ in range(12)]
     for number, wait in enumerate(waits):
         longest = min(0.05 * 2**number, 3.0)

@@ -14,12 +14,12 @@ from patience import PATIENCE
 
 from ifagent.core.events import Declaration, Declared, Event, SourceHealth, SourceSnapshot
 from ifagent.core.resources import Key, by_name
-from ifagent.stores.files.source import INTERVAL, FileSource
+from ifagent.stores.files.source import FileSource, Timings
 
 pytestmark = pytest.mark.anyio
 
 AT_ONCE = 2.0 * PATIENCE
-assert AT_ONCE < INTERVAL, "what is found within this time was told by inotify"
+assert Timings().interval > AT_ONCE, "what is found within this time was told by inotify"
 
 
 def veth(name: str, peer: str = "other", **fields: object) -> dict[str, object]:
@@ -55,20 +55,21 @@ class Heard:
         self._news.set()
 
     async def until(self, condition: Callable[[Heard], bool]) -> None:
-        with anyio.fail_after(AT_ONCE):
+        with anyio.move_on_after(AT_ONCE):
             while not condition(self):
                 self._news = anyio.Event()
                 await self._news.wait()
+        assert condition(self), f"not so: {list(self.declared)} {self.problem!r}"
 
     async def until_names(self, *names: str) -> None:
         await self.until(lambda heard: set(heard.declared) == set(names))
 
 
 @asynccontextmanager
-async def listening(path: Path) -> AsyncIterator[Heard]:
+async def listening(path: Path, timings: Timings = Timings()) -> AsyncIterator[Heard]:  # noqa: B008 frozen
     heard = Heard()
     async with anyio.create_task_group() as group:
-        group.start_soon(FileSource(path).run, heard)
+        group.start_soon(FileSource(path, timings=timings).run, heard)
         await heard.until(lambda heard: heard.complete is not None)
         yield heard
         group.cancel_scope.cancel()
@@ -255,13 +256,13 @@ async def test_a_symbolic_link_that_is_switched(tmp_path: Path) -> None:
         await heard.until_names("v2")
 
 
-async def test_a_file_that_is_being_written_is_not_read_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_file_that_is_being_written_is_not_read_half(tmp_path: Path) -> None:
     # So much longer than the pauses of the writer that a busy machine does not make one as long.
-    monkeypatch.setattr("ifagent.stores.files.source.QUIET", 1.0)
+    timings = Timings(quiet=1.0)
     path = tmp_path / "a.yaml"
     interfaces = [f"- {{name: i{number}, veth: {{peer_if_name: x}}}}\n" for number in range(20)]
     path.write_text("".join(interfaces))
-    async with listening(tmp_path) as heard:
+    async with listening(tmp_path, timings) as heard:
         with path.open("w") as file:
             for number, text in enumerate(interfaces):
                 file.write(text)

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import fields, replace
 from itertools import pairwise
@@ -26,11 +26,10 @@ from ifagent.core.events import Declaration, Declared, Event, SourceHealth, Sour
 from ifagent.core.resources import Key, interface_key
 from ifagent.errors import FieldError
 from ifagent.stores import intent_file
-from ifagent.stores import last_known as module
 from ifagent.stores.etcd.source import EtcdSource
 from ifagent.stores.files.source import FileSource
 from ifagent.stores.intent_file import IntentFile
-from ifagent.stores.last_known import LastKnown
+from ifagent.stores.last_known import LastKnown, Timings
 from ifagent.stores.registry import open_source
 
 pytestmark = pytest.mark.anyio
@@ -88,11 +87,12 @@ class Running:
         self._news.set()
 
     async def until(self, condition: Callable[[], object]) -> None:
-        with anyio.fail_after(AT_ONCE):
+        with anyio.move_on_after(AT_ONCE):
             while not condition():
                 self._news = anyio.Event()
                 with anyio.move_on_after(0.01):
                     await self._news.wait()
+        assert condition(), self.events
 
     def snapshots(self) -> list[SourceSnapshot]:
         return [event for event in self.events if isinstance(event, SourceSnapshot)]
@@ -102,9 +102,9 @@ class Running:
 
 
 @asynccontextmanager
-async def remembering(folder: Path, *, patience: float = FOREVER) -> AsyncIterator[Running]:
+async def remembering(folder: Path, timings: Timings = Timings(patience=FOREVER)) -> AsyncIterator[Running]:  # noqa: B008 frozen
     running = Running()
-    source = LastKnown(running.store, folder, label=LABEL, patience=patience)
+    source = LastKnown(running.store, folder, label=LABEL, timings=timings)
     assert source.name == STORE
     async with anyio.create_task_group() as group:
         group.start_soon(source.run, running.emit)
@@ -253,11 +253,12 @@ def test_a_file_that_may_not_be_read_is_damaged(
     file = the_file(tmp_path)
     file.write(said("a"))
 
-    def refuse(_: Path) -> bytes:
+    def refuse(*_: object) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(intent_file, "_read", refuse)
-    assert file.read() is None
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)  # root may read anything
+        assert file.read() is None
     assert "Permission denied" in warnings(caplog)[0]
     assert not file.path.exists()
 
@@ -327,7 +328,7 @@ while sys.stdin.readline():
 """
 
 
-def test_a_writer_killed_at_any_instant_leaves_a_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_writer_killed_at_any_instant_leaves_a_whole_file(tmp_path: Path) -> None:
     chance = random.Random(4)
     mtus: set[int] = set()
     with subprocess.Popen(
@@ -361,8 +362,7 @@ def test_a_writer_killed_at_any_instant_leaves_a_whole_file(tmp_path: Path, monk
     assert left_over, "some were killed while they wrote"
     the_file(tmp_path).write(said("a"))
     assert list(tmp_path.glob(".*.new")) == left_over, "these could be another agent's"
-    monkeypatch.setattr(intent_file, "LEFT_OVER", -1.0)
-    the_file(tmp_path).write(said("a"))
+    IntentFile(tmp_path, source=STORE, label=LABEL, left_over=-1.0).write(said("a"))
     assert list(tmp_path.iterdir()) == [the_file(tmp_path).path]
 
 
@@ -395,8 +395,7 @@ def test_the_directory_is_where_the_service_manager_says(tmp_path: Path, monkeyp
 # The source
 
 
-async def test_everything_is_handed_on_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PAUSE", 0.0)
+async def test_everything_is_handed_on_and_kept(tmp_path: Path) -> None:
     a, b = said("a", "b").values()
     events: list[Event] = [
         SourceSnapshot(STORE, said("a")),
@@ -407,7 +406,7 @@ async def test_everything_is_handed_on_and_kept(tmp_path: Path, monkeypatch: pyt
         SourceHealth(STORE, "away"),
         SourceHealth(STORE),
     ]
-    async with remembering(tmp_path) as running:
+    async with remembering(tmp_path, Timings(patience=FOREVER, pause=0.0)) as running:
         for event in events:
             running.store.say(event)
         assert running.events == events, "at once"
@@ -418,7 +417,7 @@ async def test_everything_is_handed_on_and_kept(tmp_path: Path, monkeypatch: pyt
 
 async def test_a_late_source_replaces_what_was_known(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     the_file(tmp_path).write(said("a", "b") | {BROKEN.key: BROKEN})
-    async with remembering(tmp_path, patience=0.01) as running:
+    async with remembering(tmp_path, Timings(patience=0.01)) as running:
         await running.until(lambda: len(running.events) == 2)
         first, health = running.events
         assert first == SourceSnapshot(STORE, said("a", "b") | {BROKEN.key: BROKEN}, complete=False, recalled=True)
@@ -465,7 +464,7 @@ async def test_a_source_in_time_is_believed_and_the_file_is_not_written_anew(tmp
 
 async def test_what_is_from_the_file_is_not_written_and_a_change_just_before_the_end_is(tmp_path: Path) -> None:
     the_file(tmp_path).write(said("a"))
-    async with remembering(tmp_path, patience=0.01) as running:
+    async with remembering(tmp_path, Timings(patience=0.01)) as running:
         await running.until(running.snapshots)
     assert kept(tmp_path) == said("a")
     async with remembering(tmp_path) as running:
@@ -475,7 +474,7 @@ async def test_what_is_from_the_file_is_not_written_and_a_change_just_before_the
 
 
 async def test_without_a_file_a_late_source_is_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async with remembering(tmp_path, patience=0.0) as running:
+    async with remembering(tmp_path, Timings(patience=0.0)) as running:
         running.store.say(SourceHealth(STORE, "away"))
         await anyio.wait_all_tasks_blocked()
         running.store.say(SourceSnapshot(STORE, {}))
@@ -487,12 +486,12 @@ async def test_without_a_file_a_late_source_is_waited_for(tmp_path: Path, caplog
 async def test_a_burst_is_few_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writes: list[float] = []
 
-    def count(self: IntentFile, data: bytes) -> None:
+    def count(self: IntentFile, declarations: Mapping[Key, Declaration]) -> bool:
         writes.append(time.monotonic())
-        real(self, data)
+        return real(self, declarations)
 
-    real = IntentFile._replace
-    monkeypatch.setattr(IntentFile, "_replace", count)
+    real = IntentFile.write
+    monkeypatch.setattr(IntentFile, "write", count)
     async with remembering(tmp_path) as running:
         running.store.say(SourceSnapshot(STORE, {}))
         for number in range(300):
@@ -503,28 +502,28 @@ async def test_a_burst_is_few_writes(tmp_path: Path, monkeypatch: pytest.MonkeyP
         last = said("a", revision=299)
         await running.until(lambda: kept(tmp_path) == last)
         ended = time.monotonic()
-    assert all(later - earlier >= module.PAUSE * 0.9 for earlier, later in pairwise(writes))
-    assert 1 < len(writes) <= (ended - writes[0]) / module.PAUSE + 1.5
+    pause = Timings().pause
+    assert all(later - earlier >= pause * 0.9 for earlier, later in pairwise(writes))
+    assert 1 < len(writes) <= (ended - writes[0]) / pause + 1.5
 
 
 async def test_a_disk_that_refuses_is_said_once_and_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "RETRY", 0.01)
     caplog.set_level(logging.INFO, "ifagent")
     folder = tmp_path / "folder"
     attempts = 0
 
-    def count(self: IntentFile, data: bytes) -> None:
+    def count(self: IntentFile, declarations: Mapping[Key, Declaration]) -> bool:
         nonlocal attempts
         attempts += 1
         if attempts < 4:
             raise OSError(28, "No space left on device")
-        real(self, data)
+        return real(self, declarations)
 
-    real = IntentFile._replace
-    monkeypatch.setattr(IntentFile, "_replace", count)
-    async with remembering(folder) as running:
+    real = IntentFile.write
+    monkeypatch.setattr(IntentFile, "write", count)
+    async with remembering(folder, Timings(patience=FOREVER, retry=0.01)) as running:
         running.store.say(SourceSnapshot(STORE, said("a")))
         await running.until(lambda: kept(folder) == said("a"))
         await running.until(lambda: "again" in caplog.records[-1].getMessage())

@@ -16,9 +16,6 @@ from typing import Final
 MAX_WAITING: Final = 1024 * 1024
 """Most bytes that are buffered."""
 
-TICK: Final = 5.0
-"""Seconds between two calls of ``tick`` without lines to write, as long as it returns true."""
-
 
 def dropped(count: int) -> str:
     """Return a message with the number of dropped lines."""
@@ -29,13 +26,14 @@ class LogWriter:
     """Writes to ``descriptor``.
 
     ``say_dropped`` returns the line with the number of dropped lines. ``tick`` is called in the thread after every
-    line, and every :data:`TICK` seconds as long as it returns true. Both may be replaced.
+    line, and every ``tick_interval`` seconds as long as it returns true. Both may be replaced.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, *, tick_interval: float = 5.0) -> None:
         self.say_dropped: Callable[[int], bytes] = lambda count: f"{dropped(count)}\n".encode()
         self.tick: Callable[[], bool] = lambda: False
         self._descriptor = descriptor
+        self._tick_interval = tick_interval
         self._lines: deque[bytes] = deque()
         self._waiting = 0
         self._dropped = 0
@@ -83,7 +81,7 @@ class LogWriter:
             with self._changed:
                 self._writing = False
                 self._changed.notify_all()
-                self._changed.wait_for(lambda: self._lines, TICK if wanted else None)
+                self._changed.wait_for(lambda: self._lines, self._tick_interval if wanted else None)
                 line = self._lines.popleft() if self._lines else b""
                 self._writing = bool(line)
             written = self._write(line)

@@ -26,12 +26,6 @@ from anyio import to_thread
 
 from ifagent.agent import Agent
 
-POLL = 1.0
-"""Seconds between two checks whether there is memory to return."""
-
-IDLE_LOAD = 0.2
-"""Share of a processor below which the process counts as idle."""
-
 GROWN = 32 * 1024**2
 """Bytes by which the process has to have grown for free memory to be returned although no table is nearly empty."""
 
@@ -56,18 +50,19 @@ _APART = "ifagent.kernel."
 Table = dict[Any, Any] | set[Any]
 
 
-async def hand_back_memory(agent: Agent, *others: object) -> None:
+async def hand_back_memory(agent: Agent, *others: object, interval: float = 1.0, idle_load: float = 0.2) -> None:
     """Until cancelled, return memory when most entries of large tables of an agent, others and their parts are gone.
 
-    Waits until the process is idle. Blocks the event loop for some 50 ms: cyclic garbage is collected only if no table
+    Looks every ``interval`` seconds, and waits until the process is idle, which is when it takes less than
+    ``idle_load`` of a processor. Blocks the event loop for some 50 ms: cyclic garbage is collected only if no table
     is large, since that takes as long as there are objects.
     """
     trim = _trim()
     before, spent, resident = time.monotonic(), time.process_time(), _resident()
     while True:
-        await anyio.sleep(POLL)
+        await anyio.sleep(interval)
         now, spent_now = time.monotonic(), time.process_time()
-        is_idle = spent_now - spent < IDLE_LOAD * (now - before)
+        is_idle = spent_now - spent < idle_load * (now - before)
         before, spent = now, spent_now
         if not is_idle:
             continue

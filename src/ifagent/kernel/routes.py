@@ -36,9 +36,6 @@ from ifagent.kernel.rtnetlink import (
 from ifagent.kernel.sockets import RequestSocket
 from ifagent.kernel.threads import pause_after
 
-MAX_ROUTES: Final = 10_000
-"""Most routes of one family, type and namespace that are returned one by one."""
-
 _FAILURES: Final = frozenset({errno.ENOBUFS, errno.ENOMEM, errno.EBADMSG, errno.EPERM})
 """Errnos with which the kernel fails to answer; others say that there is no route."""
 
@@ -69,10 +66,12 @@ def find_uplinks(hosts: Iterable[IPAddress]) -> frozenset[int]:
     return frozenset(found - {0})
 
 
-def list_routes(requests: RequestSocket, namespace: NsId, ours: Container[LinkId]) -> list[Route]:
+def list_routes(
+    requests: RequestSocket, namespace: NsId, ours: Container[LinkId], *, most: int = 10_000
+) -> list[Route]:
     """Return the routes of the namespace that a socket is in, those that lead nowhere too.
 
-    Of each family and type they are at most :data:`MAX_ROUTES`; the rest of them counts as one default route. What the
+    Of each family and type they are at most ``most``; the rest of them counts as one default route. What the
     kernel has made by itself for links of ``ours`` is left out, and so is what means something else on every link.
     Raises one of :data:`UNREADABLE`, or another ``OSError``.
     """
@@ -91,11 +90,11 @@ def list_routes(requests: RequestSocket, namespace: NsId, ours: Container[LinkId
 
     for family, everywhere in _EVERYWHERE.items():
         for kind in _TYPES:
-            routes = requests.pick(dump_routes(family, kind), take, most=MAX_ROUTES + 1)
-            if len(routes) > MAX_ROUTES:
+            routes = requests.pick(dump_routes(family, kind), take, most=most + 1)
+            if len(routes) > most:
                 links = {LinkId(namespace, LOOPBACK_IFINDEX)}
-                requests.pick(dump_routes(family, kind), links_of, most=MAX_ROUTES)
-                routes[MAX_ROUTES:] = [Route(everywhere, (), tuple(sorted(links)))]
+                requests.pick(dump_routes(family, kind), links_of, most=most)
+                routes[most:] = [Route(everywhere, (), tuple(sorted(links)))]
             found += routes
     return found
 

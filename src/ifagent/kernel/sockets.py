@@ -49,9 +49,6 @@ BATCH_MESSAGES: Final = 64
 BATCH_BYTES: Final = 32768
 """Most bytes in one send, well below the kernel's default send buffer."""
 
-MAX_LISTED: Final = 100_000
-"""Most messages of one dump; a namespace with more links or addresses is not listed."""
-
 DUMP_TRIES: Final = 5
 """How often a dump is repeated because something changed during it."""
 
@@ -60,10 +57,14 @@ _GROUPS: Final = (RTNLGRP_NSID, RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_
 
 
 class RequestSocket:
-    """Sends requests in the namespace that it was made in; to be used by one thread at a time."""
+    """Sends requests in the namespace that it was made in; to be used by one thread at a time.
 
-    def __init__(self) -> None:
+    ``max_listed`` is how many messages a dump may have: a namespace with more links or addresses is not listed.
+    """
+
+    def __init__(self, *, max_listed: int = 100_000) -> None:
         """Open the socket in the calling thread's namespace. Raises ``OSError``."""
+        self._max_listed = max_listed
         self._socket = _open()
         self._sequence = self._oldest = 0
         self._peek = bytearray(1)
@@ -99,10 +100,10 @@ class RequestSocket:
         """Return all messages that answer a dump request, with the datagrams that contain them.
 
         Where the kernel says that something changed meanwhile the dump is repeated, a few times; whoever reads
-        notifications too knows every change and can use the last answer. Raises ``OSError``, also for more than
-        :data:`MAX_LISTED` messages.
+        notifications too knows every change and can use the last answer. Raises ``OSError``, also for more
+        messages than ``max_listed``.
         """
-        most = MAX_LISTED
+        most = self._max_listed
         found = self.pick(message, lambda data, answer: (data, answer), most=most + 1)
         if len(found) > most:
             raise OSError(errno.E2BIG, f"more than {most} entries")

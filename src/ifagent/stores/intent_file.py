@@ -44,9 +44,6 @@ VERSION: Final = 1
 MAX_BYTES: Final = 256 * 1024 * 1024
 """Largest file that is written or read; a hundred thousand interfaces need a quarter of it."""
 
-LEFT_OVER: Final = 60.0
-"""Seconds after which a file that was being written is one whose writer was killed."""
-
 _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 _REGULAR: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
@@ -73,10 +70,12 @@ class _Document:
 class IntentFile:
     """The file in ``folder`` for one source and one label; making one does nothing.
 
-    Used by one thread at a time. Two programs that write it take turns file by file, and the last one counts.
+    Used by one thread at a time. Two programs that write it take turns file by file, and the last one counts. A file
+    that has been in writing for more than ``left_over`` seconds is one whose writer was killed.
     """
 
-    def __init__(self, folder: Path, *, source: str, label: str) -> None:
+    def __init__(self, folder: Path, *, source: str, label: str, left_over: float = 60.0) -> None:
+        self._left_over = left_over
         self._source = source
         self._label = label
         readable = re.sub(r"[^A-Za-z0-9_-]", "_", label)[:64]
@@ -210,7 +209,7 @@ class IntentFile:
     def _remove_left_overs(self) -> None:
         for path in self.path.parent.glob(f".{self.path.name}.*.new"):
             with suppress(OSError):
-                if time.time() - path.stat().st_mtime > LEFT_OVER:
+                if time.time() - path.stat().st_mtime > self._left_over:
                     path.unlink()
 
 

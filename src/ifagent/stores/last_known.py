@@ -17,6 +17,7 @@ the file does not have it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -31,28 +32,32 @@ from ifagent.log import log
 from ifagent.stores.contract import RemoteSource, Source
 from ifagent.stores.intent_file import Intent, IntentFile
 
-PAUSE: Final = 0.2
-"""Least seconds between two writes."""
-
 REST_FACTOR: Final = 4
 """A write is followed by a pause of at least so many times its duration."""
-
-RETRY: Final = 10.0
-"""Seconds between two attempts to write after an error of the disk."""
 
 SHUTDOWN_TIMEOUT: Final = 2.0
 """Most seconds that the end waits for the last changes to be written."""
 
 
-class LastKnown:
-    """Wraps ``source`` and caches its declarations in ``folder``, for the agent called ``label``.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timings:
+    """When a cache of declarations is used and written, in seconds.
 
-    They are used if the source is silent for ``patience`` seconds after the start, or reports trouble earlier.
+    It is used if the source is silent for ``patience`` after the start, or reports trouble earlier. ``pause`` is the
+    least time between two writes, and ``retry`` that between two attempts after an error of the disk.
     """
 
-    def __init__(self, source: Source, folder: Path, *, label: str, patience: float = 3.0) -> None:
+    patience: float = 3.0
+    pause: float = 0.2
+    retry: float = 10.0
+
+
+class LastKnown:
+    """Wraps ``source`` and caches its declarations in ``folder``, for the agent called ``label``."""
+
+    def __init__(self, source: Source, folder: Path, *, label: str, timings: Timings = Timings()) -> None:
         self._source = source
-        self._patience = patience
+        self._timings = timings
         self._file = IntentFile(folder, source=source.name, label=label)
         self._declared: dict[Key, Declaration] = {}
         self._problem = ""
@@ -119,7 +124,7 @@ class LastKnown:
         return SourceHealth(self.name, "; ".join(filter(None, (self._problem, self._in_force))))
 
     async def _remember(self, emit: Callable[[Event], None]) -> None:
-        with anyio.move_on_after(self._patience):
+        with anyio.move_on_after(self._timings.patience):
             await self._doubt.wait()
         if not self._heard:
             intent = await to_thread.run_sync(self._file.read)
@@ -154,7 +159,8 @@ class LastKnown:
             took = anyio.current_time() - began
             if self._refused:
                 self._news.set()
-            await anyio.sleep(RETRY if self._refused else max(PAUSE, REST_FACTOR * took))
+            pause = max(self._timings.pause, REST_FACTOR * took)
+            await anyio.sleep(self._timings.retry if self._refused else pause)
 
     async def _write(self, *, abandon: bool = False) -> None:
         """Write changes that are not written yet; log errors of the disk."""

@@ -9,6 +9,7 @@ from typing import Self
 
 from ifagent.errors import InvalidSettings
 from ifagent.stores.etcd.access import EtcdAccess
+from ifagent.stores.etcd.limits import Limits
 
 DEFAULT_PORT = 2379
 """The port that etcd serves its clients on."""
@@ -48,13 +49,15 @@ class EtcdAddress:
     """Everything it takes to reach one cluster; equal addresses reach it in the same way.
 
     ``endpoints`` are its members in the order they are tried, at least one; ``tls`` says whether to use TLS.
-    ``access`` has the credentials. ``timeout`` is how many seconds one request may take.
+    ``access`` has the credentials. ``timeout`` is how many seconds one request may take, and ``limits`` has what else
+    is bounded.
     """
 
     endpoints: tuple[Endpoint, ...]
     tls: bool = False
     access: EtcdAccess = field(default_factory=EtcdAccess)
     timeout: float = 5.0
+    limits: Limits = field(default_factory=Limits)
 
     @classmethod
     def parse(cls, text: str, *, access: EtcdAccess | None = None) -> Self:

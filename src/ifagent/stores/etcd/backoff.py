@@ -8,9 +8,6 @@ import time
 FIRST = 0.05
 """Seconds before the first new attempt."""
 
-LONGEST = 3.0
-"""Most seconds between two attempts."""
-
 STABLE = 5.0
 """Seconds that a store must stay connected for its next loss to count as new: logged, with short waits again."""
 
@@ -19,9 +16,10 @@ FLAPPING_LOSSES = 3
 
 
 class Backoff:
-    """Waits that double from 50 ms to 3 s, each shortened at random by up to half so that agents spread."""
+    """Waits that double from 50 ms to ``longest`` seconds, each shortened at random by up to half to spread agents."""
 
-    def __init__(self) -> None:
+    def __init__(self, longest: float) -> None:
+        self._longest = longest
         self._next = FIRST
 
     def reset(self) -> None:
@@ -30,20 +28,21 @@ class Backoff:
 
     def next(self) -> float:
         """Return how many seconds to wait now."""
-        wait, self._next = self._next, min(self._next * 2, LONGEST)
+        wait, self._next = self._next, min(self._next * 2, self._longest)
         return wait * random.uniform(0.5, 1)  # noqa: S311 spreading load needs no cryptography
 
 
 class Presence:
     """Whether the store counts as connected, for the log and for health.
 
-    A loss is reported once and not per attempt, and so is the return. The waits between attempts grow until the store
-    has stayed connected for :data:`STABLE` seconds; a flapping store is not reported as back before that.
+    A loss is reported once and not per attempt, and so is the return. The waits between attempts grow, up to
+    ``longest_wait`` seconds, until the store has stayed connected for :data:`STABLE` seconds; a flapping store is not
+    reported as back before that.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, longest_wait: float) -> None:
         self.is_lost: bool = False
-        self._backoff = Backoff()
+        self._backoff = Backoff(longest_wait)
         self._since: float | None = None
         self._short_stays = 0
 

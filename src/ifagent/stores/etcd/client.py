@@ -4,7 +4,7 @@ A request that could not be delivered is tried once on every endpoint, so a writ
 write here gives the same result when it is repeated.
 
 All trouble with the store, invalid answers included, is raised as :class:`ifagent.errors.SourceLost` with one short
-sentence. No answer is larger than :data:`ifagent.stores.etcd.cluster.MAX_ANSWER_BYTES`, and listings are paged.
+sentence. No answer is larger than the address's limits allow, and listings are paged.
 """
 
 from __future__ import annotations
@@ -35,17 +35,8 @@ from ifagent.stores.etcd.answers import (
 from ifagent.stores.etcd.cluster import Cluster, Member, Route, await_call, decoded
 from ifagent.stores.etcd.errors import EtcdError
 
-FIRST_PAGE: Final = 50
-"""Most keys in the first page of a listing; the size of further pages depends on how large the values are."""
-
-LARGEST_PAGE: Final = 1000
-"""Most keys in any page of a listing."""
-
 PAGE_BYTES: Final = 1 << 20
 """Size in bytes that pages of a listing aim at."""
-
-MAX_KEYS: Final = 2_000_000
-"""Most keys in a listing: a server that sends more may never end."""
 
 MAX_BYTES: Final = 16 * 1024**3
 """Most bytes of keys and values in a listing, twice what etcd recommends to store."""
@@ -105,8 +96,8 @@ class EtcdClient:
     def __init__(self, address: EtcdAddress) -> None:
         self.address = address
         self.cluster: Cluster = Cluster(address)
-        self._page = FIRST_PAGE
-        self._largest = LARGEST_PAGE
+        self._page = address.limits.first_page
+        self._largest = address.limits.largest_page
 
     async def __aenter__(self) -> Self:
         """Do nothing yet: connections are made when needed."""
@@ -161,7 +152,7 @@ class EtcdClient:
                 if error.code != grpc.StatusCode.OUT_OF_RANGE.name:
                     raise
             else:
-                self._largest = min(2 * self._largest, LARGEST_PAGE)
+                self._largest = min(2 * self._largest, self.address.limits.largest_page)
                 return
         raise EtcdError(f"{self.cluster.member.endpoint}: history is compacted faster than it can be listed")
 
@@ -183,10 +174,9 @@ class EtcdClient:
             first, position = position is None, position or position_now
             listed += len(values)
             size += _size(values)
-            if listed > MAX_KEYS or size > MAX_BYTES:
-                raise EtcdError(
-                    f"{self.cluster.member.endpoint}: listing has more than {MAX_KEYS} keys or {MAX_BYTES} bytes"
-                )
+            if listed > self.address.limits.max_keys or size > MAX_BYTES:
+                most = f"{self.address.limits.max_keys} keys or {MAX_BYTES} bytes"
+                raise EtcdError(f"{self.cluster.member.endpoint}: listing has more than {most}")
             if more:
                 todo.append((values[-1][0] + b"\0", end))
             yield Page(position, values, first)

@@ -34,9 +34,6 @@ grpc releases a cancelled call some milliseconds later and offers nothing to wai
 then, it logs a spurious error.
 """
 
-MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
-"""Most bytes of one answer. etcd takes 1.5 MiB in one request, but one request may delete very many keys."""
-
 MAX_TOKEN_BYTES: Final = 8192
 """Most bytes of a token."""
 
@@ -47,7 +44,6 @@ _CHANNEL_OPTIONS = (
     ("grpc.keepalive_timeout_ms", 3_000),
     ("grpc.http2.ping_timeout_ms", 3_000),
     ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 3_000),  # also the time limit of one attempt to connect
     ("grpc.max_reconnect_backoff_ms", 1_000),
@@ -154,7 +150,10 @@ class Cluster:
         if self._members and certificates == self._certificates:
             return
         old, self._certificates = self._members, certificates
-        self._members = tuple(_open_member(endpoint, certificates) for endpoint in self.address.endpoints)
+        self._members = tuple(
+            _open_member(endpoint, certificates, max_answer_bytes=self.address.limits.max_answer_bytes)
+            for endpoint in self.address.endpoints
+        )
         for member in old:
             await member.channel.close()
 
@@ -272,12 +271,13 @@ async def await_call(call: Awaitable[Any]) -> Any:
         raise EtcdError("the connection was closed", grpc.StatusCode.CANCELLED.name) from None
 
 
-def _open_member(endpoint: Endpoint, certificates: Certificates | None) -> Member:
+def _open_member(endpoint: Endpoint, certificates: Certificates | None, *, max_answer_bytes: int) -> Member:
+    options = (*_CHANNEL_OPTIONS, ("grpc.max_receive_message_length", max_answer_bytes))
     if certificates is None:
-        channel = grpc.aio.insecure_channel(endpoint.target, options=_CHANNEL_OPTIONS)
+        channel = grpc.aio.insecure_channel(endpoint.target, options=options)
     else:
         credentials = grpc.ssl_channel_credentials(certificates.ca, certificates.key, certificates.cert)
-        channel = grpc.aio.secure_channel(endpoint.target, credentials, options=_CHANNEL_OPTIONS)
+        channel = grpc.aio.secure_channel(endpoint.target, credentials, options=options)
     stubs = (rpc.KVStub, rpc.LeaseStub, rpc.WatchStub, rpc.AuthStub)
     guarded_channel = GuardedChannel(channel)
     return Member(endpoint, channel, *(stub(guarded_channel) for stub in stubs))

@@ -1,8 +1,8 @@
 """Answers of the store are decoded only if the result takes little memory.
 
 Two bytes on the wire may become an object of a hundred bytes in memory, an empty key for example: an answer within
-grpc's size limit (:data:`ifagent.stores.etcd.cluster.MAX_ANSWER_BYTES`) may take fifty times its size once decoded,
-more than the agent may use.
+``max_answer_bytes`` (:class:`ifagent.stores.etcd.limits.Limits`), which grpc enforces, may take fifty times its size
+once decoded, more than the agent may use.
 """
 
 from __future__ import annotations

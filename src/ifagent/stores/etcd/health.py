@@ -7,17 +7,17 @@ from collections.abc import Callable
 
 from ifagent.formats.health import OperationalState, encode_health
 from ifagent.statistics import Statistics, build_version
-from ifagent.stores.etcd.lock import HEARTBEAT
 
 HEALTH_POLL_LEAST = 0.25
 """Least seconds between two reads of the agent's statistics."""
 
 
 class PublishedHealth:
-    """The agent's health under its key: written when it changes, and at least every 10 s."""
+    """The agent's health under its key: written when it changes, and at least every ``heartbeat`` seconds."""
 
-    def __init__(self, key: bytes, statistics: Callable[[], Statistics]) -> None:
+    def __init__(self, key: bytes, statistics: Callable[[], Statistics], *, heartbeat: float) -> None:
         self._key = key
+        self._heartbeat = heartbeat
         self._statistics = statistics
         self._version = build_version()
         self._start = self._last_change = time.time()
@@ -47,7 +47,7 @@ class PublishedHealth:
             return {}
         if state is not self._state:
             self._state, self._last_change = state, moment
-        self._written, self._next = content, time.monotonic() + HEARTBEAT
+        self._written, self._next = content, time.monotonic() + self._heartbeat
         value = encode_health(
             state=state,
             start_time=self._start,

@@ -5,8 +5,8 @@ the holder has ended properly, or is a dead process of this machine, and otherwi
 of the holder is a transaction with the condition that the key is still under its lease.
 
 Whoever may write values may write this key too. So it is trusted only while its holder shows signs of life: the
-agent's health is under the same lease, and is rewritten every :data:`HEARTBEAT` seconds. A key without a lease, or
-without such a heartbeat, is forged and gets overwritten. A holder whose lease never expired has not lost the lock,
+agent's health is under the same lease, and is rewritten at every heartbeat (:class:`Timings`). A key without a lease,
+or without such a heartbeat, is forged and gets overwritten. A holder whose lease never expired has not lost the lock,
 whatever the key says: it writes the key again.
 """
 
@@ -33,12 +33,6 @@ from ifagent.stores.etcd.backoff import Backoff
 from ifagent.stores.etcd.client import EtcdClient, LockLost
 from ifagent.stores.etcd.errors import EtcdError
 
-HEARTBEAT = 10.0
-"""Seconds after which an agent's health is written even if unchanged, as ligato v1.4.1 does."""
-
-TAKEOVER_GRACE = 3.0
-"""Seconds beyond the heartbeat interval after which a holder without a heartbeat is considered dead."""
-
 HOLDER_POLL = 0.3
 """Seconds between two reads of a lock that another agent holds."""
 
@@ -49,6 +43,19 @@ MAX_BYTES = 4096
 """Most bytes of the key's value that are parsed."""
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timings:
+    """When an agent shows that it is alive, and when others are considered dead, in seconds; equal for all agents.
+
+    The health is looked at every ``health_poll``, and written even if unchanged after ``heartbeat``, as ligato v1.4.1
+    does. A holder is considered dead when its heartbeat is late by ``takeover_grace``.
+    """
+
+    health_poll: float = 1.0
+    heartbeat: float = 10.0
+    takeover_grace: float = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +74,11 @@ class Holder:
     @classmethod
     def here(cls) -> Self:
         """Identify this process."""
-        pid = os.getpid()
+        return cls.of(os.getpid())
+
+    @classmethod
+    def of(cls, pid: int) -> Self:
+        """Identify a process of this machine that is alive, in the process id namespace of this one."""
         return cls(
             host=socket.gethostname(),
             pid=pid,
@@ -152,9 +163,18 @@ class LabelLock:
     ``lease`` is the one that the key is under, 0 before the first. Requests raise :class:`EtcdError`.
     """
 
-    def __init__(self, client: EtcdClient, label: str, *, holder: Holder, ttl: float) -> None:
+    def __init__(
+        self,
+        client: EtcdClient,
+        label: str,
+        *,
+        holder: Holder,
+        ttl: float,
+        timings: Timings = Timings(),
+    ) -> None:
         self.lease: int = 0
         self.ttl = ttl
+        self._timings = timings
         self._client = client
         self._label = label
         self._key = lock_key(label)
@@ -180,7 +200,7 @@ class LabelLock:
         Once another holder has been seen, this also waits for an unreachable store to return. Raises
         :class:`InvalidSettings` if this very process holds it already.
         """
-        signs, seen, backoff = _Signs(), None, Backoff()
+        signs, seen, backoff = _Signs(), None, Backoff(self._client.address.limits.longest_wait)
         while True:
             try:
                 holder = await self._take(signs)
@@ -267,10 +287,11 @@ class LabelLock:
             return True
         if there and Holder.decode(there.data).is_dead(self._holder):
             return True
+        grace = self._timings.takeover_grace
         if there and not there.lease:
             # The true holder, if there is one, notices within a third of a lease and takes it back.
-            return bool(self._held_under) or signs.quiet_for > self.ttl / 3 + TAKEOVER_GRACE / 2
-        return signs.quiet_for > HEARTBEAT + TAKEOVER_GRACE
+            return bool(self._held_under) or signs.quiet_for > self.ttl / 3 + grace / 2
+        return signs.quiet_for > self._timings.heartbeat + grace
 
     async def _put(self, there: Value | None) -> Value | None:
         """Replace ``there`` by our key; return the current value if it has changed meanwhile."""

@@ -37,14 +37,11 @@ from ifagent.stores.etcd.backoff import Presence
 from ifagent.stores.etcd.client import MAX_TXN_OPS, EtcdClient, chunks
 from ifagent.stores.etcd.foreign_keys import ForeignKeys
 from ifagent.stores.etcd.health import PublishedHealth
-from ifagent.stores.etcd.lock import Holder, LabelLock
+from ifagent.stores.etcd.lock import Holder, LabelLock, Timings
 from ifagent.stores.to_publish import ToPublish
 
 INTERVAL = 0.05
 """Least seconds between the beginnings of two transactions; changes are collected meanwhile."""
-
-HEALTH_POLL = 1.0
-"""Seconds between two reads of the agent's health."""
 
 CHECK = 30.0
 """Seconds between two checks whether other clients have changed published states."""
@@ -69,8 +66,8 @@ class _Published(NamedTuple):
 class EtcdOutlet:
     """Publishes for the agent called ``label``; what it publishes outlives the agent by at most ``ttl`` seconds.
 
-    ``holder`` is who has the label then, this process unless given. Raises :class:`ifagent.errors.InvalidSettings` for
-    a label that cannot be part of a key.
+    ``holder`` is who has the label then, this process unless given, and ``timings`` say when it shows that it is alive.
+    Raises :class:`ifagent.errors.InvalidSettings` for a label that cannot be part of a key.
     """
 
     def __init__(
@@ -80,9 +77,11 @@ class EtcdOutlet:
         *,
         holder: Holder | None = None,
         ttl: float = 10.0,
+        timings: Timings = Timings(),  # noqa: B008 frozen
     ) -> None:
+        self._timings = timings
         self._client = EtcdClient(address)
-        self._lock = LabelLock(self._client, label, holder=holder or Holder.here(), ttl=ttl)
+        self._lock = LabelLock(self._client, label, holder=holder or Holder.here(), ttl=ttl, timings=timings)
         self._keys = StatusKeys(label)
         self._health_key = health_key(label)
         self._health: PublishedHealth
@@ -92,8 +91,7 @@ class EtcdOutlet:
         self._follows = False
         self._foreign = ForeignKeys()
         self._compared = False
-        self._checked = 0
-        self._check_at = 0.0
+        self._checked, self._check_at = 0, 0.0
         self._wake = anyio.Event()
         self._sent = 0.0
 
@@ -111,7 +109,7 @@ class EtcdOutlet:
         once. On the way out the lease is revoked, with which everything goes. Raises
         :class:`ifagent.errors.LabelTaken` if another agent took the label while the store, or the lease, was lost.
         """
-        self._health = PublishedHealth(self._health_key, agent.statistics)
+        self._health = PublishedHealth(self._health_key, agent.statistics, heartbeat=self._timings.heartbeat)
         async with self._client:
             try:
                 await self._lock.acquire()
@@ -154,7 +152,7 @@ class EtcdOutlet:
 
     async def _publish(self) -> NoReturn:
         """Hold one session after the other."""
-        presence = Presence()
+        presence = Presence(self._client.address.limits.longest_wait)
         while True:
             try:
                 await self._lock.reacquire()
@@ -182,7 +180,7 @@ class EtcdOutlet:
                 presence.returned()
                 log.info("publishing states again")
             if not (len(self._wanted) or self._foreign):
-                with anyio.move_on_after(min(HEALTH_POLL, self._lock.refresh_due)):
+                with anyio.move_on_after(min(self._timings.health_poll, self._lock.refresh_due)):
                     await self._wake.wait()
             await anyio.sleep(max(0, self._sent + INTERVAL - time.monotonic()))
             await self._lock.refresh()

@@ -38,6 +38,20 @@ _NAMED: Final = 5
 """Most names in a sentence."""
 
 
+async def until_silent(heard: Callable[[], int]) -> None:
+    """Let the store say what it has: what is urgent may be behind very much that is not.
+
+    ``heard`` returns the revision that was heard last.
+    """
+    silent = 0
+    for _ in range(MOST_TURNS):
+        before = heard()
+        await checkpoint()
+        silent = silent + 1 if heard() == before else 0
+        if silent == TURNS:
+            break
+
+
 class EtcdSource:
     """What the store at ``address`` declares for the agent called ``label``; it calls itself ``name``.
 
@@ -133,20 +147,10 @@ class EtcdSource:
         keys: dict[Key, None] = {}
         for change in changes:
             if time.monotonic() - self._since > HOLD:
-                await self._hear_first()
+                await until_silent(lambda: self._heard)
                 self._since = time.monotonic()
             keys |= self._families.change([change])
         return keys
-
-    async def _hear_first(self) -> None:
-        """Let the store say what it has: what is urgent may be behind very much that is not."""
-        silent = 0
-        for _ in range(MOST_TURNS):
-            heard = self._heard
-            await checkpoint()
-            silent = silent + 1 if self._heard == heard else 0
-            if silent == TURNS:
-                break
 
     async def _compare(self, position: StoreRevision) -> None:
         """Emit the differences between a listing and what was emitted before."""

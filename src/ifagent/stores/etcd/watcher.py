@@ -8,7 +8,7 @@ The rules:
   the same.
 * Request progress from a silent server, so that a stream that hangs is noticed.
 * Do not have answers fragmented: etcd 3.4 takes seconds to fragment the deletion of many keys. One that is larger than
-  :data:`ifagent.stores.etcd.cluster.MAX_ANSWER_BYTES` ends the watch, and the next listing has the outcome.
+  the address's limits allow ends the watch, and the next listing has the outcome.
 * Use one stream per watch, so that ending the stream ends the watch. For several prefixes, watch the range from the
   first to the end of the last and drop the keys between them, because a transaction is one change only within one
   watch.
@@ -34,9 +34,6 @@ from ifagent.stores.etcd.backoff import Presence
 from ifagent.stores.etcd.client import EtcdClient, Page, prefix_end
 from ifagent.stores.etcd.cluster import Route, await_call, decoded
 from ifagent.stores.etcd.errors import EtcdError, explain
-
-QUIET = 3.0
-"""Seconds of silence after which progress is requested from the server, and within which it must answer."""
 
 MAX_IDLE: Final = 16
 """Most answers without events in a row: a server that sends more is broken."""
@@ -117,7 +114,7 @@ def watch_pages(client: EtcdClient, *prefixes: bytes) -> AsyncGenerator[PagedEve
 async def _watch(
     client: EtcdClient, prefixes: tuple[bytes, ...], listing: Callable[[], AsyncGenerator[T, None]]
 ) -> AsyncGenerator[T | Changes | Disconnected | Reconnected, None]:
-    presence = Presence()
+    presence = Presence(client.address.limits.longest_wait)
     while True:
         try:
             revision = 0
@@ -153,6 +150,7 @@ class WatchStream:
 
     def __init__(self, client: EtcdClient, *prefixes: bytes, after: int) -> None:
         self._cluster = client.cluster
+        self._quiet = client.address.limits.quiet
         self._start, self._end = min(prefixes), prefix_end(max(prefixes))
         self._revision = after
         self._create = rpc.WatchCreateRequest(key=self._start, range_end=self._end, start_revision=after + 1)
@@ -220,7 +218,7 @@ class WatchStream:
         while True:
             # Reading has a task of its own: a cancelled read would end the stream.
             reading = self._reading = self._reading or asyncio.ensure_future(self._call.read())
-            done, _ = await asyncio.wait({reading}, timeout=QUIET)
+            done, _ = await asyncio.wait({reading}, timeout=self._quiet)
             if done:
                 self._reading = None
                 answer = self._result(reading)
@@ -233,7 +231,7 @@ class WatchStream:
                 return answer
             if asked:
                 self._cluster.rotate_from(self._route.member)
-                raise EtcdError(f"{self._route.member.endpoint}: no sign of life for {2 * QUIET:g} s")
+                raise EtcdError(f"{self._route.member.endpoint}: no sign of life for {2 * self._quiet:g} s")
             asked, self._idle = True, 0
             await self._write(rpc.WatchRequest(progress_request=rpc.WatchProgressRequest()))
 
@@ -263,7 +261,7 @@ class WatchStream:
     async def _write(self, request: Any) -> None:
         """Send a request. Raises :class:`EtcdError` if the connection does not take it."""
         try:
-            async with asyncio.timeout(QUIET):
+            async with asyncio.timeout(self._quiet):
                 await await_call(self._call.write(request))
         except grpc.RpcError as error:
             raise self._cluster.failed(self._route.member, error) from error

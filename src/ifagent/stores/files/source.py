@@ -46,12 +46,6 @@ from ifagent.log import log
 from ifagent.mounts import MountWatch
 from ifagent.stores.files.open_files import IsDirectory, OpenFiles, Unusable, Vanished, open_files
 
-QUIET: Final = 0.02
-"""Seconds that a file must not have been written to before it is read, and that changes are collected."""
-
-SETTLE: Final = 0.5
-"""Seconds instead, where the kernel does not say whether somebody still has the file open for writing."""
-
 REPLACED: Final = 1.0
 """Seconds that a directory which has taken the place of another must not have changed before it counts."""
 
@@ -63,12 +57,6 @@ MOUNTS: Final = 0.2
 
 MAX_NAMED: Final = 20
 """Most files that cannot be read which are named; others are counted."""
-
-INTERVAL: Final = 10.0
-"""Seconds between two looks when nothing was told."""
-
-BLIND: Final = 1.0
-"""Seconds instead, where inotify cannot be had."""
 
 REST: Final = 3
 """A look is followed by a pause of so many times as long as it took: others may change files all the time."""
@@ -83,6 +71,21 @@ _MASK: Final = (
     | Mask.ATTRIB
     | Mask.ONLYDIR
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timings:
+    """When files are looked at, in seconds.
+
+    A file is read once it has not been written to for ``quiet``, for which changes are collected too; or for
+    ``settle``, where the kernel does not say whether somebody still has it open for writing. ``interval`` is the time
+    between two looks when nothing was told, and ``blind`` where inotify cannot be had.
+    """
+
+    quiet: float = 0.02
+    settle: float = 0.5
+    interval: float = 10.0
+    blind: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +142,10 @@ class FileSource:
     The path need not exist yet. Making one does nothing.
     """
 
-    def __init__(self, path: Path | str, *, name: str = "file") -> None:
+    def __init__(self, path: Path | str, *, name: str = "file", timings: Timings = Timings()) -> None:
         self.name = name
         self._path = Path(path).absolute()
+        self._timings = timings
         self._picture = _Picture(never_listed=True)
         self._said: dict[Key, Declaration] = {}
         self._said_complete: bool | None = None
@@ -165,10 +169,11 @@ class FileSource:
                     stack.callback(walker.close)
                     mounts = MountWatch()
                     stack.callback(mounts.close)
-                    watches = Watches(_MASK, interval=BLIND, source=self.name)
+                    watches = Watches(_MASK, interval=self._timings.blind, source=self.name)
                     stack.callback(watches.close)
                     mounts.start(self._wake)
-                    await self._follow(_Looker(self._path, walker, watches), watches, emit)
+                    looker = _Looker(self._path, walker, watches, self._timings)
+                    await self._follow(looker, watches, emit)
             except OSError as error:  # no more files may be opened
                 self._picture = replace(self._picture, problem=f"{self._path}: {in_words(error)}")
                 self._tell(emit)
@@ -188,10 +193,10 @@ class FileSource:
                 if self._said_complete is not None or not self._picture.begins:
                     self._tell(emit)
                 await anyio.sleep(REST * took)
-                interval = BLIND if watches.problem else INTERVAL
+                interval = self._timings.blind if watches.problem else self._timings.interval
                 with anyio.move_on_after(min(interval, self._picture.again)):
                     await self._news.wait()
-                    await anyio.sleep(QUIET)
+                    await anyio.sleep(self._timings.quiet)
 
     def _wake(self) -> None:
         """Look again, for something was mounted or unmounted; there may be thousands of those in a second."""
@@ -241,11 +246,12 @@ class FileSource:
 class _Looker:
     """Looks at the files, in worker threads, one look at a time."""
 
-    def __init__(self, path: Path, walker: Walker, watches: Watches) -> None:
+    def __init__(self, path: Path, walker: Walker, watches: Watches, timings: Timings) -> None:
         self.matters: dict[int, set[str]] = {}
         self._path = path
         self._walker = walker
         self._watches = watches
+        self._timings = timings
         self._stop = threading.Event()
 
     async def stop_when_cancelled(self) -> None:
@@ -332,13 +338,14 @@ class _Looker:
 
     def _read(self, opened: OpenFiles, found: Found, status: Status, path: Path, known: _Known | None) -> _Known:
         said = known.said if known else None
-        if _written_within(status, QUIET):
-            return _busy(path, known, again=QUIET)
+        quiet, settle = self._timings.quiet, self._timings.settle
+        if _written_within(status, quiet):
+            return self._busy(path, known, again=quiet)
         content = opened.read(found, MAX_FILE_BYTES + 1)
         if content.written:
-            return _busy(path, known, again=QUIET)
-        if content.written is None and _written_within(content.status, SETTLE):
-            return _busy(path, known, again=SETTLE)
+            return self._busy(path, known, again=quiet)
+        if content.written is None and _written_within(content.status, settle):
+            return self._busy(path, known, again=settle)
         signature = _signature(content.status)
         try:
             text = decode_text(path, content.data)
@@ -350,16 +357,15 @@ class _Looker:
             return _Known(signature, said, problem)
         return _Known(signature, file)
 
-
-def _busy(path: Path, known: _Known | None, *, again: float) -> _Known:
-    """Return what is known of a file that is being written: what was known, and for how long it has been so."""
-    known = known or _Known()
-    since = time.monotonic() if known.busy_since is None else known.busy_since
-    told = time.monotonic() - since > PATIENCE
-    problem = f"{path}: is still open for writing" if told else known.problem
-    # Whoever goes on and on is looked at less often.
-    again = max(again, SETTLE) if told else again
-    return replace(known, signature=None, busy_since=since, problem=problem, again=again)
+    def _busy(self, path: Path, known: _Known | None, *, again: float) -> _Known:
+        """Return what is known of a file that is being written: what was known, and for how long it has been so."""
+        known = known or _Known()
+        since = time.monotonic() if known.busy_since is None else known.busy_since
+        told = time.monotonic() - since > PATIENCE
+        problem = f"{path}: is still open for writing" if told else known.problem
+        # Whoever goes on and on is looked at less often.
+        again = max(again, self._timings.settle) if told else again
+        return replace(known, signature=None, busy_since=since, problem=problem, again=again)
 
 
 def _written_within(status: Status, seconds: float) -> bool:
