@@ -12,9 +12,9 @@ from ifagent.core.namespace_ref import named
 from ifagent.core.operation import Operation, Target
 from ifagent.core.operations import AddAddress, CreateLink, DeleteAddress, DeleteLink, LinkEnd, MoveLink, SetLink
 from ifagent.errors import AgentBug
-from ifagent.kernel.jobs import RequestBatch, namespaces_of, plan_jobs
+from ifagent.kernel.jobs import RequestBatch, choose_ends, namespaces_of, plan_jobs
 
-A, B = NsId(1), NsId(2)
+A, B, C, D = map(NsId, range(1, 5))
 ADDRESS = ip_interface("192.0.2.1/24")
 
 
@@ -58,3 +58,23 @@ def test_a_request_is_sent_where_its_link_is() -> None:
     assert namespaces_of(MoveLink(target(A, 2), B, HostName("x"))) == (A, B)
     with pytest.raises(AgentBug):
         namespaces_of(CreateLink("veth", (near, LinkEnd(named("x"), HostName("f"), "", 0)), 0))
+
+
+def test_veths_are_deleted_where_most_of_them_have_an_end() -> None:
+    ends = [(A, 2, B, 2), (B, 3, A, 3), (C, 4, B, 4), (C, 5, A, 5), (C, 6, D, 6)]
+    operations = [DeleteLink(target(near, ifindex), 7, target(far, other)) for near, ifindex, far, other in ends]
+    chosen = choose_ends([*operations, DeleteLink(target(B, 9), 7)], {A, B, C})
+    places = [each.namespaces[0] for each in chosen]
+    assert places[5] == B
+    assert sorted(places).count(B) == 4, "three pairs have an end there, beside a link alone"
+    assert places[3:5] == [C, C]
+    assert all(isinstance(each, DeleteLink) and each.group == 7 for each in chosen)
+
+
+def test_what_is_changed_before_it_is_deleted_is_deleted_by_the_same_end() -> None:
+    operations = [
+        SetLink(target=target(A, 2), group=7),
+        DeleteLink(target(A, 2), 7, target(B, 2)),
+        DeleteLink(target(B, 3), 7),
+    ]
+    assert choose_ends(operations, {A, B}) == operations

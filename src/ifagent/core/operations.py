@@ -280,11 +280,13 @@ class DeleteLink(LinkOperation):
     """Delete a link of ours; the other end of a veth goes with it.
 
     Several in one namespace may be put into ``group`` first and deleted by that, all at once; 0 forbids it. No link
-    that is to stay may be in that group.
+    that is to stay may be in that group. ``other`` is the other end of a veth, where it is known: deleting that does as
+    well.
     """
 
     target: Target
     group: int = 0
+    other: Target | None = None
 
     def __str__(self) -> str:
         """Say what it does."""

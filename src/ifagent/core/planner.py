@@ -157,7 +157,7 @@ class _Planner:
                 obstacle = Obstacle(ConfigState.FAILED, kept_for_uppers(ends[0], upper, "cannot be removed"))
                 self.draft.judge(name, Verdict(ends[0].id, obstacle))
             return
-        operation = DeleteLink(Target.of(ends[0]), self.owner.last_group)
+        operation = DeleteLink(Target.of(ends[0]), self.owner.last_group, *map(Target.of, ends[1:]))
         self.to_delete.update((end.id, operation) for end in ends)
         self.draft.step(operation, names)
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 import errno
 from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterable, Sequence
+from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 from ifagent.core.link import NsId
 from ifagent.core.namespace_ref import NamespaceType
-from ifagent.core.operation import NamespaceOperation, Operation, Outcome
+from ifagent.core.operation import NamespaceOperation, Operation, Outcome, Target
 from ifagent.core.operations import DeleteLink
 from ifagent.errors import AgentBug
 
@@ -53,6 +54,37 @@ def require_named(operation: NamespaceOperation) -> None:
     """Raise :class:`AgentBug` for a namespace that cannot be created or removed."""
     if operation.namespace.type != NamespaceType.NAMED:
         raise AgentBug(f"{operation}: only named namespaces can be created and removed")
+
+
+def choose_ends(operations: Iterable[Operation], attached: Container[NsId]) -> list[Operation]:
+    """Return the operations, with veths deleted by those ends of which most are in one namespace.
+
+    There they are one request, which takes hardly longer than for one of them.
+    """
+    chosen = list(operations)
+    ends: dict[NsId, list[tuple[int, Target]]] = {}
+    about = Counter(map(_link, chosen))
+    for position, operation in enumerate(chosen):
+        if isinstance(operation, DeleteLink) and about[_link(operation)] == 1:
+            for end in (operation.target, operation.other):
+                if end is not None and isinstance(end.namespace, int) and end.namespace in attached:
+                    ends.setdefault(end.namespace, []).append((position, end))
+    done: set[int] = set()
+    most = [(-len(here), namespace) for namespace, here in ends.items()]
+    heapify(most)
+    while most:
+        count, namespace = heappop(most)
+        left = [(position, end) for position, end in ends[namespace] if position not in done]
+        if len(left) < -count:  # others have taken some
+            if left:
+                heappush(most, (-len(left), namespace))
+            continue
+        for position, end in left:
+            operation = chosen[position]
+            if isinstance(operation, DeleteLink):
+                chosen[position] = DeleteLink(end, operation.group)
+                done.add(position)
+    return chosen
 
 
 def find_group_deletions(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
 
@@ -33,7 +34,7 @@ from ifagent.kernel.deferred_close import DeferredClose
 from ifagent.kernel.ethtool_queries import EthtoolQueries
 from ifagent.kernel.features import probe
 from ifagent.kernel.ifindexes import Ifindexes
-from ifagent.kernel.jobs import find_group_deletions, namespaces_of, plan_jobs, require_named, unattached
+from ifagent.kernel.jobs import choose_ends, find_group_deletions, namespaces_of, plan_jobs, require_named, unattached
 from ifagent.kernel.lane import Lane, close_lanes, open_lanes, read_counters, read_host_routes
 from ifagent.kernel.monitor import Monitor
 from ifagent.kernel.netns import remove_left_overs
@@ -143,6 +144,7 @@ class LinuxKernel:
         outcomes: dict[int, Outcome] = {}
         namespace_operations: list[int] = []
         requests: list[tuple[int, Operation]] = []
+        asked, operations = operations, choose_ends(operations, self._lanes)
         for position, operation in enumerate(operations):
             if isinstance(operation, NamespaceOperation):
                 require_named(operation)
@@ -175,7 +177,7 @@ class LinuxKernel:
         if namespace_operations:
             await session.names.list()
         await self._follow_up(session, outcomes.values())
-        return [outcomes[position] for position in range(len(operations))]
+        return [replace(outcomes[position], operation=operation) for position, operation in enumerate(asked)]
 
     async def inspect(self, links: Collection[LinkId]) -> None:
         """Query the checksum offloading of links that it is not known of yet."""
