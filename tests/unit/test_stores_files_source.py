@@ -54,8 +54,8 @@ class Heard:
                 self.problem = problem
         self._news.set()
 
-    async def until(self, condition: Callable[[Heard], bool]) -> None:
-        with anyio.move_on_after(AT_ONCE):
+    async def until(self, condition: Callable[[Heard], bool], *, within: float = AT_ONCE) -> None:
+        with anyio.move_on_after(within):
             while not condition(self):
                 self._news = anyio.Event()
                 await self._news.wait()
@@ -269,8 +269,8 @@ async def test_a_file_that_is_being_written_is_not_read_half(tmp_path: Path) -> 
                 file.flush()
                 write(tmp_path / "other.json", veth(f"other{number}"))
                 await anyio.sleep(0.005)
-        await heard.until(lambda heard: "other19" in heard.declared)
-        await heard.until(lambda heard: heard.declared["i1"].revision == path.stat().st_mtime_ns)
+        await heard.until(lambda heard: "other19" in heard.declared, within=30)
+        await heard.until(lambda heard: heard.declared["i1"].revision == path.stat().st_mtime_ns, within=30)
     taken_back = [e.key.name for e in heard.events if isinstance(e, Declared) and e.declaration is None]
     assert not [name for name in taken_back if name.startswith("i")]
 
