@@ -41,7 +41,16 @@ ALL: Suites = {
 
 CHOSEN: Suites = {
     "chosen": (
-        "tests/kinds",
+        "tests/kinds/test_every_kind.py",
+        "tests/kinds/test_labs.py",
+        *(
+            f"tests/kinds/test_stacked_kinds.py::{name}"
+            for name in (
+                "test_it_is_made_and_a_restart_writes_nothing",
+                "test_ports_join_leave_and_follow_their_master",
+                "test_its_lower_link_may_be_in_another_namespace",
+            )
+        ),
         *(
             f"tests/conformance/test_{name}[linux]"
             for name in (

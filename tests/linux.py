@@ -24,8 +24,23 @@ MAY_GIVE_FILES_AWAY = os.geteuid() == 0 and "4294967295" in Path("/proc/self/uid
 @cache
 def can_make(kind: str) -> bool:
     """Tell whether the kernel can make links of a kind; to know it, one is made and deleted."""
-    add, delete = (["ip", "link", what, "name", "probe0", "type", kind] for what in ("add", "del"))
-    made = subprocess.run(add, check=False, capture_output=True, timeout=20).returncode == 0
+    needs_lower = kind in {"vlan", "macvlan", "macvtap", "ipvlan"}
+    arguments = {
+        "vlan": ["id", "7"],
+        "vrf": ["table", "7"],
+        "vxlan": ["id", "7", "dstport", "4789"],
+        "geneve": ["id", "7", "remote", "192.0.2.1"],
+    }.get(kind, [])
+    if needs_lower:
+        _ip_link("add", "probe1", "type", "veth", "peer", "name", "probe2")
+    lower = ["link", "probe1"] if needs_lower else []
+    made = _ip_link("add", *lower, "name", "probe0", "type", kind, *arguments) == 0
     if made:
-        subprocess.run(delete, check=True, capture_output=True, timeout=20)
+        _ip_link("del", "probe0")
+    if needs_lower:
+        _ip_link("del", "probe1")
     return made
+
+
+def _ip_link(*arguments: str) -> int:
+    return subprocess.run(["ip", "link", *arguments], check=False, capture_output=True, timeout=20).returncode

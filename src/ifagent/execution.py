@@ -60,6 +60,11 @@ class _Work:
     stale: dict[Key, NsId] = field(default_factory=dict)
     held: dict[Key, NsId] = field(default_factory=dict)
 
+    @property
+    def namespaces(self) -> frozenset[NsId]:
+        """Those that it is about, as far as they existed when it was planned."""
+        return frozenset(namespace for operation in self.steps for namespace in operation.namespaces)
+
 
 class Execution:
     """Has the kernel carry out plans, and notes what comes of it. Used by rounds only.
@@ -119,6 +124,7 @@ class Execution:
             work = _Work({step.operation: step for step in steps}, keys, others, scope.held, progress)
             self._under_way.add(work)
             self._planning.begin(work, keys, others)
+            self._index.namespaces.begin_use(work.namespaces)
             self.group.start_soon(self._carry_out, work)
 
     async def _carry_out(self, work: _Work) -> None:
@@ -146,6 +152,7 @@ class Execution:
         self._under_way.discard(work)
         self._counters.end(work.progress)
         self._planning.end(work, work.keys, work.others)
+        self._index.namespaces.end_use(work.namespaces)
         self._planning.slow_down(work.cut)
         for key, namespace in work.stale.items():
             if self._index.is_attached(namespace):

@@ -15,7 +15,7 @@ from ifagent.core.index import Index
 from ifagent.core.link import Link, LinkId, NsId
 from ifagent.core.names import Name
 from ifagent.core.namespace_ref import NamespaceRef
-from ifagent.core.report import deleted
+from ifagent.core.report import Beside, deleted
 from ifagent.core.resources import Key, interface_key
 from ifagent.core.state import InterfaceState
 from ifagent.stream import StateHub
@@ -26,7 +26,7 @@ class _Published:
     """A published state, and what it was made of."""
 
     link: Link
-    peer: Link | None
+    beside: Beside
     name: Name
     ref: NamespaceRef
     state: InterfaceState
@@ -63,8 +63,8 @@ class ForeignStates:
             if ref is not None:
                 for link in links.values():
                     if link.id not in mine and not is_ours(link):
-                        peer = observed.peer(link)
-                        self._published[link.id] = self._publication(link, peer, ref, clock, before.get(link.id))
+                        beside = Beside.of(link, observed)
+                        self._published[link.id] = self._publication(link, beside, ref, clock, before.get(link.id))
         old = {interface_key(one.name): one.state for one in before.values()}
         new = {interface_key(one.name): one.state for one in self._published.values()}
         gone = old.keys() - new.keys() - self._source.states.keys()
@@ -77,16 +77,16 @@ class ForeignStates:
         self._source.listeners.remove(self)
 
     def _publication(
-        self, link: Link, peer: Link | None, ref: NamespaceRef, clock: float, before: _Published | None
+        self, link: Link, beside: Beside, ref: NamespaceRef, clock: float, before: _Published | None
     ) -> _Published:
         name = foreign_name(link, ref, self._source.states)
         if before is not None:
-            if (before.link, before.peer, before.name, before.ref) == (link, peer, name, ref):
+            if (before.link, before.beside, before.name, before.ref) == (link, beside, name, ref):
                 return before
             if before.name != name:
                 before = None
-        state = foreign_state(link, peer, name, ref, clock, before.state if before else None)
-        return _Published(link, peer, name, ref, state)
+        state = foreign_state(link, beside, name, ref, clock, before.state if before else None)
+        return _Published(link, beside, name, ref, state)
 
     def _reference_to(self, namespace: NsId) -> NamespaceRef | None:
         namespaces = self._index.namespaces

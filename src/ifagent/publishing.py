@@ -11,7 +11,7 @@ from ifagent.core.desired import Desired
 from ifagent.core.index import Index
 from ifagent.core.observed import Observed
 from ifagent.core.records import Record, Records
-from ifagent.core.report import Findings, build_state, deleted
+from ifagent.core.report import Beside, Findings, build_state, deleted
 from ifagent.core.resources import Key
 from ifagent.core.retry import RetryBook
 from ifagent.core.state import ConfigState, InterfaceState
@@ -107,7 +107,7 @@ class Publishing:
             interface=interface,
             verdict=verdict,
             link=link,
-            peer=observed.peer(link) if link else None,
+            beside=Beside.of(link, observed),
             namespace_id=observed.namespaces.get(interface.namespace) if interface else None,
             refusals=self._retry.refusals_of(key),
             drift=record.drift,

@@ -18,7 +18,7 @@ from typing import Any
 from ifagent.cli.logs import JsonFormatter
 from ifagent.core.events import Declaration
 from ifagent.core.interface import Interface
-from ifagent.core.kinds import AutoTap, Existing, Loopback, Unsupported, Veth
+from ifagent.core.kinds import AutoTap, Existing, Loopback, Veth, VrfDevice
 from ifagent.core.link import NsId
 from ifagent.core.namespace_ref import NamespaceRef, NamespaceType, named
 from ifagent.core.resources import interface_key
@@ -68,7 +68,7 @@ INTERFACES = (
     ),
     Interface(name="loop", kind=Loopback(), namespace=NamespaceRef(NamespaceType.FILE, "/run/netns/x")),
     Interface(name="eth0", kind=Existing(), ip_addresses=(ip_interface("10.0.0.1/8"),)),
-    Interface(name="vrf", kind=Unsupported(type="vrf_device")),
+    Interface(name="vrf", kind=VrfDevice(routing_table=7)),
 )
 
 Declare = Callable[..., Declaration]

@@ -23,7 +23,7 @@ from ifagent.core.operations import CreateNamespace, RemoveNamespace, SetChecksu
 from ifagent.core.ownership import Owner
 from ifagent.core.plan import Verdict
 from ifagent.core.planner import plan
-from ifagent.core.report import Findings, build_state
+from ifagent.core.report import Beside, Findings, build_state
 from ifagent.core.resources import interface_key
 from ifagent.errors import AgentBug
 from ifagent.formats.state import MAX_STATE_BYTES, encode_state_json
@@ -179,7 +179,7 @@ def _check_report(interface: Interface, verdict: Verdict, observed: Observed) ->
         interface=interface,
         verdict=verdict,
         link=link,
-        peer=observed.peer(link) if link else None,
+        beside=Beside.of(link, observed),
         namespace_id=None,
         refusals=(),
         drift=DriftHistory(),

@@ -15,7 +15,7 @@ from ifagent.core.address_values import interned
 from ifagent.core.drift import DriftHistory
 from ifagent.core.events import Declaration
 from ifagent.core.plan import Verdict
-from ifagent.core.report import Findings, build_state
+from ifagent.core.report import Beside, Findings, build_state
 from ifagent.core.resources import Key, interface_key
 from ifagent.errors import InvalidInterface
 from ifagent.formats import ligato_v1
@@ -137,7 +137,7 @@ def test_a_reason_does_not_repeat_every_error() -> None:
         interface=None,
         verdict=Verdict(),
         link=None,
-        peer=None,
+        beside=Beside(),
         namespace_id=None,
         refusals=(),
         drift=DriftHistory(),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from lab import Lab, addresses, veth
+from linux import can_make
 
 pytest_plugins = ["etcd_fixtures", "lab_fixtures"]
 pytestmark = [pytest.mark.kernel, pytest.mark.etcd, pytest.mark.timeout(120)]
@@ -65,7 +66,12 @@ def test_of_two_values_that_of_v3_counts_and_the_other_comes_back(lab: Lab) -> N
     assert not lab.links(space)
 
 
-def test_kinds_that_are_not_supported_wait_and_say_so(lab: Lab) -> None:
+def test_a_kind_that_this_kernel_does_not_have_is_named(lab: Lab) -> None:
     lab.start_agent()
-    put(lab, {key_v3(lab, "v"): {"name": "v", "type": 5}})
-    assert "is not supported by this version" in lab.until_state("v", "PENDING")["reason"]
+    space = lab.space("s")
+    value = {"name": "v", "type": "VRF_DEVICE", "vrf_dev": {"routing_table": 7}}
+    put(lab, {key_v3(lab, "v"): value | {"namespace": {"type": "NSID", "reference": space}}})
+    if can_make("vrf"):
+        lab.until_applied("v")
+    else:
+        assert "this kernel has no vrf links" in lab.until_state("v", "FAILED")["reason"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pkgutil import iter_modules
 from typing import Any, get_args
 
@@ -14,8 +14,9 @@ from linux import can_make
 from ifagent.core import kinds
 from ifagent.core.interface import Interface
 from ifagent.core.kind_modules import find_by_kind
-from ifagent.core.kinds.contract import LinkKind, Origin
+from ifagent.core.kinds.contract import LinkKind, Need, Origin
 from ifagent.core.names import HostName
+from ifagent.core.operation import Operation
 from ifagent.core.operations import CreateLink, LinkEnd
 from ifagent.formats import kinds as formats_kinds
 from ifagent.formats import ligato_v1, ligato_v3
@@ -27,10 +28,21 @@ from ifagent.kernel.kinds.contract import LinkDriver
 pytest_plugins = ["kernel_fixtures"]
 
 KINDS: Sequence[type[Any]] = get_args(kinds.Kind)
-EXAMPLES: Sequence[LinkKind] = [kind(**{"peer_if_name": "b"} if kind is kinds.Veth else {}) for kind in KINDS]
+REQUIRED: dict[str, object] = {
+    "peer_if_name": "b",
+    "lower_if_name": "l",
+    "id": 7,
+    "routing_table": 7,
+    "mode": "balance_rr",
+    "vni": 5,
+    "remote": "192.0.2.1",
+}
+EXAMPLES: Sequence[LinkKind] = [
+    kind(**{field.name: REQUIRED[field.name] for field in fields(kind) if field.default is MISSING}) for kind in KINDS
+]
 """One of each, with as little as has to be said."""
 
-MADE = [kind for kind in EXAMPLES if kind.origin is Origin.CREATED and not kind.unsupported]
+MADE = [kind for kind in EXAMPLES if kind.origin is Origin.CREATED]
 
 
 def test_every_module_has_a_kind_that_can_be_declared() -> None:
@@ -62,21 +74,35 @@ async def test_one_request_makes_it_on_every_kernel(kind: LinkKind, rig: Rig, ke
     if kernel_kind == "linux" and not can_make(kind.kernel_kind):
         pytest.skip(f"this kernel makes no {kind.kernel_kind} links")
     await rig.add_namespaces("n")
-    names = ["a", *(reference.to for reference in kind.references() if reference.mutual)]
+    names, lower = ["a"], None
+    for reference in kind.references():
+        if reference.need is Need.PEER:
+            names.append(reference.to)
+        else:
+            await rig.do(*pair("l", "m", rig))
+            lower = rig.link("n", "l").id
     smallest = kind.mtus.start
     ends = tuple(LinkEnd(rig.id("n"), HostName(name), "", smallest) for name in names)
-    assert await rig.do(CreateLink(kind.kernel_kind, ends, GROUP)) == 0
-    assert rig.host_names("n") == set(names)
+    assert await rig.do(CreateLink(kind.kernel_kind, ends, GROUP, kind.data(), lower)) == 0
     links = [rig.link("n", name) for name in names]
     assert {(link.kind, link.mtu, link.group, link.lower) for link in links} == {
-        (kind.kernel_kind, smallest, GROUP, None)
+        (kind.kernel_kind, smallest, GROUP, lower)
     }
     assert all(link.min_mtu <= smallest for link in links)
-    assert all(not link.max_mtu or kind.mtus.stop - 1 <= link.max_mtu for link in links)
+    assert all(not link.max_mtu or kind.mtus.start <= link.max_mtu for link in links)
+    assert all(set(kind.data(link)) <= set(link.data) for link in links)
+    assert all(set(kind.data()) <= set(link.data) for link in links), "what was asked for is told"
+    assert all(bool(link.data) == bool(kind.settings) for link in links)
     paired = driver_of(kind.kernel_kind).paired
     assert [link.peer for link in links] == ([link.id for link in reversed(links)] if paired else [None])
 
 
+def pair(near: str, far: str, rig: Rig) -> list[Operation]:
+    """Return what makes a veth pair."""
+    ends = tuple(LinkEnd(rig.id("n"), HostName(name), "", 1500) for name in (near, far))
+    return [CreateLink("veth", ends, GROUP)]
+
+
 def test_a_module_without_what_it_is_for_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"formats\.kinds\.loopback has no DRIVER of type LinkDriver"):
+    with pytest.raises(TypeError, match=r"formats\.kinds\.bond has no DRIVER of type LinkDriver"):
         find_by_kind(formats_kinds.__name__, "DRIVER", LinkDriver)

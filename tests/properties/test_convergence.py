@@ -22,11 +22,13 @@ from ifagent.core.desired import Desired
 from ifagent.core.events import Declaration, Declared, SourceSnapshot
 from ifagent.core.index import Index
 from ifagent.core.interface import Interface
-from ifagent.core.kinds import AutoTap, Existing, Loopback, Veth
+from ifagent.core.kinds import AutoTap, Bond, Bridge, Dummy, Existing, Loopback, Macvlan, Veth, Vlan, VrfDevice, Vxlan
+from ifagent.core.kinds.contract import Need
 from ifagent.core.link import Link, LinkId
+from ifagent.core.names import HostName
 from ifagent.core.namespace_ref import NamespaceRef, named
 from ifagent.core.observed import Observed
-from ifagent.core.operation import LinkOperation, Operation, Outcome
+from ifagent.core.operation import LinkOperation, Operation, Outcome, Place
 from ifagent.core.operations import (
     AddAddress,
     CreateLink,
@@ -54,6 +56,7 @@ from ifagent.stream import StateHub
 OWNER = Owner("test", b"seed")
 NAMES = st.sampled_from("abcdef")
 SPACES = st.sampled_from(["", "n1", "n2", "n3"])
+MACS = st.sampled_from(["", "02:00:00:00:00:0a"])
 HOST_NAMES = st.sampled_from(["", "", "x", "y", "z"])
 ADDRESSES = (
     "10.0.0.1/24",
@@ -79,7 +82,17 @@ def interfaces(draw: st.DrawFn) -> Interface:
         tx_checksum_offloading=st.sampled_from(["default", "default", "enabled", "disabled"]),
     )
     taps = st.builds(AutoTap, temp_if_name=st.sampled_from(["", "tap0"]))
-    kind = draw(veths | veths | taps | st.builds(Existing) | st.builds(Loopback))
+    lowers = NAMES.filter(lambda lower: lower != name)
+    stacked = st.one_of(
+        st.builds(Dummy),
+        st.builds(Bridge, stp=st.booleans()),
+        st.builds(VrfDevice, routing_table=st.integers(10, 12)),
+        st.builds(Bond, mode=st.sampled_from(["active_backup", "balance_rr"])),
+        st.builds(Vlan, lower_if_name=lowers, id=st.integers(1, 2), loose_binding=st.booleans()),
+        st.builds(Macvlan, lower_if_name=lowers, mode=st.sampled_from(["bridge", "private", "passthru"])),
+        st.builds(Vxlan, lower_if_name=st.just("") | lowers, vni=st.integers(1, 2)),
+    )
+    kind = draw(veths | veths | taps | st.builds(Existing) | st.builds(Loopback) | stacked | stacked)
     if isinstance(kind, Existing | Loopback):
         return Interface(
             name=name,
@@ -90,13 +103,15 @@ def interfaces(draw: st.DrawFn) -> Interface:
             namespace=named(space) if space else NamespaceRef(),
             ip_addresses=tuple(addresses.values()),
         )
+    is_vrf = isinstance(kind, VrfDevice)
     return Interface(
         name=name,
         kind=kind,
+        master_if_name="" if is_vrf else draw(st.just("") | lowers),
         link_only=draw(st.integers(0, 4)) == 0,
         enabled=draw(st.booleans()),
         mtu=draw(st.sampled_from([0, 1280, 1400, 9000])),
-        phys_address=draw(st.sampled_from(["", "02:00:00:00:00:0a"])),
+        phys_address="" if is_vrf or getattr(kind, "mode", "") == "passthru" else draw(MACS),
         host_if_name=draw(HOST_NAMES),
         namespace=named(space) if space else NamespaceRef(),
         ip_addresses=tuple(addresses.values()),
@@ -112,6 +127,7 @@ class World:
     invalid: set[str] = field(default_factory=set)
     now: float = 0.0
     asked: set[str] = field(default_factory=set)
+    made: set[tuple[Place, HostName]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.runtime_file = RuntimeFile(None, "test", self.kernel.own)
@@ -147,6 +163,8 @@ class World:
         """Carry out what the agent asks for, but never let it touch what is not its own."""
         links = self.kernel.snapshot().links
         for operation in operations:
+            if isinstance(operation, CreateLink):
+                self.made |= {(end.namespace, end.host_name) for end in operation.ends}
             if isinstance(operation, DeleteLink | SetLink | MoveLink | AddAddress | DeleteAddress):
                 assert operation.target.ifindex is not None
                 assert not isinstance(operation.target.namespace, NamespaceRef)
@@ -162,7 +180,8 @@ class World:
         """
         if isinstance(operation, MoveLink) and link.kind == "veth":
             assert link.id.namespace == self.kernel.own, f"{operation} of {link}"
-        if OWNER.owns(link):
+        # Somebody may have taken the marks off a link between its creation and what was planned with that.
+        if OWNER.owns(link) or (operation.target.namespace, operation.target.host_name) in self.made:
             return
         assert not isinstance(operation, DeleteLink), f"{operation} on {link}"
         if link.kind == "tun":
@@ -395,6 +414,9 @@ def check(world: World) -> None:
         if isinstance(interface.kind, Existing | Loopback):
             check_existing(world, interface)
             continue
+        if not isinstance(interface.kind, Veth):
+            check_stacked(world, interface)
+            continue
         peer = world.index.desired().interfaces.get(peer_of(interface) or "")
         if peer is None or peer_of(peer) != name:
             assert states[name].config_state is not ConfigState.APPLIED
@@ -412,7 +434,8 @@ def check(world: World) -> None:
     for link in world.links():
         if OWNER.owns(link):
             ends = {OWNER.name_of(end) for end in (link, link.peer and snapshot.links.get(link.peer)) if end}
-            assert ends & (world.index.declared.keys() | held), f"left over: {link}"
+            told = {state.link_id for state in states.values()}  # one whose mark the kernel refused
+            assert link.id in told or ends & (by_name(world.index.declared).keys() | held), f"left over: {link!r}"
     check_given_back(world)
     before = world.kernel.operations_executed
     planned = plan(world.index.desired(), world.index.observed(), OWNER, POLICY)
@@ -471,25 +494,45 @@ def check_existing(world: World, interface: Interface) -> None:
         assert set(interface.ip_addresses) <= {address.interface for address in link.addresses}
 
 
+def check_stacked(world: World, interface: Interface) -> None:
+    """A link that is applied has its settings, sits on its lower interface's link, and is its master's port."""
+    snapshot, states = world.kernel.snapshot(), by_name(world.hub.states)
+    state = states[interface.name]
+    if state.config_state is not ConfigState.APPLIED:
+        return
+    link = snapshot.link(interface.namespace.reference or snapshot.own, interface.host_name)
+    assert (link.kind, link.group, link.up) == (interface.kind.kernel_kind, OWNER.group, interface.enabled)
+    assert set(interface.kind.data(link)) <= set(link.data)
+    for reference in interface.references:
+        other = states[reference.to].link_id
+        if reference.need is Need.LOWER:
+            assert link.lower == other is not None
+        elif reference.need is Need.MASTER:
+            assert other == LinkId(link.id.namespace, link.master)
+
+
 def check_realised(world: World, name: str) -> None:
     interface = world.index.desired().interfaces[name]
     snapshot = world.kernel.snapshot()
     link = snapshot.link(interface.namespace.reference or snapshot.own, interface.host_name)
     assert link.up == interface.enabled
-    assert link.mtu == (interface.mtu or 1500)
     assert isinstance(interface.kind, Veth)
+    master = world.hub.states.get(interface_key(interface.master)) if link.master else None
+    in_bond = master is not None and master.type == "bond"
+    assert in_bond or link.mtu == (interface.mtu or 1500)
     offloads = interface.kind.tx_checksum_offloading != "disabled"
     assert (link.group, link.alias) == (OWNER.group, OWNER.alias(name, checksums=offloads))
     if not offloads:
         assert world.kernel.checksums(link.id) == (True, False)
     if not interface.link_only:
-        assert link.mac == (interface.phys_address or OWNER.default_mac(name))
+        assert in_bond or link.mac == (interface.phys_address or OWNER.default_mac(name))
         assert managed(link.addresses, interface.ip_addresses) == in_kernel_order(interface.ip_addresses)
     assert link.peer is not None
     assert OWNER.name_of(snapshot.links[link.peer]) == peer_of(interface)
     state = world.hub.states[interface_key(name)]
-    expected = ConfigState.INVALID if name in world.invalid else ConfigState.APPLIED
-    assert state.config_state is expected, state
+    if not interface.master or name in world.invalid:
+        expected = ConfigState.INVALID if name in world.invalid else ConfigState.APPLIED
+        assert state.config_state is expected, state
     assert (state.mtu, state.if_index, state.internal_name) == (link.mtu, link.id.ifindex, interface.host_name)
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from ifagent.core.counters import Counters, Rates
 from ifagent.core.events import Declaration
 from ifagent.core.interface import Interface
-from ifagent.core.kinds import AutoTap, Dummy, Existing, Kind, Loopback, Unsupported, Veth
+from ifagent.core.kinds import AutoTap, Bond, Bridge, Dummy, Existing, Kind, Loopback, Veth, Vlan, VrfDevice, Vxlan
 from ifagent.core.link import Duplex, NsId
 from ifagent.core.names import IPInterface, Name
 from ifagent.core.namespace_ref import OWN_NAMESPACE, NamespaceRef, NamespaceType
@@ -73,9 +73,33 @@ kinds = st.one_of(
     st.builds(AutoTap, temp_if_name=st.just("") | host_names),
     st.just(Loopback()),
     st.just(Existing()),
-    st.builds(Unsupported),
+    st.builds(VrfDevice, routing_table=st.integers(1, 252)),
     st.builds(Dummy),
+    st.builds(
+        Bridge,
+        stp=st.booleans(),
+        multicast_snooping=st.booleans(),
+        ageing_time=st.integers(0, 1000),
+        vlan_default_pvid=st.integers(0, 4094),
+        vlan_protocol=st.sampled_from(["802.1q", "802.1ad"]),
+    ),
+    st.builds(Vlan, lower_if_name=names.map("p".__add__), id=st.integers(1, 4094), reorder_hdr=st.booleans()),
+    st.builds(
+        Bond,
+        mode=st.sampled_from(["balance_rr", "active_backup"]),
+        miimon=st.integers(0, 1000),
+        arp_ip_targets=st.lists(st.ip_addresses(v=4).map(str), max_size=16, unique=True).map(tuple),
+    ),
+    st.builds(
+        Vxlan,
+        vni=st.integers(0, 2**24 - 1),
+        remote=st.just("") | st.ip_addresses().filter(lambda address: not address.is_multicast).map(str),
+        learning=st.booleans(),
+    ),
 )
+
+
+MASTERS = {"vrf_master_interface": st.just("") | names.map("p".__add__)}
 
 
 def interfaces_of(kind: Kind) -> st.SearchStrategy[Interface]:
@@ -86,6 +110,8 @@ def interfaces_of(kind: Kind) -> st.SearchStrategy[Interface]:
         case Loopback():
             given_names = st.sampled_from(["", "lo"])
             mtus.append(65536)
+        case VrfDevice():
+            mtus = [1280, 65575]
         case Existing():
             given_names = host_names | st.just("lo")
             mtus.append(2**31 - 1)
@@ -96,12 +122,12 @@ def interfaces_of(kind: Kind) -> st.SearchStrategy[Interface]:
         description=st.text(max_size=50),
         enabled=st.booleans(),
         ip_addresses=addresses,
-        phys_address=st.just("") | macs,
+        phys_address=st.just("") if isinstance(kind, VrfDevice) else st.just("") | macs,
         mtu=st.just(0) | st.sampled_from(mtus),
         host_if_name=given_names,
         namespace=namespaces,
         link_only=st.booleans(),
-        vrf_master_interface=st.just("") | names,
+        **({} if isinstance(kind, VrfDevice) else MASTERS),
     )
 
 

@@ -122,7 +122,7 @@ async def test_apply_and_wait_then_states_get_delete(served: Lab) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
     told = done.stdout.decode().splitlines()
     assert told[0] == "2 interfaces declared"
-    assert any(line.startswith("a: APPLIED, a in ns1, up, ifindex ") for line in told)
+    assert any(line.startswith("a: APPLIED, a in ns1, veth, up, ifindex ") for line in told)
     assert served.kernel.snapshot().links_in("ns1")["a"].up
 
     states = json.loads((await served.ifagent("states", "--json")).stdout)

@@ -31,6 +31,7 @@ from ifagent.core.names import HostName
 from ifagent.core.namespace_ref import OWN_NAMESPACE
 from ifagent.core.operation import Operation, Outcome
 from ifagent.core.operations import CreateLink
+from ifagent.core.report import Beside
 from ifagent.kernel.simulated import SimulatedKernel
 from ifagent.stream import Subscription
 
@@ -63,7 +64,8 @@ def test_the_way_to_a_namespace_is_the_one_that_interfaces_use() -> None:
 @pytest.mark.parametrize(
     ("kind", "ifindex", "called", "reason"),
     [
-        ("bridge", 3, "existing", "no interface is declared for this link of kind bridge"),
+        ("bridge", 3, "bridge", "no interface is declared for this link of kind bridge"),
+        ("gre", 3, "existing", "no interface is declared for this link of kind gre"),
         ("", 3, "existing", "no interface is declared for this link"),
         ("", 1, "loopback", "no interface is declared for this loopback link"),
         ("veth", 3, "veth", "no interface is declared for this link of kind veth"),
@@ -72,15 +74,15 @@ def test_the_way_to_a_namespace_is_the_one_that_interfaces_use() -> None:
 )
 def test_what_is_told(kind: str, ifindex: int, called: str, reason: str) -> None:
     link = replace(ETH0, kind=kind, id=LinkId(NsId(7), ifindex))
-    state = foreign_state(link, None, "x", named("ns1"), 5.0)
+    state = foreign_state(link, Beside(), "x", named("ns1"), 5.0)
     assert (state.config_state, state.type, state.reason) == (ConfigState.FOREIGN, called, reason)
     assert (state.namespace, state.link_id, state.internal_name) == (named("ns1"), link.id, "eth0")
 
 
 def test_last_change_is_when_it_last_changed() -> None:
-    first = foreign_state(ETH0, None, "x", named("ns1"), 5.0)
-    assert foreign_state(ETH0, None, "x", named("ns1"), 6.0, first) is first
-    assert foreign_state(replace(ETH0, mtu=1400), None, "x", named("ns1"), 7.0, first).last_change == 7.0
+    first = foreign_state(ETH0, Beside(), "x", named("ns1"), 5.0)
+    assert foreign_state(ETH0, Beside(), "x", named("ns1"), 6.0, first) is first
+    assert foreign_state(replace(ETH0, mtu=1400), Beside(), "x", named("ns1"), 7.0, first).last_change == 7.0
 
 
 # The agent
@@ -220,7 +222,7 @@ async def test_filters_are_for_them_too(kernel: SimulatedKernel, agent: Agent) -
         return {name for _, name in ready(agent.states(foreign=True, **wanted))}  # type: ignore[arg-type]
 
     assert names(namespace=named("ns1")) == {"a", "lo@named:ns1", "eth0@named:ns1"}
-    assert names(kind="existing") == {"eth0", "eth0@named:ns1"}
+    assert names(kind="existing") == {"eth0"}
     assert names(name="eth0@named:ns1") == {"eth0@named:ns1"}
     watching = agent.states(foreign=True, name="eth9")
     kernel.external.add_link("", "eth9")

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from ifagent.core.interface import Interface
-from ifagent.core.kinds import AutoTap, Veth
+from ifagent.core.kinds import AutoTap, BridgePort, Veth
 from ifagent.core.namespace_ref import NamespaceRef, NamespaceType, named
 from ifagent.errors import InvalidInterface
 from ifagent.formats import ligato_v1
 from ifagent.formats.enums import NAMESPACE_FIELDS, InterfaceType, NamespaceNumber
+from ifagent.formats.kinds import FORMS
 from ifagent.formats.pb import interfaces as pb
 
 VETH = Interface(name="a", kind=Veth(peer_if_name="b"), enabled=True, mtu=1500, namespace=named("n"))
@@ -74,7 +75,7 @@ def test_every_truncation_is_refused_or_complete() -> None:
         (with_peer(field(7, 2, 1, 5)), "mtu"),
         (with_peer(field(7, 5, 1, 2, 3, 4)), "mtu"),
         (with_peer(field(7, 0, 5)), "mtu"),
-        (with_peer(field(3, 0, 7)), "type"),
+        (with_peer(field(3, 0, 99)), "type"),
         (with_peer(field(3, 0, *[0xFF] * 9, 1)), "type"),  # -1
         (with_peer(field(5, 0, 7)), "ip_addresses"),
         (with_peer(field(5, 2, 1, 0xFF)), "ip_addresses"),
@@ -136,7 +137,8 @@ def names(thing: Any) -> set[str]:
 
 
 def test_message_and_model_agree_field_by_field() -> None:
-    assert names(pb.LinuxInterfacesInterface) - {"type", "veth", "tap"} == names(Interface) - {"kind"}
+    own = {form.v1_field for form in FORMS.values()} - {""}
+    assert names(pb.LinuxInterfacesInterface) - {"type"} - own == names(Interface) - {"kind"}
     assert names(pb.LinuxInterfacesInterfaceVeth) == names(Veth) - {"type"}
     assert names(pb.LinuxInterfacesInterfaceTap) == names(AutoTap) - {"type"}
     assert names(pb.LinuxInterfacesInterfaceNamespace) == {"type", *(name for _, name in NAMESPACE_FIELDS.values())}
@@ -167,9 +169,11 @@ def test_every_field_of_the_message_is_read() -> None:
         namespace=named("n"),
         link_only=True,
         vrf_master_interface="red",
+        master_if_name="red",
+        bridge_port=BridgePort(hairpin=True),
     )
     message = pb.LinuxInterfacesInterface.parse(ligato_v1.encode_binary(full))
-    for name in names(message) - {"name", "type", "veth", "tap"}:
+    for name in names(message) - {"name", "type", "master_if_name"} - {form.v1_field for form in FORMS.values()}:
         without = pb.LinuxInterfacesInterface.parse(bytes(message))
         setattr(without, name, getattr(pb.LinuxInterfacesInterface(), name))
         read = ligato_v1.decode(bytes(without), name="a").interface

@@ -11,12 +11,13 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from ifagent.core.interface import Interface
-from ifagent.core.kinds import AutoTap, Dummy, Existing, Kind, Loopback, Unsupported, Veth
+from ifagent.core.kinds import AutoTap, BridgePort, Dummy, Existing, Kind, Loopback, Veth, VrfDevice
 from ifagent.core.kinds.veth import Offloading
 from ifagent.core.namespace_ref import OWN_NAMESPACE, NamespaceRef, NamespaceType, named
 from ifagent.errors import InvalidInterface
 from ifagent.formats import ligato_v1, ligato_v3
 from ifagent.formats.enums import KIND_NUMBERS, REFERENCES, LinkType, OffloadingNumber, ReferenceNumber
+from ifagent.formats.kinds import FORMS
 from ifagent.formats.pb import interfaces as pb1
 from ifagent.formats.pb.ligato.linux import interfaces as pb
 from ifagent.formats.pb.ligato.linux import namespace as pb_namespace
@@ -201,7 +202,7 @@ def test_the_four_modes_of_existing(link_only: bool, addresses: list[str]) -> No
 
 def test_kinds_that_are_not_supported_are_known() -> None:
     vrf = decode(other("VRF_DEVICE", vrf_dev={"routing_table": 7}, mtu=65575))
-    assert vrf.kind == decode(other(5, vrfDev={"routingTable": "7"})).kind == Unsupported(type="vrf_device")
+    assert vrf.kind == decode(other(5, vrfDev={"routingTable": "7"})).kind == VrfDevice(routing_table=7)
     assert decode(other("DUMMY")).kind == decode(other(6)).kind == Dummy()
     assert list(errors(other(5, vrf_dev={"routing_table": "x"}))) == ["vrf_dev.routing_table"]
 
@@ -297,6 +298,8 @@ FULL = Interface(
     namespace=NamespaceRef(NamespaceType.MICROSERVICE, "web"),
     link_only=True,
     vrf_master_interface="red",
+    master_if_name="red",
+    bridge_port=BridgePort(hairpin=True),
 )
 
 
@@ -305,7 +308,8 @@ def test_encode_is_what_v3_reads() -> None:
         b'{"name":"a","type":"VETH","namespace":{"type":"MICROSERVICE","reference":"web"},"host_if_name":"h",'
         b'"enabled":true,"ip_addresses":["10.0.0.1/24"],"phys_address":"d2:74:8c:12:67:d2","mtu":1500,'
         b'"link_only":true,"vrf_master_interface":"red","veth":{"peer_if_name":"b",'
-        b'"rx_checksum_offloading":"CHKSM_OFFLOAD_ENABLED","tx_checksum_offloading":"CHKSM_OFFLOAD_DISABLED"}}'
+        b'"rx_checksum_offloading":"CHKSM_OFFLOAD_ENABLED","tx_checksum_offloading":"CHKSM_OFFLOAD_DISABLED"},'
+        b'"master_if_name":"red","bridge_port":{"hairpin":true}}'
     )
     assert ligato_v3.encode(Interface(name="a", kind=Loopback())) == b'{"name":"a","type":"LOOPBACK"}'
     assert ligato_v3.encode(Interface(name="µ", kind=AutoTap())) == '{"name":"µ","type":"TAP_TO_VPP"}'.encode()
@@ -338,7 +342,7 @@ def test_broken_messages(text: bytes, fields: list[str]) -> None:
 
 def test_every_field_of_the_message_is_read() -> None:
     message = pb.Interface.parse(ligato_v3.encode_binary(FULL))
-    for name in names(message) - {"name", "type", "veth", "tap", "vrf_dev"}:
+    for name in names(message) - {"name", "type", "master_if_name"} - {form.v3_field for form in FORMS.values()}:
         without = pb.Interface.parse(bytes(message))
         setattr(without, name, getattr(pb.Interface(), name))
         read = ligato_v3.decode(bytes(without), name="a").interface
@@ -350,7 +354,8 @@ def names(thing: Any) -> set[str]:
 
 
 def test_message_and_model_agree_field_by_field() -> None:
-    assert names(pb.Interface) - {"type", "veth", "tap", "vrf_dev"} == names(Interface) - {"kind", "description"}
+    own = {form.v3_field for form in FORMS.values()} - {""}
+    assert names(pb.Interface) - {"type"} - own == names(Interface) - {"kind", "description"}
     assert names(pb.VethLink) == names(Veth) - {"type"}
     assert set(REFERENCES.values()) == set(NamespaceType) - {NamespaceType.OWN}
     types = [get_type_hints(kind)["type"] for kind in get_args(Kind)]

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from ifagent.core.interface import Interface, parse_interface
-from ifagent.core.kinds import Dummy, Existing, Kind, Loopback, Unsupported, Veth
+from ifagent.core.kinds import Dummy, Existing, Kind, Loopback, Veth, VrfDevice
 from ifagent.core.names import check_host_name
 from ifagent.core.namespace_ref import NamespaceRef, NamespaceType
 from ifagent.errors import InvalidInterface
@@ -128,7 +128,7 @@ def test_others_may_not_be_called_lo(kind: Kind) -> None:
         Interface(name="lo", kind=kind)
 
 
-@pytest.mark.parametrize("kind", [Loopback(), Existing(), Unsupported(type="vrf_device")])
+@pytest.mark.parametrize("kind", [Loopback(), Existing(), VrfDevice(routing_table=7)])
 def test_large_mtus_of_kinds_that_have_them(kind: Kind) -> None:
     assert Interface(name="a", kind=kind, mtu=65575).mtu == 65575
 

@@ -234,6 +234,8 @@ def test_a_link_is_read() -> None:
         "link_nsid": 0,
         "min_mtu": 68,
         "max_mtu": 65535,
+        "data": (),
+        "port": (),
         "altnames": (),
     }
 

@@ -183,7 +183,7 @@ def test_rates_in_words(rate: float, words: str) -> None:
         name="a", config_state=ConfigState.APPLIED, internal_name="a0", if_index=2, mtu=1500, statistics=counters
     )
     assert traffic(state) == (f"{words} 0 p/s", "0 B/s 3 p/s")
-    assert link(state) == f"a0, down, ifindex 2, mtu 1500, in {words} 0 p/s, out 0 B/s 3 p/s"
+    assert link(state) == f"a0, veth, down, ifindex 2, mtu 1500, in {words} 0 p/s, out 0 B/s 3 p/s"
 
 
 def test_no_rates_no_words() -> None:

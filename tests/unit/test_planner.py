@@ -11,7 +11,7 @@ from ifagent.core.addresses import PORTION
 from ifagent.core.desired import Desired
 from ifagent.core.host_routes import HostRoutes, Route
 from ifagent.core.interface import Interface
-from ifagent.core.kinds import AutoTap, Unsupported, Veth
+from ifagent.core.kinds import AutoTap, Veth, VrfDevice
 from ifagent.core.link import Address, Link, LinkId, NsId
 from ifagent.core.names import HostName
 from ifagent.core.namespace_ref import NamespaceRef, NamespaceType, named
@@ -592,27 +592,18 @@ def test_a_reference_that_cannot_lead_to_a_namespace_is_invalid() -> None:
     assert not result.steps
 
 
-def test_kinds_that_are_not_supported_wait() -> None:
-    result = planned([Interface(name="x", kind=Unsupported(), namespace=named("ns9"))], observed())
-    assert not result.steps
-    reason = "type VRF_DEVICE is not supported by this version"
-    assert obstacle_of(result, "x") == (ConfigState.PENDING, reason)
-
-
 def test_a_pair_whose_end_becomes_something_else_goes() -> None:
-    other = replace(A, kind=Unsupported())
+    other = replace(A, kind=VrfDevice(routing_table=7))
     result = planned([other, B], observed(pair(A, B)))
-    assert operations(result) == ["DeleteLink"]
-    assert "is not supported by this version" in obstacle_of(result, "b")[1]
+    assert operations(result) == ["DeleteLink", "CreateLink", "SetLink", *["AddAddress"] * len(A.ip_addresses)]
+    assert obstacle_of(result, "b")[1] == "interface a is of type vrf_device, which has no peer"
 
 
-def test_what_cannot_be_done_for_an_interface_is_said_and_nothing_is_touched() -> None:
+def test_addresses_wait_for_the_vrf_that_they_belong_to() -> None:
     asked = replace(A, vrf_master_interface="red")
-    for world in (observed(), observed(pair(A, B))):
-        result = planned([asked, B], world)
-        assert not result.steps
-        assert obstacle_of(result, "a")[0] is ConfigState.PENDING
-        assert "is not supported by this version" in obstacle_of(result, "a")[1]
+    result = planned([asked, B], observed(pair(replace(A, ip_addresses=()), B)))
+    assert obstacle_of(result, "a") == (ConfigState.PENDING, "master interface red is not declared")
+    assert "AddAddress" not in operations(result)
 
 
 def test_checksum_offloading_is_enabled_by_default() -> None:

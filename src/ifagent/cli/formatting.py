@@ -16,6 +16,18 @@ COLOURS = {
 }
 
 
+FACTS = ("id", "routing_table", "mode", "stp", "vlan_filtering")
+"""The settings that people look for."""
+
+
+def kind_of(state: InterfaceState) -> str:
+    """Return what a link is, with what people look for: its settings, what it sits on and what it is a port of."""
+    settings = dict(state.settings)
+    facts = [name if value is True else str(value) for name in FACTS if (value := settings.get(name))]
+    words = [state.type, *facts, *(["on", state.lower] if state.lower else [])]
+    return " ".join(words) + (f", port of {state.master}" if state.master else "")
+
+
 def peer_of(interface: Interface) -> str:
     """Return the name of a veth's peer, or the name of a TAP before adoption; empty for other kinds."""
     for reference in interface.kind.references():
@@ -42,6 +54,7 @@ def link(state: InterfaceState) -> str:
     place = namespace(state.namespace)
     parts = [
         f"{state.internal_name} in {place}" if place else state.internal_name,
+        kind_of(state),
         updown(state),
         f"ifindex {state.if_index}",
         f"mtu {state.mtu}",

@@ -59,13 +59,22 @@ async def _states(store: Store) -> dict[Name, InterfaceState]:
 
 
 def _show(states: dict[Name, InterfaceState]) -> None:
-    from ifagent.cli.formatting import namespace, traffic, updown
+    from ifagent.cli.formatting import kind_of, namespace, traffic, updown
     from ifagent.cli.tables import TextTable, coloured
 
     rates = ("in", "out") if any(any(traffic(state)) for state in states.values()) else ()
-    listing = TextTable("name", "state", "namespace", "host name", "link", "mac", "mtu", "addresses", *rates, "reason")
+    listing = TextTable(
+        "name", "state", "namespace", "host name", "kind", "link", "mac", "mtu", "addresses", *rates, "reason"
+    )
     for state in states.values():
         place, addresses = namespace(state.namespace), [*map(str, state.ip_addresses)]
-        kernel = [state.internal_name, updown(state), state.phys_address, str(state.mtu or ""), addresses]
+        kernel = [
+            state.internal_name,
+            kind_of(state),
+            updown(state),
+            state.phys_address,
+            str(state.mtu or ""),
+            addresses,
+        ]
         listing.add([state.name, coloured(state), place, *kernel, *traffic(state)[: len(rates)], state.reason])
     listing.show()

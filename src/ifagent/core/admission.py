@@ -95,11 +95,6 @@ class Admission:
 
     def _missing(self, interface: Interface, place: Place) -> Obstacle | None:
         ref = interface.namespace
-        if reason := interface.kind.unsupported:
-            return Obstacle(ConfigState.PENDING, reason)
-        if interface.vrf_master_interface:  # a link that it has already is left alone
-            self.frozen.add(interface.name)
-            return Obstacle(ConfigState.PENDING, "vrf_master_interface is not supported by this version")
         if isinstance(place, NamespaceRef):
             if ref.type is NamespaceType.NAMED:
                 return None

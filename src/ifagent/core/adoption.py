@@ -137,8 +137,11 @@ def _take_off(here: Target, link: Link, kept: Collection[TapAddress]) -> Iterabl
     return [DeleteAddress(here, *address) for address in _given_to(link) if address not in kept]
 
 
-def release_configured(link: Link, before: ConfiguredMark) -> list[Operation]:
-    """Return what takes off a link what its interface had asked for, each operation after the one before it."""
+def release_configured(link: Link, before: ConfiguredMark, *, leaves_master: bool = False) -> list[Operation]:
+    """Return what takes off a link what its interface had asked for, each operation after the one before it.
+
+    ``leaves_master`` says that it is a port of a link of the agent's.
+    """
     target = Target.of(link)
     addresses = [DeleteAddress(target, a.interface, a.peer) for a in link.addresses if not a.made_by_kernel]
-    return [*addresses, SetLink(target=target, alias=before.alias)]
+    return [*addresses, SetLink(target=target, alias=before.alias, master=0 if leaves_master else None)]

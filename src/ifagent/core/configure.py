@@ -9,17 +9,19 @@ from typing import NamedTuple
 
 from ifagent.core.address_lists import AddressStep
 from ifagent.core.addresses import CROWD, AddressSteps, address_steps, oddities
-from ifagent.core.link import Checksums, Link
+from ifagent.core.link import Checksums, Link, LinkData, Scalar
 from ifagent.core.names import HostName, IPInterface
 from ifagent.core.operation import LinkOperation, Target
 from ifagent.core.operations import (
     AddAddress,
+    ChangeLink,
     DeleteAddress,
     PromoteSecondaries,
     RenewAddress,
     ReplaceAddress,
     SetChecksums,
     SetLink,
+    SetPort,
 )
 
 MAX_DIFFERENCES = 20
@@ -41,8 +43,10 @@ class Changes(NamedTuple):
 class Attributes(NamedTuple):
     """What a link is to have: given, or by default, or ``None`` for none of our business.
 
-    ``alias`` and ``group`` are the marks. ``checksums`` that are not known yet are waited for; ``alias_last`` says
-    that the mark in force is still needed until everything else is right.
+    ``alias`` and ``group`` are the marks. ``master`` is the ifindex of the link that it is to be a port of, 0 for none.
+    ``data`` are settings of its kind, ``port`` those of a port of its master, whose kind ``port_of`` is. ``checksums``
+    that are not known yet are waited for; ``alias_last`` says that the mark in force is still needed until everything
+    else is right.
     """
 
     host_name: HostName | None = None
@@ -54,6 +58,10 @@ class Attributes(NamedTuple):
     checksums: Checksums | None = None
     alias_last: bool = False
     addresses: tuple[IPInterface, ...] | None = None
+    master: int | None = None
+    data: LinkData = ()
+    port: LinkData = ()
+    port_of: str = ""
 
 
 def configure(target: Target, link: Link, attributes: Attributes, *, newest_first: bool = True) -> Changes:
@@ -70,6 +78,7 @@ def configure(target: Target, link: Link, attributes: Attributes, *, newest_firs
             ("up", link.up, attributes.up),
             ("alias", link.alias, attributes.alias),
             ("group", link.group, attributes.group),
+            ("master", link.master, attributes.master),
         )
         if has != value and value is not None
     }
@@ -81,6 +90,12 @@ def configure(target: Target, link: Link, attributes: Attributes, *, newest_firs
     operations: list[LinkOperation] = []
     if different:
         operations.append(SetLink(target=target, **different))  # type: ignore[arg-type]  # fields by name
+    if changed := _unlike(link.data, attributes.data):
+        differences += [f"{name} is {has!r}, wanted {value!r}" for name, has, value in changed]
+        operations.append(ChangeLink(target, link.kind, tuple((name, value) for name, _, value in changed)))
+    if not different.get("master") and (changed := _unlike(link.port, attributes.port)):
+        differences += [f"{name} of the port is {has!r}, wanted {value!r}" for name, has, value in changed]
+        operations.append(SetPort(target, attributes.port_of, tuple((name, value) for name, _, value in changed)))
     if "host_name" in different and target.ifindex is not None:
         target = Target(target.namespace, attributes.host_name or link.host_name, target.ifindex)
     if checksums and attributes.checksums and link.checksums:
@@ -97,6 +112,12 @@ def configure(target: Target, link: Link, attributes: Attributes, *, newest_firs
     if len(differences) > MAX_DIFFERENCES:
         differences[MAX_DIFFERENCES:] = [f"and {len(differences) - MAX_DIFFERENCES} more"]
     return Changes(tuple(operations), _address_operations(target, steps), tuple(differences))
+
+
+def _unlike(has: LinkData, wanted: LinkData) -> list[tuple[str, Scalar, Scalar]]:
+    """Return the settings that differ, as they are and as they are wanted, as far as this kernel has them."""
+    known = dict(has)
+    return [(name, known[name], value) for name, value in wanted if name in known and known[name] != value]
 
 
 def _checksum_differences(link: Link, attributes: Attributes) -> list[str]:

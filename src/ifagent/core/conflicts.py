@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from ifagent.core.interface import Interface
+from ifagent.core.kinds.contract import Need
 from ifagent.core.link import Link, LinkId
 from ifagent.core.matches import LinkMatches, Unit
 from ifagent.core.names import Name
@@ -32,7 +33,12 @@ class Conflicts:
 
     def why_not_made(self, interface: Interface) -> Obstacle | None:
         """Return why the interface's link cannot be made now, ``None`` if it can."""
-        return self._kept_for_another(interface) or self._kept_for_others(interface) or self.place_conflict(interface)
+        return (
+            self._kept_for_another(interface)
+            or self._kept_for_others(interface)
+            or self._lower_goes(interface)
+            or self.place_conflict(interface)
+        )
 
     def place_conflict(self, interface: Interface) -> Obstacle | None:
         """Return why the interface's place cannot be taken now, ``None`` if it is free or will be."""
@@ -75,6 +81,15 @@ class Conflicts:
         if own is None or own.id not in self._kept_for_uppers:
             return None
         return Obstacle(ConfigState.FAILED, kept_for_uppers(own, self._kept_for_uppers[own.id], "cannot be recreated"))
+
+    def _lower_goes(self, interface: Interface) -> Obstacle | None:
+        """Return why a link must wait that is to sit on one which is made anew."""
+        for reference in interface.references:
+            lower = self._matches.link_of.get(reference.to)
+            if reference.need is Need.LOWER and lower is not None and lower.id in self._to_delete:
+                reason = f"lower interface {reference.to} is being recreated"
+                return Obstacle(ConfigState.PENDING, reason, (f"interface {reference.to}",))
+        return None
 
     def _moving_away(self, occupant: Link) -> Interface | None:
         """Return the interface whose link this is, if that has to go to another place."""

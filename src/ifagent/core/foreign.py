@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 from dataclasses import replace
 
+from ifagent.core.kinds import KINDS, type_of
 from ifagent.core.link import LOOPBACK_IFINDEX, Link
 from ifagent.core.names import Name
 from ifagent.core.namespace_ref import NamespaceRef, NamespaceType
-from ifagent.core.report import link_fields
+from ifagent.core.report import Beside, link_fields
 from ifagent.core.resources import Key, interface_key
 from ifagent.core.state import ConfigState, InterfaceState
 
-_TYPES = {"veth": "veth", "tun": "tap", "dummy": "dummy", "vrf": "vrf_device"}
+_TYPES = {kind.kernel_kind: type_of(kind) for kind in KINDS if kind.kernel_kind}
 """What kinds of links are called as types of interfaces; all others are ``existing``."""
 
 
@@ -29,7 +30,7 @@ def foreign_name(link: Link, ref: NamespaceRef, taken: Container[Key]) -> Name:
 
 
 def foreign_state(
-    link: Link, peer: Link | None, name: Name, ref: NamespaceRef, clock: float, before: InterfaceState | None = None
+    link: Link, beside: Beside, name: Name, ref: NamespaceRef, clock: float, before: InterfaceState | None = None
 ) -> InterfaceState:
     """Return the state of a link; ``before`` if nothing about it changed. ``clock`` is in Unix seconds."""
     loopback = link.id.ifindex == LOOPBACK_IFINDEX
@@ -41,7 +42,7 @@ def foreign_state(
         reason=f"no interface is declared for this {kind}",
         namespace=ref,
         last_change=before.last_change if before else clock,
-        **link_fields(link, peer),
+        **link_fields(link, beside),
     )
     return before if before == state and before is not None else replace(state, last_change=clock)
 

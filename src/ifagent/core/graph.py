@@ -6,7 +6,7 @@ An interface and a link are *neighbours* if both name the same thing, such as a 
 an          itself; the interfaces that its kind refers to; the place that it wants; the place where another
 interface   program makes its link; what is remembered of its adoption
 a link      itself; its peer and its lower; its places, one for each of its names; the interfaces that its
-            mark names; the master of a TAP, which is remembered when that is adopted
+            mark names; the master of a TAP, which is remembered when that is adopted, and of what has a mark
 =========== ==============================================================================================
 
 Whatever hangs together by neighbours is planned together, and nothing else is: a round costs what a change concerns.
@@ -93,7 +93,7 @@ class Graph:
     def _nodes_of_interface(self, key: Key) -> tuple[Node, ...]:
         nodes, name = list[Node](), key.name
         if (interface := self.interfaces.get(name)) is not None:
-            nodes += (interface_key(reference.to) for reference in interface.kind.references())
+            nodes += (interface_key(reference.to) for reference in interface.references)
             nodes.append((self._namespaces.place(interface.namespace), interface.host_name))
             if made_as := interface.kind.made_as(interface):
                 nodes.append((self._own, made_as))
@@ -109,8 +109,9 @@ class Graph:
         id = link.id
         nodes: list[Node] = [id, *((id.namespace, name) for name in link.names)]
         nodes += (other for other in (link.peer, link.lower) if other is not None)
-        nodes += map(interface_key, self._marks.names_on(link))
-        if link.kind == "tun" and link.master:
+        marked = tuple(map(interface_key, self._marks.names_on(link)))
+        nodes += marked
+        if link.master and (marked or link.kind == "tun"):
             nodes.append(LinkId(id.namespace, link.master))
         if self._marks.is_adopted(id):  # given back, it keeps its name where that is free
             nodes.append((self._own, link.host_name))

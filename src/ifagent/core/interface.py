@@ -22,11 +22,12 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from ifagent.core.address_values import Addresses, WrongAddresses
-from ifagent.core.kinds import Kind
-from ifagent.core.kinds.contract import ETHERNET_MTU, wrong
+from ifagent.core.kinds import BridgePort, Kind
+from ifagent.core.kinds.contract import ETHERNET_MTU, Need, Reference, wrong
 from ifagent.core.names import (
     LOOPBACK_NAME,
     HostName,
+    Name,
     check_given_name,
     check_host_name,
     check_name,
@@ -71,8 +72,9 @@ class Interface:
     ``mtu`` is in bytes, 0 for the kind's default. ``phys_address`` is a MAC in any usual spelling, kept as
     ``d2:74:8c:12:67:d2``, empty for the default. ``ip_addresses`` are in the order the kernel is to list
     them; without a prefix length an address is a host's (/32 or /128). ``link_only`` says that the MAC and the
-    addresses are somebody else's business; see also :class:`Existing`. ``vrf_master_interface`` is the logical
-    name of the VRF device that the link is to be a port of, empty for none. Making an interface that breaks a
+    addresses are somebody else's business; see also :class:`Existing`. ``master_if_name`` is the logical name of the
+    bridge or VRF device that the link is to be a port of, empty for none; ``vrf_master_interface`` is the same for a
+    VRF device alone. ``bridge_port`` is what it is to be like as a port of a bridge. Making an interface that breaks a
     rule raises ``pydantic.ValidationError``.
     """
 
@@ -87,6 +89,8 @@ class Interface:
     namespace: NamespaceRef = OWN_NAMESPACE
     link_only: bool = False
     vrf_master_interface: Annotated[str, AfterValidator(check_given_name)] = ""
+    master_if_name: Annotated[str, AfterValidator(check_given_name)] = ""
+    bridge_port: BridgePort | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -99,6 +103,12 @@ class Interface:
             for place, address in enumerate(self.ip_addresses):
                 if address.version == 6 and int(address) == 1:
                     raise wrong(f"ip_addresses[{place}]", f"only the loopback link can have the address {address}")
+        if self.vrf_master_interface not in {"", self.master_if_name or self.vrf_master_interface}:
+            raise wrong("master_if_name", f"differs from vrf_master_interface, {self.vrf_master_interface}; set one")
+        if self.bridge_port is not None and not self.master_if_name:
+            raise wrong("bridge_port", "goes with master_if_name, the name of the bridge")
+        if self.master == self.name:
+            raise wrong(self.master_field, "an interface cannot be a port of itself")
         self.kind.check(self)
         return self
 
@@ -106,6 +116,22 @@ class Interface:
     def host_name(self) -> HostName:
         """The wanted host name: ``host_if_name``, or the logical name where that is empty; ``lo`` for a loopback."""
         return self.kind.host_name(self.name, self.host_if_name)
+
+    @property
+    def master(self) -> Name:
+        """The interface that it is to be a port of, empty for none."""
+        return self.vrf_master_interface or self.master_if_name
+
+    @property
+    def master_field(self) -> str:
+        """The field that says so."""
+        return "vrf_master_interface" if self.vrf_master_interface else "master_if_name"
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """The interfaces that it refers to."""
+        own = tuple(self.kind.references())
+        return (*own, Reference(self.master, self.master_field, Need.MASTER)) if self.master else own
 
 
 _ADAPTER = TypeAdapter(Interface)

@@ -42,6 +42,16 @@ LOOPBACK_IFINDEX = 1
 """The ifindex that the loopback link has in every namespace."""
 
 
+Scalar = bool | int | str | tuple[str, ...]
+"""The value of one setting."""
+
+LinkData = tuple[tuple[str, Scalar], ...]
+"""Settings that only one kind of link has (``IFLA_INFO_DATA``), or of its ports (``IFLA_INFO_SLAVE_DATA``), by name.
+
+Names and units are those of the interface's fields; the order is always the same.
+"""
+
+
 class OperState(IntEnum):
     """``IFLA_OPERSTATE``, the values of RFC 2863."""
 
@@ -126,11 +136,13 @@ class Link:
 
     ``kind`` is ``IFLA_INFO_KIND``, empty for links without one (lo, hardware). ``peer`` is the other end
     of a veth where its namespace is known to the agent; ``lower`` is the link that this one sits on (``IFLA_LINK``),
-    such as a vlan's or a macvlan's, on the same condition. ``altnames`` are other names that it can be called by, only
-    those that a host name can be, and only some where it has very many. ``addresses`` are in the kernel's order, IPv4
-    first. MTUs are in bytes, ``mac`` is lower case with colons; ``min_mtu`` and ``max_mtu`` are what its driver takes,
-    0 where that has no limit. ``checksums`` are told of links that the agent asked about, ``speed`` of every link as
-    far as its driver says.
+    such as a vlan's or a macvlan's, on the same condition. ``master`` is the ifindex of the link that it is a port of,
+    in its own namespace, 0 for none. ``data`` are the settings of its kind, ``port`` those that it has as a port of its
+    master, as far as the agent knows them.
+    ``altnames`` are other names that it can be called by, only those that a host name can be, and only some where it
+    has very many. ``addresses`` are in the kernel's order, IPv4 first. MTUs are in bytes, ``mac`` is lower case with
+    colons; ``min_mtu`` and ``max_mtu`` are what its driver takes, 0 where that has no limit. ``checksums`` are told of
+    links that the agent asked about, ``speed`` of every link as far as its driver says.
     """
 
     id: LinkId
@@ -146,6 +158,8 @@ class Link:
     peer: LinkId | None = None
     lower: LinkId | None = None
     master: int = 0
+    data: LinkData = ()
+    port: LinkData = ()
     min_mtu: int = 0
     max_mtu: int = 0
     speed: Speed = UNKNOWN_SPEED

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from ifagent.core.desired import Desired
 from ifagent.core.interface import Interface
-from ifagent.core.kinds.contract import CommonFields, Origin
-from ifagent.core.link import OUTLIVES_ITS_LOWER, Link, LinkId, NsId
+from ifagent.core.kinds.contract import CommonFields, Need, Origin
+from ifagent.core.link import Link, LinkId, NsId
 from ifagent.core.names import HostName, Name
 from ifagent.core.namespace_ref import NamespaceRef, NamespaceType
 from ifagent.core.observed import Observed
@@ -26,6 +26,7 @@ from ifagent.core.operation import Place, Target
 from ifagent.core.ownership import ConfiguredMark, Owner
 from ifagent.core.policy import Policy
 from ifagent.core.remembered import Adoption
+from ifagent.core.uppers import find_uppers, split_uppers
 
 Unit = tuple[Interface, ...]
 """Interfaces whose links are made by one operation: one, or the two ends of a pair."""
@@ -34,7 +35,8 @@ Unit = tuple[Interface, ...]
 class LinkMatches:
     """Look-ups that every rule of the planner shares; made once per planning.
 
-    ``link_of`` are the links of interfaces, ``interface_at`` the interfaces of links. ``adopted`` are TAPs that may be
+    ``link_of`` are the links of interfaces, ``interface_at`` the interfaces of links, ``own_uppers`` the links of the
+    agent's making that sit on a link. ``adopted`` are TAPs that may be
     given back across namespaces, ``marked_as_adopted`` those of which only a mark says so. ``configured`` are links of
     somebody else's that interfaces configure, ``uppers`` the links of others that would go with a link.
     """
@@ -51,13 +53,14 @@ class LinkMatches:
             (link.id.namespace, altname): link for link in self.link_at.values() for altname in link.altnames
         }
         self.link_of: dict[Name, Link] = {}
-        self.uppers: dict[LinkId, list[Link]] = {}
         self.configured: dict[LinkId, ConfiguredMark] = {}
         self._places: dict[Name, Place] = {}
         self._claim_made()
+        self._sitting_on = find_uppers(self.link_at.values())
         self._claim_taps()
         self._claim_existing()
         self.interface_at: dict[LinkId, Name] = {link.id: name for name, link in self.link_of.items()}
+        self.uppers, self.own_uppers = split_uppers(self._sitting_on, self._is_wanted_on)
 
     def _claim_made(self) -> None:
         unnamed: list[tuple[tuple[NsId, HostName], Link]] = []
@@ -68,9 +71,6 @@ class LinkMatches:
                     self.link_of[name] = link
             elif self.owner.owns(link):
                 unnamed.append((place, link))
-            # Whatever its marks say: the agent makes nothing that sits on another link.
-            if link.lower is not None and link.kind not in OUTLIVES_ITS_LOWER:
-                self.uppers.setdefault(link.lower, []).append(link)
         if unnamed:
             # Of several that want one place it is always the same that has it.
             names = sorted(self.desired.interfaces, key=self.rank, reverse=True)
@@ -168,9 +168,20 @@ class LinkMatches:
             return "it is a port of another link"
         if any(link.id in route.links for route in self.observed.host_routes.routes):
             return "routes lead out of it"
-        if self.uppers.get(link.id):
-            return f"{self.uppers[link.id][0]} is on it"
+        if on_it := self._sitting_on.get(link.id):
+            return f"{on_it[0]} is on it"
         return ""
+
+    def _is_wanted_on(self, upper: Link, lower: LinkId) -> bool:
+        """Tell whether an interface is declared whose link this is, and is to sit on that one.
+
+        Anything else may be somebody's who has forged its marks, and must not come along to where the lower link goes.
+        """
+        interface = self.desired.interfaces.get(self.interface_at.get(upper.id, ""))
+        if interface is None or interface.kind.origin is not Origin.CREATED:
+            return False
+        links = (self.link_of.get(reference.to) for reference in interface.references if reference.need is Need.LOWER)
+        return any(link is not None and link.id == lower for link in links)
 
     def _claim_existing(self) -> None:
         for link in self.link_at.values():
@@ -207,6 +218,10 @@ class LinkMatches:
         """Return how a link was adopted, whether that is remembered or only its mark says so."""
         return self.adopted.get(link.id) or self.marked_as_adopted.get(link.id)
 
+    def link_for(self, name: Name) -> Link | None:
+        """Return the link of an interface; ``None`` while it has none."""
+        return self.link_of.get(name)
+
     def interface_of(self, link: Link) -> Name | None:
         """Return the interface that a link belongs to."""
         return self.interface_at.get(link.id)
@@ -232,9 +247,13 @@ class LinkMatches:
         return link is not None and self._is_place_of((link.id.namespace, link.host_name), interface.name)
 
     def is_intact(self, unit: Unit) -> bool:
-        """Tell whether every interface of a unit has its link, and those of a pair are each other's peers."""
+        """Tell whether every interface of a unit has its link, which can become what is declared in place."""
         links = [link for interface in unit if (link := self.link_of.get(interface.name)) is not None]
         if len(links) < len(unit) or any(link.kind != unit[0].kind.kernel_kind for link in links):
+            return False
+        if any(
+            interface.kind.why_recreated(interface, link, self) for interface, link in zip(unit, links, strict=True)
+        ):
             return False
         return len(unit) == 1 or links[0].peer == links[1].id
 

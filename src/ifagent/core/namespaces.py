@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from ifagent.core.interface import Interface
 from ifagent.core.link import NsId
@@ -32,6 +33,7 @@ class Namespaces:
         self._names_in: dict[NamespaceRef, set[Name]] = {}
         self._listed: set[NsId] = set()
         self._draining: dict[NsId, str] = {}
+        self._in_use: Counter[NsId] = Counter()
 
     # What is told
 
@@ -48,6 +50,18 @@ class Namespaces:
                 del self._names_in[old]
         if new is not None:
             self._names_in.setdefault(new, set()).add(name)
+
+    def begin_use(self, namespaces: Iterable[NsId]) -> None:
+        """Have namespaces followed until :meth:`end_use`: what is being done there is to be seen."""
+        self._in_use.update(namespaces)
+
+    def end_use(self, namespaces: Iterable[NsId]) -> None:
+        """Note that what was being done is done, and that its result has been seen."""
+        for namespace in namespaces:
+            self._in_use[namespace] -= 1
+            if not self._in_use[namespace]:
+                del self._in_use[namespace]
+                self.doubtful.add(namespace)
 
     def news(self, ref: NamespaceRef, id: NsId | None, path: str, absence: Absence | None) -> bool:
         """Tell whether it is new where a reference leads."""
@@ -124,14 +138,16 @@ class Namespaces:
         """Return a path to open a namespace that is to be followed, and whether an interface refers to it.
 
         Followed are the agent's own, those that a declared interface refers to, those with links of ours or made by
-        us, and each other one until it has been listed once, for left-overs. The path is empty for others.
+        us, those in which something is being done, and each other one until it has been listed once, for left-overs.
+        The path is empty for others.
         """
         wanted = namespace == self.own or self.is_referenced(namespace)
-        if wanted or namespace not in self._listed or self._is_marked(namespace):
+        is_needed = self._is_marked(namespace) or namespace in self._in_use
+        if wanted or is_needed or namespace not in self._listed:
             for ref in self._leading_to.get(namespace, ()):
                 return self._paths[ref], wanted
         if namespace in self._draining:
-            if self._is_marked(namespace):
+            if is_needed:
                 return self._draining[namespace], False
             del self._draining[namespace]
         return "", False

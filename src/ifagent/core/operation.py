@@ -139,7 +139,10 @@ class LinkOperation(Operation):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the kernel answered to one operation: ``errno`` 0 is success, ``text`` its extended acknowledgement."""
+    """What the kernel answered to one operation: ``errno`` 0 is success, ``text`` its extended acknowledgement.
+
+    With success ``text`` says what could not be done beside it, if anything.
+    """
 
     operation: Operation
     errno: int = 0

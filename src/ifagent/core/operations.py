@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import ClassVar
 
-from ifagent.core.link import Checksums, LinkId, NsId
+from ifagent.core.link import Checksums, LinkData, LinkId, NsId
 from ifagent.core.names import HostName, IPInterface
 from ifagent.core.namespace_ref import NamespaceRef
 from ifagent.core.operation import (
@@ -83,7 +83,8 @@ class LinkEnd:
 class CreateLink(Operation):
     """Make a link, or both ends of a pair, in one request: in place under their final names, down, in ``group``.
 
-    ``kind`` is what the kernel calls it (``IFLA_INFO_KIND``).
+    ``kind`` is what the kernel calls it (``IFLA_INFO_KIND``), ``data`` are settings of that kind, ``lower`` is the link
+    that it sits on. ``master`` is the ifindex of the link that it is a port of, in its own namespace, 0 for none.
     """
 
     slow: ClassVar[bool] = True
@@ -91,11 +92,15 @@ class CreateLink(Operation):
     kind: str
     ends: tuple[LinkEnd, ...]
     group: int
+    data: LinkData = ()
+    lower: LinkId | None = None
+    master: int = 0
 
     @property
     def places(self) -> tuple[Place, ...]:
-        """The namespaces of all ends."""
-        return tuple(end.namespace for end in self.ends)
+        """The namespaces of all ends, and of the lower link."""
+        ends = tuple(end.namespace for end in self.ends)
+        return ends if self.lower is None or self.lower.namespace in ends else (*ends, self.lower.namespace)
 
     @property
     def names(self) -> tuple[tuple[Place, HostName], ...]:
@@ -105,18 +110,45 @@ class CreateLink(Operation):
     def resolved(self, lookup: Lookup) -> CreateLink | None:
         """Fill in the ids of the namespaces."""
         ends = tuple(end for each in self.ends if (end := each.resolved(lookup)) is not None)
-        return CreateLink(self.kind, ends, self.group) if len(ends) == len(self.ends) else None
+        return replace(self, ends=ends) if len(ends) == len(self.ends) else None
 
     def __str__(self) -> str:
         """Say what it does."""
-        return f"create {self.kind} {' - '.join(str(end.target) for end in self.ends)}"
+        settings = "".join(f" {name}={value}" for name, value in self.data)
+        return f"create {self.kind} {' - '.join(str(end.target) for end in self.ends)}{settings}"
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeLink(LinkOperation):
+    """Change settings of a link that only links of its ``kind`` have."""
+
+    target: Target
+    kind: str
+    data: LinkData
+
+    def __str__(self) -> str:
+        """Say what it does."""
+        return f"change {self.kind} {self.target}:{''.join(f' {name}={value}' for name, value in self.data)}"
+
+
+@dataclass(frozen=True, slots=True)
+class SetPort(LinkOperation):
+    """Change settings that a link has as a port of its master, which is of ``kind``."""
+
+    target: Target
+    kind: str
+    data: LinkData
+
+    def __str__(self) -> str:
+        """Say what it does."""
+        return f"set {self.kind} port {self.target}:{''.join(f' {name}={value}' for name, value in self.data)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetLink(LinkOperation):
     """Change attributes of a link in place; ``None`` leaves an attribute as it is.
 
-    ``master`` is the ifindex of the link that it becomes a port of.
+    ``master`` is the ifindex of the link that it becomes a port of, 0 for none.
     """
 
     target: Target

@@ -30,22 +30,20 @@ from dataclasses import replace
 from ifagent.core.admission import Admission
 from ifagent.core.adoption import adoption_of, found_at
 from ifagent.core.configure import Attributes, configure
-from ifagent.core.conflicts import Conflicts, duplicate_addresses, kept_for_uppers, mtu_out_of_range
+from ifagent.core.conflicts import Conflicts, kept_for_uppers, mtu_out_of_range
 from ifagent.core.desired import Desired
 from ifagent.core.draft import Draft
 from ifagent.core.interface import Interface
 from ifagent.core.kinds.contract import Origin
-from ifagent.core.link import Link, LinkId, NsId
+from ifagent.core.link import Link, LinkId
 from ifagent.core.matches import LinkMatches, Unit
 from ifagent.core.names import Name
 from ifagent.core.namespace_ref import NamespaceRef
 from ifagent.core.observed import Observed
 from ifagent.core.operation import LinkOperation, Operation, Target
 from ifagent.core.operations import (
-    CreateLink,
     CreateNamespace,
     DeleteLink,
-    LinkEnd,
     MoveLink,
     RemoveAltname,
     RemoveNamespace,
@@ -55,8 +53,9 @@ from ifagent.core.ownership import Owner
 from ifagent.core.plan import Obstacle, Plan, Verdict
 from ifagent.core.policy import Policy
 from ifagent.core.release import plan_releases
+from ifagent.core.stacking import Stacking
 from ifagent.core.state import ConfigState
-from ifagent.core.units import find_units
+from ifagent.core.units import created_link, creation, find_units
 from ifagent.core.unused_namespaces import unused_namespaces
 from ifagent.errors import AgentBug
 
@@ -85,6 +84,7 @@ class _Planner:
         self.policy = policy
         self.matches = LinkMatches(desired, observed, owner, policy)
         self.admission = Admission(self.matches, policy)
+        self.stacking = Stacking(self.matches, self.admission, policy)
         self.blocked = self.admission.blocked
         self.frozen = self.admission.frozen
         self.draft = Draft()
@@ -103,12 +103,13 @@ class _Planner:
         by_origin: dict[Origin, list[Interface]] = {origin: [] for origin in Origin}
         for interface in self.admission.admitted.values():
             by_origin[interface.kind.origin].append(interface)
-        units = list(find_units(by_origin[Origin.CREATED], self.desired, self.admission))
+        units = list(self.stacking.admit(find_units(by_origin[Origin.CREATED], self.desired, self.admission)))
         for name, obstacle in self.blocked.items():
             self._set_verdict(name, obstacle)
         intact = [unit for unit in units if self.matches.is_intact(unit)]
         for unit in self.conflicts.find_swap_cycles(intact):
             intact.remove(unit)
+        intact = self.stacking.staying(intact)
         self._select_deletions(intact)
         alive = {interface.name for unit in intact for interface in unit}
         for unit in units:
@@ -159,7 +160,11 @@ class _Planner:
             return
         operation = DeleteLink(Target.of(ends[0]), self.owner.last_group, *map(Target.of, ends[1:]))
         self.to_delete.update((end.id, operation) for end in ends)
-        self.draft.step(operation, names)
+        own = [upper for end in ends for upper in self.matches.own_uppers.get(end.id, ())]
+        for upper in own:  # they would go unasked, and each is told of
+            if upper.id not in self.to_delete:
+                self._delete([upper])
+        self.draft.step(operation, names, [self.to_delete[upper.id] for upper in own])
 
     # Rule 5
 
@@ -173,25 +178,20 @@ class _Planner:
             self.draft.judge(interface.name, Verdict(None, obstacle, () if obstacle else ("the link is missing",)))
         if obstacles:
             return
-        wanted = [interface.kind.attributes(interface, None, self.matches) for interface in unit]
-        ends = tuple(
-            LinkEnd(self.matches.place(interface), interface.host_name, wants.mac or "", wants.mtu or 0)
-            for interface, wants in zip(unit, wanted, strict=True)
-        )
-        create = CreateLink(unit[0].kind.kernel_kind, ends, self.owner.group)
+        wanted = [self.stacking.attributes(interface, None) for interface in unit]
+        create = creation(unit, wanted, self.matches)
         names = [interface.name for interface in unit]
-        after = [self._prepare(end.target, names) for end in ends]
+        after = [self._prepare(end.target, names) for end in create.ends]
         links = [link for name in names if (link := self.matches.link_of.get(name)) is not None]
         after += [[self.to_delete[link.id]] for link in links if link.id in self.to_delete]
         self.draft.step(create, names, (operation for operations in after for operation in operations))
-        for interface, wants, end in zip(unit, wanted, ends, strict=True):
-            created = Link(id=LinkId(NsId(0), 0), host_name=end.host_name, mac=end.mac, mtu=end.mtu, group=create.group)
-            self._configure(interface, wants, end.target, created, [create])
+        for interface, wants, end in zip(unit, wanted, create.ends, strict=True):
+            self._configure(interface, wants, end.target, created_link(create, end), [create])
 
     def _correct(self, interface: Interface) -> bool:
         """Plan what puts the link of an interface right, where it is or by moving it; return whether it is moved."""
         link = self.matches.link_of[interface.name]
-        attributes = interface.kind.attributes(interface, link, self.matches)
+        attributes = self.stacking.attributes(interface, link)
         place = self.matches.place(interface)
         target, seen = Target.of(link), link
         after: list[Operation] = []
@@ -217,15 +217,14 @@ class _Planner:
             self.draft.step(move, [interface.name], [*before, *self._free_name(interface, link)])
             # It arrives down and without addresses.
             target = destination
-            seen = replace(link, host_name=interface.host_name, alias=alias, up=False, addresses=())
+            seen = replace(link, host_name=interface.host_name, alias=alias, up=False, master=0, addresses=())
             after, differences = [move], (f"the link is not in namespace {interface.namespace}",)
         elif link.host_name != interface.host_name:
             after = self._prepare(Target(place, interface.host_name), [interface.name])
             after += self._free_name(interface, link)
         differences += self._configure(interface, attributes, target, seen, after)
-        self.draft.judge(
-            interface.name, Verdict(link.id, obstacle or duplicate_addresses(interface, seen), differences)
-        )
+        obstacle = obstacle or self.stacking.shortfall(interface, seen)
+        self.draft.judge(interface.name, Verdict(link.id, obstacle, differences))
         return seen is not link
 
     def _free_name(self, interface: Interface, link: Link) -> list[Operation]:
@@ -256,9 +255,9 @@ class _Planner:
         link = self._found(interface)
         if link is None:
             return
-        attributes = interface.kind.attributes(interface, link, self.matches)
+        attributes = self.stacking.attributes(interface, link)
         differences = self._configure(interface, attributes, Target.of(link), link, ())
-        self.draft.judge(interface.name, Verdict(link.id, duplicate_addresses(interface, link), differences))
+        self.draft.judge(interface.name, Verdict(link.id, self.stacking.shortfall(interface, link), differences))
 
     def _found(self, interface: Interface) -> Link | None:
         """Return the link that somebody else has made for an interface; set it aside if nothing may be done to it."""

@@ -10,7 +10,7 @@ from collections.abc import Container
 from ifagent.core.adoption import found_at, leaving, release_adopted, release_configured, strip_adopted
 from ifagent.core.conflicts import kept_for_uppers
 from ifagent.core.draft import Draft
-from ifagent.core.link import Link
+from ifagent.core.link import Link, LinkId
 from ifagent.core.matches import LinkMatches
 from ifagent.core.names import Name
 from ifagent.core.plan import Obstacle, Verdict
@@ -38,7 +38,9 @@ def plan_releases(draft: Draft, matches: LinkMatches, blocked: Container[Name]) 
     for id, configured_mark in matches.configured.items():
         link = observed.link(id)
         if link is not None and id not in matches.interface_at and configured_mark.name not in held:
-            draft.chain(release_configured(link, configured_mark), [configured_mark.name])
+            master = LinkId(id.namespace, link.master)
+            operations = release_configured(link, configured_mark, leaves_master=master in matches.interface_at)
+            draft.chain(operations, [configured_mark.name])
 
 
 def _release_adopted(draft: Draft, matches: LinkMatches, link: Link, adoption: Adoption) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 from ifagent.core.addresses import managed
 from ifagent.core.drift import DriftHistory
 from ifagent.core.events import Declaration
 from ifagent.core.interface import Interface
-from ifagent.core.link import Link, NsId, OperState
+from ifagent.core.link import Link, LinkId, NsId, OperState
 from ifagent.core.names import IPInterface
 from ifagent.core.namespace_ref import NamespaceRef
+from ifagent.core.observed import Observed
 from ifagent.core.plan import Verdict
 from ifagent.core.resources import Key
 from ifagent.core.retry import Refusal
@@ -21,6 +22,22 @@ from ifagent.errors import AgentBug, FieldError
 
 IN_REASON: Final = 5
 """Most errors of a value that its reason repeats."""
+
+
+class Beside(NamedTuple):
+    """The links that one has to do with, as far as they are known."""
+
+    peer: Link | None = None
+    lower: Link | None = None
+    master: Link | None = None
+
+    @classmethod
+    def of(cls, link: Link | None, observed: Observed) -> Self:
+        """Find them."""
+        if link is None:
+            return cls()
+        master = LinkId(link.id.namespace, link.master) if link.master else None
+        return cls(observed.peer(link), observed.link(link.lower), observed.link(master))
 
 
 class Findings(NamedTuple):
@@ -34,7 +51,7 @@ class Findings(NamedTuple):
     interface: Interface | None
     verdict: Verdict | None
     link: Link | None
-    peer: Link | None
+    beside: Beside
     namespace_id: NsId | None
     refusals: Sequence[Refusal]
     drift: DriftHistory
@@ -66,7 +83,7 @@ def build_state(findings: Findings, before: InterfaceState | None, *, now: float
         repairs=f.drift.repairs,
         last_drift=f.drift.different,
         last_change=clock,
-        **(link_fields(f.link, f.peer, declared) if f.link else {"namespace_id": f.namespace_id}),
+        **(link_fields(f.link, f.beside, declared) if f.link else {"namespace_id": f.namespace_id}),
         **config,
     )
     return before if before is not None and state == replace(before, last_change=clock) else state
@@ -79,8 +96,9 @@ def deleted(state: InterfaceState, clock: float) -> InterfaceState:
     )
 
 
-def link_fields(link: Link, peer: Link | None = None, declared: Sequence[IPInterface] = ()) -> dict[str, Any]:
+def link_fields(link: Link, beside: Beside, declared: Sequence[IPInterface] = ()) -> dict[str, Any]:
     """Return the fields of a state that say what its link is like; ``declared`` are the addresses it is to have."""
+    peer, lower, master = beside
     up = link.operstate is OperState.UP or (link.operstate is OperState.UNKNOWN and link.up and link.carrier)
     return {
         "internal_name": link.host_name,
@@ -92,6 +110,9 @@ def link_fields(link: Link, peer: Link | None = None, declared: Sequence[IPInter
         "speed": link.speed.bits,
         "duplex": link.speed.duplex,
         "peer_if_index": peer.id.ifindex if peer else 0,
+        "lower": lower.host_name if lower else "",
+        "master": master.host_name if master else "",
+        "settings": link.data,
         "ip_addresses": managed(link.addresses, declared),
         "namespace_id": link.id.namespace,
     }

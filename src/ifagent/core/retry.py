@@ -123,7 +123,8 @@ class RetryBook:
         self._forget(operation)
         self._refusals[operation] = Refusal(operation, keys, text, attempts, next_try, link)
         self._remember(operation, keys)
-        if next_try is not None and next_try > now:  # what may be tried now is planned anyway
+        # A resource for which something may be tried now is planned anyway.
+        if next_try is not None and (next_try > now or not keys):
             self._reminders.add(next_try, operation)
 
     def accepted(self, operation: Operation, keys: frozenset[Key]) -> None:

@@ -42,7 +42,8 @@ class Scope:
     held: frozenset[NsId] = frozenset()
 
     def __bool__(self) -> bool:
-        return bool(self.keys or self.namespaces)
+        # A link of ours without a name, left over by a kill or a refusal, is no resource's.
+        return bool(self.keys or self.namespaces) or any(isinstance(node, LinkId) for node in self.nodes)
 
 
 class ScopeFinder:

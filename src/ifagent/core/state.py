@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 
 from ifagent.core.counters import Counters
-from ifagent.core.link import Duplex, LinkId, NsId
+from ifagent.core.link import Duplex, LinkData, LinkId, NsId
 from ifagent.core.names import IPInterface, Name
 from ifagent.core.namespace_ref import NamespaceRef
 from ifagent.errors import FieldError
@@ -49,6 +49,8 @@ class InterfaceState:
     """One interface: what became of the declaration, and what the kernel has.
 
     The fields from ``internal_name`` to ``ip_addresses`` are as observed, zero or empty while there is no link.
+    ``lower`` and ``master`` are the host names of the link that it sits on and of the one that it is a port of, as far
+    as they are known; ``settings`` are those that only links of its kind have, such as a VLAN's ``id``.
     ``reason`` is one sentence whenever ``config_state`` is not ``APPLIED``, and where nobody else sees what is
     applied. Times are Unix seconds; ``mtu`` is in bytes, ``speed`` in bits a second. ``observed_revision`` is the
     store's revision of the value last seen, ``applied_revision`` of the one last fully applied. ``repairs`` counts
@@ -74,6 +76,9 @@ class InterfaceState:
     speed: int = 0
     duplex: Duplex = Duplex.UNKNOWN
     peer_if_index: int = 0
+    lower: str = ""
+    master: str = ""
+    settings: LinkData = ()
     ip_addresses: tuple[IPInterface, ...] = ()
     namespace: NamespaceRef = field(default_factory=NamespaceRef)
     namespace_id: NsId | None = None

@@ -1,15 +1,18 @@
-"""Which interfaces have links that are made together. Pure; rule 3 of :mod:`ifagent.core.planner`."""
+"""Which interfaces have links that are made together, and how. Pure; rule 3 of :mod:`ifagent.core.planner`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from ifagent.core.admission import Admission
+from ifagent.core.configure import Attributes
 from ifagent.core.desired import Desired
 from ifagent.core.interface import Interface
-from ifagent.core.kinds.contract import Reference
-from ifagent.core.matches import Unit
+from ifagent.core.kinds.contract import Need, Reference
+from ifagent.core.link import Link, LinkId, NsId
+from ifagent.core.matches import LinkMatches, Unit
 from ifagent.core.names import Name
+from ifagent.core.operations import CreateLink, LinkEnd
 from ifagent.core.plan import Obstacle
 from ifagent.core.state import ConfigState
 
@@ -36,7 +39,7 @@ def find_units(candidates: Iterable[Interface], desired: Desired, admission: Adm
 
 def _partner(interface: Interface) -> Reference | None:
     """Return the reference to the interface whose link is made together with this one's."""
-    return next((reference for reference in interface.kind.references() if reference.mutual), None)
+    return next((reference for reference in interface.kind.references() if reference.need is Need.PEER), None)
 
 
 def _why_alone(name: Name, partner: Name, desired: Desired, admission: Admission) -> str:
@@ -54,3 +57,35 @@ def _why_alone(name: Name, partner: Name, desired: Desired, admission: Admission
     if back is None:
         return f"interface {partner} is of type {other.kind.type}, which has no peer"
     return f"interface {partner} names {back.to} as its peer, not {name}"
+
+
+def creation(unit: Unit, wanted: Sequence[Attributes], matches: LinkMatches) -> CreateLink:
+    """Return what makes the links of a unit as they are ``wanted``, as far as one request can."""
+    ends = tuple(
+        LinkEnd(matches.place(interface), interface.host_name, wants.mac or "", wants.mtu or 0)
+        for interface, wants in zip(unit, wanted, strict=True)
+    )
+    lowers = [r.to for interface in unit for r in interface.references if r.need is Need.LOWER]
+    return CreateLink(
+        unit[0].kind.kernel_kind,
+        ends,
+        matches.owner.group,
+        wanted[0].data,
+        lower=matches.link_of[lowers[0]].id if lowers else None,
+        # Of a pair only one end could have it.
+        master=(wanted[0].master or 0) if len(unit) == 1 else 0,
+    )
+
+
+def created_link(create: CreateLink, end: LinkEnd) -> Link:
+    """Return what a link that is yet to be made will be like."""
+    return Link(
+        id=LinkId(NsId(0), 0),
+        host_name=end.host_name,
+        kind=create.kind,
+        mac=end.mac,
+        mtu=end.mtu,
+        group=create.group,
+        master=create.master,
+        data=create.data,
+    )

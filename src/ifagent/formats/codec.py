@@ -143,12 +143,12 @@ def _load_message(value: bytes, message: Message, nested: Mapping[str, Message])
 
 
 def _message_fields(message: betterproto2.Message) -> dict[str, Any]:
-    """Return the object that JSON would have, without zero values."""
-    found = {}
+    """Return the object that JSON would have, without zero values unless their presence means something."""
+    found, optional = {}, wire.optional_fields(type(message))
     for name in wire.field_names(message):
         value = getattr(message, name)
         if isinstance(value, betterproto2.Message):
             found[name] = _message_fields(value)
-        elif value:
+        elif value or (value is not None and name in optional):
             found[name] = value
     return found

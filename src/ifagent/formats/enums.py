@@ -22,6 +22,15 @@ class InterfaceType(IntEnum):
     EXISTING = 3
     VRF_DEVICE = 4
     DUMMY = 5
+    BRIDGE = 6
+    VLAN = 7
+    BOND = 8
+    MACVLAN = 9
+    MACVTAP = 10
+    IPVLAN = 11
+    VXLAN = 12
+    GENEVE = 13
+    IFB = 17
 
 
 class NamespaceNumber(IntEnum):
@@ -42,6 +51,15 @@ class LinkType(IntEnum):
     EXISTING = 4
     VRF_DEVICE = 5
     DUMMY = 6
+    BRIDGE = 106
+    VLAN = 107
+    BOND = 108
+    MACVLAN = 109
+    MACVTAP = 110
+    IPVLAN = 111
+    VXLAN = 112
+    GENEVE = 113
+    IFB = 117
 
 
 class ReferenceNumber(IntEnum):
@@ -65,12 +83,7 @@ class OffloadingNumber(IntEnum):
 
 
 KIND_NUMBERS: Mapping[str, InterfaceType] = {
-    "veth": InterfaceType.VETH,
-    "tap": InterfaceType.AUTO_TAP,
-    "loopback": InterfaceType.LOOPBACK,
-    "existing": InterfaceType.EXISTING,
-    "vrf_device": InterfaceType.VRF_DEVICE,
-    "dummy": InterfaceType.DUMMY,
+    "tap" if number is InterfaceType.AUTO_TAP else number.name.lower(): number for number in InterfaceType
 }
 """The ``type`` of each kind of the model, and of a state, as v1 has it."""
 

@@ -17,7 +17,9 @@ from typing import Any, ClassVar, TypeVar
 
 from ifagent.core.address_values import MAX_ADDRESSES
 from ifagent.core.interface import Interface, parse_interface
+from ifagent.core.kinds import BridgePort
 from ifagent.errors import MAX_ERRORS, FieldError, InvalidInterface
+from ifagent.formats.settings import SettingsFields
 
 MAX_REPORTED = MAX_ERRORS
 """Maximum number of errors, and of warnings, reported for one value."""
@@ -57,18 +59,11 @@ class JsonObject:
         return self._pairs
 
 
-def aliases(*names: str) -> dict[str, str]:
-    """Map every accepted spelling of a field to its name: snake_case, camelCase, and that in lower case."""
-    table: dict[str, str] = {}
-    for name in names:
-        first, *rest = name.split("_")
-        camel = first + "".join(map(str.capitalize, rest))
-        table |= {name: name, camel: name, camel.lower(): name}
-    return table
-
-
 _OBJECTS = (JsonObject, Mapping)
 """Types of an object, the most frequent first."""
+
+BRIDGE_PORT = SettingsFields(BridgePort, "bridge_port")
+"""What an interface is like as a port of a bridge."""
 
 PLACEHOLDER_KIND = {"type": "tap"}
 """Stands in for an invalid kind, so that the model checks the other fields."""
@@ -138,7 +133,7 @@ class ValueReader(ABC):
             "kind": self.kind(found),
             "namespace": self.namespace(found),
         }
-        for key in ("description", "phys_address", "host_if_name", "vrf_master_interface"):
+        for key in ("description", "phys_address", "host_if_name", "vrf_master_interface", "master_if_name"):
             if key in found:
                 plain[key] = self.text(found, key, "") or ""
         for key in ("enabled", "link_only"):
@@ -148,6 +143,8 @@ class ValueReader(ABC):
             plain["mtu"] = self.number(found["mtu"], "mtu", "a number of bytes, such as 1500") or 0
         if "ip_addresses" in found:
             plain["ip_addresses"] = self.addresses(found["ip_addresses"])
+        if "bridge_port" in found:
+            plain["bridge_port"] = BRIDGE_PORT.read(self, found["bridge_port"])
         return plain
 
     def name(self, found: dict[str, Any], expected: str | None) -> str:
@@ -198,6 +195,13 @@ class ValueReader(ABC):
             self.error(_join(path, key), f"{_show(value)} is not valid Unicode, it has an unpaired surrogate")
         else:
             self.error(_join(path, key), f"must be a string, not {_type_of(value)}")
+        return None
+
+    def texts(self, value: object, path: str) -> list[str] | None:
+        """Read a list of strings; ``None`` if invalid, after adding an error."""
+        if isinstance(value, list | tuple) and all(isinstance(each, str) for each in value):
+            return list(value)
+        self.error(path, "must be a list of strings")
         return None
 
     def flag(self, value: object, path: str) -> bool:

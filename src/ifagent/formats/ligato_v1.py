@@ -27,9 +27,11 @@ from ifagent.formats.enums import (
     InterfaceType,
     NamespaceNumber,
 )
-from ifagent.formats.fields import OWN, PLACEHOLDER_KIND, Decoded, ValueReader, aliases
+from ifagent.formats.fields import BRIDGE_PORT, OWN, PLACEHOLDER_KIND, Decoded, ValueReader
 from ifagent.formats.kinds import FORMS, form_of
 from ifagent.formats.pb import interfaces as pb
+from ifagent.formats.pb.ifagent.links import BridgePort
+from ifagent.formats.settings import aliases
 
 __all__ = ["FIELDS", "MAX_VALUE_BYTES", "Decoded", "declare", "decode", "decode_fields", "encode", "encode_binary"]
 
@@ -37,6 +39,7 @@ FIELDS = tuple(field.name for field in fields(pb.LinuxInterfacesInterface))
 """The fields of the message in the order of their numbers."""
 
 _NESTED: dict[str, Message] = {
+    "bridge_port": BridgePort,
     "namespace": pb.LinuxInterfacesInterfaceNamespace,
     **{form.v1_field: form.v1_message for form in FORMS.values() if form.v1_message},
 }
@@ -128,7 +131,7 @@ def _plain_namespace(ref: NamespaceRef) -> dict[str, Any]:
 def _plain(interface: Interface) -> dict[str, Any]:
     """Return the fields of the message ``Interface`` in the order of their numbers, without zero values."""
     form = form_of(interface.kind.type)
-    return codec.without_zeros(
+    plain = codec.without_zeros(
         {
             "name": interface.name,
             "description": interface.description,
@@ -139,8 +142,13 @@ def _plain(interface: Interface) -> dict[str, Any]:
             "mtu": interface.mtu,
             "host_if_name": interface.host_if_name,
             "namespace": _plain_namespace(interface.namespace),
-            **({form.v1_field: form.write_v1(interface.kind)} if form.v1_field else {}),
             "link_only": interface.link_only,
             "vrf_master_interface": interface.vrf_master_interface,
+            "master_if_name": interface.master_if_name,
         }
     )
+    if own := form.write_v1(interface.kind):  # with its zeros, where they mean something
+        plain[form.v1_field] = own
+    if interface.bridge_port is not None:
+        plain["bridge_port"] = BRIDGE_PORT.write(interface.bridge_port)
+    return {name: plain[name] for name in FIELDS if name in plain}

@@ -14,14 +14,13 @@ Whatever the bytes, the result is an interface or :class:`InvalidInterface`.
 
 from __future__ import annotations
 
-from dataclasses import fields
 from enum import IntEnum
 from typing import Any
 
 from ifagent.core.events import Declaration
 from ifagent.core.interface import Interface
 from ifagent.core.namespace_ref import NamespaceRef, NamespaceType
-from ifagent.formats import codec
+from ifagent.formats import codec, wire
 from ifagent.formats.codec import Message
 from ifagent.formats.enums import (
     LINK_NUMBERS,
@@ -31,14 +30,20 @@ from ifagent.formats.enums import (
     LinkType,
     ReferenceNumber,
 )
-from ifagent.formats.fields import OWN, PLACEHOLDER_KIND, Decoded, ValueReader, aliases
+from ifagent.formats.fields import BRIDGE_PORT, OWN, PLACEHOLDER_KIND, Decoded, ValueReader
 from ifagent.formats.kinds import FORMS, form_of
+from ifagent.formats.pb.ifagent.links import BridgePort
 from ifagent.formats.pb.ligato.linux import interfaces as pb
 from ifagent.formats.pb.ligato.linux.namespace import NetNamespace
+from ifagent.formats.settings import aliases
 
 __all__ = ["Decoded", "declare", "decode", "encode", "encode_binary"]
 
+_FIELDS = tuple(wire.field_names(pb.Interface()))
+"""The fields of the message in the order of their numbers."""
+
 _NESTED: dict[str, Message] = {
+    "bridge_port": BridgePort,
     "namespace": NetNamespace,
     **{form.v3_field: form.v3_message for form in FORMS.values() if form.v3_message},
 }
@@ -73,7 +78,7 @@ def encode_binary(interface: Interface) -> bytes:
 class _V3Reader(ValueReader):
     """Reads the fields of the message ``ligato.linux.interfaces.Interface``."""
 
-    known = aliases(*(field.name for field in fields(pb.Interface)))
+    known = aliases(*_FIELDS)
     _NAMESPACE = aliases("type", "reference")
 
     def kind(self, found: dict[str, Any]) -> dict[str, Any]:
@@ -124,7 +129,7 @@ def _plain_namespace(ref: NamespaceRef) -> dict[str, Any]:
 def _plain(interface: Interface) -> dict[str, Any]:
     """Return the fields of the message ``Interface`` in the order of their numbers, without zero values."""
     form = form_of(interface.kind.type)
-    return codec.without_zeros(
+    plain = codec.without_zeros(
         {
             "name": interface.name,
             "type": LINK_NUMBERS[interface.kind.type],
@@ -136,6 +141,11 @@ def _plain(interface: Interface) -> dict[str, Any]:
             "mtu": interface.mtu,
             "link_only": interface.link_only,
             "vrf_master_interface": interface.vrf_master_interface,
-            **({form.v3_field: form.write_v3(interface.kind)} if form.v3_field else {}),
+            "master_if_name": interface.master_if_name,
         }
     )
+    if own := form.write_v3(interface.kind):  # with its zeros, where they mean something
+        plain[form.v3_field] = own
+    if interface.bridge_port is not None:
+        plain["bridge_port"] = BRIDGE_PORT.write(interface.bridge_port)
+    return {name: plain[name] for name in _FIELDS if name in plain}

@@ -87,6 +87,9 @@ def encode_state(state: InterfaceState) -> dict[str, object]:
         "speed": state.speed,
         "duplex": int(state.duplex),
         "peer_if_index": state.peer_if_index,
+        "lower": state.lower,
+        "master": state.master,
+        "settings": {name: list(value) if isinstance(value, tuple) else value for name, value in state.settings},
         "last_drift": _cut(state.last_drift, MAX_TEXT),
         "statistics": _encode_counters(state.statistics) if state.statistics else None,
     }
@@ -178,6 +181,10 @@ def _state_fields(fields: object) -> dict[str, Any]:
         raise InvalidState("the addresses of a state are a list of strings")
     if len(addresses) > _MAX_LISTED_ADDRESSES:
         raise InvalidState(f"has {len(addresses)} addresses, at most {_MAX_LISTED_ADDRESSES} are allowed")
+    settings = plain.get("settings", {})
+    if not isinstance(settings, Mapping) or len(settings) > MAX_LISTED:
+        raise InvalidState(f"the settings of a state are an object of at most {MAX_LISTED} fields")
+    plain["settings"] = tuple(settings.items())
     namespace = plain.pop("namespace", None) or {}
     if not isinstance(namespace, Mapping):
         raise InvalidState("the namespace of a state is an object")

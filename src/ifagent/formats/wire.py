@@ -58,6 +58,13 @@ def field_names(message: betterproto2.Message) -> list[str]:
     return [name for _, (name, _, _) in sorted(_fields(type(message)).items())]
 
 
+@cache
+def optional_fields(message: type[betterproto2.Message]) -> frozenset[str]:
+    """Return the fields of which a message tells whether they are there, even with a zero value."""
+    found = dataclasses.fields(cast("Any", message))
+    return frozenset(field.name for field in found if betterproto2.FieldMetadata.get(field).optional)
+
+
 def _check(
     value: bytes,
     message: type[betterproto2.Message],

@@ -1,4 +1,4 @@
-"""Queries what notifications do not contain: checksum offloading and speed of links."""
+"""Queries what notifications do not contain, such as checksum offloading and speed of links."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from ifagent.core.link import LinkId, NsId
 from ifagent.kernel.deferred_close import DeferredClose
 from ifagent.kernel.lane import Lane, by_lane, query_lanes
 from ifagent.kernel.link_cache import LinkCache
+from ifagent.kernel.messages import LinkMessage
 from ifagent.kernel.threads import run_in_thread
 
 T = TypeVar("T")
+
+TRIES: Final = 5
+"""How often a link is read that changes all the time; then the last notification has to do."""
 
 PAUSE: Final = 0.02
 """Seconds between two rounds of queries, so that a storm of notifications costs little."""
@@ -51,6 +55,22 @@ class EthtoolQueries:
             self._links.set_speeds(await self._query(speeds_to_read, Lane.speeds))
             await self.query_checksums(offloads_to_read)
             await anyio.sleep(PAUSE)
+
+    async def read_links(self, links: Iterable[LinkId], apply: Callable[[Mapping[LinkId, LinkMessage]], None]) -> None:
+        """Read links as they are now and ``apply`` what was read, unless a notification is newer.
+
+        One of which there was a notification meanwhile is read again, up to :data:`TRIES` times.
+        """
+        left = set(links)
+        for _ in range(TRIES):
+            if not left:
+                return
+            before = {id_: self._links.link(id_) for id_ in left}
+            found = await self._query(left, Lane.links)
+            self._drain()
+            left = {id_ for id_ in left if self._links.link(id_) is not before[id_]}
+            apply({id_: link for id_, link in found.items() if id_ not in left})
+            self._drain()
 
     async def query_checksums(self, links: Iterable[LinkId]) -> None:
         """Query the checksum offloading of links now."""

@@ -14,14 +14,17 @@ from collections.abc import Callable, Collection, Container, Iterable, Iterator,
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from hashlib import blake2b
+from pathlib import Path
 from typing import NamedTuple, TypeVar, cast
 
 from ifagent.core.counters import LinkCounters
 from ifagent.core.host_routes import HostRoutes, IPAddress, Route
 from ifagent.core.link import LOOPBACK_IFINDEX, Checksums, LinkId, NsId, Speed
 from ifagent.core.names import HostName
+from ifagent.core.operations import CreateLink
 from ifagent.errors import NamespaceUnavailable
 from ifagent.kernel.attributes import UNREADABLE, MalformedMessage
+from ifagent.kernel.cross_links import create_above
 from ifagent.kernel.ethtool import get_checksums, get_speed, set_checksums
 from ifagent.kernel.link_cache import NamespaceDump
 from ifagent.kernel.messages import Ack, LinkMessage, Message, parse_address, parse_altnames, parse_counters, parse_link
@@ -137,6 +140,34 @@ class Lane:
         except OSError as error:
             return Ack(error.errno or errno.EIO, "checksum offloading cannot be switched")
         return Ack(0, "")
+
+    def links(self, ifindexes: Iterable[int]) -> dict[LinkId, LinkMessage]:
+        """Return those of these links that are there."""
+        found = {}
+        with suppress(OSError), self._any_socket() as socket:
+            for ifindex in ifindexes:
+                with suppress(OSError):  # the link is gone
+                    if (link := parse_link(*socket.ask(get_link(ifindex)))) is not None:
+                        found[LinkId(self.namespace, ifindex)] = link
+        return found
+
+    def create_above(self, operation: CreateLink, lower_fd: int) -> Ack:
+        """Create a link on one in another namespace; see :func:`ifagent.kernel.cross_links.create_above`."""
+        try:
+            with self._any_socket() as socket:
+                return create_above(socket, operation, own_fd=self.fd, lower_fd=lower_fd)
+        except OSError as error:
+            return Ack(error.errno or errno.EIO, error.strerror or str(error))
+
+    def set_sysctls(self, settings: Mapping[str, str]) -> str:
+        """Set what is below ``/proc/sys`` in this namespace; return why that is not possible, empty if it is."""
+        try:
+            with in_netns(self.fd, home=self._home):
+                for path, value in settings.items():
+                    Path("/proc/sys", path).write_text(value)
+        except OSError as error:
+            return f"cannot set {', '.join(settings)}: {in_words(error)}"
+        return ""
 
     def checksums(self, ifindexes: Iterable[int]) -> dict[LinkId, Checksums]:
         """Return the checksum offloading of those links that support it."""

@@ -283,6 +283,8 @@ class LinkCache:
             peer=self._pairs.peer(id_),
             lower=None if driver.paired else self._linked(id_.namespace, message),
             master=message.master,
+            data=message.data,
+            port=message.port,
             min_mtu=message.min_mtu,
             max_mtu=message.max_mtu,
             altnames=message.altnames,

@@ -26,8 +26,8 @@ from ifagent.core.events import LinksListed, NamespaceBehind, NamespaceSeen, Nam
 from ifagent.core.host_routes import HostRoutes, IPAddress
 from ifagent.core.link import LinkId, NsId
 from ifagent.core.namespace_ref import OWN_NAMESPACE
-from ifagent.core.operation import NamespaceOperation, Operation, Outcome
-from ifagent.core.operations import CreateLink, RemoveNamespace, SetChecksums, SetLink
+from ifagent.core.operation import LinkOperation, NamespaceOperation, Operation, Outcome
+from ifagent.core.operations import ChangeLink, CreateLink, RemoveNamespace, SetChecksums, SetLink, SetPort
 from ifagent.errors import AgentBug, NamespaceUnavailable
 from ifagent.kernel.contract import Emit
 from ifagent.kernel.deferred_close import DeferredClose
@@ -44,6 +44,7 @@ from ifagent.kernel.requests import encode_all
 from ifagent.kernel.session import GATHER, Session
 from ifagent.kernel.threads import run_in_thread
 from ifagent.kernel.workers import THREADS, change_netns, run_job, send_requests
+from ifagent.log import log
 from ifagent.nsfs import OWN_NAMESPACE_PATH, own_namespace
 
 T = TypeVar("T")
@@ -156,11 +157,7 @@ class LinuxKernel:
                 for namespace in namespaces_of(operation):
                     session.monitor.expect(namespace)
         fds = {namespace: lane.fd for namespace, lane in self._lanes.items()}
-        encoded = {
-            position: encode_all(operation, fds=fds, ifindexes=_ifindexes_for(operation, session.ifindexes))
-            for position, operation in requests
-            if not isinstance(operation, SetChecksums)
-        }
+        encoded = _encoded(requests, fds, session.ifindexes)
         by_group = find_group_deletions(requests, session.monitor.links.in_group)
         jobs: list[Callable[[], dict[int, Outcome]]] = [
             partial(send_requests, operations, encoded, batches, self._lanes.copy())
@@ -284,21 +281,25 @@ class LinuxKernel:
     async def _follow_up(self, session: Session, outcomes: Iterable[Outcome]) -> None:
         """Take in what operations have changed without a notification."""
         self.drain()
-        partly_done: set[NsId] = set()
-        switched: list[LinkId] = []
+        partly_done, switched, changed = set[NsId](), list[LinkId](), list[LinkId]()
         for outcome in outcomes:
             match outcome:
                 case Outcome(operation=RemoveNamespace(id=id), errno=0):
                     self._close(session, id)
-                case Outcome(operation=SetChecksums(target=target) as operation):
-                    switched.append(LinkId(namespaces_of(operation)[0], target.ifindex or 0))
-                case Outcome(operation=SetLink(target=target) as operation, errno=refused):
-                    here = namespaces_of(operation)[0]
+                case Outcome(operation=CreateLink() as operation, errno=0, text=str(problem)) if problem:
+                    log.warning("created a link with a warning", operation=str(operation), problem=problem)
+                case Outcome(operation=SetChecksums() as operation):
+                    switched.append(_link_of(operation))
+                # Whose MTU follows that of its lower link has it without a notification.
+                case Outcome(operation=ChangeLink() | SetPort() | SetLink(mtu=int()) as operation, errno=0):
+                    changed.append(_link_of(operation))
+                case Outcome(operation=ChangeLink() | SetPort() | SetLink() as operation, errno=refused):
+                    id_ = _link_of(operation)
                     if refused:
-                        partly_done.add(here)
-                    elif operation.alias is not None or operation.group is not None:
-                        id_ = LinkId(here, target.ifindex or 0)
+                        partly_done.add(id_.namespace)
+                    elif isinstance(operation, SetLink):
                         session.monitor.apply_silent_change(id_, alias=operation.alias, group=operation.group)
+        await session.queries.read_links(changed, session.monitor.apply_read)
         await session.queries.query_checksums(switched)
         if partly_done:
             await self._list(session, partly_done)
@@ -309,6 +310,27 @@ def _running(part: T | None) -> T:
     if part is None:
         raise AgentBug("the kernel is not running")
     return part
+
+
+def _link_of(operation: LinkOperation) -> LinkId:
+    """Return the link that an operation was carried out on."""
+    return LinkId(namespaces_of(operation)[0], operation.target.ifindex or 0)
+
+
+def _encoded(
+    requests: Iterable[tuple[int, Operation]], fds: Mapping[NsId, int], ifindexes: Ifindexes
+) -> dict[int, tuple[bytes, ...]]:
+    """Return the messages of each operation by position, as far as they can be told now."""
+    return {
+        position: encode_all(operation, fds=fds, ifindexes=_ifindexes_for(operation, ifindexes))
+        for position, operation in requests
+        if not isinstance(operation, SetChecksums) and not _is_across(operation)
+    }
+
+
+def _is_across(operation: Operation) -> bool:
+    """Tell whether a link is to be created on one in another namespace."""
+    return isinstance(operation, CreateLink) and len(namespaces_of(operation)) > len(operation.ends)
 
 
 def _ifindexes_for(operation: Operation, ifindexes: Ifindexes) -> Sequence[int]:

@@ -13,10 +13,11 @@ from typing import Final, NamedTuple
 
 from ifagent.core.address_values import interned
 from ifagent.core.counters import LinkCounters
-from ifagent.core.link import LOOPBACK_ADDRESSES, LOOPBACK_IFINDEX, Address, OperState, usual_scope
+from ifagent.core.link import LOOPBACK_ADDRESSES, LOOPBACK_IFINDEX, Address, LinkData, OperState, usual_scope
 from ifagent.core.names import MAX_HOST_NAME_BYTES, HostName, IPInterface
 from ifagent.kernel.attributes import AttributeReader, MalformedMessage, each_altname
 from ifagent.kernel.kinds import driver_of
+from ifagent.kernel.kinds.contract import LinkDriver
 from ifagent.kernel.rtnetlink import (
     AF_INET,
     AF_INET6,
@@ -42,6 +43,8 @@ from ifagent.kernel.rtnetlink import (
     IFLA_IFNAME,
     IFLA_INFO_DATA,
     IFLA_INFO_KIND,
+    IFLA_INFO_SLAVE_DATA,
+    IFLA_INFO_SLAVE_KIND,
     IFLA_LINK,
     IFLA_LINK_NETNSID,
     IFLA_LINKINFO,
@@ -95,7 +98,7 @@ _LINK: Final = AttributeReader(
         IFLA_WIRELESS,
     }
 )
-_INFO: Final = AttributeReader({IFLA_INFO_DATA, IFLA_INFO_KIND})
+_INFO: Final = AttributeReader({IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_INFO_SLAVE_DATA, IFLA_INFO_SLAVE_KIND})
 _ANY: Final = AttributeReader()
 
 MAX_ALTNAMES: Final = 32
@@ -145,6 +148,8 @@ class LinkMessage(NamedTuple):
     min_mtu: int = 0
     max_mtu: int = 0
     altnames: tuple[HostName, ...] = ()
+    data: LinkData = ()
+    port: LinkData = ()
 
 
 class AddressMessage(NamedTuple):
@@ -217,7 +222,8 @@ def parse_link(data: bytes, message: Message) -> LinkMessage | None:
     name = _text(found.get(IFLA_IFNAME, b""))
     if not name:
         raise MalformedMessage(f"link without a name, ifindex {ifindex}")
-    kind, lower = _info(found.get(IFLA_LINKINFO, b""))
+    kind, settings, port = _info(found.get(IFLA_LINKINFO, b""))
+    driver = driver_of(kind)
     return LinkMessage(
         ifindex=ifindex,
         host_name=HostName(name),
@@ -230,11 +236,13 @@ def parse_link(data: bytes, message: Message) -> LinkMessage | None:
         group=_number(found.get(IFLA_GROUP)),
         alias=_text(found.get(IFLA_IFALIAS, b"")),
         master=_number(found.get(IFLA_MASTER)),
-        link_ifindex=_number(found.get(IFLA_LINK, lower)) if kind else 0,
+        link_ifindex=_number(found[IFLA_LINK] if IFLA_LINK in found else _lower(driver, settings)) if kind else 0,
         link_nsid=_id(found[IFLA_LINK_NETNSID]) if kind and IFLA_LINK_NETNSID in found else None,
         min_mtu=_number(found.get(IFLA_MIN_MTU)),
         max_mtu=_number(found.get(IFLA_MAX_MTU)),
         altnames=_altnames(found[IFLA_PROP_LIST]) if IFLA_PROP_LIST in found else (),
+        data=driver.settings.decode(settings) if driver.settings else (),
+        port=port,
     )
 
 
@@ -348,15 +356,23 @@ def parse_route(data: bytes, message: Message) -> int:
 
 
 @lru_cache(maxsize=256)
-def _info(info: bytes) -> tuple[str, bytes | None]:
-    """Return the kind in an ``IFLA_LINKINFO`` and, for some kinds, the lower link. Cached: most links have the same."""
+def _info(info: bytes) -> tuple[str, bytes, LinkData]:
+    """Return the kind in an ``IFLA_LINKINFO``, the payload of its settings, and its settings as a port.
+
+    Cached: most links have the same.
+    """
     attributes = _INFO.read(info, 0, len(info))
-    kind, data = _text(attributes.get(IFLA_INFO_KIND, b"")), attributes.get(IFLA_INFO_DATA, b"")
-    lower_attributes = driver_of(kind).lower_attributes
-    if not lower_attributes:
-        return kind, None
-    found = _ANY.read(data, 0, len(data))
-    return kind, next((found[each] for each in lower_attributes if each in found), None)
+    master = driver_of(_text(attributes.get(IFLA_INFO_SLAVE_KIND, b"")))
+    port = master.port_settings.decode(attributes.get(IFLA_INFO_SLAVE_DATA, b"")) if master.port_settings else ()
+    return _text(attributes.get(IFLA_INFO_KIND, b"")), attributes.get(IFLA_INFO_DATA, b""), port
+
+
+def _lower(driver: LinkDriver, settings: bytes) -> bytes | None:
+    """Return the ifindex of the lower link where only the settings of a kind tell it."""
+    if not driver.lower_attributes:
+        return None
+    found = _ANY.read(settings, 0, len(settings))
+    return next((found[each] for each in driver.lower_attributes if each in found), None)
 
 
 def _number(payload: bytes | None) -> int:

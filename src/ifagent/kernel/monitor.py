@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 
@@ -189,14 +190,18 @@ class Monitor:
     def apply_silent_change(self, id_: LinkId, *, alias: str | None, group: int | None) -> None:
         """Apply what a request has set on a link, once all notifications up to it have been read.
 
-        The kernel does not notify of alias and group of a link that is down. For a link that is up it has sent a
-        notification, and perhaps another one of what somebody else has set since.
+        For a link that is up there was a notification, perhaps another one of what somebody else has set since.
         """
         link = self.links.link(id_)
         if link is not None and not link.up:
             alias = link.alias if alias is None else alias
-            group = link.group if group is None else group
-            self._apply(self._listeners[id_.namespace], Notification(link._replace(alias=alias, group=group)))
+            self.apply_read({id_: link._replace(alias=alias, group=link.group if group is None else group)})
+
+    def apply_read(self, found: Mapping[LinkId, LinkMessage]) -> None:
+        """Apply links as they were just read, once all notifications up to then have been read."""
+        for id_, link in found.items():
+            if id_.namespace in self._listeners:
+                self._apply(self._listeners[id_.namespace], Notification(link))
 
     # Reading
 

@@ -11,8 +11,11 @@ from collections.abc import Iterator
 from ifagent.core.link import NsId
 from ifagent.core.names import HostName
 from ifagent.core.operation import Operation
-from ifagent.core.operations import AddAddress, DeleteAddress
+from ifagent.core.operations import AddAddress, CreateLink, DeleteAddress
 from ifagent.kernel.messages import LinkMessage
+
+_NO_KIND = "Unknown device type"
+"""What the kernel says of a link whose kind it does not have, and has no module for."""
 
 _REASONS: dict[tuple[type[Operation], int, int], str] = {
     (AddAddress, 6, errno.EACCES): "ipv6: IPv6 is disabled on this device",
@@ -25,9 +28,16 @@ _REASONS: dict[tuple[type[Operation], int, int], str] = {
 """By operation, version of IP and errno, in the words of later kernels."""
 
 
-def reason(operation: Operation, number: int) -> str:
-    """Return why an operation was refused with this errno, empty where only the errno says why."""
+def reason(operation: Operation, number: int, text: str = "") -> str:
+    """Return why an operation was refused with this errno; ``text`` is what the kernel says.
+
+    Empty where only the errno says why.
+    """
     match operation:
+        case CreateLink(kind=kind) if number == errno.EOPNOTSUPP and text == _NO_KIND:
+            return f"this kernel has no {kind} links"
+        case _ if text:
+            return text
         case AddAddress(address=address) | DeleteAddress(address=address):
             return _REASONS.get((type(operation), address.version, number), "")
         case _:

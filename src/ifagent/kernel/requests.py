@@ -12,6 +12,7 @@ from ifagent.core.names import HostName, IPInterface
 from ifagent.core.operation import Operation, Place, Target
 from ifagent.core.operations import (
     AddAddress,
+    ChangeLink,
     CreateLink,
     DeleteAddress,
     DeleteLink,
@@ -22,6 +23,7 @@ from ifagent.core.operations import (
     RenewAddress,
     ReplaceAddress,
     SetLink,
+    SetPort,
 )
 from ifagent.errors import AgentBug
 from ifagent.kernel.attributes import attribute, nested, string
@@ -45,6 +47,10 @@ from ifagent.kernel.rtnetlink import (
     IFLA_INET_CONF,
     IFLA_INFO_DATA,
     IFLA_INFO_KIND,
+    IFLA_INFO_SLAVE_DATA,
+    IFLA_INFO_SLAVE_KIND,
+    IFLA_LINK,
+    IFLA_LINK_NETNSID,
     IFLA_LINKINFO,
     IFLA_MASTER,
     IFLA_MTU,
@@ -85,29 +91,39 @@ from ifagent.kernel.rtnetlink import (
 _SEQUENCE_OFFSET: Final = 8
 
 
-def encode_all(operation: Operation, *, fds: Mapping[NsId, int], ifindexes: Sequence[int] = ()) -> tuple[bytes, ...]:
+def encode_all(
+    operation: Operation, *, fds: Mapping[NsId, int], ifindexes: Sequence[int] = (), nsid: int | None = None
+) -> tuple[bytes, ...]:
     """Return the requests of one operation, to be sent in this order, as :func:`encode` does."""
     if isinstance(operation, RenewAddress):
         target, address = operation.target, operation.address
         return encode(DeleteAddress(target, address), fds=fds), encode(AddAddress(target, address), fds=fds)
-    return (encode(operation, fds=fds, ifindexes=ifindexes),)
+    return (encode(operation, fds=fds, ifindexes=ifindexes, nsid=nsid),)
 
 
 def encode(  # noqa: PLR0911 one for each operation
-    operation: Operation, *, fds: Mapping[NsId, int], ifindexes: Sequence[int] = ()
+    operation: Operation, *, fds: Mapping[NsId, int], ifindexes: Sequence[int] = (), nsid: int | None = None
 ) -> bytes:
     """Return one request with sequence number 0, to be sent inside the namespace of the operation's link.
 
     ``fds`` are open files of the namespaces that the operation names; ``ifindexes`` are those of a new link's
-    ends, zero or none for the kernel's choice. Raises :class:`AgentBug` for an
+    ends, zero or none for the kernel's choice; ``nsid`` is the id of a lower link's namespace in that of the new link,
+    where it is another one. Raises :class:`AgentBug` for an
     operation that is not resolved (a link without an ifindex, a namespace that is not in ``fds``), and for one that is
     not an rtnetlink request.
     """
     match operation:
         case CreateLink():
-            return _create_link(operation, fds, ifindexes)
+            return _create_link(operation, fds, ifindexes, nsid)
         case SetLink():
             return _set_link(operation)
+        case ChangeLink(target=target, kind=kind, data=data):
+            info = string(IFLA_INFO_KIND, kind) + nested(IFLA_INFO_DATA, driver_of(kind).settings.encode(data))
+            return _request(RTM_NEWLINK, IFINFO.pack(0, 0, _ifindex(target), 0, 0) + nested(IFLA_LINKINFO, info))
+        case SetPort(target=target, kind=kind, data=data):
+            info = string(IFLA_INFO_SLAVE_KIND, kind)
+            info += nested(IFLA_INFO_SLAVE_DATA, driver_of(kind).port_settings.encode(data))
+            return _request(RTM_NEWLINK, IFINFO.pack(0, 0, _ifindex(target), 0, 0) + nested(IFLA_LINKINFO, info))
         case MoveLink(target=target, to=to, host_name=host_name):
             body = IFINFO.pack(0, 0, _ifindex(target), 0, 0)
             body += attribute(IFLA_NET_NS_FD, U32.pack(_fd(to, fds))) + string(IFLA_IFNAME, host_name)
@@ -126,7 +142,7 @@ def encode(  # noqa: PLR0911 one for each operation
             family = nested(AF_INET, nested(IFLA_INET_CONF, setting))
             return _request(RTM_NEWLINK, IFINFO.pack(0, 0, _ifindex(target), 0, 0) + nested(IFLA_AF_SPEC, family))
         case DeleteLink(target=target):
-            return _request(RTM_DELLINK, IFINFO.pack(0, 0, _ifindex(target), 0, 0))
+            return delete_link(_ifindex(target))
         case _:
             raise AgentBug(f"{operation} is not an rtnetlink request")
 
@@ -135,6 +151,16 @@ def remove_altnames(ifindex: int, altnames: Iterable[bytes]) -> bytes:
     """Return a request that removes altnames of a link, each with its final zero byte, whatever the link is called."""
     properties = nested(IFLA_PROP_LIST, b"".join(attribute(IFLA_ALT_IFNAME, name) for name in altnames))
     return _request(RTM_DELLINKPROP, IFINFO.pack(0, 0, ifindex, 0, 0) + properties)
+
+
+def set_name(ifindex: int, host_name: HostName) -> bytes:
+    """Return a request that renames a link, whatever it is called."""
+    return _request(RTM_NEWLINK, IFINFO.pack(0, 0, ifindex, 0, 0) + string(IFLA_IFNAME, host_name))
+
+
+def delete_link(ifindex: int) -> bytes:
+    """Return a request that deletes a link, whatever it is called."""
+    return _request(RTM_DELLINK, IFINFO.pack(0, 0, ifindex, 0, 0))
 
 
 def set_group(ifindex: int, group: int) -> bytes:
@@ -237,7 +263,7 @@ def set_sequence(requests: bytearray, offset: int, sequence: int) -> None:
     U32.pack_into(requests, offset + _SEQUENCE_OFFSET, sequence)
 
 
-def _create_link(operation: CreateLink, fds: Mapping[NsId, int], ifindexes: Sequence[int]) -> bytes:
+def _create_link(operation: CreateLink, fds: Mapping[NsId, int], ifindexes: Sequence[int], nsid: int | None) -> bytes:
     def body(end: LinkEnd, ifindex: int) -> bytes:
         body = IFINFO.pack(0, 0, ifindex, 0, 0) + string(IFLA_IFNAME, end.host_name)
         body += attribute(IFLA_NET_NS_FD, U32.pack(_fd(end.namespace, fds)))
@@ -248,9 +274,21 @@ def _create_link(operation: CreateLink, fds: Mapping[NsId, int], ifindexes: Sequ
 
     near, *far = map(body, operation.ends, ifindexes or repeat(0))
     info = string(IFLA_INFO_KIND, operation.kind)
-    if data := driver_of(operation.kind).creation_data(far):
-        info += attribute(IFLA_INFO_DATA, data)
-    return _request(RTM_NEWLINK, near + attribute(IFLA_LINKINFO, info), flags=NLM_F_CREATE | NLM_F_EXCL)
+    driver = driver_of(operation.kind)
+    data = driver.creation_data(far) + driver.settings.encode(operation.data)
+    if operation.lower is not None:
+        ifindex = U32.pack(operation.lower.ifindex)
+        if driver.lower_attributes:
+            data += attribute(driver.lower_attributes[0], ifindex)
+        else:
+            near += attribute(IFLA_LINK, ifindex)
+        if nsid is not None:
+            near += attribute(IFLA_LINK_NETNSID, S32.pack(nsid))
+    if data:
+        info += nested(IFLA_INFO_DATA, data)
+    if operation.master:
+        near += attribute(IFLA_MASTER, U32.pack(operation.master))
+    return _request(RTM_NEWLINK, near + nested(IFLA_LINKINFO, info), flags=NLM_F_CREATE | NLM_F_EXCL)
 
 
 def _set_link(operation: SetLink) -> bytes:

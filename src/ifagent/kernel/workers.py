@@ -11,8 +11,17 @@ import anyio.to_thread
 
 from ifagent.core.link import NsId
 from ifagent.core.operation import Operation, Outcome
-from ifagent.core.operations import CreateNamespace, DeleteLink, MoveLink, RemoveNamespace, SetChecksums, SetLink
+from ifagent.core.operations import (
+    CreateLink,
+    CreateNamespace,
+    DeleteLink,
+    MoveLink,
+    RemoveNamespace,
+    SetChecksums,
+    SetLink,
+)
 from ifagent.kernel.jobs import RequestBatch, namespaces_of
+from ifagent.kernel.kinds import driver_of
 from ifagent.kernel.lane import Lane
 from ifagent.kernel.messages import Ack
 from ifagent.kernel.netns import create_namespace, remove_namespace
@@ -66,6 +75,9 @@ def send_requests(
             if isinstance(operation, SetChecksums):
                 ack = lane.set_checksums(operation.target.ifindex or 0, operation.checksums)
                 outcomes[position] = Outcome(operation, ack.errno, ack.text)
+            elif isinstance(operation, CreateLink) and operation.lower is not None and position not in encoded:
+                ack = lane.create_above(operation, lanes[operation.lower.namespace].fd)
+                outcomes[position] = _outcome(operation, b"", ack, lanes)
     return outcomes
 
 
@@ -75,7 +87,9 @@ def _outcome(operation: Operation, request: bytes, ack: Ack, lanes: Mapping[NsId
         up = operation.up if isinstance(operation, SetLink) else None
         lane = lanes[namespaces_of(operation)[0]]
         ack = lane.rename_while_down(operation.target.ifindex or 0, request, up=up)
-    text = ack.text or reason(operation, ack.errno)
+    if isinstance(operation, CreateLink) and not ack.errno and (sysctls := driver_of(operation.kind).sysctls):
+        return Outcome(operation, 0, lanes[namespaces_of(operation)[0]].set_sysctls(sysctls))
+    text = reason(operation, ack.errno, ack.text)
     if ack.errno == errno.EEXIST and not text:
         holders = ((name, lanes[place].link_called(name)) for place, name in names_asked_for(operation))
         text = "; ".join(name_taken(name, link) for name, link in holders if link is not None)

@@ -14,7 +14,7 @@ from typing import ClassVar, NamedTuple, Protocol
 from pydantic_core import PydanticCustomError
 
 from ifagent.core.configure import Attributes
-from ifagent.core.link import Link
+from ifagent.core.link import Link, LinkData
 from ifagent.core.names import HostName, IPInterface, Name, check_host_name
 from ifagent.core.namespace_ref import NamespaceRef
 from ifagent.core.observed import Observed
@@ -23,6 +23,7 @@ from ifagent.core.ownership import Owner
 from ifagent.core.plan import Obstacle
 from ifagent.core.policy import Policy
 from ifagent.core.remembered import Adoption
+from ifagent.core.state import ConfigState
 
 ETHERNET_MTU = range(68, 65536)
 """MTUs that the kernel's veth and TAP drivers take (``IFLA_MIN_MTU`` and ``IFLA_MAX_MTU``), in bytes."""
@@ -47,15 +48,25 @@ class Origin(Enum):
     """It is somebody else's for good: it is configured where it is, and let go of."""
 
 
-class Reference(NamedTuple):
-    """Another interface that one refers to, and the field that does.
+class Need(Enum):
+    """What an interface needs another one for that it refers to."""
 
-    ``mutual`` says that the other one has to refer to this one in the same way, and that both links come and go as one.
-    """
+    PEER = auto()
+    """That one has to refer to this one in the same way, and both links are made and deleted as one."""
+
+    LOWER = auto()
+    """This one's link sits on that one's: it is made after that, and goes with it."""
+
+    MASTER = auto()
+    """This one's link is a port of that one's. Only that waits for it, the link itself does not."""
+
+
+class Reference(NamedTuple):
+    """Another interface that one refers to, the field that does, and what for."""
 
     to: Name
     field: str
-    mutual: bool = False
+    need: Need
 
 
 class CommonFields(Protocol):
@@ -77,6 +88,10 @@ class CommonFields(Protocol):
     def namespace(self) -> NamespaceRef: ...  # noqa: D102
     @property
     def link_only(self) -> bool: ...  # noqa: D102
+    @property
+    def master(self) -> Name: ...  # noqa: D102
+    @property
+    def master_field(self) -> str: ...  # noqa: D102
 
 
 class View(Protocol):
@@ -97,6 +112,10 @@ class View(Protocol):
         """Return the link that is called so in this namespace."""
         ...
 
+    def link_for(self, name: Name, /) -> Link | None:
+        """Return the link of an interface; ``None`` while it has none."""
+        ...
+
     def interface_of(self, link: Link, /) -> Name | None:
         """Return the interface that a link belongs to."""
         ...
@@ -114,8 +133,14 @@ class LinkKind:
     """The base of all kinds.
 
     ``type`` is its name in Python, in files and in states. ``kernel_kind`` is what the kernel calls it
-    (``IFLA_INFO_KIND``). ``mtus`` are those that its driver takes, ``default_mtu`` is the kernel's.
+    (``IFLA_INFO_KIND``). ``mtus`` are those that its driver takes, ``usual_mtu`` is the kernel's.
     ``makes_namespace`` says that a named namespace is made for it, although the link is not.
+
+    ``settings`` are the fields that are settings of its link (:attr:`Link.data`), in the order of that. Those in
+    ``fixed`` are given to a link at its creation for good; the defaults of those in ``unlike_kernel`` are not the
+    kernel's. ``movable`` links go to another namespace as they are; others are made anew there. ``has_mac`` links have
+    a MAC of their own; others have none, or that of their lower link, unless one is declared. ``is_master`` says that
+    other links can be its ports; if it ``rules_ports``, they have its MAC and MTU, join it down and are set up by that.
     """
 
     __slots__ = ()
@@ -123,8 +148,15 @@ class LinkKind:
     origin: ClassVar[Origin] = Origin.CREATED
     kernel_kind: ClassVar[str] = ""
     mtus: ClassVar[range] = ETHERNET_MTU
-    default_mtu: ClassVar[int] = DEFAULT_MTU
+    usual_mtu: ClassVar[int] = DEFAULT_MTU
     makes_namespace: ClassVar[bool] = False
+    settings: ClassVar[tuple[str, ...]] = ()
+    fixed: ClassVar[frozenset[str]] = frozenset()
+    unlike_kernel: ClassVar[frozenset[str]] = frozenset()
+    movable: ClassVar[bool] = True
+    has_mac: ClassVar[bool] = True
+    is_master: ClassVar[bool] = False
+    rules_ports: ClassVar[bool] = False
 
     # What may be declared
 
@@ -155,27 +187,135 @@ class LinkKind:
 
     # What it is to be like
 
-    @property
-    def unsupported(self) -> str:
-        """Why nothing can be done about an interface of this kind yet, empty if something can."""
-        return ""
-
     def obstacle(self, interface: CommonFields, link: Link | None, view: View) -> Obstacle | None:  # noqa: ARG002
         """Say what an interface waits for, or why its link is not to be touched."""
         return None
 
-    def attributes(self, interface: CommonFields, link: Link | None, view: View) -> Attributes:  # noqa: ARG002
+    def attributes(self, interface: CommonFields, link: Link | None, view: View) -> Attributes:
         """Return what the link is to have; ``link`` is what it is now, ``None`` if it is to be made."""
         owner = view.owner
+        mac = interface.phys_address or (owner.default_mac(interface.name) if self.has_mac else None)
         return Attributes(
             host_name=interface.host_name,
-            mac=None if interface.link_only else interface.phys_address or owner.default_mac(interface.name),
-            mtu=interface.mtu or self.default_mtu,
+            mac=None if interface.link_only else mac,
+            mtu=interface.mtu or self.usual_mtu,
             up=interface.enabled,
             alias=owner.alias(interface.name),
             group=owner.group,
             addresses=None if interface.link_only else interface.ip_addresses,
+            data=self.data(link),
         )
+
+    def data(self, link: Link | None = None) -> LinkData:
+        """Return the settings that its link is to have.
+
+        Of one that is to be made, those that the kernel would not choose by itself: it may refuse even the default of
+        what it is built without. Of one that is there, those that this kernel has.
+        """
+        if link is not None:
+            has = dict(link.data)
+            return tuple((name, getattr(self, name)) for name in self.settings if name in has)
+        return tuple(
+            (name, getattr(self, name))
+            for name in self.settings
+            if name in self.unlike_kernel or getattr(self, name) != self._default(name)
+        )
+
+    def _default(self, name: str) -> object:
+        return type(self).__dataclass_fields__[name].default  # type: ignore[attr-defined]  # each kind is a dataclass
+
+    def why_recreated(self, interface: CommonFields, link: Link, view: View) -> str:
+        """Say why a link cannot become what is declared, empty if it can: the kernel never changes that."""
+        if not self.movable and link.id.namespace != view.place(interface):
+            return f"a {self.kernel_kind} link cannot be moved to another namespace"
+        has = dict(link.data)
+        for name, value in self.data(link):
+            if name in self.fixed and has.get(name) != value:
+                return f"{name} is {has.get(name)!r}, wanted {value!r}"
+        return ""
+
+    def shortfall(self, interface: CommonFields, link: Link, view: View) -> Obstacle | None:  # noqa: ARG002
+        """Say what a link that is there lacks for good, or because of another one; ``None`` if nothing."""
+        has = dict(link.data)
+        for name in self.settings if has else ():
+            if name not in has and getattr(self, name) != self._default(name):
+                return Obstacle(ConfigState.FAILED, f"this kernel has no {name} for {self.kernel_kind} links")
+        return None
+
+
+class UpperKind(LinkKind):
+    """The base of kinds whose link sits on another one, its lower link: ``lower_if_name`` names its interface.
+
+    ``needs_lower_up`` says that the kernel sets the link down with its lower one, and not up without it.
+    """
+
+    __slots__ = ()
+    has_mac: ClassVar[bool] = False
+    needs_lower_up: ClassVar[bool] = False
+    lower_if_name: str
+
+    def references(self) -> Iterator[Reference]:
+        """Yield the lower interface."""
+        yield Reference(self.lower_if_name, f"{self.type}.lower_if_name", Need.LOWER)
+
+    def check(self, interface: CommonFields) -> None:
+        """Refuse a link that is to sit on itself."""
+        if self.lower_if_name == interface.name:
+            raise wrong(f"{self.type}.lower_if_name", "an interface cannot sit on itself")
+
+    def attributes(self, interface: CommonFields, link: Link | None, view: View) -> Attributes:
+        """Return what the link is to have: an MTU that its lower link has room for, and up only if it can be."""
+        usual = LinkKind.attributes(self, interface, link, view)
+        lower = view.link_for(self.lower_if_name)
+        if lower is None:
+            return usual._replace(mtu=None)
+        most = lower.mtu
+        up = interface.enabled and (lower.up or not self.needs_lower_up)
+        return usual._replace(mtu=min(interface.mtu or most, most), up=up)
+
+    def why_recreated(self, interface: CommonFields, link: Link, view: View) -> str:
+        """Say so of a link that sits on another one too."""
+        lower = view.link_for(self.lower_if_name)
+        if lower is not None and link.lower != lower.id:
+            return f"it does not sit on {lower}"
+        return LinkKind.why_recreated(self, interface, link, view)
+
+    def shortfall(self, interface: CommonFields, link: Link, view: View) -> Obstacle | None:
+        """Say that the lower link is down, or has a smaller MTU than is wanted."""
+        name, lower = self.lower_if_name, view.link_for(self.lower_if_name)
+        if lower is None:
+            return LinkKind.shortfall(self, interface, link, view)
+        missing = (f"interface {name}",)
+        if interface.enabled and self.needs_lower_up and not lower.up:
+            return Obstacle(ConfigState.PENDING, f"its lower link {lower}, interface {name}, is down", missing)
+        if interface.mtu > lower.mtu:
+            reason = f"mtu {interface.mtu} is more than the {lower.mtu} bytes of its lower interface {name}"
+            return Obstacle(ConfigState.PENDING, reason, missing)
+        return LinkKind.shortfall(self, interface, link, view)
+
+
+class TunnelKind(LinkKind):
+    """The base of kinds whose packets leave by another link, if ``lower_if_name`` names one."""
+
+    __slots__ = ()
+    lower_if_name: str
+
+    def references(self) -> Iterator[Reference]:
+        """Yield the interface that its packets leave by."""
+        if self.lower_if_name:
+            yield Reference(self.lower_if_name, f"{self.type}.lower_if_name", Need.LOWER)
+
+    def check(self, interface: CommonFields) -> None:
+        """Refuse a tunnel through itself."""
+        if self.lower_if_name == interface.name:
+            raise wrong(f"{self.type}.lower_if_name", "an interface cannot sit on itself")
+
+    def why_recreated(self, interface: CommonFields, link: Link, view: View) -> str:
+        """Say so of a link whose packets leave by another one too."""
+        lower = view.link_for(self.lower_if_name) if self.lower_if_name else None
+        if link.lower != (lower.id if lower else None):
+            return f"it does not send by {lower}" if lower else "it sends by one link only"
+        return LinkKind.why_recreated(self, interface, link, view)
 
 
 def wrong(field: str, message: str) -> PydanticCustomError:

@@ -21,7 +21,7 @@ class Loopback(ExistingKind):
     have one interface of this kind.
     """
 
-    default_mtu: ClassVar[int] = 65536
+    usual_mtu: ClassVar[int] = 65536
     makes_namespace: ClassVar[bool] = True
 
     type: Literal["loopback"] = "loopback"
@@ -44,7 +44,7 @@ class Loopback(ExistingKind):
         """Return what it is to have: everything but a MAC."""
         return Attributes(
             host_name=interface.host_name,
-            mtu=interface.mtu or self.default_mtu,
+            mtu=interface.mtu or self.usual_mtu,
             up=interface.enabled,
             alias=mark_of(interface, link, view),
             addresses=None if interface.link_only else interface.ip_addresses,

@@ -9,7 +9,7 @@ from pydantic import AfterValidator
 from pydantic.dataclasses import dataclass
 
 from ifagent.core.configure import Attributes
-from ifagent.core.kinds.contract import CommonFields, LinkKind, Reference, View, wrong
+from ifagent.core.kinds.contract import CommonFields, LinkKind, Need, Reference, View, wrong
 from ifagent.core.link import Checksums, Link
 from ifagent.core.names import check_name
 
@@ -35,7 +35,7 @@ class Veth(LinkKind):
 
     def references(self) -> Iterator[Reference]:
         """Yield the other end."""
-        yield Reference(self.peer_if_name, "veth.peer_if_name", mutual=True)
+        yield Reference(self.peer_if_name, "veth.peer_if_name", Need.PEER)
 
     def attributes(self, interface: CommonFields, link: Link | None, view: View) -> Attributes:
         """Return what one end is to have: what every link is, and its checksum offloading."""

@@ -1,15 +1,18 @@
 """How the fields that only one kind of interface has are written in each format.
 
+Most kinds have the same fields in both families, under the same names: :class:`SettingsForm`.
+
 A kind without fields of its own needs no module here.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ifagent.core.kinds.contract import LinkKind
 from ifagent.formats.codec import Message
 from ifagent.formats.fields import ValueReader
+from ifagent.formats.settings import SettingsFields
 
 K = TypeVar("K", bound=LinkKind)
 
@@ -24,10 +27,10 @@ class KindForm(Generic[K]):
     the reader.
     """
 
-    v1_field: ClassVar[str] = ""
-    v1_message: ClassVar[Message | None] = None
-    v3_field: ClassVar[str] = ""
-    v3_message: ClassVar[Message | None] = None
+    v1_field: str = ""
+    v1_message: Message | None = None
+    v3_field: str = ""
+    v3_message: Message | None = None
 
     def read_v1(self, reader: ValueReader, found: Found) -> Found | None:  # noqa: ARG002 it has no fields
         """Read the kind's fields from a v1.4.1 message."""
@@ -44,3 +47,29 @@ class KindForm(Generic[K]):
     def write_v3(self, kind: K) -> Found:  # noqa: ARG002 it has no fields
         """Return the content of ``v3_field``."""
         return {}
+
+
+class SettingsForm(KindForm[K]):
+    """The fields of the model's kind under their own names, in one field of the message, in both families."""
+
+    def __init__(self, kind: type[K], *, field: str, v1: Message, v3: Message) -> None:
+        """``field`` is that of both messages ``Interface``, ``v1`` and ``v3`` are what it contains."""
+        self.v1_field = self.v3_field = field
+        self.v1_message, self.v3_message = v1, v3
+        self._settings = SettingsFields(kind, field)
+
+    def read_v1(self, reader: ValueReader, found: Found) -> Found | None:
+        """Read the fields."""
+        return self._settings.read(reader, found.get(self.v1_field))
+
+    def read_v3(self, reader: ValueReader, found: Found) -> Found | None:
+        """Read the fields."""
+        return self._settings.read(reader, found.get(self.v3_field))
+
+    def write_v1(self, kind: K) -> Found:
+        """Return the fields that have no default, or another value."""
+        return self._settings.write(kind)
+
+    def write_v3(self, kind: K) -> Found:
+        """Return the fields that have no default, or another value."""
+        return self._settings.write(kind)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from ifagent.core.kinds import AutoTap
 from ifagent.core.names import check_host_name
-from ifagent.formats.codec import Message
-from ifagent.formats.fields import ValueReader, aliases
+from ifagent.formats.codec import Message, without_zeros
+from ifagent.formats.fields import ValueReader
 from ifagent.formats.kinds.contract import Found, KindForm
 from ifagent.formats.pb import interfaces as v1
 from ifagent.formats.pb.ligato.linux import interfaces as v3
+from ifagent.formats.settings import aliases
 
 _V1 = aliases("temp_if_name")
 _V3 = aliases("vpp_tap_if_name")
@@ -23,10 +22,10 @@ class AutoTapForm(KindForm[AutoTap]):
     :func:`_host_name_of` for what is made of that.
     """
 
-    v1_field: ClassVar[str] = "tap"
-    v1_message: ClassVar[Message] = v1.LinuxInterfacesInterfaceTap
-    v3_field: ClassVar[str] = "tap"
-    v3_message: ClassVar[Message] = v3.TapLink
+    v1_field: str = "tap"
+    v1_message: Message | None = v1.LinuxInterfacesInterfaceTap
+    v3_field: str = "tap"
+    v3_message: Message | None = v3.TapLink
 
     def read_v1(self, reader: ValueReader, found: Found) -> Found:
         """Read the fields."""
@@ -41,11 +40,11 @@ class AutoTapForm(KindForm[AutoTap]):
 
     def write_v1(self, kind: AutoTap) -> Found:
         """Return the fields."""
-        return {"temp_if_name": kind.temp_if_name}
+        return without_zeros({"temp_if_name": kind.temp_if_name})
 
     def write_v3(self, kind: AutoTap) -> Found:
         """Return the fields."""
-        return {"vpp_tap_if_name": kind.temp_if_name}
+        return without_zeros({"vpp_tap_if_name": kind.temp_if_name})
 
 
 def _host_name_of(name: str) -> str:

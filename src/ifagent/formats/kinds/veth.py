@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from ifagent.core.kinds import Veth
-from ifagent.formats.codec import Message
+from ifagent.formats.codec import Message, without_zeros
 from ifagent.formats.enums import OFFLOADING_NUMBERS, OFFLOADINGS, OffloadingNumber
-from ifagent.formats.fields import ValueReader, aliases
+from ifagent.formats.fields import ValueReader
 from ifagent.formats.kinds.contract import Found, KindForm
 from ifagent.formats.pb import interfaces as v1
 from ifagent.formats.pb.ligato.linux import interfaces as v3
+from ifagent.formats.settings import aliases
 
 _KNOWN = aliases("peer_if_name", "rx_checksum_offloading", "tx_checksum_offloading")
 
@@ -18,10 +17,10 @@ _KNOWN = aliases("peer_if_name", "rx_checksum_offloading", "tx_checksum_offloadi
 class VethForm(KindForm[Veth]):
     """``LinuxInterfaces.Interface.Veth`` of v1, ``VethLink`` of v3."""
 
-    v1_field: ClassVar[str] = "veth"
-    v1_message: ClassVar[Message] = v1.LinuxInterfacesInterfaceVeth
-    v3_field: ClassVar[str] = "veth"
-    v3_message: ClassVar[Message] = v3.VethLink
+    v1_field: str = "veth"
+    v1_message: Message | None = v1.LinuxInterfacesInterfaceVeth
+    v3_field: str = "veth"
+    v3_message: Message | None = v3.VethLink
 
     def read_v1(self, reader: ValueReader, found: Found) -> Found | None:
         """Read the fields, with a hint for a TAP whose type is missing."""
@@ -33,11 +32,12 @@ class VethForm(KindForm[Veth]):
 
     def write_v1(self, kind: Veth) -> Found:
         """Return the fields."""
-        return {
+        fields = {
             "peer_if_name": kind.peer_if_name,
             "rx_checksum_offloading": OFFLOADING_NUMBERS[kind.rx_checksum_offloading],
             "tx_checksum_offloading": OFFLOADING_NUMBERS[kind.tx_checksum_offloading],
         }
+        return without_zeros(fields)
 
     def write_v3(self, kind: Veth) -> Found:
         """Return the fields, which are those of v1."""

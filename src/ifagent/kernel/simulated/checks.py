@@ -11,6 +11,7 @@ from ifagent.core.namespace_ref import NamespaceRef, NamespaceType
 from ifagent.core.operation import Operation, Place, Target
 from ifagent.core.operations import (
     AddAddress,
+    ChangeLink,
     CreateLink,
     CreateNamespace,
     DeleteAddress,
@@ -23,6 +24,7 @@ from ifagent.core.operations import (
     ReplaceAddress,
     SetChecksums,
     SetLink,
+    SetPort,
 )
 from ifagent.errors import AgentBug
 
@@ -45,13 +47,10 @@ class OperationCheck:
                 self._check_named(operation.namespace)
                 self._check_number("id", operation.id)
             case CreateLink():
-                self._require(len(operation.ends) in {1, 2}, "ends")
-                for end in operation.ends:
-                    self._check_place(end.namespace)
-                    self._check_host_name(end.host_name)
-                    self._require(end.mac == "" or _is_mac(end.mac), "mac")
-                    self._check_number("mtu", end.mtu)
-                self._check_number("group", operation.group)
+                self._check_creation(operation)
+            case ChangeLink() | SetPort():
+                self._check_target(operation.target)
+                self._require(bool(operation.data), "nothing to change")
             case SetLink():
                 self._check_target(operation.target)
                 self._check_attributes(operation)
@@ -82,6 +81,18 @@ class OperationCheck:
     def _require(self, condition: bool, field: str) -> None:  # noqa: FBT001 a condition is what it takes
         if not condition:
             raise AgentBug(f"the contract forbids this operation: {field} of {self._operation!r}")
+
+    def _check_creation(self, operation: CreateLink) -> None:
+        self._require(len(operation.ends) in {1, 2}, "ends")
+        for end in operation.ends:
+            self._check_place(end.namespace)
+            self._check_host_name(end.host_name)
+            self._require(end.mac == "" or _is_mac(end.mac), "mac")
+            self._check_number("mtu", end.mtu)
+        self._check_number("group", operation.group)
+        for name, _ in operation.data:
+            self._check_text("data", name)
+        self._check_number("master", operation.master)
 
     def _check_attributes(self, operation: SetLink) -> None:
         names = ("host_name", "mac", "mtu", "up", "alias", "group", "master")

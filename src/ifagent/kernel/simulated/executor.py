@@ -9,6 +9,7 @@ from ifagent.core.link import LOOPBACK_IFINDEX, Address, LinkId, NsId
 from ifagent.core.operation import Operation, Place, Target
 from ifagent.core.operations import (
     AddAddress,
+    ChangeLink,
     CreateLink,
     CreateNamespace,
     DeleteAddress,
@@ -22,8 +23,10 @@ from ifagent.core.operations import (
     ReplaceAddress,
     SetChecksums,
     SetLink,
+    SetPort,
 )
 from ifagent.errors import AgentBug
+from ifagent.kernel.simulated.link_data import change_data
 from ifagent.kernel.simulated.records import Refused, WorldLink, WorldNamespace
 from ifagent.kernel.simulated.world import End, World, netns_path
 
@@ -40,7 +43,7 @@ class BatchExecutor:
         self._detach = detach
         self._removed: set[NsId] = set()
 
-    def execute(self, operation: Operation) -> None:
+    def execute(self, operation: Operation) -> None:  # noqa: PLR0912 one for each operation
         """Execute one operation. Raises :class:`Refused`."""
         world = self._world
         match operation:
@@ -49,8 +52,18 @@ class BatchExecutor:
                 world.settings.set_attributes(namespace.links[LOOPBACK_IFINDEX], alias=mark)
             case RemoveNamespace(ref, id):
                 self._remove_namespace(ref.reference, id)
-            case CreateLink(kind, ends, group):
-                world.create(kind, [self._end(end) for end in ends], group)
+            case CreateLink():
+                self._create(operation)
+            case ChangeLink(target, _, data):
+                link = self._find(target)
+                self._changed(link.id)
+                change_data(link, data)
+            case SetPort(target, _, data):
+                link = self._find(target)
+                if not link.master:
+                    raise Refused(errno.EOPNOTSUPP)
+                self._changed(link.id)
+                link.port |= dict(data)
             case SetLink(target=target):
                 link = self._find(target)
                 self._changed(link.id)  # the agent hears of its own changes even where Linux sends no notification
@@ -80,6 +93,13 @@ class BatchExecutor:
                 world.delete(self._find(target))
             case _:
                 raise AgentBug(f"the simulated kernel does not know {operation!r}")
+
+    def _create(self, operation: CreateLink) -> None:
+        lower = None if operation.lower is None else self._link(operation.lower)
+        ends = [self._end(end) for end in operation.ends]
+        self._world.create(
+            operation.kind, ends, operation.group, data=operation.data, lower=lower, master=operation.master
+        )
 
     def _change_address(self, operation: AddAddress | ReplaceAddress | RenewAddress | DeleteAddress) -> None:
         world, link, interface = self._world, self._find(operation.target), operation.address
@@ -115,6 +135,12 @@ class BatchExecutor:
 
     def _end(self, end: LinkEnd) -> End:
         return self._place(end.namespace), end.host_name, end.mac, end.mtu
+
+    def _link(self, id: LinkId) -> WorldLink:
+        link = self._place(id.namespace).links.get(id.ifindex)
+        if link is None:
+            raise Refused(errno.ENODEV)
+        return link
 
     def _find(self, target: Target) -> WorldLink:
         link = self._place(target.namespace).links.get(target.ifindex or 0)

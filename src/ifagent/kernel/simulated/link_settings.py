@@ -6,7 +6,7 @@ import errno
 from collections.abc import Callable
 from dataclasses import replace
 
-from ifagent.core.link import IFA_F_DADFAILED, IFA_F_TENTATIVE, LOOPBACK_IFINDEX, Address, Checksums
+from ifagent.core.link import IFA_F_DADFAILED, IFA_F_TENTATIVE, LOOPBACK_IFINDEX, Address, Checksums, OperState
 from ifagent.core.names import HostName, IPInterface
 from ifagent.kernel.simulated.addresses import (
     MIN_IPV6_MTU,
@@ -18,6 +18,7 @@ from ifagent.kernel.simulated.addresses import (
     make_router_ipv6,
     replace_address,
 )
+from ifagent.kernel.simulated.kinds import traits_of
 from ifagent.kernel.simulated.names import POLICY, check_length, check_mac, check_name
 from ifagent.kernel.simulated.records import Refused, WorldLink, WorldNamespace, lose_carrier
 
@@ -131,32 +132,94 @@ def _set_mtu(link: WorldLink, mtu: int) -> None:
     if mtu not in link.mtus:
         less = mtu < link.mtus.start
         raise Refused(errno.EINVAL, f"mtu {'less than device minimum' if less else 'greater than device maximum'}")
+    if link.lower is not None and traits_of(link.kind).sits_on_lower and mtu > link.lower.mtu:
+        raise Refused(errno.EINVAL)
+    _put_mtu(link, mtu)
+
+
+def _put_mtu(link: WorldLink, mtu: int) -> None:
+    """Change the MTU, and that of what sits on the link where it is larger."""
     link.mtu = mtu
     if mtu < MIN_IPV6_MTU:
         flush_ipv6(link)
     else:
         make_automatic_ipv6(link)
+    for upper in link.uppers:
+        traits = traits_of(upper.kind)
+        if traits.sits_on_lower and (upper.mtu > mtu or traits.only_mac_of_lower):
+            _put_mtu(upper, mtu)
+
+
+def check_master(link: WorldLink, master: int) -> None:
+    """Refuse a master that is none, or none for this link."""
+    if master not in link.namespace.links:
+        raise Refused(errno.EINVAL)
+    if not traits_of(link.namespace.links[master].kind).is_master:
+        raise Refused(errno.EOPNOTSUPP)
 
 
 def _set_master(link: WorldLink, master: int) -> None:
-    """Make a link a port of a bridge, or of nothing."""
-    if master and master not in link.namespace.links:
-        raise Refused(errno.EINVAL)
-    if master and link.namespace.links[master].kind != "bridge":
-        raise Refused(errno.EOPNOTSUPP)
+    """Make a link a port of a bridge or a VRF device, or of nothing.
+
+    A link that joins or leaves a VRF device while it is up is set down and up for it: its IPv6 addresses go.
+    """
+    if master:
+        check_master(link, master)
+    cycled = any(
+        link.namespace.links[each].kind == "vrf" for each in {link.master, master} if each in link.namespace.links
+    )
+    takes_up = bool(master) and traits_of(link.namespace.links[master].kind).takes_ports_up
+    if takes_up and link.up and link.master != master:
+        raise Refused(errno.EPERM, "Device can not be enslaved while up")
+    if link.master != master:
+        link.port = dict(traits_of(link.namespace.links[master].kind).port) if master else {}
     link.master = master
+    if takes_up and not link.up:
+        bond = link.namespace.links[master]
+        link.mac, link.mtu = bond.mac, bond.mtu
+        _set_up(link)
+    if cycled and link.up:
+        flush_ipv6(link)
+        make_automatic_ipv6(link)
+
+
+def put_on(link: WorldLink, lower: WorldLink | None, *, own_mac: bool = True) -> None:
+    """Have a new link sit on another one, or on none any more."""
+    if link.lower is not None and link in link.lower.uppers:
+        link.lower.uppers.remove(link)
+    link.lower, link.has_own_mac = lower, own_mac
+    if lower is None:
+        return
+    lower.uppers.append(link)
+    if traits_of(link.kind).sits_on_lower:
+        link.carrier = lower.up and lower.carrier
+        link.lost_carrier_as = OperState.LOWERLAYERDOWN
+        if not own_mac:
+            link.mac = lower.mac
 
 
 def _set_mac(link: WorldLink, mac: str) -> None:
     """Change the MAC; the automatic fe80 address keeps the old one until the link has been down."""
     check_mac(mac)
-    link.mac = mac.lower()
+    if traits_of(link.kind).only_mac_of_lower:
+        raise Refused(errno.EOPNOTSUPP)
+    link.has_own_mac = True
+    _put_mac(link, mac.lower())
+
+
+def _put_mac(link: WorldLink, mac: str) -> None:
+    link.mac = mac
+    for upper in link.uppers:
+        if not upper.has_own_mac:
+            _put_mac(upper, mac)
 
 
 def _set_up(link: WorldLink) -> None:
     """Bring a link up; a veth has carrier while both ends are up."""
     if link.up:
         return
+    if _follows_lower(link) and link.lower is not None and not link.lower.up:
+        raise Refused(errno.ENETDOWN)
     link.up = True
     ends = [link]
     if link.peer is not None:
@@ -167,6 +230,10 @@ def _set_up(link: WorldLink) -> None:
         make_loopback_ipv4(link)
     for end in ends:
         make_automatic_ipv6(end)
+        _lower_changed(end)
+        for upper in end.uppers:
+            if end is link and _follows_lower(upper):
+                _set_up(upper)
 
 
 def set_down(link: WorldLink) -> None:
@@ -177,3 +244,20 @@ def set_down(link: WorldLink) -> None:
     flush_ipv6(link)
     if link.peer is not None and link.carrier:
         lose_carrier(link, link.peer)
+        _lower_changed(link.peer)
+    for upper in link.uppers:
+        if _follows_lower(upper):
+            set_down(upper)
+    _lower_changed(link)
+
+
+def _follows_lower(link: WorldLink) -> bool:
+    return traits_of(link.kind).follows_lower and not link.data.get("loose_binding")
+
+
+def _lower_changed(lower: WorldLink) -> None:
+    """Have what sits on a link have carrier as that has."""
+    for upper in lower.uppers:
+        if traits_of(upper.kind).sits_on_lower:
+            upper.carrier = lower.up and lower.carrier
+            _lower_changed(upper)

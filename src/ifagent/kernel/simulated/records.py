@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ifagent.core.counters import LinkCounters
 from ifagent.core.kinds.contract import DEFAULT_MTU
-from ifagent.core.link import LOOPBACK_IFINDEX, Address, Checksums, Link, LinkId, NsId, OperState, Speed
+from ifagent.core.link import LOOPBACK_IFINDEX, Address, Checksums, Link, LinkId, NsId, OperState, Scalar, Speed
 from ifagent.core.names import HostName
 from ifagent.kernel.simulated.kinds import traits_of
 
@@ -34,7 +34,10 @@ def mtus_of(kind: str) -> range:
 
 @dataclass(slots=True, eq=False)
 class WorldLink:
-    """One link of the world. ``ipv6_ready`` is ``IF_READY``: its automatic address has been made since it came up."""
+    """One link of the world. ``ipv6_ready`` is ``IF_READY``: its automatic address has been made since it came up.
+
+    ``has_own_mac`` is false while it has that of its lower link.
+    """
 
     namespace: WorldNamespace
     ifindex: int
@@ -53,7 +56,11 @@ class WorldLink:
     counters: LinkCounters = field(default_factory=LinkCounters)
     peer: WorldLink | None = None
     lower: WorldLink | None = None
+    uppers: list[WorldLink] = field(default_factory=list)
+    has_own_mac: bool = True
     master: int = 0
+    data: dict[str, Scalar] = field(default_factory=dict)
+    port: dict[str, Scalar] = field(default_factory=dict)
     altnames: list[HostName] = field(default_factory=list)
     ipv4: list[Address] = field(default_factory=list)
     ipv6: list[Address] = field(default_factory=list)
@@ -113,6 +120,8 @@ class WorldLink:
             peer=peer,
             lower=self.lower.id if self.lower is not None and self.lower.namespace.attached else None,
             master=self.master,
+            data=tuple(self.data.items()),
+            port=tuple(self.port.items()),
             min_mtu=limits.start,
             max_mtu=limits.stop - 1 if limits.stop < MTU_LIMIT else 0,
             speed=self.speed,

@@ -9,9 +9,9 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Sequence
 
-from ifagent.core.kinds.contract import DEFAULT_MTU
 from ifagent.core.link import (
     LOOPBACK_IFINDEX,
+    LinkData,
     LinkId,
     NsId,
 )
@@ -19,7 +19,9 @@ from ifagent.core.names import HostName
 from ifagent.kernel.simulated.addresses import (
     flush_ipv6,
 )
-from ifagent.kernel.simulated.link_settings import LinkSettings, rename, set_down
+from ifagent.kernel.simulated.kinds import traits_of
+from ifagent.kernel.simulated.link_data import new_data
+from ifagent.kernel.simulated.link_settings import LinkSettings, check_master, put_on, rename, set_down
 from ifagent.kernel.simulated.names import check_altname, check_free, check_length, check_mac, check_name
 from ifagent.kernel.simulated.records import Refused, WorldLink, WorldNamespace, lose_carrier, mtus_of
 
@@ -105,7 +107,7 @@ class World:
         if mac:
             check_mac(mac)
         link = WorldLink(namespace, namespace.free_ifindex(), HostName(host_name), kind, mac or self._random_mac())
-        link.lower = lower
+        put_on(link, lower)
         namespace.links[link.ifindex] = link
         self._changed(link.id)
         return link
@@ -114,8 +116,18 @@ class World:
         """Create a veth pair."""
         self.create("veth", (near, far), group)
 
-    def create(self, kind: str, ends: Sequence[End], group: int = 0) -> None:
+    def create(
+        self,
+        kind: str,
+        ends: Sequence[End],
+        group: int = 0,
+        *,
+        data: LinkData = (),
+        lower: WorldLink | None = None,
+        master: int = 0,
+    ) -> None:
         """Create a link, or both ends of a pair, as one request does."""
+        traits = traits_of(kind)
         for _, host_name, mac, mtu in ends:
             check_length(host_name)
             if mac:
@@ -131,6 +143,10 @@ class World:
             check_name(namespace, host_name)
         if len({end[:2] for end in ends}) < len(ends):
             raise Refused(errno.EEXIST)
+        settings = new_data(kind, data, lower)
+        inherits = traits.only_mac_of_lower or settings.get("mode") == "passthru"
+        if lower is not None and traits.sits_on_lower and any(mtu > lower.mtu for *_, mtu in ends):
+            raise Refused(errno.EINVAL)
         links = [
             WorldLink(
                 namespace,
@@ -138,11 +154,18 @@ class World:
                 HostName(host_name),
                 kind,
                 mac or self._random_mac(),
-                mtu or DEFAULT_MTU,
+                mtu or (lower.mtu if lower is not None and traits.sits_on_lower else traits.mtu),
                 group,
+                data=dict(settings),
             )
             for namespace, host_name, mac, mtu in ends
         ]
+        if master:
+            check_master(links[0], master)
+            links[0].master = master
+            links[0].port = dict(traits_of(links[0].namespace.links[master].kind).port)
+        for link in links if lower is not None else ():
+            put_on(link, lower, own_mac=not (inherits or (traits.mac_of_lower and not ends[0][2])))
         for link, other in zip(links, links[::-1], strict=True):
             link.peer = None if other is link else other
             link.namespace.links[link.ifindex] = link
@@ -167,9 +190,12 @@ class World:
     def _remove(self, link: WorldLink) -> None:
         for end in (link, link.peer):
             if end is not None:
-                for upper in [x for n in self.namespaces.values() for x in n.links.values() if x.lower is end]:
+                for upper in tuple(end.uppers):
                     self._remove(upper)
                 del end.namespace.links[end.ifindex]
+                put_on(end, None)
+                for port in [x for x in end.namespace.links.values() if x.master == end.ifindex]:
+                    self.settings.set_attributes(port, master=0)
                 self._changed(end.id)
 
     def move(self, link: WorldLink, to: WorldNamespace, host_name: str) -> None:
@@ -180,7 +206,7 @@ class World:
         """
         check_length(host_name)
         if to is not link.namespace:
-            if link.ifindex == LOOPBACK_IFINDEX:
+            if link.ifindex == LOOPBACK_IFINDEX or traits_of(link.kind).immutable:
                 raise Refused(errno.EINVAL, "The interface netns is immutable")
             if to.called(link.host_name):
                 check_name(to, host_name)
@@ -224,19 +250,21 @@ class World:
         del link.namespace.links[link.ifindex]
         self._changed(link.id)
         link.promotes = False
-        link.master = 0
+        link.master, link.port = 0, {}
         link.namespace, link.ifindex = to, to.free_ifindex(link.ifindex)
         to.links[link.ifindex] = link
-        for upper in [x for n in self.namespaces.values() for x in n.links.values() if x.lower is link]:
+        for upper in link.uppers:
             self._changed(upper.id)
         if link.peer is not None and had_carrier:
             lose_carrier(link, link.peer)
         self._touched(link)
 
     def _touched(self, link: WorldLink) -> None:
-        self._changed(link.id)
-        if link.peer is not None:
-            self._changed(link.peer.id)
+        for end in (link, link.peer):
+            if end is not None:
+                self._changed(end.id)
+                for upper in end.uppers:
+                    self._touched(upper)
 
     def _random_mac(self) -> str:
         self._last_mac += 1

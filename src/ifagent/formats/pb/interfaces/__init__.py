@@ -12,6 +12,7 @@ __all__ = (
     "LinuxInterfacesInterfaceType",
     "LinuxInterfacesInterfaceVeth",
     "LinuxInterfacesInterfaceVethChecksumOffloading",
+    "LinuxInterfacesInterfaceVrfDev",
 )
 
 import typing
@@ -71,6 +72,27 @@ class LinuxInterfacesInterfaceType(betterproto2.Enum):
     VRF_DEVICE = 4
 
     DUMMY = 5
+
+    BRIDGE = 6
+    """
+    what ligato does not have
+    """
+
+    VLAN = 7
+
+    BOND = 8
+
+    MACVLAN = 9
+
+    MACVTAP = 10
+
+    IPVLAN = 11
+
+    VXLAN = 12
+
+    GENEVE = 13
+
+    IFB = 17
 
 
 @dataclass(eq=False, repr=False, config={"extra": "forbid"})
@@ -146,6 +168,35 @@ class LinuxInterfacesInterface(betterproto2.Message):
     the logical name of a VRF_DEVICE
     """
 
+    vrf_dev: "LinuxInterfacesInterfaceVrfDev | None" = betterproto2.field(40, betterproto2.TYPE_MESSAGE, optional=True)
+
+    bridge: "_ifagent__links__.Bridge | None" = betterproto2.field(41, betterproto2.TYPE_MESSAGE, optional=True)
+
+    vlan: "_ifagent__links__.Vlan | None" = betterproto2.field(42, betterproto2.TYPE_MESSAGE, optional=True)
+
+    bond: "_ifagent__links__.Bond | None" = betterproto2.field(43, betterproto2.TYPE_MESSAGE, optional=True)
+
+    macvlan: "_ifagent__links__.Macvlan | None" = betterproto2.field(44, betterproto2.TYPE_MESSAGE, optional=True)
+
+    macvtap: "_ifagent__links__.Macvlan | None" = betterproto2.field(45, betterproto2.TYPE_MESSAGE, optional=True)
+
+    ipvlan: "_ifagent__links__.Ipvlan | None" = betterproto2.field(46, betterproto2.TYPE_MESSAGE, optional=True)
+
+    vxlan: "_ifagent__links__.Vxlan | None" = betterproto2.field(47, betterproto2.TYPE_MESSAGE, optional=True)
+
+    geneve: "_ifagent__links__.Geneve | None" = betterproto2.field(48, betterproto2.TYPE_MESSAGE, optional=True)
+
+    master_if_name: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = (
+        betterproto2.field(60, betterproto2.TYPE_STRING)
+    )
+    """
+    the logical name of a bridge or a VRF_DEVICE
+    """
+
+    bridge_port: "_ifagent__links__.BridgePort | None" = betterproto2.field(
+        61, betterproto2.TYPE_MESSAGE, optional=True
+    )
+
 
 default_message_pool.register_message("interfaces", "LinuxInterfaces.Interface", LinuxInterfacesInterface)
 
@@ -208,3 +259,16 @@ class LinuxInterfacesInterfaceVeth(betterproto2.Message):
 
 
 default_message_pool.register_message("interfaces", "LinuxInterfaces.Interface.Veth", LinuxInterfacesInterfaceVeth)
+
+
+@dataclass(eq=False, repr=False, config={"extra": "forbid"})
+class LinuxInterfacesInterfaceVrfDev(betterproto2.Message):
+    routing_table: "typing.Annotated[int, pydantic.Field(ge=0, le=2**32 - 1)]" = betterproto2.field(
+        1, betterproto2.TYPE_UINT32
+    )
+
+
+default_message_pool.register_message("interfaces", "LinuxInterfaces.Interface.VrfDev", LinuxInterfacesInterfaceVrfDev)
+
+
+from ..ifagent import links as _ifagent__links__

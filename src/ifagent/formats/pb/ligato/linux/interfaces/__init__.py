@@ -54,6 +54,27 @@ class InterfaceType(betterproto2.Enum):
 
     DUMMY = 6
 
+    BRIDGE = 106
+    """
+    from here on ifagent's own, with numbers that ligato does not use
+    """
+
+    VLAN = 107
+
+    BOND = 108
+
+    MACVLAN = 109
+
+    MACVTAP = 110
+
+    IPVLAN = 111
+
+    VXLAN = 112
+
+    GENEVE = 113
+
+    IFB = 117
+
 
 class InterfaceNotificationNotifType(betterproto2.Enum):
     UNKNOWN = 0
@@ -150,6 +171,49 @@ class Interface(betterproto2.Message):
     tap: "TapLink | None" = betterproto2.field(21, betterproto2.TYPE_MESSAGE, optional=True, group="link")
 
     vrf_dev: "VrfDevLink | None" = betterproto2.field(22, betterproto2.TYPE_MESSAGE, optional=True, group="link")
+
+    bridge: "___ifagent__links__.Bridge | None" = betterproto2.field(
+        41, betterproto2.TYPE_MESSAGE, optional=True, group="link"
+    )
+
+    vlan: "___ifagent__links__.Vlan | None" = betterproto2.field(
+        42, betterproto2.TYPE_MESSAGE, optional=True, group="link"
+    )
+
+    bond: "___ifagent__links__.Bond | None" = betterproto2.field(
+        43, betterproto2.TYPE_MESSAGE, optional=True, group="link"
+    )
+
+    macvlan: "___ifagent__links__.Macvlan | None" = betterproto2.field(
+        44, betterproto2.TYPE_MESSAGE, optional=True, group="link"
+    )
+
+    macvtap: "___ifagent__links__.Macvlan | None" = betterproto2.field(
+        45, betterproto2.TYPE_MESSAGE, optional=True, group="link"
+    )
+
+    ipvlan: "___ifagent__links__.Ipvlan | None" = betterproto2.field(
+        46, betterproto2.TYPE_MESSAGE, optional=True, group="link"
+    )
+
+    vxlan: "___ifagent__links__.Vxlan | None" = betterproto2.field(
+        47, betterproto2.TYPE_MESSAGE, optional=True, group="link"
+    )
+
+    geneve: "___ifagent__links__.Geneve | None" = betterproto2.field(
+        48, betterproto2.TYPE_MESSAGE, optional=True, group="link"
+    )
+
+    master_if_name: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = (
+        betterproto2.field(60, betterproto2.TYPE_STRING)
+    )
+    """
+    the logical name of a bridge or a VRF_DEVICE
+    """
+
+    bridge_port: "___ifagent__links__.BridgePort | None" = betterproto2.field(
+        61, betterproto2.TYPE_MESSAGE, optional=True
+    )
 
     @model_validator(mode="after")
     def check_oneof(self) -> "typing.Self":
@@ -300,4 +364,5 @@ class VrfDevLink(betterproto2.Message):
 default_message_pool.register_message("ligato.linux.interfaces", "VrfDevLink", VrfDevLink)
 
 
+from ....ifagent import links as ___ifagent__links__
 from .. import namespace as _namespace__

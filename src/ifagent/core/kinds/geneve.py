@@ -1,0 +1,52 @@
+"""Geneve tunnels: Ethernet over UDP, with options."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, Field
+from pydantic.dataclasses import dataclass
+
+from ifagent.core.configure import Attributes
+from ifagent.core.kinds.contract import CommonFields, LinkKind, View, wrong
+from ifagent.core.kinds.vxlan import check_end, parsed
+from ifagent.core.link import Link
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Geneve(LinkKind):
+    """A Geneve tunnel of network ``vni``, 0 to 16777215, to ``remote``, at the UDP port ``port``.
+
+    ``ttl`` 0 takes the default. Its MTU follows from the route to the other end when it is made, unless one is given.
+    """
+
+    kernel_kind: ClassVar[str] = "geneve"
+    settings: ClassVar[tuple[str, ...]] = ("vni", "remote", "port", "ttl", "tos", "df")
+    fixed: ClassVar[frozenset[str]] = frozenset({"vni", "port"})
+
+    vni: Annotated[int, Field(strict=True, ge=0, lt=1 << 24)]
+    remote: Annotated[str, AfterValidator(check_end)]
+    port: Annotated[int, Field(strict=True, ge=1, le=65535)] = 6081
+    ttl: Annotated[int, Field(strict=True, ge=0, le=255)] = 0
+    tos: Annotated[int, Field(strict=True, ge=0, le=255)] = 0
+    df: Literal["unset", "set", "inherit"] = "unset"
+    type: Literal["geneve"] = "geneve"
+
+    def check(self, interface: CommonFields) -> None:  # noqa: ARG002 it depends on the kind alone
+        """Refuse an end that is none."""
+        remote = parsed(self.remote)
+        if remote is None:
+            raise wrong("geneve.remote", "is required: the address of the other end")
+        if remote.is_multicast:
+            raise wrong("geneve.remote", f"{remote} is a multicast address")
+
+    def why_recreated(self, interface: CommonFields, link: Link, view: View) -> str:
+        """Say so of one whose other end is to be of the other family too."""
+        before, after = parsed(str(dict(link.data).get("remote") or "")), parsed(self.remote)
+        if before and after and before.version != after.version:
+            return f"remote is {before}, wanted {after}"
+        return LinkKind.why_recreated(self, interface, link, view)
+
+    def attributes(self, interface: CommonFields, link: Link | None, view: View) -> Attributes:
+        """Return what the link is to have; an MTU that nobody gives is left to the kernel."""
+        return LinkKind.attributes(self, interface, link, view)._replace(mtu=interface.mtu or None)
