@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from ifagent.core.interface import Interface
-from ifagent.core.kinds.contract import Need
 from ifagent.core.link import Link, LinkId
 from ifagent.core.matches import LinkMatches, Unit
 from ifagent.core.names import Name
@@ -84,9 +83,9 @@ class Conflicts:
 
     def _lower_goes(self, interface: Interface) -> Obstacle | None:
         """Return why a link must wait that is to sit on one which is made anew."""
-        for reference in interface.references:
+        for reference in interface.lowers:
             lower = self._matches.link_of.get(reference.to)
-            if reference.need is Need.LOWER and lower is not None and lower.id in self._to_delete:
+            if lower is not None and lower.id in self._to_delete:
                 reason = f"lower interface {reference.to} is being recreated"
                 return Obstacle(ConfigState.PENDING, reason, (f"interface {reference.to}",))
         return None

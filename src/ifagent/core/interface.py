@@ -133,6 +133,11 @@ class Interface:
         own = tuple(self.kind.references())
         return (*own, Reference(self.master, self.master_field, Need.MASTER)) if self.master else own
 
+    @property
+    def lowers(self) -> tuple[Reference, ...]:
+        """Those of them that its link sits on."""
+        return tuple(reference for reference in self.references if reference.need is Need.LOWER)
+
 
 _ADAPTER = TypeAdapter(Interface)
 

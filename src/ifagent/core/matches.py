@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from ifagent.core.desired import Desired
 from ifagent.core.interface import Interface
-from ifagent.core.kinds.contract import CommonFields, Need, Origin
+from ifagent.core.kinds.contract import CommonFields, Origin
 from ifagent.core.link import Link, LinkId, NsId
 from ifagent.core.names import HostName, Name
 from ifagent.core.namespace_ref import NamespaceRef, NamespaceType
@@ -180,7 +180,7 @@ class LinkMatches:
         interface = self.desired.interfaces.get(self.interface_at.get(upper.id, ""))
         if interface is None or interface.kind.origin is not Origin.CREATED:
             return False
-        links = (self.link_of.get(reference.to) for reference in interface.references if reference.need is Need.LOWER)
+        links = (self.link_of.get(reference.to) for reference in interface.lowers)
         return any(link is not None and link.id == lower for link in links)
 
     def _claim_existing(self) -> None:

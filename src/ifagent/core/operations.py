@@ -114,8 +114,7 @@ class CreateLink(Operation):
 
     def __str__(self) -> str:
         """Say what it does."""
-        settings = "".join(f" {name}={value}" for name, value in self.data)
-        return f"create {self.kind} {' - '.join(str(end.target) for end in self.ends)}{settings}"
+        return f"create {self.kind} {' - '.join(str(end.target) for end in self.ends)}{_told(self.data)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +127,7 @@ class ChangeLink(LinkOperation):
 
     def __str__(self) -> str:
         """Say what it does."""
-        return f"change {self.kind} {self.target}:{''.join(f' {name}={value}' for name, value in self.data)}"
+        return f"change {self.kind} {self.target}:{_told(self.data)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +140,7 @@ class SetPort(LinkOperation):
 
     def __str__(self) -> str:
         """Say what it does."""
-        return f"set {self.kind} port {self.target}:{''.join(f' {name}={value}' for name, value in self.data)}"
+        return f"set {self.kind} port {self.target}:{_told(self.data)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -323,3 +322,7 @@ class DeleteLink(LinkOperation):
     def __str__(self) -> str:
         """Say what it does."""
         return f"delete {self.target}"
+
+
+def _told(data: LinkData) -> str:
+    return "".join(f" {name}={value}" for name, value in data)

@@ -1,4 +1,4 @@
-"""What links sit on, and what they are ports of. Pure; rule 4 of :mod:`ifagent.core.planner`."""
+"""What links sit on, and what they are ports of. Pure; rules 3 to 5 of :mod:`ifagent.core.planner`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ifagent.core.configure import Attributes
 from ifagent.core.conflicts import duplicate_addresses
 from ifagent.core.interface import Interface
 from ifagent.core.kinds import KINDS
-from ifagent.core.kinds.contract import Need, Origin, Reference
+from ifagent.core.kinds.contract import Origin
 from ifagent.core.link import Link, LinkId
 from ifagent.core.matches import LinkMatches, Unit
 from ifagent.core.names import Name
@@ -55,7 +55,7 @@ class Stacking:
             names -= {interface.name for unit in going for interface in unit}
 
     def _goes_with_lower(self, interface: Interface, staying: set[Name]) -> bool:
-        for reference in _lowers(interface):
+        for reference in interface.lowers:
             lower = self._desired.interfaces.get(reference.to)
             link = self._matches.link_of.get(reference.to)
             if lower is None or link is None or lower.kind.origin is not Origin.CREATED or lower.name in staying:
@@ -65,7 +65,7 @@ class Stacking:
         return False
 
     def _why_no_lower(self, interface: Interface) -> Obstacle | None:
-        for reference in _lowers(interface):
+        for reference in interface.lowers:
             if circle := self._circle(interface.name):
                 reason = f"it sits on itself: {' on '.join(circle)}"
                 return Obstacle(ConfigState.INVALID, reason, field=reference.field)
@@ -82,7 +82,7 @@ class Stacking:
         path, name = [start], start
         while True:
             interface = self._desired.interfaces.get(name)
-            lower = next(_lowers(interface), None) if interface else None
+            lower = next(iter(interface.lowers), None) if interface else None
             if lower is None:
                 return []
             path.append(lower.to)
@@ -168,7 +168,3 @@ class Stacking:
         if self._matches.place(interface) not in self._matches.observed.host:
             return True
         return self._policy.allows_existing(interface.host_name, uplink=True)
-
-
-def _lowers(interface: Interface) -> Iterator[Reference]:
-    return (reference for reference in interface.references if reference.need is Need.LOWER)

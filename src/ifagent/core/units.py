@@ -65,7 +65,7 @@ def creation(unit: Unit, wanted: Sequence[Attributes], matches: LinkMatches) -> 
         LinkEnd(matches.place(interface), interface.host_name, wants.mac or "", wants.mtu or 0)
         for interface, wants in zip(unit, wanted, strict=True)
     )
-    lowers = [r.to for interface in unit for r in interface.references if r.need is Need.LOWER]
+    lowers = [reference.to for interface in unit for reference in interface.lowers]
     return CreateLink(
         unit[0].kind.kernel_kind,
         ends,

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import json
 from codecs import BOM_UTF8
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import betterproto2
 
 from ifagent.core.events import Declaration
+from ifagent.core.interface import Interface
 from ifagent.core.resources import interface_key
 from ifagent.errors import InvalidInterface
 from ifagent.formats import wire
-from ifagent.formats.fields import Decoded, JsonObject, ValueReader
+from ifagent.formats.fields import BRIDGE_PORT, Decoded, JsonObject, ValueReader
 from ifagent.formats.strict_json import BrokenJson, read_json
 from ifagent.visible import visible
 
@@ -65,6 +66,22 @@ def without_zeros(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out protobuf's zero values, and empty objects, inside nested objects too."""
     inner = {key: without_zeros(value) if isinstance(value, dict) else value for key, value in fields.items()}
     return {key: value for key, value in inner.items() if value}
+
+
+def interface_fields(
+    interface: Interface, common: Mapping[str, Any], own: Mapping[str, Any], *, field: str, order: Iterable[str]
+) -> dict[str, Any]:
+    """Return the fields of a message ``Interface`` in ``order``, without zero values.
+
+    ``own`` are those of its kind, the content of ``field``. They and those of a port keep their zeros, where they mean
+    something.
+    """
+    plain = without_zeros(common)
+    if own:
+        plain[field] = own
+    if interface.bridge_port is not None:
+        plain["bridge_port"] = BRIDGE_PORT.write(interface.bridge_port)
+    return {name: plain[name] for name in order if name in plain}
 
 
 def dump_json(fields: Mapping[str, Any]) -> bytes:

@@ -27,7 +27,7 @@ from ifagent.formats.enums import (
     InterfaceType,
     NamespaceNumber,
 )
-from ifagent.formats.fields import BRIDGE_PORT, OWN, PLACEHOLDER_KIND, Decoded, ValueReader
+from ifagent.formats.fields import OWN, PLACEHOLDER_KIND, Decoded, ValueReader
 from ifagent.formats.kinds import FORMS, form_of
 from ifagent.formats.pb import interfaces as pb
 from ifagent.formats.pb.ifagent.links import BridgePort
@@ -131,24 +131,19 @@ def _plain_namespace(ref: NamespaceRef) -> dict[str, Any]:
 def _plain(interface: Interface) -> dict[str, Any]:
     """Return the fields of the message ``Interface`` in the order of their numbers, without zero values."""
     form = form_of(interface.kind.type)
-    plain = codec.without_zeros(
-        {
-            "name": interface.name,
-            "description": interface.description,
-            "type": KIND_NUMBERS[interface.kind.type],
-            "enabled": interface.enabled,
-            "ip_addresses": [str(address) for address in interface.ip_addresses],
-            "phys_address": interface.phys_address,
-            "mtu": interface.mtu,
-            "host_if_name": interface.host_if_name,
-            "namespace": _plain_namespace(interface.namespace),
-            "link_only": interface.link_only,
-            "vrf_master_interface": interface.vrf_master_interface,
-            "master_if_name": interface.master_if_name,
-        }
-    )
-    if own := form.write_v1(interface.kind):  # with its zeros, where they mean something
-        plain[form.v1_field] = own
-    if interface.bridge_port is not None:
-        plain["bridge_port"] = BRIDGE_PORT.write(interface.bridge_port)
-    return {name: plain[name] for name in FIELDS if name in plain}
+    common = {
+        "name": interface.name,
+        "description": interface.description,
+        "type": KIND_NUMBERS[interface.kind.type],
+        "enabled": interface.enabled,
+        "ip_addresses": [str(address) for address in interface.ip_addresses],
+        "phys_address": interface.phys_address,
+        "mtu": interface.mtu,
+        "host_if_name": interface.host_if_name,
+        "namespace": _plain_namespace(interface.namespace),
+        "link_only": interface.link_only,
+        "vrf_master_interface": interface.vrf_master_interface,
+        "master_if_name": interface.master_if_name,
+    }
+    own = form.write_v1(interface.kind)
+    return codec.interface_fields(interface, common, own, field=form.v1_field, order=FIELDS)

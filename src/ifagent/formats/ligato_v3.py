@@ -30,7 +30,7 @@ from ifagent.formats.enums import (
     LinkType,
     ReferenceNumber,
 )
-from ifagent.formats.fields import BRIDGE_PORT, OWN, PLACEHOLDER_KIND, Decoded, ValueReader
+from ifagent.formats.fields import OWN, PLACEHOLDER_KIND, Decoded, ValueReader
 from ifagent.formats.kinds import FORMS, form_of
 from ifagent.formats.pb.ifagent.links import BridgePort
 from ifagent.formats.pb.ligato.linux import interfaces as pb
@@ -129,23 +129,18 @@ def _plain_namespace(ref: NamespaceRef) -> dict[str, Any]:
 def _plain(interface: Interface) -> dict[str, Any]:
     """Return the fields of the message ``Interface`` in the order of their numbers, without zero values."""
     form = form_of(interface.kind.type)
-    plain = codec.without_zeros(
-        {
-            "name": interface.name,
-            "type": LINK_NUMBERS[interface.kind.type],
-            "namespace": _plain_namespace(interface.namespace),
-            "host_if_name": interface.host_if_name,
-            "enabled": interface.enabled,
-            "ip_addresses": [str(address) for address in interface.ip_addresses],
-            "phys_address": interface.phys_address,
-            "mtu": interface.mtu,
-            "link_only": interface.link_only,
-            "vrf_master_interface": interface.vrf_master_interface,
-            "master_if_name": interface.master_if_name,
-        }
-    )
-    if own := form.write_v3(interface.kind):  # with its zeros, where they mean something
-        plain[form.v3_field] = own
-    if interface.bridge_port is not None:
-        plain["bridge_port"] = BRIDGE_PORT.write(interface.bridge_port)
-    return {name: plain[name] for name in _FIELDS if name in plain}
+    common = {
+        "name": interface.name,
+        "type": LINK_NUMBERS[interface.kind.type],
+        "namespace": _plain_namespace(interface.namespace),
+        "host_if_name": interface.host_if_name,
+        "enabled": interface.enabled,
+        "ip_addresses": [str(address) for address in interface.ip_addresses],
+        "phys_address": interface.phys_address,
+        "mtu": interface.mtu,
+        "link_only": interface.link_only,
+        "vrf_master_interface": interface.vrf_master_interface,
+        "master_if_name": interface.master_if_name,
+    }
+    own = form.write_v3(interface.kind)
+    return codec.interface_fields(interface, common, own, field=form.v3_field, order=_FIELDS)

@@ -96,18 +96,17 @@ class Number(_InOneAttribute):
 
 
 class Flag(_InOneAttribute):
-    """A number that is 0 or 1; ``inverted`` where it says the opposite."""
+    """A number that is 0 or 1."""
 
-    def __init__(self, attribute_: int, name: str, *, format_: str = "=B", inverted: bool = False) -> None:
+    def __init__(self, attribute_: int, name: str, *, format_: str = "=B") -> None:
         """Take the setting's name."""
         super().__init__(attribute_, name, format_)
-        self._inverted = inverted
 
     def _to_kernel(self, value: Scalar) -> int:
-        return int((value is True) != self._inverted)
+        return int(value is True)
 
     def _from_kernel(self, number: int) -> Scalar:
-        return bool(number) != self._inverted
+        return bool(number)
 
 
 class Choice(_InOneAttribute):

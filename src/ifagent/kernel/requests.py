@@ -91,14 +91,12 @@ from ifagent.kernel.rtnetlink import (
 _SEQUENCE_OFFSET: Final = 8
 
 
-def encode_all(
-    operation: Operation, *, fds: Mapping[NsId, int], ifindexes: Sequence[int] = (), nsid: int | None = None
-) -> tuple[bytes, ...]:
+def encode_all(operation: Operation, *, fds: Mapping[NsId, int], ifindexes: Sequence[int] = ()) -> tuple[bytes, ...]:
     """Return the requests of one operation, to be sent in this order, as :func:`encode` does."""
     if isinstance(operation, RenewAddress):
         target, address = operation.target, operation.address
         return encode(DeleteAddress(target, address), fds=fds), encode(AddAddress(target, address), fds=fds)
-    return (encode(operation, fds=fds, ifindexes=ifindexes, nsid=nsid),)
+    return (encode(operation, fds=fds, ifindexes=ifindexes),)
 
 
 def encode(  # noqa: PLR0911 one for each operation
@@ -108,9 +106,8 @@ def encode(  # noqa: PLR0911 one for each operation
 
     ``fds`` are open files of the namespaces that the operation names; ``ifindexes`` are those of a new link's
     ends, zero or none for the kernel's choice; ``nsid`` is the id of a lower link's namespace in that of the new link,
-    where it is another one. Raises :class:`AgentBug` for an
-    operation that is not resolved (a link without an ifindex, a namespace that is not in ``fds``), and for one that is
-    not an rtnetlink request.
+    where it is another one. Raises :class:`AgentBug` for an operation that is not resolved (a link without an ifindex,
+    a namespace that is not in ``fds``), and for one that is not an rtnetlink request.
     """
     match operation:
         case CreateLink():

@@ -243,8 +243,25 @@ class LinkKind:
         return None
 
 
-class UpperKind(LinkKind):
-    """The base of kinds whose link sits on another one, its lower link: ``lower_if_name`` names its interface.
+class LowerNamingKind(LinkKind):
+    """The base of kinds that may have a lower link: ``lower_if_name`` names its interface, empty for none."""
+
+    __slots__ = ()
+    lower_if_name: str
+
+    def references(self) -> Iterator[Reference]:
+        """Yield the lower interface, if there is one."""
+        if self.lower_if_name:
+            yield Reference(self.lower_if_name, f"{self.type}.lower_if_name", Need.LOWER)
+
+    def check(self, interface: CommonFields) -> None:
+        """Refuse a link that is to sit on itself."""
+        if self.lower_if_name == interface.name:
+            raise wrong(f"{self.type}.lower_if_name", "an interface cannot sit on itself")
+
+
+class UpperKind(LowerNamingKind):
+    """The base of kinds whose link sits on another one, its lower link, and cannot be without.
 
     ``needs_lower_up`` says that the kernel sets the link down with its lower one, and not up without it.
     """
@@ -252,16 +269,6 @@ class UpperKind(LinkKind):
     __slots__ = ()
     has_mac: ClassVar[bool] = False
     needs_lower_up: ClassVar[bool] = False
-    lower_if_name: str
-
-    def references(self) -> Iterator[Reference]:
-        """Yield the lower interface."""
-        yield Reference(self.lower_if_name, f"{self.type}.lower_if_name", Need.LOWER)
-
-    def check(self, interface: CommonFields) -> None:
-        """Refuse a link that is to sit on itself."""
-        if self.lower_if_name == interface.name:
-            raise wrong(f"{self.type}.lower_if_name", "an interface cannot sit on itself")
 
     def attributes(self, interface: CommonFields, link: Link | None, view: View) -> Attributes:
         """Return what the link is to have: an MTU that its lower link has room for, and up only if it can be."""
@@ -294,21 +301,10 @@ class UpperKind(LinkKind):
         return LinkKind.shortfall(self, interface, link, view)
 
 
-class TunnelKind(LinkKind):
-    """The base of kinds whose packets leave by another link, if ``lower_if_name`` names one."""
+class TunnelKind(LowerNamingKind):
+    """The base of kinds whose packets leave by another link, if one is named."""
 
     __slots__ = ()
-    lower_if_name: str
-
-    def references(self) -> Iterator[Reference]:
-        """Yield the interface that its packets leave by."""
-        if self.lower_if_name:
-            yield Reference(self.lower_if_name, f"{self.type}.lower_if_name", Need.LOWER)
-
-    def check(self, interface: CommonFields) -> None:
-        """Refuse a tunnel through itself."""
-        if self.lower_if_name == interface.name:
-            raise wrong(f"{self.type}.lower_if_name", "an interface cannot sit on itself")
 
     def why_recreated(self, interface: CommonFields, link: Link, view: View) -> str:
         """Say so of a link whose packets leave by another one too."""

@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from ifagent.core.configure import Attributes
 from ifagent.core.kinds.contract import CommonFields, LinkKind, View, wrong
-from ifagent.core.kinds.vxlan import check_end, parsed
+from ifagent.core.kinds.vxlan import check_end, parsed, why_other_family
 from ifagent.core.link import Link
 
 
@@ -42,10 +42,7 @@ class Geneve(LinkKind):
 
     def why_recreated(self, interface: CommonFields, link: Link, view: View) -> str:
         """Say so of one whose other end is to be of the other family too."""
-        before, after = parsed(str(dict(link.data).get("remote") or "")), parsed(self.remote)
-        if before and after and before.version != after.version:
-            return f"remote is {before}, wanted {after}"
-        return LinkKind.why_recreated(self, interface, link, view)
+        return why_other_family(link, self.remote) or LinkKind.why_recreated(self, interface, link, view)
 
     def attributes(self, interface: CommonFields, link: Link | None, view: View) -> Attributes:
         """Return what the link is to have; an MTU that nobody gives is left to the kernel."""

@@ -27,6 +27,12 @@ def parsed(value: str) -> IPv4Address | IPv6Address | None:
     return ip_address(value) if value else None
 
 
+def why_other_family(link: Link, remote: str) -> str:
+    """Say that a tunnel's other end is to be of the other family, which the kernel refuses; empty if it is not."""
+    before, after = parsed(str(dict(link.data).get("remote") or "")), parsed(remote)
+    return f"remote is {before}, wanted {after}" if before and after and before.version != after.version else ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vxlan(TunnelKind):
     """A VXLAN tunnel of network ``vni``, 0 to 16777215.
@@ -86,11 +92,7 @@ class Vxlan(TunnelKind):
 
     def why_recreated(self, interface: CommonFields, link: Link, view: View) -> str:
         """Say so of one whose ends are to be of the other family too."""
-        before = parsed(str(dict(link.data).get("remote") or ""))
-        after = parsed(self.remote)
-        if before and after and before.version != after.version:
-            return f"remote is {before}, wanted {after}"
-        return TunnelKind.why_recreated(self, interface, link, view)
+        return why_other_family(link, self.remote) or TunnelKind.why_recreated(self, interface, link, view)
 
     def attributes(self, interface: CommonFields, link: Link | None, view: View) -> Attributes:
         """Return what the link is to have: an MTU that leaves room for the headers."""
