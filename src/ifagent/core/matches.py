@@ -26,7 +26,7 @@ from ifagent.core.operation import Place, Target
 from ifagent.core.ownership import ConfiguredMark, Owner
 from ifagent.core.policy import Policy
 from ifagent.core.remembered import Adoption
-from ifagent.core.uppers import find_uppers, split_uppers
+from ifagent.core.uppers import Uppers, find_uppers, split_uppers
 
 Unit = tuple[Interface, ...]
 """Interfaces whose links are made by one operation: one, or the two ends of a pair."""
@@ -60,6 +60,8 @@ class LinkMatches:
         self._claim_taps()
         self._claim_existing()
         self.interface_at: dict[LinkId, Name] = {link.id: name for name, link in self.link_of.items()}
+        self.uppers: Uppers
+        self.own_uppers: Uppers
         self.uppers, self.own_uppers = split_uppers(self._sitting_on, self._is_wanted_on)
 
     def _claim_made(self) -> None:

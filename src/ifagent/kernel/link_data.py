@@ -47,8 +47,8 @@ class _InOneAttribute:
     """A setting in one attribute, of a :mod:`struct` format such as ``=H``."""
 
     def __init__(self, attribute_: int, name: str, format_: str) -> None:
-        self.attributes = (attribute_,)
-        self.names = (name,)
+        self.attributes: tuple[int, ...] = (attribute_,)
+        self.names: tuple[str, ...] = (name,)
         self._struct = struct.Struct(format_)
 
     def encode(self, values: Values) -> bytes:
@@ -133,8 +133,8 @@ class Bits:
 
     def __init__(self, attribute_: int, bits: Mapping[str, int], *, format_: str = "=I", mask: bool = False) -> None:
         """Take the bit of each setting."""
-        self.attributes = (attribute_,)
-        self.names = tuple(bits)
+        self.attributes: tuple[int, ...] = (attribute_,)
+        self.names: tuple[str, ...] = tuple(bits)
         self._bits = dict(bits)
         self._struct = struct.Struct(format_)
         self._mask = mask
@@ -158,8 +158,8 @@ class Present:
 
     def __init__(self, attribute_: int, name: str) -> None:
         """Take the setting's name."""
-        self.attributes = (attribute_,)
-        self.names = (name,)
+        self.attributes: tuple[int, ...] = (attribute_,)
+        self.names: tuple[str, ...] = (name,)
 
     def encode(self, values: Values) -> bytes:
         """Return the attribute if the flag is set."""
@@ -175,8 +175,8 @@ class Address:
 
     def __init__(self, ipv4: int, ipv6: int, name: str) -> None:
         """Take the setting's name."""
-        self.attributes = (ipv4, ipv6)
-        self.names = (name,)
+        self.attributes: tuple[int, ...] = (ipv4, ipv6)
+        self.names: tuple[str, ...] = (name,)
 
     def encode(self, values: Values) -> bytes:
         """Return the attribute of the address's family."""
@@ -199,8 +199,8 @@ class Addresses:
 
     def __init__(self, attribute_: int, name: str) -> None:
         """Take the setting's name."""
-        self.attributes = (attribute_,)
-        self.names = (name,)
+        self.attributes: tuple[int, ...] = (attribute_,)
+        self.names: tuple[str, ...] = (name,)
 
     def encode(self, values: Values) -> bytes:
         """Return the addresses in their order."""

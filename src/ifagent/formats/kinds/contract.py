@@ -54,8 +54,10 @@ class SettingsForm(KindForm[K]):
 
     def __init__(self, kind: type[K], *, field: str, v1: Message, v3: Message) -> None:
         """``field`` is that of both messages ``Interface``, ``v1`` and ``v3`` are what it contains."""
-        self.v1_field = self.v3_field = field
-        self.v1_message, self.v3_message = v1, v3
+        self.v1_field: str = field
+        self.v3_field: str = field
+        self.v1_message: Message | None = v1
+        self.v3_message: Message | None = v3
         self._settings = SettingsFields(kind, field)
 
     def read_v1(self, reader: ValueReader, found: Found) -> Found | None:
