@@ -61,7 +61,7 @@ def _row(kind: type[LinkKind]) -> str:
         str(int(LINK_NUMBERS[word])),
         made,
         mac if created else "as it is",
-        ("the lower link's" if upper else str(kind.usual_mtu)) if created else "as it is",
+        ("the lower link's" if upper else str(kind.usual_mtu or "the kernel's choice")) if created else "as it is",
         ("yes" if kind.movable else "no, recreated") if created else "no" if kind.origin is Origin.EXISTING else "yes",
         "yes" if kind.is_master else "",
     ]

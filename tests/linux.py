@@ -30,6 +30,8 @@ def can_make(kind: str) -> bool:
         "vrf": ["table", "7"],
         "vxlan": ["id", "7", "dstport", "4789"],
         "geneve": ["id", "7", "remote", "192.0.2.1"],
+        **{mode: ["remote", "192.0.2.1"] for mode in ("gre", "gretap", "ipip", "sit")},
+        **{mode: ["remote", "2001:db8::1"] for mode in ("ip6gre", "ip6gretap", "ip6tnl")},
     }.get(kind, [])
     if needs_lower:
         _ip_link("add", "probe1", "type", "veth", "peer", "name", "probe2")

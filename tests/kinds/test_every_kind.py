@@ -14,6 +14,7 @@ from linux import can_make
 from ifagent.core import kinds
 from ifagent.core.interface import Interface
 from ifagent.core.kind_modules import find_by_kind
+from ifagent.core.kinds import type_of
 from ifagent.core.kinds.contract import LinkKind, Need, Origin
 from ifagent.core.names import HostName
 from ifagent.core.operation import Operation
@@ -28,19 +29,27 @@ from ifagent.kernel.kinds.contract import LinkDriver
 pytest_plugins = ["kernel_fixtures"]
 
 KINDS: Sequence[type[Any]] = get_args(kinds.Kind)
+MODES = {"bond": "balance_rr", "tunnel": "gre"}
 REQUIRED: dict[str, object] = {
     "peer_if_name": "b",
     "lower_if_name": "l",
     "id": 7,
     "routing_table": 7,
-    "mode": "balance_rr",
     "vni": 5,
     "remote": "192.0.2.1",
 }
-EXAMPLES: Sequence[LinkKind] = [
-    kind(**{field.name: REQUIRED[field.name] for field in fields(kind) if field.default is MISSING}) for kind in KINDS
-]
-"""One of each, with as little as has to be said."""
+
+
+def example(kind: type[Any]) -> LinkKind:
+    """Return one with as little as has to be said."""
+    given = {"mode": MODES.get(type_of(kind)), **REQUIRED}
+    wanted = [field.name for field in fields(kind) if field.default is MISSING]
+    more = {"remote": REQUIRED["remote"]} if kind is kinds.Tunnel else {}
+    made: LinkKind = kind(**{name: given[name] for name in wanted}, **more)
+    return made
+
+
+EXAMPLES: Sequence[LinkKind] = [example(kind) for kind in KINDS]
 
 MADE = [kind for kind in EXAMPLES if kind.origin is Origin.CREATED]
 

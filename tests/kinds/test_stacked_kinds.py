@@ -28,6 +28,7 @@ from ifagent.core.kinds import (
     Ipvlan,
     Macvlan,
     Macvtap,
+    Tunnel,
     Vlan,
     VrfDevice,
     Vxlan,
@@ -75,6 +76,21 @@ CASES = {
     "geneve": Case(Geneve(vni=5, remote="192.0.2.1"), {"remote": "192.0.2.2", "ttl": 9}, {"vni": 6, "port": 6082}),
     "ipvlan": Case(Ipvlan(lower_if_name="l"), {"mode": "l3", "flag": "private"}, {}),
 }
+TUNNELS: dict[str, dict[str, Any]] = {
+    "gre": {"input_key": 7, "output_key": 8, "csum": True, "ttl": 9, "tos": 4, "remote": "192.0.2.2"},
+    "gretap": {"input_key": 7, "seq": True, "remote": "192.0.2.2", "local": ""},
+    "ipip": {"ttl": 9, "remote": "192.0.2.2"},
+    "sit": {"tos": 4, "remote": "192.0.2.2"},
+    "ip6gre": {"output_key": 8, "hop_limit": 9, "tos": 4, "flow_label": 77, "remote": "2001:db8::2"},
+    "ip6gretap": {"ignore_encap_limit": True, "encap_limit": 5, "remote": "2001:db8::2"},
+    "ip6tnl": {"protocol": "ip6ip6", "hop_limit": 9, "flow_label": 77, "remote": "2001:db8::2"},
+}
+"""What of tunnels is changed in place, by their modes."""
+
+for mode, in_place in TUNNELS.items():
+    ends = ("2001:db8::1", "2001:db8::9") if "6" in mode else ("192.0.2.1", "192.0.2.9")
+    CASES[mode] = Case(Tunnel(mode=mode, remote=ends[0], local=ends[1]), in_place, {})  # type: ignore[arg-type]
+
 UPPERS = [name for name, case in CASES.items() if isinstance(case.kind, UpperKind)]
 
 

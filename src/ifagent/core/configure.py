@@ -44,9 +44,10 @@ class Attributes(NamedTuple):
     """What a link is to have: given, or by default, or ``None`` for none of our business.
 
     ``alias`` and ``group`` are the marks. ``master`` is the ifindex of the link that it is to be a port of, 0 for none.
-    ``data`` are settings of its kind, ``port`` those of a port of its master, whose kind ``port_of`` is. ``checksums``
-    that are not known yet are waited for; ``alias_last`` says that the mark in force is still needed until everything
-    else is right.
+    ``data`` are settings of its kind, ``port`` those of a port of its master, whose kind ``port_of`` is. ``sends_by``
+    is the ifindex of the link that a tunnel's packets leave by, 0 for any; where it is given, all settings are changed
+    at once. ``checksums`` that are not known yet are waited for; ``alias_last`` says that the mark in force is still
+    needed until everything else is right.
     """
 
     host_name: HostName | None = None
@@ -60,6 +61,7 @@ class Attributes(NamedTuple):
     addresses: tuple[IPInterface, ...] | None = None
     master: int | None = None
     data: LinkData = ()
+    sends_by: int | None = None
     port: LinkData = ()
     port_of: str = ""
 
@@ -90,9 +92,9 @@ def configure(target: Target, link: Link, attributes: Attributes, *, newest_firs
     operations: list[LinkOperation] = []
     if different:
         operations.append(SetLink(target=target, **different))  # type: ignore[arg-type]  # fields by name
-    if changed := _unlike(link.data, attributes.data):
-        differences += [f"{name} is {has!r}, wanted {value!r}" for name, has, value in changed]
-        operations.append(ChangeLink(target, link.kind, tuple((name, value) for name, _, value in changed)))
+    data_differences, change = _change_data(target, link, attributes)
+    differences += data_differences
+    operations += change
     if not different.get("master") and (changed := _unlike(link.port, attributes.port)):
         differences += [f"{name} of the port is {has!r}, wanted {value!r}" for name, has, value in changed]
         operations.append(SetPort(target, attributes.port_of, tuple((name, value) for name, _, value in changed)))
@@ -112,6 +114,21 @@ def configure(target: Target, link: Link, attributes: Attributes, *, newest_firs
     if len(differences) > MAX_DIFFERENCES:
         differences[MAX_DIFFERENCES:] = [f"and {len(differences) - MAX_DIFFERENCES} more"]
     return Changes(tuple(operations), _address_operations(target, steps), tuple(differences))
+
+
+def _change_data(target: Target, link: Link, attributes: Attributes) -> tuple[list[str], list[ChangeLink]]:
+    """Return the differences in settings of the link's kind, and what changes them."""
+    changed = _unlike(link.data, attributes.data)
+    differences = [f"{name} is {has!r}, wanted {value!r}" for name, has, value in changed]
+    if attributes.sends_by is None:
+        data = tuple((name, value) for name, _, value in changed)
+        return differences, [ChangeLink(target, link.kind, data)] if data else []
+    sends_by = link.lower.ifindex if link.lower else 0
+    if sends_by != attributes.sends_by:
+        differences.append(f"it sends by the link of ifindex {sends_by}, wanted {attributes.sends_by}")
+    if not differences:
+        return [], []
+    return differences, [ChangeLink(target, link.kind, attributes.data, attributes.sends_by, attributes.mtu)]
 
 
 def _unlike(has: LinkData, wanted: LinkData) -> list[tuple[str, Scalar, Scalar]]:

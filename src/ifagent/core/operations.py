@@ -119,15 +119,22 @@ class CreateLink(Operation):
 
 @dataclass(frozen=True, slots=True)
 class ChangeLink(LinkOperation):
-    """Change settings of a link that only links of its ``kind`` have."""
+    """Change settings of a link that only links of its ``kind`` have.
+
+    Of a tunnel ``data`` are all of them, as the kernel forgets what it is not told again. So are ``sends_by``, the
+    ifindex of the link that its packets leave by, 0 for any, and ``mtu``, ``None`` for one that the kernel works out.
+    """
 
     target: Target
     kind: str
     data: LinkData
+    sends_by: int | None = None
+    mtu: int | None = None
 
     def __str__(self) -> str:
         """Say what it does."""
-        return f"change {self.kind} {self.target}:{_told(self.data)}"
+        sends_by = "" if self.sends_by is None else f" sends_by={self.sends_by}"
+        return f"change {self.kind} {self.target}:{_told(self.data)}{sends_by}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from ifagent.core.plan import Obstacle
 from ifagent.core.policy import Policy
 from ifagent.core.state import ConfigState
 
-RULING = frozenset(kind.kernel_kind for kind in KINDS if kind.rules_ports)
+RULING = frozenset(name for kind in KINDS if kind.rules_ports for name in kind.kernel_kinds)
 """What the kernel calls the kinds of masters whose ports have their MAC and MTU."""
 
 NO_MASTER = 0
@@ -139,27 +139,38 @@ class Stacking:
     def _why_no_port(self, interface: Interface) -> Obstacle | None:
         name, place = interface.master, self._matches.place(interface)
         declared, link = self._desired.interfaces.get(name), self._matches.link_of.get(name)
-        if reason := self._why_never(interface, declared, link):
+        if reason := self._why_never(interface, declared) or self._why_other_kind(interface, link):
             return Obstacle(ConfigState.INVALID, reason, field=interface.master_field)
         if link is None or link.id.namespace != place:
             return Obstacle(ConfigState.PENDING, self._why_no_link("master", name), (f"interface {name}",))
         return None
 
-    def _why_never(self, interface: Interface, master: Interface | None, link: Link | None) -> str:
+    def _why_never(self, interface: Interface, master: Interface | None) -> str:
         """Say why an interface cannot be a port of what it names as its master, empty if it can."""
         name = interface.master
         if master is not None and not (master.kind.is_master or master.kind.origin is Origin.EXISTING):
             return f"interface {name} is of type {master.kind.type}, which has no ports"
         if master is not None and self._matches.place(master) != self._matches.place(interface):
             return f"master interface {name} is in namespace {master.namespace}; both have to be in the same one"
-        if link is not None and interface.vrf_master_interface and link.kind != "vrf":
-            return f"interface {name} is no VRF device, but {link}"
-        if link is not None and interface.bridge_port and link.kind != interface.bridge_port.master_kind:
-            return f"bridge_port goes with a bridge, and interface {name} is {link}"
         if interface.kind.origin is Origin.EXISTING and not self._allows_port(interface):
             return (
                 f"making the host's link {interface.host_name} a port takes its traffic; the agent's operator can "
                 f"allow it by its name, with --allow-existing {interface.host_name}"
+            )
+        return ""
+
+    def _why_other_kind(self, interface: Interface, master: Link | None) -> str:
+        """Say why a link takes no port of an interface's kind, or none with its settings; empty if it does."""
+        if master is None:
+            return ""
+        name, is_vrf = interface.master, master.kind == "vrf"
+        if interface.vrf_master_interface and not is_vrf:
+            return f"interface {name} is no VRF device, but {master}"
+        if interface.bridge_port and master.kind != interface.bridge_port.master_kind:
+            return f"bridge_port goes with a bridge, and interface {name} is {master}"
+        if not (is_vrf or interface.kind.ethernet):
+            return (
+                f"a {interface.kind.kernel_kind} link carries no Ethernet frames, as ports of interface {name} have to"
             )
         return ""
 

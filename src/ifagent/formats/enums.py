@@ -30,6 +30,7 @@ class InterfaceType(IntEnum):
     IPVLAN = 11
     VXLAN = 12
     GENEVE = 13
+    TUNNEL = 14
     IFB = 17
 
 
@@ -59,6 +60,7 @@ class LinkType(IntEnum):
     IPVLAN = 111
     VXLAN = 112
     GENEVE = 113
+    TUNNEL = 114
     IFB = 117
 
 

@@ -114,9 +114,8 @@ def encode(  # noqa: PLR0911 one for each operation
             return _create_link(operation, fds, ifindexes, nsid)
         case SetLink():
             return _set_link(operation)
-        case ChangeLink(target=target, kind=kind, data=data):
-            info = string(IFLA_INFO_KIND, kind) + nested(IFLA_INFO_DATA, driver_of(kind).settings.encode(data))
-            return _request(RTM_NEWLINK, IFINFO.pack(0, 0, _ifindex(target), 0, 0) + nested(IFLA_LINKINFO, info))
+        case ChangeLink():
+            return _change_link(operation)
         case SetPort(target=target, kind=kind, data=data):
             info = string(IFLA_INFO_SLAVE_KIND, kind)
             info += nested(IFLA_INFO_SLAVE_DATA, driver_of(kind).port_settings.encode(data))
@@ -286,6 +285,18 @@ def _create_link(operation: CreateLink, fds: Mapping[NsId, int], ifindexes: Sequ
     if operation.master:
         near += attribute(IFLA_MASTER, U32.pack(operation.master))
     return _request(RTM_NEWLINK, near + nested(IFLA_LINKINFO, info), flags=NLM_F_CREATE | NLM_F_EXCL)
+
+
+def _change_link(operation: ChangeLink) -> bytes:
+    driver = driver_of(operation.kind)
+    data = driver.settings.encode(operation.data)
+    if operation.sends_by is not None:
+        data += attribute(driver.lower_attributes[0], U32.pack(operation.sends_by))
+    body = IFINFO.pack(0, 0, _ifindex(operation.target), 0, 0)
+    if operation.mtu is not None:
+        body += attribute(IFLA_MTU, U32.pack(operation.mtu))
+    info = string(IFLA_INFO_KIND, operation.kind) + nested(IFLA_INFO_DATA, data)
+    return _request(RTM_NEWLINK, body + nested(IFLA_LINKINFO, info))
 
 
 def _set_link(operation: SetLink) -> bytes:

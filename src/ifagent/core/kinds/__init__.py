@@ -16,6 +16,7 @@ from ifagent.core.kinds.ipvlan import Ipvlan
 from ifagent.core.kinds.loopback import Loopback
 from ifagent.core.kinds.macvlan import Macvlan
 from ifagent.core.kinds.macvtap import Macvtap
+from ifagent.core.kinds.tunnel import Tunnel
 from ifagent.core.kinds.veth import Veth
 from ifagent.core.kinds.vlan import Vlan
 from ifagent.core.kinds.vrf_device import VrfDevice
@@ -36,6 +37,7 @@ __all__ = [
     "Loopback",
     "Macvlan",
     "Macvtap",
+    "Tunnel",
     "Veth",
     "Vlan",
     "VrfDevice",
@@ -59,6 +61,7 @@ Kind = (
     | Bond
     | Vxlan
     | Geneve
+    | Tunnel
 )
 
 

@@ -30,7 +30,7 @@ class AutoTap(LinkKind):
     """
 
     origin: ClassVar[Origin] = Origin.ADOPTED
-    kernel_kind: ClassVar[str] = "tun"
+    kernel_kinds: ClassVar[tuple[str, ...]] = ("tun",)
 
     temp_if_name: Annotated[str, AfterValidator(_check_given_host_name)] = ""
     type: Literal["tap"] = "tap"

@@ -34,7 +34,7 @@ class Bond(LinkKind):
     is in seconds. ``mode``, ``lacp_rate`` and ``ad_select`` are changed by making the bond anew.
     """
 
-    kernel_kind: ClassVar[str] = "bond"
+    kernel_kinds: ClassVar[tuple[str, ...]] = ("bond",)
     settings: ClassVar[tuple[str, ...]] = (
         "mode",
         "miimon",

@@ -58,7 +58,7 @@ class Bridge(LinkKind):
     ``group_fwd_mask`` are the link-local groups 01-80-C2-00-00-0X that are forwarded, a bit each; 0 to 2 never are.
     """
 
-    kernel_kind: ClassVar[str] = "bridge"
+    kernel_kinds: ClassVar[tuple[str, ...]] = ("bridge",)
     settings: ClassVar[tuple[str, ...]] = (
         "forward_delay",
         "hello_time",

@@ -132,9 +132,10 @@ class View(Protocol):
 class LinkKind:
     """The base of all kinds.
 
-    ``type`` is its name in Python, in files and in states. ``kernel_kind`` is what the kernel calls it
-    (``IFLA_INFO_KIND``). ``mtus`` are those that its driver takes, ``usual_mtu`` is the kernel's.
-    ``makes_namespace`` says that a named namespace is made for it, although the link is not.
+    ``type`` is its name in Python, in files and in states. ``kernel_kinds`` is what the kernel calls it
+    (``IFLA_INFO_KIND``), several words where fields decide. ``mtus`` are those that its driver takes, ``usual_mtu`` is
+    the kernel's, 0 where that depends on more than the kind. ``makes_namespace`` says that a named namespace is made
+    for it, although the link is not.
 
     ``settings`` are the fields that are settings of its link (:attr:`Link.data`), in the order of that. Those in
     ``fixed`` are given to a link at its creation for good; the defaults of those in ``unlike_kernel`` are not the
@@ -146,7 +147,7 @@ class LinkKind:
     __slots__ = ()
     type: str
     origin: ClassVar[Origin] = Origin.CREATED
-    kernel_kind: ClassVar[str] = ""
+    kernel_kinds: ClassVar[tuple[str, ...]] = ()
     mtus: ClassVar[range] = ETHERNET_MTU
     usual_mtu: ClassVar[int] = DEFAULT_MTU
     makes_namespace: ClassVar[bool] = False
@@ -157,6 +158,16 @@ class LinkKind:
     has_mac: ClassVar[bool] = True
     is_master: ClassVar[bool] = False
     rules_ports: ClassVar[bool] = False
+
+    @property
+    def kernel_kind(self) -> str:
+        """What the kernel calls the kind of its link, empty for a link of any kind."""
+        return self.kernel_kinds[0] if self.kernel_kinds else ""
+
+    @property
+    def ethernet(self) -> bool:
+        """Whether its link carries Ethernet frames, as ports of bridges and bonds have to."""
+        return True
 
     # What may be declared
 
@@ -198,7 +209,7 @@ class LinkKind:
         return Attributes(
             host_name=interface.host_name,
             mac=None if interface.link_only else mac,
-            mtu=interface.mtu or self.usual_mtu,
+            mtu=interface.mtu or self.usual_mtu or None,
             up=interface.enabled,
             alias=owner.alias(interface.name),
             group=owner.group,
@@ -302,9 +313,13 @@ class UpperKind(LowerNamingKind):
 
 
 class TunnelKind(LowerNamingKind):
-    """The base of kinds whose packets leave by another link, if one is named."""
+    """The base of kinds whose packets leave by another link, if one is named.
+
+    They leave in the namespace in which it was made: moved, it would send them from there still.
+    """
 
     __slots__ = ()
+    movable: ClassVar[bool] = False
 
     def why_recreated(self, interface: CommonFields, link: Link, view: View) -> str:
         """Say so of a link whose packets leave by another one too."""

@@ -13,7 +13,7 @@ from ifagent.core.kinds.contract import ANY_MTU, LinkKind
 class Dummy(LinkKind):
     """A dummy link."""
 
-    kernel_kind: ClassVar[str] = "dummy"
+    kernel_kinds: ClassVar[tuple[str, ...]] = ("dummy",)
     mtus: ClassVar[range] = ANY_MTU
 
     type: Literal["dummy"] = "dummy"

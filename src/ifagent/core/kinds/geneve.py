@@ -7,7 +7,6 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
-from ifagent.core.configure import Attributes
 from ifagent.core.kinds.contract import CommonFields, LinkKind, View, wrong
 from ifagent.core.kinds.vxlan import check_end, parsed, why_other_family
 from ifagent.core.link import Link
@@ -20,9 +19,11 @@ class Geneve(LinkKind):
     ``ttl`` 0 takes the default. Its MTU follows from the route to the other end when it is made, unless one is given.
     """
 
-    kernel_kind: ClassVar[str] = "geneve"
+    kernel_kinds: ClassVar[tuple[str, ...]] = ("geneve",)
+    usual_mtu: ClassVar[int] = 0
     settings: ClassVar[tuple[str, ...]] = ("vni", "remote", "port", "ttl", "tos", "df")
     fixed: ClassVar[frozenset[str]] = frozenset({"vni", "port"})
+    movable: ClassVar[bool] = False  # its packets would go on leaving in the namespace in which it was made
 
     vni: Annotated[int, Field(strict=True, ge=0, lt=1 << 24)]
     remote: Annotated[str, AfterValidator(check_end)]
@@ -43,7 +44,3 @@ class Geneve(LinkKind):
     def why_recreated(self, interface: CommonFields, link: Link, view: View) -> str:
         """Say so of one whose other end is to be of the other family too."""
         return why_other_family(link, self.remote) or LinkKind.why_recreated(self, interface, link, view)
-
-    def attributes(self, interface: CommonFields, link: Link | None, view: View) -> Attributes:
-        """Return what the link is to have; an MTU that nobody gives is left to the kernel."""
-        return LinkKind.attributes(self, interface, link, view)._replace(mtu=interface.mtu or None)

@@ -13,7 +13,7 @@ from ifagent.core.kinds.contract import ANY_MTU, LinkKind
 class Ifb(LinkKind):
     """An intermediate functional block."""
 
-    kernel_kind: ClassVar[str] = "ifb"
+    kernel_kinds: ClassVar[tuple[str, ...]] = ("ifb",)
     mtus: ClassVar[range] = ANY_MTU
 
     type: Literal["ifb"] = "ifb"

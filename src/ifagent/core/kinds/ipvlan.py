@@ -20,7 +20,7 @@ class Ipvlan(UpperKind):
     outside). The kernel has one mode and one flag for all ipvlans of a lower link.
     """
 
-    kernel_kind: ClassVar[str] = "ipvlan"
+    kernel_kinds: ClassVar[tuple[str, ...]] = ("ipvlan",)
     mtus: ClassVar[range] = ANY_MTU
     unlike_kernel: ClassVar[frozenset[str]] = frozenset({"mode"})
     settings: ClassVar[tuple[str, ...]] = ("mode", "flag")

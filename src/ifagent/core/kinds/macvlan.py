@@ -51,7 +51,7 @@ class Macvlan(MacvlanKind):
     broadcast packets may wait, 0 to 4294967295; the longest one of a lower link counts.
     """
 
-    kernel_kind: ClassVar[str] = "macvlan"
+    kernel_kinds: ClassVar[tuple[str, ...]] = ("macvlan",)
 
     lower_if_name: Annotated[str, AfterValidator(check_name)]
     mode: MacvlanMode = "bridge"

@@ -18,7 +18,7 @@ class Macvtap(MacvlanKind):
     The fields are those of a macvlan.
     """
 
-    kernel_kind: ClassVar[str] = "macvtap"
+    kernel_kinds: ClassVar[tuple[str, ...]] = ("macvtap",)
 
     lower_if_name: Annotated[str, AfterValidator(check_name)]
     mode: MacvlanMode = "bridge"

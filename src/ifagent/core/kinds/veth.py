@@ -21,7 +21,7 @@ Offloading = Literal["default", "enabled", "disabled"]
 class Veth(LinkKind):
     """One end of a virtual Ethernet pair; the pair exists while both ends name each other."""
 
-    kernel_kind: ClassVar[str] = "veth"
+    kernel_kinds: ClassVar[tuple[str, ...]] = ("veth",)
 
     peer_if_name: Annotated[str, AfterValidator(check_name)]
     rx_checksum_offloading: Offloading = "default"

@@ -22,7 +22,7 @@ class Vlan(UpperKind):
     in this VLAN.
     """
 
-    kernel_kind: ClassVar[str] = "vlan"
+    kernel_kinds: ClassVar[tuple[str, ...]] = ("vlan",)
     mtus: ClassVar[range] = ANY_MTU
     settings: ClassVar[tuple[str, ...]] = (
         "id",

@@ -25,7 +25,7 @@ class VrfDevice(LinkKind):
     It has no MAC of its own choice, and is no port of another link.
     """
 
-    kernel_kind: ClassVar[str] = "vrf"
+    kernel_kinds: ClassVar[tuple[str, ...]] = ("vrf",)
     mtus: ClassVar[range] = range(1280, 65576)
     usual_mtu: ClassVar[int] = DEFAULT_MTUS[0]
     settings: ClassVar[tuple[str, ...]] = ("routing_table",)

@@ -44,7 +44,7 @@ class Vxlan(TunnelKind):
     who is told of what is missing by ``l2miss`` and ``l3miss``.
     """
 
-    kernel_kind: ClassVar[str] = "vxlan"
+    kernel_kinds: ClassVar[tuple[str, ...]] = ("vxlan",)
     settings: ClassVar[tuple[str, ...]] = (
         "vni",
         "remote",

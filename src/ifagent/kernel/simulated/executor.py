@@ -27,6 +27,7 @@ from ifagent.core.operations import (
 )
 from ifagent.errors import AgentBug
 from ifagent.kernel.simulated.link_data import change_data
+from ifagent.kernel.simulated.link_settings import put_on
 from ifagent.kernel.simulated.records import Refused, WorldLink, WorldNamespace
 from ifagent.kernel.simulated.world import End, World, netns_path
 
@@ -54,10 +55,8 @@ class BatchExecutor:
                 self._remove_namespace(ref.reference, id)
             case CreateLink():
                 self._create(operation)
-            case ChangeLink(target, _, data):
-                link = self._find(target)
-                self._changed(link.id)
-                change_data(link, data)
+            case ChangeLink():
+                self._change(operation)
             case SetPort(target, _, data):
                 link = self._find(target)
                 if not link.master:
@@ -100,6 +99,15 @@ class BatchExecutor:
         self._world.create(
             operation.kind, ends, operation.group, data=operation.data, lower=lower, master=operation.master
         )
+
+    def _change(self, operation: ChangeLink) -> None:
+        link = self._find(operation.target)
+        self._changed(link.id)
+        change_data(link, operation.data)
+        if operation.sends_by is not None:
+            put_on(link, link.namespace.links.get(operation.sends_by))
+        if operation.mtu is not None:
+            self._world.settings.set_attributes(link, mtu=operation.mtu)
 
     def _change_address(self, operation: AddAddress | ReplaceAddress | RenewAddress | DeleteAddress) -> None:
         world, link, interface = self._world, self._find(operation.target), operation.address

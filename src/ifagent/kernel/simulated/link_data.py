@@ -33,7 +33,8 @@ def change_data(link: WorldLink, data: LinkData) -> None:
         raise Refused(errno.EOPNOTSUPP)
     if not (link.data or traits.defaults):
         raise Refused(errno.EOPNOTSUPP)
-    changed = {name: value for name, value in data if name not in traits.ignored}
+    changed = dict(traits.defaults) if traits.changed_whole else {}
+    changed |= {name: value for name, value in data if name not in traits.ignored}
     if link.kind in _OF_LOWER and link.lower is not None:
         for upper in uppers(link.lower):
             upper.data |= changed

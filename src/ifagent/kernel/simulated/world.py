@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from ifagent.core.link import (
     LOOPBACK_IFINDEX,
+    OUTLIVES_ITS_LOWER,
     LinkData,
     LinkId,
     NsId,
@@ -191,7 +192,8 @@ class World:
         for end in (link, link.peer):
             if end is not None:
                 for upper in tuple(end.uppers):
-                    self._remove(upper)
+                    if upper.kind not in OUTLIVES_ITS_LOWER:
+                        self._remove(upper)
                 del end.namespace.links[end.ifindex]
                 put_on(end, None)
                 for port in [x for x in end.namespace.links.values() if x.master == end.ifindex]:

@@ -92,6 +92,8 @@ class LinuxInterfacesInterfaceType(betterproto2.Enum):
 
     GENEVE = 13
 
+    TUNNEL = 14
+
     IFB = 17
 
 
@@ -185,6 +187,8 @@ class LinuxInterfacesInterface(betterproto2.Message):
     vxlan: "_ifagent__links__.Vxlan | None" = betterproto2.field(47, betterproto2.TYPE_MESSAGE, optional=True)
 
     geneve: "_ifagent__links__.Geneve | None" = betterproto2.field(48, betterproto2.TYPE_MESSAGE, optional=True)
+
+    tunnel: "_ifagent__links__.Tunnel | None" = betterproto2.field(49, betterproto2.TYPE_MESSAGE, optional=True)
 
     master_if_name: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = (
         betterproto2.field(60, betterproto2.TYPE_STRING)

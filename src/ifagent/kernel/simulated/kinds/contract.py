@@ -17,7 +17,8 @@ class Traits(NamedTuple):
     it has its lower link's MAC unless one is given, and ``only_mac_of_lower`` that it has no other one.
     ``uses_lower_alone`` says that the lower link can have no upper links of another kind, nor be a port.
     ``defaults`` are the settings of a new link. A change of one in ``refused`` is refused, of one in ``ignored`` it has
-    no effect. ``follows_lower`` says that it is set up and down with its lower link. ``immutable`` ones are not moved.
+    no effect; with ``changed_whole``, what a change leaves out gets its default.
+    ``follows_lower`` says that it is set up and down with its lower link. ``immutable`` ones are not moved.
     ``port`` are the settings of a new port of such a link; with ``takes_ports_up`` that has to be down, and is set up.
     """
 
@@ -33,10 +34,10 @@ class Traits(NamedTuple):
     follows_lower: bool = False
     immutable: bool = False
     is_master: bool = False
-    has_mac: bool = True
     defaults: LinkData = ()
     refused: frozenset[str] = frozenset()
     ignored: frozenset[str] = frozenset()
+    changed_whole: bool = False
     unique: tuple[str, ...] = ()
     port: LinkData = ()
     takes_ports_up: bool = False

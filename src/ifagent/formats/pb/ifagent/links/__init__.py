@@ -10,6 +10,7 @@ __all__ = (
     "Geneve",
     "Ipvlan",
     "Macvlan",
+    "Tunnel",
     "Vlan",
     "Vxlan",
 )
@@ -265,6 +266,72 @@ class Macvlan(betterproto2.Message):
 
 
 default_message_pool.register_message("ifagent.links", "Macvlan", Macvlan)
+
+
+@dataclass(eq=False, repr=False, config={"extra": "forbid"})
+class Tunnel(betterproto2.Message):
+    mode: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = (
+        betterproto2.field(1, betterproto2.TYPE_STRING)
+    )
+
+    local: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = (
+        betterproto2.field(2, betterproto2.TYPE_STRING)
+    )
+
+    remote: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = (
+        betterproto2.field(3, betterproto2.TYPE_STRING)
+    )
+
+    lower_if_name: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = (
+        betterproto2.field(4, betterproto2.TYPE_STRING)
+    )
+
+    ttl: "typing.Annotated[int, pydantic.Field(ge=0, le=2**32 - 1)] | None" = betterproto2.field(
+        5, betterproto2.TYPE_UINT32, optional=True
+    )
+
+    tos: "typing.Annotated[int, pydantic.Field(ge=0, le=2**32 - 1)] | None" = betterproto2.field(
+        6, betterproto2.TYPE_UINT32, optional=True
+    )
+
+    pmtudisc: "bool | None" = betterproto2.field(7, betterproto2.TYPE_BOOL, optional=True)
+
+    input_key: "typing.Annotated[int, pydantic.Field(ge=0, le=2**32 - 1)] | None" = betterproto2.field(
+        8, betterproto2.TYPE_UINT32, optional=True
+    )
+
+    output_key: "typing.Annotated[int, pydantic.Field(ge=0, le=2**32 - 1)] | None" = betterproto2.field(
+        9, betterproto2.TYPE_UINT32, optional=True
+    )
+
+    csum: "bool | None" = betterproto2.field(10, betterproto2.TYPE_BOOL, optional=True)
+
+    seq: "bool | None" = betterproto2.field(11, betterproto2.TYPE_BOOL, optional=True)
+
+    hop_limit: "typing.Annotated[int, pydantic.Field(ge=0, le=2**32 - 1)] | None" = betterproto2.field(
+        12, betterproto2.TYPE_UINT32, optional=True
+    )
+
+    flow_label: "typing.Annotated[int, pydantic.Field(ge=0, le=2**32 - 1)] | None" = betterproto2.field(
+        13, betterproto2.TYPE_UINT32, optional=True
+    )
+
+    encap_limit: "typing.Annotated[int, pydantic.Field(ge=0, le=2**32 - 1)] | None" = betterproto2.field(
+        14, betterproto2.TYPE_UINT32, optional=True
+    )
+
+    ignore_encap_limit: "bool | None" = betterproto2.field(15, betterproto2.TYPE_BOOL, optional=True)
+
+    protocol: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)] | None" = (
+        betterproto2.field(16, betterproto2.TYPE_STRING, optional=True)
+    )
+
+    fwmark: "typing.Annotated[int, pydantic.Field(ge=0, le=2**32 - 1)] | None" = betterproto2.field(
+        17, betterproto2.TYPE_UINT32, optional=True
+    )
+
+
+default_message_pool.register_message("ifagent.links", "Tunnel", Tunnel)
 
 
 @dataclass(eq=False, repr=False, config={"extra": "forbid"})

@@ -73,6 +73,8 @@ class InterfaceType(betterproto2.Enum):
 
     GENEVE = 113
 
+    TUNNEL = 114
+
     IFB = 117
 
 
@@ -202,6 +204,10 @@ class Interface(betterproto2.Message):
 
     geneve: "___ifagent__links__.Geneve | None" = betterproto2.field(
         48, betterproto2.TYPE_MESSAGE, optional=True, group="link"
+    )
+
+    tunnel: "___ifagent__links__.Tunnel | None" = betterproto2.field(
+        49, betterproto2.TYPE_MESSAGE, optional=True, group="link"
     )
 
     master_if_name: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = (

@@ -1,0 +1,19 @@
+"""Packets in IPv6: ``net/ipv6/ip6_tunnel.c``."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from ifagent.kernel.kinds.contract import LinkDriver
+from ifagent.kernel.link_data import Table
+from ifagent.kernel.tunnel_data import IFLA_IPTUN_LINK, IN_IPV6
+
+
+class Ip6TunnelDriver(LinkDriver):
+    """A tunnel whose packets leave by one link, if it is told which."""
+
+    lower_attributes: ClassVar[tuple[int, ...]] = (IFLA_IPTUN_LINK,)
+    settings: ClassVar[Table] = Table(*IN_IPV6)
+
+
+DRIVER = Ip6TunnelDriver()
