@@ -32,12 +32,14 @@ def ip(*words: str, check: bool = True) -> str:
 
 
 def until(condition: Callable[[], T | None], *, within: float = WITHIN, what: Callable[[], object] = lambda: "") -> T:
-    """Wait until ``condition`` returns something true, and return it."""
+    """Wait until ``condition`` returns something true, and return it. One that takes long is asked less often."""
     within *= PATIENCE
-    deadline = time.monotonic() + within
+    deadline = (began := time.monotonic()) + within
     while not (result := condition()):
-        assert time.monotonic() < deadline, f"waited {within} s in vain {what()}"
-        time.sleep(0.01)
+        now = time.monotonic()
+        assert now < deadline, f"waited {within} s in vain {what()}"
+        time.sleep(max(0.01, now - began))
+        began = time.monotonic()
     return result
 
 
@@ -58,6 +60,7 @@ class Lab:
         *options: str,
         label: str = "",
         ready: bool = True,
+        within: float = WITHIN,
         under: Sequence[str] = (),
         program: Sequence[str] = ("-m", "ifagent"),
     ) -> subprocess.Popen[bytes]:
@@ -72,7 +75,14 @@ class Lab:
             agent = subprocess.Popen(command, stdout=stream, stderr=stream)
         self._agents.append(agent)
         if ready:
-            until(lambda: agent.poll() is not None or b'"agent ready"' in log.read_bytes(), what=self.logs)
+            with log.open("rb") as lines:
+                seen = bytearray()
+
+                def has_ended_or_is_ready() -> bool:
+                    seen.extend(lines.read())
+                    return agent.poll() is not None or b'"agent ready"' in seen
+
+                until(has_ended_or_is_ready, within=within, what=self.logs)
             assert agent.poll() is None, self.logs()
         return agent
 

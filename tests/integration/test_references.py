@@ -160,7 +160,7 @@ def ring(lab: Lab, count: int) -> list[dict[str, Any]]:
 def test_a_thousand_namespaces_with_the_usual_limit_of_files(lab: Lab) -> None:
     values = ring(lab, 1000)
     lab.put(*values)
-    agent = lab.start_agent(under=["prlimit", "--nofile=1024:8192"])
+    agent = lab.start_agent(under=["prlimit", "--nofile=1024:8192"], within=60)
     lab.until_applied(*(value["name"] for value in values))
     assert sum(1 for _ in Path(f"/proc/{agent.pid}/fd").iterdir()) > 2000
     lab.etcd.ctl("del", "--prefix", lab.key(""))
