@@ -24,6 +24,9 @@ MAY_GIVE_FILES_AWAY = os.geteuid() == 0 and "4294967295" in Path("/proc/self/uid
 @cache
 def can_make(kind: str) -> bool:
     """Tell whether the kernel can make links of a kind; to know it, one is made and deleted."""
+    if kind in {"tap", "tun"}:
+        made = _ip("tuntap", "add", "dev", "probe0", "mode", kind) == 0
+        return made and _ip("link", "del", "probe0") == 0
     needs_lower = kind in {"vlan", "macvlan", "macvtap", "ipvlan"}
     arguments = {
         "vlan": ["id", "7"],
@@ -34,15 +37,15 @@ def can_make(kind: str) -> bool:
         **{mode: ["remote", "2001:db8::1"] for mode in ("ip6gre", "ip6gretap", "ip6tnl")},
     }.get(kind, [])
     if needs_lower:
-        _ip_link("add", "probe1", "type", "veth", "peer", "name", "probe2")
+        _ip("link", "add", "probe1", "type", "veth", "peer", "name", "probe2")
     lower = ["link", "probe1"] if needs_lower else []
-    made = _ip_link("add", *lower, "name", "probe0", "type", kind, *arguments) == 0
+    made = _ip("link", "add", *lower, "name", "probe0", "type", kind, *arguments) == 0
     if made:
-        _ip_link("del", "probe0")
+        _ip("link", "del", "probe0")
     if needs_lower:
-        _ip_link("del", "probe1")
+        _ip("link", "del", "probe1")
     return made
 
 
-def _ip_link(*arguments: str) -> int:
-    return subprocess.run(["ip", "link", *arguments], check=False, capture_output=True, timeout=20).returncode
+def _ip(*arguments: str) -> int:
+    return subprocess.run(["ip", *arguments], check=False, capture_output=True, timeout=20).returncode

@@ -28,6 +28,8 @@ from ifagent.core.kinds import (
     Ipvlan,
     Macvlan,
     Macvtap,
+    TapDevice,
+    TunDevice,
     Tunnel,
     Vlan,
     VrfDevice,
@@ -74,6 +76,8 @@ CASES = {
         Vxlan(vni=5, remote="192.0.2.1"), {"remote": "192.0.2.2", "learning": False, "ttl": 9}, {"vni": 6, "port": 4790}
     ),
     "geneve": Case(Geneve(vni=5, remote="192.0.2.1"), {"remote": "192.0.2.2", "ttl": 9}, {"vni": 6, "port": 6082}),
+    "tap": Case(TapDevice(owner=0, group=0), {"owner": 1000, "group": 100}, {"multi_queue": True, "vnet_hdr": True}),
+    "tun": Case(TunDevice(owner=0, group=4_000_000_000), {"owner": 7}, {"packet_info": True, "group": -1}),
     "ipvlan": Case(Ipvlan(lower_if_name="l"), {"mode": "l3", "flag": "private"}, {}),
 }
 TUNNELS: dict[str, dict[str, Any]] = {

@@ -65,7 +65,7 @@ def test_the_way_to_a_namespace_is_the_one_that_interfaces_use() -> None:
     ("kind", "ifindex", "called", "reason"),
     [
         ("bridge", 3, "bridge", "no interface is declared for this link of kind bridge"),
-        ("gre", 3, "existing", "no interface is declared for this link of kind gre"),
+        ("gre", 3, "tunnel", "no interface is declared for this link of kind gre"),
         ("", 3, "existing", "no interface is declared for this link"),
         ("", 1, "loopback", "no interface is declared for this loopback link"),
         ("veth", 3, "veth", "no interface is declared for this link of kind veth"),

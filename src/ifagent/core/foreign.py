@@ -13,7 +13,7 @@ from ifagent.core.report import Beside, link_fields
 from ifagent.core.resources import Key, interface_key
 from ifagent.core.state import ConfigState, InterfaceState
 
-_TYPES = {name: type_of(kind) for kind in KINDS for name in kind.kernel_kinds}
+_TYPES = {name: type_of(kind) for kind in reversed(KINDS) for name in kind.kernel_kinds}
 """What kinds of links are called as types of interfaces; all others are ``existing``."""
 
 

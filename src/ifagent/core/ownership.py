@@ -125,14 +125,16 @@ class Owner:
         return mark if isinstance(mark, Adoption) else None
 
     def may_adopt(self, link: Link) -> bool:
-        """Tell whether a link is a TAP, not a tun for packets without Ethernet, that no agent has adopted."""
-        if link.kind != "tun" or not link.mac or link.alias.startswith(_ADOPTED):
+        """Tell whether a link is a TAP, not a tun for packets without Ethernet, that no agent has made or adopted."""
+        if link.kind != "tun" or not link.mac or link.alias.startswith((_ADOPTED, _PREFIX)) or self.owns(link):
             return False
         return self.configured_mark(link) is not None or not link.alias.startswith(_BORROWED)
 
     def owns(self, link: Link) -> bool:
-        """Tell whether this agent made the link, and so may delete it; a TAP is never of its making."""
-        if link.kind == "tun" or link.group not in {self.group, self.last_group} or link.id.ifindex == LOOPBACK_IFINDEX:
+        """Tell whether this agent made the link, and so may delete it."""
+        if link.group not in {self.group, self.last_group} or link.id.ifindex == LOOPBACK_IFINDEX:
+            return False
+        if link.kind == "tun" and link.alias.startswith((_ADOPTED, _BORROWED)):
             return False
         return self.name_of(link) is not None or not link.alias.startswith((_PREFIX, _WITHOUT_CHECKSUMS))
 

@@ -31,6 +31,8 @@ class InterfaceType(IntEnum):
     VXLAN = 12
     GENEVE = 13
     TUNNEL = 14
+    TAP_DEVICE = 15
+    TUN_DEVICE = 16
     IFB = 17
 
 
@@ -61,6 +63,8 @@ class LinkType(IntEnum):
     VXLAN = 112
     GENEVE = 113
     TUNNEL = 114
+    TAP_DEVICE = 115
+    TUN_DEVICE = 116
     IFB = 117
 
 

@@ -21,7 +21,7 @@ from ifagent.core.counters import LinkCounters
 from ifagent.core.host_routes import HostRoutes, IPAddress, Route
 from ifagent.core.link import LOOPBACK_IFINDEX, Checksums, LinkId, NsId, Speed
 from ifagent.core.names import HostName
-from ifagent.core.operations import CreateLink
+from ifagent.core.operations import ChangeLink, CreateLink
 from ifagent.errors import NamespaceUnavailable
 from ifagent.kernel.attributes import UNREADABLE, MalformedMessage
 from ifagent.kernel.cross_links import create_above
@@ -43,6 +43,7 @@ from ifagent.kernel.requests import (
 from ifagent.kernel.routes import find_uplinks, list_routes
 from ifagent.kernel.sockets import ListenSocket, RequestSocket
 from ifagent.kernel.threads import pause_after
+from ifagent.kernel.tun import change_device, create_device, open_device
 from ifagent.limits import in_words
 from ifagent.nsfs import in_netns, open_thread_namespace
 
@@ -158,6 +159,22 @@ class Lane:
                 return create_above(socket, operation, own_fd=self.fd, lower_fd=lower_fd)
         except OSError as error:
             return Ack(error.errno or errno.EIO, error.strerror or str(error))
+
+    def use_tun_device(self, operation: CreateLink | ChangeLink) -> Ack:
+        """Make or change a TAP or TUN; see :mod:`ifagent.kernel.tun`."""
+
+        def open_in_place() -> int:
+            with in_netns(self.fd, home=self._home):
+                return open_device()
+
+        try:
+            with self._any_socket() as socket:
+                if isinstance(operation, CreateLink):
+                    return create_device(socket, operation, open_in_place)
+                return change_device(socket, operation, open_in_place)
+        except OSError as error:
+            text = f"this host has no {error.filename}" if error.filename else error.strerror or str(error)
+            return Ack(error.errno or errno.EIO, text)
 
     def set_sysctls(self, settings: Mapping[str, str]) -> str:
         """Set what is below ``/proc/sys`` in this namespace; return why that is not possible, empty if it is."""

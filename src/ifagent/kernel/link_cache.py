@@ -7,12 +7,13 @@ applied in order; those of different namespaces may arrive in any order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self, assert_never
 
 from ifagent.core.events import LinkSeen, LinksListed
 from ifagent.core.link import LOOPBACK_IFINDEX, UNKNOWN_SPEED, Checksums, Link, LinkId, NsId, Speed
+from ifagent.core.names import HostName
 from ifagent.kernel.kinds import driver_of
 from ifagent.kernel.messages import AddressMessage, LinkMessage
 from ifagent.kernel.ordering import AddressList
@@ -159,6 +160,15 @@ class LinkCache:
         """Return the links of a group in a namespace."""
         known = self._namespaces.get(namespace, _Namespace())
         return {ifindex for ifindex, link in known.links.items() if link.group == group}
+
+    def called(self, names: Container[tuple[NsId, HostName]], namespaces: Iterable[NsId]) -> list[LinkId]:
+        """Return the links of some namespaces that have these host names."""
+        return [
+            LinkId(namespace, ifindex)
+            for namespace in namespaces
+            for ifindex, link in self._namespaces.get(namespace, _Namespace()).links.items()
+            if (namespace, link.host_name) in names
+        ]
 
     def inspect(self, links: Collection[LinkId]) -> set[LinkId]:
         """Report the checksum offloading of exactly these links from now on; return those that have to be queried."""

@@ -26,8 +26,8 @@ from ifagent.core.events import LinksListed, NamespaceBehind, NamespaceSeen, Nam
 from ifagent.core.host_routes import HostRoutes, IPAddress
 from ifagent.core.link import LinkId, NsId
 from ifagent.core.namespace_ref import OWN_NAMESPACE
-from ifagent.core.operation import LinkOperation, NamespaceOperation, Operation, Outcome
-from ifagent.core.operations import ChangeLink, CreateLink, RemoveNamespace, SetChecksums, SetLink, SetPort
+from ifagent.core.operation import NamespaceOperation, Operation, Outcome
+from ifagent.core.operations import CreateLink, RemoveNamespace, SetChecksums
 from ifagent.errors import AgentBug, NamespaceUnavailable
 from ifagent.kernel.contract import Emit
 from ifagent.kernel.deferred_close import DeferredClose
@@ -42,8 +42,9 @@ from ifagent.kernel.netns_watch import NetnsWatch
 from ifagent.kernel.relisting import Relister
 from ifagent.kernel.requests import encode_all
 from ifagent.kernel.session import GATHER, Session
+from ifagent.kernel.silent_changes import find_silent_changes
 from ifagent.kernel.threads import run_in_thread
-from ifagent.kernel.workers import THREADS, change_netns, run_job, send_requests
+from ifagent.kernel.workers import THREADS, change_netns, is_by_file, run_job, send_requests
 from ifagent.log import log
 from ifagent.nsfs import OWN_NAMESPACE_PATH, own_namespace
 
@@ -173,7 +174,7 @@ class LinuxKernel:
                     tasks.start_soon(run_job, job, session.threads, outcomes)
         if namespace_operations:
             await session.names.list()
-        await self._follow_up(session, outcomes.values())
+        await self._follow_up(session, tuple(outcomes.values()))
         return [replace(outcomes[position], operation=operation) for position, operation in enumerate(asked)]
 
     async def inspect(self, links: Collection[LinkId]) -> None:
@@ -278,31 +279,23 @@ class LinuxKernel:
         for each in seen:
             session.emit(each)
 
-    async def _follow_up(self, session: Session, outcomes: Iterable[Outcome]) -> None:
+    async def _follow_up(self, session: Session, outcomes: Collection[Outcome]) -> None:
         """Take in what operations have changed without a notification."""
         self.drain()
-        partly_done, switched, changed = set[NsId](), list[LinkId](), list[LinkId]()
         for outcome in outcomes:
             match outcome:
                 case Outcome(operation=RemoveNamespace(id=id), errno=0):
                     self._close(session, id)
                 case Outcome(operation=CreateLink() as operation, errno=0, text=str(problem)) if problem:
                     log.warning("created a link with a warning", operation=str(operation), problem=problem)
-                case Outcome(operation=SetChecksums() as operation):
-                    switched.append(_link_of(operation))
-                # Whose MTU follows that of its lower link has it without a notification.
-                case Outcome(operation=ChangeLink() | SetPort() | SetLink(mtu=int()) as operation, errno=0):
-                    changed.append(_link_of(operation))
-                case Outcome(operation=ChangeLink() | SetPort() | SetLink() as operation, errno=refused):
-                    id_ = _link_of(operation)
-                    if refused:
-                        partly_done.add(id_.namespace)
-                    elif isinstance(operation, SetLink):
-                        session.monitor.apply_silent_change(id_, alias=operation.alias, group=operation.group)
-        await session.queries.read_links(changed, session.monitor.apply_read)
-        await session.queries.query_checksums(switched)
-        if partly_done:
-            await self._list(session, partly_done)
+        silent = find_silent_changes(outcomes)
+        for id_, set_link in silent.set_on:
+            session.monitor.apply_silent_change(id_, alias=set_link.alias, group=set_link.group)
+        made = session.monitor.links.called(silent.made, {namespace for namespace, _ in silent.made})
+        await session.queries.read_links((*silent.changed, *made), session.monitor.apply_read)
+        await session.queries.query_checksums(silent.switched)
+        if silent.partly_done:
+            await self._list(session, silent.partly_done)
 
 
 def _running(part: T | None) -> T:
@@ -312,11 +305,6 @@ def _running(part: T | None) -> T:
     return part
 
 
-def _link_of(operation: LinkOperation) -> LinkId:
-    """Return the link that an operation was carried out on."""
-    return LinkId(namespaces_of(operation)[0], operation.target.ifindex or 0)
-
-
 def _encoded(
     requests: Iterable[tuple[int, Operation]], fds: Mapping[NsId, int], ifindexes: Ifindexes
 ) -> dict[int, tuple[bytes, ...]]:
@@ -324,7 +312,7 @@ def _encoded(
     return {
         position: encode_all(operation, fds=fds, ifindexes=_ifindexes_for(operation, ifindexes))
         for position, operation in requests
-        if not isinstance(operation, SetChecksums) and not _is_across(operation)
+        if not isinstance(operation, SetChecksums) and not _is_across(operation) and not is_by_file(operation)
     }
 
 

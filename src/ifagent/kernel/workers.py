@@ -9,9 +9,10 @@ from typing import Final
 import anyio
 import anyio.to_thread
 
-from ifagent.core.link import NsId
+from ifagent.core.link import LinkId, NsId
 from ifagent.core.operation import Operation, Outcome
 from ifagent.core.operations import (
+    ChangeLink,
     CreateLink,
     CreateNamespace,
     DeleteLink,
@@ -20,6 +21,7 @@ from ifagent.core.operations import (
     SetChecksums,
     SetLink,
 )
+from ifagent.errors import AgentBug
 from ifagent.kernel.jobs import RequestBatch, namespaces_of
 from ifagent.kernel.kinds import driver_of
 from ifagent.kernel.lane import Lane
@@ -71,14 +73,28 @@ def send_requests(
             if isinstance(move.to, int) and move.to in lanes:
                 lanes[move.to].remove_altnames(move.host_name)
         for position in batch.positions:
-            operation = operations[position]
-            if isinstance(operation, SetChecksums):
-                ack = lane.set_checksums(operation.target.ifindex or 0, operation.checksums)
-                outcomes[position] = Outcome(operation, ack.errno, ack.text)
-            elif isinstance(operation, CreateLink) and operation.lower is not None and position not in encoded:
-                ack = lane.create_above(operation, lanes[operation.lower.namespace].fd)
-                outcomes[position] = _outcome(operation, b"", ack, lanes)
+            if position not in encoded:
+                outcomes[position] = _execute(operations[position], lane, lanes)
     return outcomes
+
+
+def is_by_file(operation: Operation) -> bool:
+    """Tell whether an operation is not a request of rtnetlink, but of a file of the kind's driver."""
+    return isinstance(operation, CreateLink | ChangeLink) and driver_of(operation.kind).by_file
+
+
+def _execute(operation: Operation, lane: Lane, lanes: Mapping[NsId, Lane]) -> Outcome:
+    """Execute an operation that is no message, or needs several of which each depends on the one before."""
+    match operation:
+        case SetChecksums():
+            ack = lane.set_checksums(operation.target.ifindex or 0, operation.checksums)
+        case CreateLink() | ChangeLink() if is_by_file(operation):
+            ack = lane.use_tun_device(operation)
+        case CreateLink(lower=LinkId() as lower):
+            ack = lane.create_above(operation, lanes[lower.namespace].fd)
+        case _:
+            raise AgentBug(f"nothing is known that executes {operation}")
+    return _outcome(operation, b"", ack, lanes)
 
 
 def _outcome(operation: Operation, request: bytes, ack: Ack, lanes: Mapping[NsId, Lane]) -> Outcome:

@@ -16,6 +16,8 @@ from ifagent.core.kinds.ipvlan import Ipvlan
 from ifagent.core.kinds.loopback import Loopback
 from ifagent.core.kinds.macvlan import Macvlan
 from ifagent.core.kinds.macvtap import Macvtap
+from ifagent.core.kinds.tap_device import TapDevice
+from ifagent.core.kinds.tun_device import TunDevice
 from ifagent.core.kinds.tunnel import Tunnel
 from ifagent.core.kinds.veth import Veth
 from ifagent.core.kinds.vlan import Vlan
@@ -37,6 +39,8 @@ __all__ = [
     "Loopback",
     "Macvlan",
     "Macvtap",
+    "TapDevice",
+    "TunDevice",
     "Tunnel",
     "Veth",
     "Vlan",
@@ -62,6 +66,8 @@ Kind = (
     | Vxlan
     | Geneve
     | Tunnel
+    | TapDevice
+    | TunDevice
 )
 
 

@@ -22,10 +22,12 @@ class LinkDriver:
     leaves out ``IFLA_LINK``, although the links are deleted with their lower one. ``speed`` is what every link
     reports, ``None`` where that has to be queried. ``settings`` are what the agent knows of ``IFLA_INFO_DATA``.
     ``port_settings`` are what it knows of the ``IFLA_INFO_SLAVE_DATA`` of ports of such links.
+    Links that are made ``by_file`` are not made, nor their settings changed, by rtnetlink.
     ``sysctls`` are set in the namespace of a new link, by their paths below ``/proc/sys``.
     """
 
     paired: ClassVar[bool] = False
+    by_file: ClassVar[bool] = False
     lower_attributes: ClassVar[tuple[int, ...]] = ()
     speed: ClassVar[Speed | None] = None
     settings: ClassVar[Table] = Table()

@@ -172,6 +172,9 @@ def _set_master(link: WorldLink, master: int) -> None:
     if takes_up and link.up and link.master != master:
         raise Refused(errno.EPERM, "Device can not be enslaved while up")
     if link.master != master:
+        before = link.namespace.links.get(link.master)
+        if before is not None and before.data.get("primary") == link.ifindex:
+            before.data["primary"] = 0
         link.port = dict(traits_of(link.namespace.links[master].kind).port) if master else {}
     link.master = master
     if takes_up and not link.up:

@@ -94,6 +94,10 @@ class LinuxInterfacesInterfaceType(betterproto2.Enum):
 
     TUNNEL = 14
 
+    TAP_DEVICE = 15
+
+    TUN_DEVICE = 16
+
     IFB = 17
 
 
@@ -189,6 +193,10 @@ class LinuxInterfacesInterface(betterproto2.Message):
     geneve: "_ifagent__links__.Geneve | None" = betterproto2.field(48, betterproto2.TYPE_MESSAGE, optional=True)
 
     tunnel: "_ifagent__links__.Tunnel | None" = betterproto2.field(49, betterproto2.TYPE_MESSAGE, optional=True)
+
+    tap_device: "_ifagent__links__.TunDevice | None" = betterproto2.field(50, betterproto2.TYPE_MESSAGE, optional=True)
+
+    tun_device: "_ifagent__links__.TunDevice | None" = betterproto2.field(51, betterproto2.TYPE_MESSAGE, optional=True)
 
     master_if_name: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = (
         betterproto2.field(60, betterproto2.TYPE_STRING)

@@ -10,6 +10,7 @@ __all__ = (
     "Geneve",
     "Ipvlan",
     "Macvlan",
+    "TunDevice",
     "Tunnel",
     "Vlan",
     "Vxlan",
@@ -266,6 +267,26 @@ class Macvlan(betterproto2.Message):
 
 
 default_message_pool.register_message("ifagent.links", "Macvlan", Macvlan)
+
+
+@dataclass(eq=False, repr=False, config={"extra": "forbid"})
+class TunDevice(betterproto2.Message):
+    owner: "typing.Annotated[int, pydantic.Field(ge=-2**63, le=2**63 - 1)] | None" = betterproto2.field(
+        1, betterproto2.TYPE_INT64, optional=True
+    )
+
+    group: "typing.Annotated[int, pydantic.Field(ge=-2**63, le=2**63 - 1)] | None" = betterproto2.field(
+        2, betterproto2.TYPE_INT64, optional=True
+    )
+
+    multi_queue: "bool | None" = betterproto2.field(3, betterproto2.TYPE_BOOL, optional=True)
+
+    vnet_hdr: "bool | None" = betterproto2.field(4, betterproto2.TYPE_BOOL, optional=True)
+
+    packet_info: "bool | None" = betterproto2.field(5, betterproto2.TYPE_BOOL, optional=True)
+
+
+default_message_pool.register_message("ifagent.links", "TunDevice", TunDevice)
 
 
 @dataclass(eq=False, repr=False, config={"extra": "forbid"})

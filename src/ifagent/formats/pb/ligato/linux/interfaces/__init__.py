@@ -75,6 +75,10 @@ class InterfaceType(betterproto2.Enum):
 
     TUNNEL = 114
 
+    TAP_DEVICE = 115
+
+    TUN_DEVICE = 116
+
     IFB = 117
 
 
@@ -208,6 +212,14 @@ class Interface(betterproto2.Message):
 
     tunnel: "___ifagent__links__.Tunnel | None" = betterproto2.field(
         49, betterproto2.TYPE_MESSAGE, optional=True, group="link"
+    )
+
+    tap_device: "___ifagent__links__.TunDevice | None" = betterproto2.field(
+        50, betterproto2.TYPE_MESSAGE, optional=True, group="link"
+    )
+
+    tun_device: "___ifagent__links__.TunDevice | None" = betterproto2.field(
+        51, betterproto2.TYPE_MESSAGE, optional=True, group="link"
     )
 
     master_if_name: "typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]" = (
