@@ -75,13 +75,27 @@ def made_once(environment: Path) -> Iterator[bool]:
 
 def pytest(session: nox.Session, *arguments: str, measured: bool = False, **env: str) -> None:
     """Run tests; what they cover is ``measured`` where the environment asks for it."""
-    if measured and os.environ.get("IFAGENT_COVERAGE"):
-        MEASURED.mkdir(parents=True, exist_ok=True)
-        MEASURED.chmod(0o777)  # agents of tests run as other users too
-        env["COVERAGE_FILE"] = str(MEASURED / "data")
-        run_tests(session, "coverage", "run", "-m", "pytest", *(session.posargs or arguments), **env)
-    else:
-        run_tests(session, "pytest", *(session.posargs or arguments), **env)
+    run_tests(session, *runner(env, measured=measured), *(session.posargs or arguments), **env)
+
+
+def runner(env: dict[str, str], *, measured: bool) -> tuple[str, ...]:
+    """Return the command that runs tests; what it needs is added to ``env``."""
+    if not (measured and os.environ.get("IFAGENT_COVERAGE")):
+        return ("pytest",)
+    MEASURED.mkdir(parents=True, exist_ok=True)
+    MEASURED.chmod(0o777)  # agents of tests run as other users too
+    env["COVERAGE_FILE"] = str(MEASURED / "data")
+    return ("coverage", "run", "-m", "pytest")
+
+
+def pytest_side_by_side(session: nox.Session, *options: str, folders: tuple[str, ...], measured: bool = False) -> None:
+    """Run the test files of some folders in several processes at a time, or what is asked for in one."""
+    if session.posargs:
+        pytest(session, *options, measured=measured)
+        return
+    env: dict[str, str] = {}
+    command = (*runner(env, measured=measured), "-q", *options)
+    run_tests(session, "python", "tests/side_by_side.py", *command, "--", *folders, **env)
 
 
 @nox.session
@@ -113,13 +127,13 @@ def protos(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def unit(session: nox.Session) -> None:
     """Test single parts, without a kernel or a store."""
-    pytest(session, "tests/unit", measured=True)
+    pytest_side_by_side(session, folders=("tests/unit",), measured=True)
 
 
 @nox.session(venv_backend="none")
 def properties(session: nox.Session) -> None:
     """Test properties over random inputs."""
-    pytest(session, "tests/properties", measured=True)
+    pytest_side_by_side(session, folders=("tests/properties",), measured=True)
 
 
 @nox.session(venv_backend="none")
@@ -131,13 +145,13 @@ def conformance(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def integration(session: nox.Session) -> None:
     """Test the whole on the real kernel with a real etcd."""
-    pytest(session, *ONCE_MORE, "tests/integration", "tests/chaos", measured=True)
+    pytest_side_by_side(session, *ONCE_MORE, folders=("tests/integration", "tests/chaos"), measured=True)
 
 
 @nox.session(venv_backend="none")
 def hostile(session: nox.Session) -> None:
     """Attack a real agent from every side that docs/threat-model.md names."""
-    pytest(session, *ONCE_MORE, "tests/hostile")
+    pytest_side_by_side(session, *ONCE_MORE, folders=("tests/hostile",))
 
 
 @nox.session(venv_backend="none")
