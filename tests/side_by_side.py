@@ -1,4 +1,4 @@
-"""Run the test files of some folders in several processes at a time: ``python tests/side_by_side.py COMMAND -- FOLDERS``.
+"""Run the test files of folders in several processes at a time: ``python tests/side_by_side.py COMMAND -- FOLDERS``.
 
 Each process has a network and mounts of its own (:mod:`private`), so no test sees those of another process. The largest
 files are dealt out first. What a process prints is shown when it ends; the exit code is 1 if any has failed.
@@ -36,7 +36,12 @@ def main() -> int:
 
     def run(files: list[str]) -> tuple[list[str], subprocess.CompletedProcess[str]]:
         done = subprocess.run(
-            [*command, *files], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False
+            [*command, *files],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
         )
         return files, done
 

@@ -142,7 +142,10 @@ async def test_a_setting_is_changed_in_place_and_drift_of_it_repaired(
         await battery.until(lambda: dict(battery.link("x").data)[field] == wanted and battery.is_applied("x"))
         assert battery.link("x").id == link.id
         battery.kernel.asked.clear()
-        await battery.kernel.interfere(ChangeLink(battery.target("x"), link.kind, ((field, default),)))
+        # The kernel forgets what of a tunnel it is not told again.
+        others = battery.link("x").data if isinstance(case.kind, Tunnel) else ()
+        data = tuple((dict(others) | {field: default}).items())
+        await battery.kernel.interfere(ChangeLink(battery.target("x"), link.kind, data))
         await battery.until(lambda: bool(battery.kernel.asked))
         await battery.until(lambda: dict(battery.link("x").data)[field] == wanted and battery.is_applied("x"))
         battery.change_kind("x", **{field: default})
