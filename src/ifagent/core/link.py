@@ -38,6 +38,9 @@ The kernel deletes a vlan, macvlan, macsec, vxlan, amt and the like together wit
 that nobody has thought of here that is taken for granted.
 """
 
+FALLBACK_LINKS = frozenset({"tunl0", "gre0", "gretap0", "erspan0", "sit0", "ip6tnl0", "ip_vti0", "ip6_vti0", "ip6gre0"})
+"""Links that the kernel makes by itself in every new namespace when their modules are loaded, and does not delete."""
+
 LOOPBACK_IFINDEX = 1
 """The ifindex that the loopback link has in every namespace."""
 

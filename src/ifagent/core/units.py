@@ -86,6 +86,7 @@ def created_link(create: CreateLink, end: LinkEnd) -> Link:
         mac=end.mac,
         mtu=end.mtu,
         group=create.group,
+        lower=create.lower,
         master=create.master,
         data=create.data,
     )

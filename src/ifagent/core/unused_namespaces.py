@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ifagent.core.desired import Desired
-from ifagent.core.link import LOOPBACK_IFINDEX, Link, NsId
+from ifagent.core.link import FALLBACK_LINKS, LOOPBACK_IFINDEX, Link, NsId
 from ifagent.core.namespace_ref import NamespaceRef, NamespaceType
 from ifagent.core.observed import Observed
 from ifagent.core.ownership import Owner
-
-FALLBACK_LINKS = frozenset({"tunl0", "gre0", "gretap0", "erspan0", "sit0", "ip6tnl0", "ip_vti0", "ip6_vti0", "ip6gre0"})
-"""Links that the kernel makes by itself in every new namespace when their modules are loaded."""
 
 
 def unused_namespaces(

@@ -10,14 +10,11 @@ from pydantic.dataclasses import dataclass
 from ifagent.core.configure import Attributes
 from ifagent.core.kinds.contract import ANY_MTU, CommonFields, LinkKind, TunnelKind, View, wrong
 from ifagent.core.kinds.vxlan import check_end, parsed
-from ifagent.core.link import Link, LinkData
+from ifagent.core.link import FALLBACK_LINKS, Link, LinkData
 from ifagent.core.names import check_given_name, check_host_name
 
 TunnelMode = Literal["gre", "gretap", "ip6gre", "ip6gretap", "ipip", "sit", "ip6tnl"]
 """What the kernel calls a tunnel."""
-
-FALLBACK_LINKS: Final = frozenset({"gre0", "gretap0", "erspan0", "tunl0", "sit0", "ip6tnl0", "ip6gre0"})
-"""Links that the kernel's drivers have in every namespace, which cannot be deleted."""
 
 _ENDS: Final = ("local", "remote", "tos", "fwmark")
 _KEYS: Final = ("input_key", "output_key", "csum", "seq")
@@ -97,7 +94,7 @@ class Tunnel(TunnelKind):
     def check_host_name(self, value: str) -> str:
         """Refuse the names of the links that the kernel has by itself."""
         if value in FALLBACK_LINKS:
-            raise ValueError(f"{value} is the name of a link that the kernel's driver has in every namespace")
+            raise ValueError(f"{value} is a link that the kernel makes by itself in every namespace")
         return check_host_name(value)
 
     def check(self, interface: CommonFields) -> None:

@@ -105,7 +105,7 @@ class BatchExecutor:
         self._changed(link.id)
         change_data(link, operation.data)
         if operation.sends_by is not None:
-            put_on(link, link.namespace.links.get(operation.sends_by))
+            put_on(link, (link.lower or link).namespace.links.get(operation.sends_by))
         if operation.mtu is not None:
             self._world.settings.set_attributes(link, mtu=operation.mtu)
 
