@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from ifagent.core.kinds import KINDS, BridgePort, type_of
 from ifagent.core.kinds.contract import LinkKind, Origin, UpperKind
+from ifagent.core.kinds.vlan import check_egress_map, check_ingress_map
 from ifagent.core.kinds.vxlan import check_end
 from ifagent.formats.enums import KIND_NUMBERS, LINK_NUMBERS
 from ifagent.formats.kinds import form_of
@@ -101,7 +102,8 @@ def _values(hint: Any) -> str:
     if base is str:
         return "an IP address" if any(getattr(limit, "func", None) is check_end for limit in limits) else "a name"
     if get_origin(base) is tuple:
-        return "a list of IPv4 addresses"
+        is_map = any(getattr(limit, "func", None) in {check_egress_map, check_ingress_map} for limit in limits)
+        return "a list such as `2:5`" if is_map else "a list of IPv4 addresses"
     bounds: dict[str, int] = {}
     for limit in limits:
         for each in limit.metadata if isinstance(limit, FieldInfo) else ():

@@ -63,7 +63,14 @@ CASES = {
     "vrf": Case(VrfDevice(routing_table=77), {}, {"routing_table": 78}),
     "bridge": Case(Bridge(), {"forward_delay": 4, "ageing_time": 60, "stp": True, "priority": 4096}, {}),
     "vlan": Case(
-        Vlan(lower_if_name="l", id=7), {"reorder_hdr": False, "loose_binding": True}, {"id": 8, "protocol": "802.1ad"}
+        Vlan(lower_if_name="l", id=7),
+        {
+            "reorder_hdr": False,
+            "loose_binding": True,
+            "egress_qos_map": ("2:5", "70000:7"),
+            "ingress_qos_map": ("3:9",),
+        },
+        {"id": 8, "protocol": "802.1ad"},
     ),
     "macvlan": Case(Macvlan(lower_if_name="l"), {"mode": "private"}, {"mode": "passthru"}),
     "macvtap": Case(Macvtap(lower_if_name="l"), {"mode": "vepa"}, {"mode": "passthru"}),

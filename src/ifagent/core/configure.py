@@ -122,7 +122,8 @@ def _change_data(target: Target, link: Link, attributes: Attributes) -> tuple[li
     differences = [f"{name} is {has!r}, wanted {value!r}" for name, has, value in changed]
     if attributes.sends_by is None:
         data = tuple((name, value) for name, _, value in changed)
-        return differences, [ChangeLink(target, link.kind, data)] if data else []
+        before = tuple((name, has) for name, has, _ in changed)
+        return differences, [ChangeLink(target, link.kind, data, before=before)] if data else []
     sends_by = link.lower.ifindex if link.lower else 0
     if sends_by != attributes.sends_by:
         differences.append(f"it sends by the link of ifindex {sends_by}, wanted {attributes.sends_by}")

@@ -119,7 +119,7 @@ class CreateLink(Operation):
 
 @dataclass(frozen=True, slots=True)
 class ChangeLink(LinkOperation):
-    """Change settings of a link that only links of its ``kind`` have.
+    """Change settings of a link that only links of its ``kind`` have, from what they are ``before``.
 
     Of a tunnel ``data`` are all of them, as the kernel forgets what it is not told again. So are ``sends_by``, the
     ifindex of the link that its packets leave by, 0 for any, and ``mtu``, ``None`` for one that the kernel works out.
@@ -130,6 +130,7 @@ class ChangeLink(LinkOperation):
     data: LinkData
     sends_by: int | None = None
     mtu: int | None = None
+    before: LinkData = ()
 
     def __str__(self) -> str:
         """Say what it does."""

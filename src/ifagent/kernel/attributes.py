@@ -14,7 +14,7 @@ from collections.abc import Container, Iterator
 from struct import Struct
 from typing import Final, NamedTuple
 
-from ifagent.kernel.rtnetlink import ATTRIBUTE, IFLA_ALT_IFNAME, NLA_F_NESTED, NLA_TYPE_MASK
+from ifagent.kernel.rtnetlink import ATTRIBUTE, NLA_F_NESTED, NLA_TYPE_MASK
 
 _ALL: Final = range(NLA_TYPE_MASK + 1)
 
@@ -106,17 +106,16 @@ class AttributeReader:
         return _Layout(Struct("".join(headers)), tuple(expected), Struct("".join(payloads)), tuple(types))
 
 
-def each_altname(properties: bytes) -> Iterator[bytes]:
-    """Yield every altname of an ``IFLA_PROP_LIST`` as it is there, with its final zero byte.
+def each_payload(list_: bytes, type_: int) -> Iterator[bytes]:
+    """Yield the payload of every attribute of one type, of which an :class:`AttributeReader` returns the last only.
 
-    They are attributes of one type, of which an :class:`AttributeReader` returns the last only.
     Raises :class:`MalformedMessage`.
     """
     offset = 0
-    while len(properties) - offset >= ATTRIBUTE.size:
-        length, kind = ATTRIBUTE.unpack_from(properties, offset)
-        if length < ATTRIBUTE.size or offset + length > len(properties):
+    while len(list_) - offset >= ATTRIBUTE.size:
+        length, kind = ATTRIBUTE.unpack_from(list_, offset)
+        if length < ATTRIBUTE.size or offset + length > len(list_):
             raise MalformedMessage(f"attribute {kind} of {length} bytes")
-        if kind & NLA_TYPE_MASK == IFLA_ALT_IFNAME:
-            yield properties[offset + ATTRIBUTE.size : offset + length]
+        if kind & NLA_TYPE_MASK == type_:
+            yield list_[offset + ATTRIBUTE.size : offset + length]
         offset += length + 3 & ~3

@@ -8,11 +8,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Protocol
+from itertools import islice
+from typing import Final, Protocol
 
 from ifagent.core.link import LinkData, Scalar
 from ifagent.errors import AgentBug
-from ifagent.kernel.attributes import AttributeReader, MalformedMessage, attribute, nested
+from ifagent.kernel.attributes import AttributeReader, MalformedMessage, attribute, each_payload, nested
 
 Values = Mapping[str, Scalar]
 """Settings by name."""
@@ -216,6 +217,48 @@ class Addresses:
         yield self.names[0], tuple(str(IPv4Address(inner[place])) for place in sorted(inner))
 
 
+class QosMap:
+    """Mappings from one priority to another, ``struct ifla_vlan_qos_mapping``, as in ``2:5``.
+
+    What is sent is added to what is there.
+    """
+
+    def __init__(self, attribute_: int, name: str) -> None:
+        """Take the setting's name."""
+        self.attributes: tuple[int, ...] = (attribute_,)
+        self.names: tuple[str, ...] = (name,)
+
+    def encode(self, values: Values) -> bytes:
+        """Return the mappings."""
+        return self.encode_change(values, {})
+
+    def encode_change(self, values: Values, before: Values) -> bytes:
+        """Return the mappings, and to 0 what was mapped ``before`` and is not any more."""
+        was, wanted = _mappings(before.get(self.names[0])), _mappings(values[self.names[0]])
+        mappings = dict.fromkeys(was, 0) | wanted
+        inner = (attribute(IFLA_VLAN_QOS_MAPPING, _MAPPING.pack(*mapping)) for mapping in mappings.items())
+        return nested(self.attributes[0], b"".join(inner))
+
+    def decode(self, found: Payloads) -> Iterator[tuple[str, Scalar]]:
+        """Yield the mappings in the order of what is mapped."""
+        payload = found.get(self.attributes[0], b"")
+        first = islice(each_payload(payload, IFLA_VLAN_QOS_MAPPING), MAX_MAPPINGS)
+        each = sorted(_MAPPING.unpack(inner) for inner in first)
+        yield self.names[0], tuple(f"{priority}:{mapped}" for priority, mapped in each if mapped)
+
+
+MAX_MAPPINGS: Final = 256
+"""Most mappings of one link that are kept; of more, these are removed first."""
+
+IFLA_VLAN_QOS_MAPPING: Final = 1
+_MAPPING: Final = struct.Struct("=II")
+
+
+def _mappings(value: Scalar | None) -> dict[int, int]:
+    pairs = (text.partition(":") for text in (value if isinstance(value, tuple) else ()))
+    return {int(priority): int(mapped) for priority, _, mapped in pairs}
+
+
 _EVERY = AttributeReader()
 
 
@@ -231,13 +274,18 @@ class Table:
     def __bool__(self) -> bool:
         return bool(self._settings)
 
-    def encode(self, data: LinkData) -> bytes:
-        """Return the attributes for some settings. Raises :class:`AgentBug` for one that is not in the table."""
-        values = dict(data)
+    def encode(self, data: LinkData, before: LinkData = ()) -> bytes:
+        """Return the attributes for some settings; ``before`` is what they are now where they are changed.
+
+        Raises :class:`AgentBug` for one that is not in the table.
+        """
+        values, was = dict(data), dict(before)
         if unknown := values.keys() - self._by_name.keys():
             raise AgentBug(f"no attribute is known for {', '.join(sorted(unknown))}")
         wanted = dict.fromkeys(self._by_name[name] for name in values)
-        return b"".join(each.encode(values) for each in wanted)
+        return b"".join(
+            each.encode_change(values, was) if isinstance(each, QosMap) else each.encode(values) for each in wanted
+        )
 
     def decode(self, payload: bytes) -> LinkData:
         """Return the settings that are there, in the order of the table. Raises :class:`MalformedMessage`."""

@@ -15,7 +15,7 @@ from ifagent.core.address_values import interned
 from ifagent.core.counters import LinkCounters
 from ifagent.core.link import LOOPBACK_ADDRESSES, LOOPBACK_IFINDEX, Address, LinkData, OperState, usual_scope
 from ifagent.core.names import MAX_HOST_NAME_BYTES, HostName, IPInterface
-from ifagent.kernel.attributes import AttributeReader, MalformedMessage, each_altname
+from ifagent.kernel.attributes import AttributeReader, MalformedMessage, each_payload
 from ifagent.kernel.kinds import driver_of
 from ifagent.kernel.kinds.contract import LinkDriver
 from ifagent.kernel.rtnetlink import (
@@ -37,6 +37,7 @@ from ifagent.kernel.rtnetlink import (
     IFF_UP,
     IFINFO,
     IFLA_ADDRESS,
+    IFLA_ALT_IFNAME,
     IFLA_CARRIER,
     IFLA_GROUP,
     IFLA_IFALIAS,
@@ -248,7 +249,7 @@ def parse_link(data: bytes, message: Message) -> LinkMessage | None:
 
 def _altnames(payload: bytes) -> tuple[HostName, ...]:
     """Return the first altnames that can be host names too; nobody refers to others, and there may be hundreds."""
-    names = (name for name in each_altname(payload) if len(name) <= MAX_HOST_NAME_BYTES + 1)
+    names = (name for name in each_payload(payload, IFLA_ALT_IFNAME) if len(name) <= MAX_HOST_NAME_BYTES + 1)
     return tuple(HostName(_text(name)) for name in islice(names, MAX_ALTNAMES))
 
 
@@ -258,7 +259,7 @@ def parse_altnames(data: bytes, message: Message) -> tuple[int, list[bytes]]:
         raise MalformedMessage("link message without its header")
     ifindex = IFINFO.unpack_from(data, message.start)[2]
     found = _LINK.read(data, message.start + IFINFO.size, message.end)
-    return ifindex, list(each_altname(found.get(IFLA_PROP_LIST, b"")))
+    return ifindex, list(each_payload(found.get(IFLA_PROP_LIST, b""), IFLA_ALT_IFNAME))
 
 
 def parse_counters(data: bytes, message: Message) -> tuple[int, LinkCounters]:

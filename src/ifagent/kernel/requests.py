@@ -289,7 +289,7 @@ def _create_link(operation: CreateLink, fds: Mapping[NsId, int], ifindexes: Sequ
 
 def _change_link(operation: ChangeLink) -> bytes:
     driver = driver_of(operation.kind)
-    data = driver.settings.encode(operation.data)
+    data = driver.settings.encode(operation.data, operation.before)
     if operation.sends_by is not None:
         data += attribute(driver.lower_attributes[0], U32.pack(operation.sends_by))
     body = IFINFO.pack(0, 0, _ifindex(operation.target), 0, 0)

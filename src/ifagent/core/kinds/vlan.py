@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
@@ -10,6 +12,29 @@ from pydantic.dataclasses import dataclass
 from ifagent.core.kinds.bridge import VlanProtocol
 from ifagent.core.kinds.contract import ANY_MTU, UpperKind
 from ifagent.core.names import check_name
+
+_MAPPING = re.compile(r"([0-9]{1,10}):([0-9]{1,10})")
+_PRIORITIES = range(1 << 32)
+"""Priorities of packets inside the host, ``SO_PRIORITY``."""
+_TAG_PRIORITIES = range(8)
+"""Priorities in tags."""
+
+
+def _check_map(value: tuple[str, ...], *, of: range, to: range) -> tuple[str, ...]:
+    """Return mappings in the order of what is mapped, without those to 0, which is where everything else goes."""
+    mappings: dict[int, int] = {}
+    for text in value:
+        found = _MAPPING.fullmatch(text)
+        if found is None or int(found[1]) not in of or int(found[2]) not in to:
+            raise ValueError(f"{text!r} is no mapping FROM:TO of 0 to {of[-1]} to 0 to {to[-1]}, such as 2:5")
+        if int(found[1]) in mappings:
+            raise ValueError(f"priority {int(found[1])} is mapped twice")
+        mappings[int(found[1])] = int(found[2])
+    return tuple(f"{priority}:{mapped}" for priority, mapped in sorted(mappings.items()) if mapped)
+
+
+check_egress_map = partial(_check_map, of=_PRIORITIES, to=_TAG_PRIORITIES)
+check_ingress_map = partial(_check_map, of=_TAG_PRIORITIES, to=_PRIORITIES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +45,9 @@ class Vlan(UpperKind):
     from programs that capture packets; ``gvrp`` and ``mvrp`` announce the VLAN to switches; ``loose_binding`` leaves it
     up while its lower link is down; ``bridge_binding`` has its operstate follow the ports of a bridge below it that are
     in this VLAN.
+
+    ``egress_qos_map`` says with which priority in the tag packets of a priority leave, as in ``["2:5", "6:7"]`` for
+    those of priorities 2 and 6, and 0 for all others. ``ingress_qos_map`` is the other way round.
     """
 
     kernel_kinds: ClassVar[tuple[str, ...]] = ("vlan",)
@@ -32,6 +60,8 @@ class Vlan(UpperKind):
         "loose_binding",
         "mvrp",
         "bridge_binding",
+        "egress_qos_map",
+        "ingress_qos_map",
     )
     fixed: ClassVar[frozenset[str]] = frozenset({"id", "protocol"})
 
@@ -43,6 +73,8 @@ class Vlan(UpperKind):
     mvrp: bool = False
     loose_binding: bool = False
     bridge_binding: bool = False
+    egress_qos_map: Annotated[tuple[str, ...], Field(max_length=64), AfterValidator(check_egress_map)] = ()
+    ingress_qos_map: Annotated[tuple[str, ...], Field(max_length=8), AfterValidator(check_ingress_map)] = ()
     type: Literal["vlan"] = "vlan"
 
     @property

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import ClassVar, Final
 
 from ifagent.kernel.kinds.contract import LinkDriver
-from ifagent.kernel.link_data import Bits, Choice, Number, Table
+from ifagent.kernel.link_data import Bits, Choice, Number, QosMap, Table
 
 IFLA_VLAN_ID: Final = 1
 IFLA_VLAN_FLAGS: Final = 2
+IFLA_VLAN_EGRESS_QOS: Final = 3
+IFLA_VLAN_INGRESS_QOS: Final = 4
 IFLA_VLAN_PROTOCOL: Final = 5
 
 PROTOCOLS: Final = {"802.1q": 0x8100, "802.1ad": 0x88A8}
@@ -27,6 +29,8 @@ class VlanDriver(LinkDriver):
             format_="=II",
             mask=True,
         ),
+        QosMap(IFLA_VLAN_EGRESS_QOS, "egress_qos_map"),
+        QosMap(IFLA_VLAN_INGRESS_QOS, "ingress_qos_map"),
     )
 
 

@@ -18,6 +18,8 @@ TRAITS = Traits(
         ("loose_binding", False),
         ("mvrp", False),
         ("bridge_binding", False),
+        ("egress_qos_map", ()),
+        ("ingress_qos_map", ()),
     ),
     ignored=frozenset({"id", "protocol"}),
     unique=("id", "protocol"),

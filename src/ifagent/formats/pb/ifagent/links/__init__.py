@@ -377,6 +377,14 @@ class Vlan(betterproto2.Message):
 
     bridge_binding: "bool | None" = betterproto2.field(8, betterproto2.TYPE_BOOL, optional=True)
 
+    egress_qos_map: "list[typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]]" = (
+        betterproto2.field(9, betterproto2.TYPE_STRING, repeated=True)
+    )
+
+    ingress_qos_map: "list[typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]]" = (
+        betterproto2.field(10, betterproto2.TYPE_STRING, repeated=True)
+    )
+
 
 default_message_pool.register_message("ifagent.links", "Vlan", Vlan)
 
