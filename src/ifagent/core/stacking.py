@@ -11,6 +11,7 @@ from ifagent.core.interface import Interface
 from ifagent.core.kinds import KINDS
 from ifagent.core.kinds.contract import Origin
 from ifagent.core.link import Link, LinkId
+from ifagent.core.lower_use import LowerUse
 from ifagent.core.matches import LinkMatches, Unit
 from ifagent.core.names import Name
 from ifagent.core.plan import Obstacle
@@ -32,6 +33,7 @@ class Stacking:
         self._desired = matches.desired
         self._admission = admission
         self._policy = policy
+        self._lower_use = LowerUse(matches)
 
     def admit(self, units: Iterable[Unit]) -> Iterator[Unit]:
         """Yield the units whose lower links are there; block the others."""
@@ -75,7 +77,7 @@ class Stacking:
                 if reference.to in self._admission.frozen:
                     self._admission.frozen.add(interface.name)
                 return Obstacle(ConfigState.PENDING, reason, missing)
-        return None
+        return self._lower_use.obstacle(interface)
 
     def _circle(self, start: Name) -> list[Name]:
         """Return the interfaces that sit on each other in a circle with one, empty if none do."""

@@ -274,12 +274,20 @@ class LowerNamingKind(LinkKind):
 class UpperKind(LowerNamingKind):
     """The base of kinds whose link sits on another one, its lower link, and cannot be without.
 
-    ``needs_lower_up`` says that the kernel sets the link down with its lower one, and not up without it.
+    ``needs_lower_up`` says that the kernel sets the link down with its lower one, and not up without it;
+    ``shares_lower_with`` are the kinds that take all packets of a lower link together with it, none if it does not.
     """
 
     __slots__ = ()
     has_mac: ClassVar[bool] = False
     needs_lower_up: ClassVar[bool] = False
+    shares_lower_with: ClassVar[frozenset[str]] = frozenset()
+
+    def why_not_beside(self, other: UpperKind) -> str:
+        """Say why a link of this kind and another one cannot both take a lower link's packets; empty if they can."""
+        if other.kernel_kind in self.shares_lower_with:
+            return ""
+        return f"a link that has {other.kernel_kind} links has no {self.kernel_kind} links"
 
     def attributes(self, interface: CommonFields, link: Link | None, view: View) -> Attributes:
         """Return what the link is to have: an MTU that its lower link has room for, and up only if it can be."""

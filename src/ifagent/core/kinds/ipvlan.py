@@ -21,6 +21,7 @@ class Ipvlan(UpperKind):
     """
 
     kernel_kinds: ClassVar[tuple[str, ...]] = ("ipvlan",)
+    shares_lower_with: ClassVar[frozenset[str]] = frozenset({"ipvlan"})
     mtus: ClassVar[range] = ANY_MTU
     unlike_kernel: ClassVar[frozenset[str]] = frozenset({"mode"})
     settings: ClassVar[tuple[str, ...]] = ("mode", "flag")
@@ -29,6 +30,12 @@ class Ipvlan(UpperKind):
     mode: Literal["l2", "l3", "l3s"] = "l2"
     flag: Literal["bridge", "private", "vepa"] = "bridge"
     type: Literal["ipvlan"] = "ipvlan"
+
+    def why_not_beside(self, other: UpperKind) -> str:
+        """Say so of one with another mode or flag."""
+        if isinstance(other, Ipvlan) and (self.mode, self.flag) != (other.mode, other.flag):
+            return f"all ipvlans of a lower link have one mode and one flag, {other.mode} and {other.flag}"
+        return UpperKind.why_not_beside(self, other)
 
     def check(self, interface: CommonFields) -> None:
         """Refuse a MAC, which it has from its lower link."""

@@ -19,6 +19,7 @@ class MacvlanKind(UpperKind):
     """What macvlan and macvtap have in common."""
 
     __slots__ = ()
+    shares_lower_with: ClassVar[frozenset[str]] = frozenset({"macvlan", "macvtap"})
     mtus: ClassVar[range] = ANY_MTU
     unlike_kernel: ClassVar[frozenset[str]] = frozenset({"mode"})
     settings: ClassVar[tuple[str, ...]] = ("mode", "nopromisc", "bc_queue_len")
@@ -28,6 +29,12 @@ class MacvlanKind(UpperKind):
     def has_mac(self) -> bool:  # type: ignore[override]  # depends on a field
         """Whether it has a MAC of its own: all but passthru, which has its lower link's."""
         return self.mode != "passthru"
+
+    def why_not_beside(self, other: UpperKind) -> str:
+        """Say so of passthru, which goes alone."""
+        if isinstance(other, MacvlanKind) and "passthru" in {self.mode, other.mode}:
+            return "a lower link of one with mode passthru has no others"
+        return UpperKind.why_not_beside(self, other)
 
     def check(self, interface: CommonFields) -> None:
         """Refuse a MAC for what has that of its lower link."""

@@ -16,7 +16,9 @@ def new_data(kind: str, given: LinkData, lower: WorldLink | None) -> dict[str, S
         if lower is None:
             raise Refused(errno.EINVAL)
         here = uppers(lower)
-        if traits.uses_lower_alone and (lower.master or any(_is_other(kind, upper) for upper in here)):
+        master = lower.namespace.links.get(lower.master)
+        is_taken = master is not None and master.kind != "vrf"
+        if traits.uses_lower_alone and (is_taken or any(_is_other(kind, upper) for upper in here)):
             raise Refused(errno.EBUSY)
         if traits.unique and any(
             upper.kind == kind and all(upper.data[name] == data.get(name) for name in traits.unique) for upper in here
