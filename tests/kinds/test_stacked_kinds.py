@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from ipaddress import ip_interface
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import anyio
 import pytest
 from kind_battery import Battery, battery_on, interface, needs, pair
 from world import OWN, OWNER, observed, operations, realised, veth
@@ -298,6 +300,65 @@ async def test_ports_join_leave_and_follow_their_master(battery: Battery, kernel
         battery.declared.remove("x")
         await battery.says("p", ConfigState.PENDING, "master interface x is not declared")
         assert battery.link("p").id == before
+
+
+def is_port_of(battery: Battery, master: int) -> bool:
+    return battery.link("p").master == master
+
+
+@pytest.mark.parametrize(
+    ("kind", "joins", "steps"),
+    [
+        (VrfDevice(routing_table=7), True, ["SetLink", "AddAddress"]),
+        (VrfDevice(routing_table=7), False, ["SetLink", "AddAddress"]),
+        (Bond(mode="active_backup"), True, ["SetLink", "AddAddress"]),
+        (Bond(mode="active_backup"), False, ["SetLink", "SetLink", "AddAddress"]),
+        (Bridge(), True, ["SetLink"]),
+        (Bridge(), False, ["SetLink"]),
+    ],
+)
+def test_what_joining_and_leaving_takes_is_put_back_in_the_same_plan(kind: Any, joins: bool, steps: list[str]) -> None:
+    addresses = (ADDRESS, ip_interface("2001:db8::9/64"))
+    master = Interface(name="m", kind=kind, enabled=True)
+    port = Interface(name="d", kind=Dummy(), enabled=True, ip_addresses=addresses, master_if_name="m" if joins else "")
+    links = (
+        realised(master, 5, kind=kind.kernel_kind, data=kind.data()),
+        realised(port, 6, kind="dummy", master=0 if joins else 5),
+    )
+    result = plan(Desired({"m": master, "d": port}), observed(links), OWNER)
+    on_port = [step for wave in result.waves() for step in wave if 6 in {target.ifindex for target in step.targets}]
+    assert [type(step).__name__ for step in on_port] == steps
+
+
+@pytest.mark.parametrize("name", ["vrf", "bond", "bridge"])
+async def test_no_port_is_applied_without_the_ipv6_addresses_that_joining_takes(
+    battery: Battery, kernel_kind: str, name: str
+) -> None:
+    needs(kernel_kind, name)
+    address = ip_interface("2001:db8::9/64")
+    battery.declare(interface("x", CASES[name].kind), *pair("p", "q", ip_addresses=(ADDRESS, address)))
+    async with battery.run() as agent, anyio.create_task_group() as tasks:
+        await battery.applied("p", "q", "x")
+        without: list[str] = []
+
+        async def follow() -> None:
+            async for event in agent.states(name="p"):
+                state = event.state
+                if state and state.config_state is ConfigState.APPLIED and address not in state.ip_addresses:
+                    without.append(f"master {state.master}: {state.ip_addresses}")
+
+        tasks.start_soon(follow)
+        for master in ("x", "", "x", ""):
+            battery.change("p", master_if_name=master)
+            wanted = battery.link("x").id.ifindex if master else 0
+            await battery.until(partial(is_port_of, battery, wanted))
+            await battery.applied("p")
+            assert battery.link("p").up
+        tasks.cancel_scope.cancel()
+    assert without == []
+    state = battery.state("p")
+    assert state is not None
+    assert state.repairs == 0
 
 
 async def test_ports_of_a_bond_have_its_mac_and_mtu_and_that_is_no_drift(battery: Battery, kernel_kind: str) -> None:

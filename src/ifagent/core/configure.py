@@ -43,7 +43,8 @@ class Changes(NamedTuple):
 class Attributes(NamedTuple):
     """What a link is to have: given, or by default, or ``None`` for none of our business.
 
-    ``alias`` and ``group`` are the marks. ``master`` is the ifindex of the link that it is to be a port of, 0 for none.
+    ``alias`` and ``group`` are the marks. ``master`` is the ifindex of the link that it is to be a port of, 0 for none;
+    with that change it ``loses_ipv6`` addresses, or is ``left_down``.
     ``data`` are settings of its kind, ``port`` those of a port of its master, whose kind ``port_of`` is. ``sends_by``
     is the ifindex of the link that a tunnel's packets leave by, 0 for any; where it is given, all settings are changed
     at once. ``checksums`` that are not known yet are waited for; ``alias_last`` says that the mark in force is still
@@ -60,6 +61,8 @@ class Attributes(NamedTuple):
     alias_last: bool = False
     addresses: tuple[IPInterface, ...] | None = None
     master: int | None = None
+    loses_ipv6: bool = False
+    left_down: bool = False
     data: LinkData = ()
     sends_by: int | None = None
     port: LinkData = ()
@@ -92,6 +95,8 @@ def configure(target: Target, link: Link, attributes: Attributes, *, newest_firs
     operations: list[LinkOperation] = []
     if different:
         operations.append(SetLink(target=target, **different))  # type: ignore[arg-type]  # fields by name
+        if attributes.left_down and attributes.up:
+            operations.append(SetLink(target=target, up=True))
     data_differences, change = _change_data(target, link, attributes)
     differences += data_differences
     operations += change
@@ -108,9 +113,13 @@ def configure(target: Target, link: Link, attributes: Attributes, *, newest_firs
     if not (link.addresses or attributes.addresses):
         return Changes(tuple(operations), (), tuple(differences))
     steps = address_steps(link.addresses, attributes.addresses, newest_first=newest_first)
+    if any(steps):
+        differences += _address_differences(link, attributes.addresses, steps)
+    if attributes.loses_ipv6:
+        left = tuple(address for address in link.addresses if address.interface.version == 4)
+        steps = address_steps(left, attributes.addresses, newest_first=newest_first)
     if not any(steps):
         return Changes(tuple(operations), (), tuple(differences))
-    differences += _address_differences(link, attributes.addresses, steps)
     if len(differences) > MAX_DIFFERENCES:
         differences[MAX_DIFFERENCES:] = [f"and {len(differences) - MAX_DIFFERENCES} more"]
     return Changes(tuple(operations), _address_operations(target, steps), tuple(differences))

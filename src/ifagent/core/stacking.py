@@ -110,6 +110,10 @@ class Stacking:
         """Return what the link of an interface is to have; ``link`` is what it is now, if it exists."""
         master, missing = self.master(interface, link)
         attributes = interface.kind.attributes(interface, link, self._matches)._replace(master=master)
+        if link is not None and master is not None and master != link.master:
+            before, after = (self._kind_of(LinkId(link.id.namespace, each)) for each in (link.master, master))
+            cycled = "vrf" in {before, after} or not RULING.isdisjoint({before, after})
+            attributes = attributes._replace(loses_ipv6=link.up and cycled, left_down=before in RULING)
         if master and self._matches.link_of[interface.master].kind in RULING:
             joined = link is None or link.master == master
             attributes = attributes._replace(mac=None, mtu=None, up=attributes.up if joined else False)
@@ -134,6 +138,10 @@ class Stacking:
         if obstacle is not None:
             return None, obstacle
         return self._matches.link_of[interface.master].id.ifindex, None
+
+    def _kind_of(self, id_: LinkId) -> str:
+        link = self._matches.observed.link(id_)
+        return link.kind if link is not None else ""
 
     def _is_port_of_ours(self, link: Link) -> bool:
         return bool(link.master) and LinkId(link.id.namespace, link.master) in self._matches.interface_at

@@ -158,6 +158,11 @@ def check_master(link: WorldLink, master: int) -> None:
         raise Refused(errno.EOPNOTSUPP)
 
 
+def _takes_ports_up(link: WorldLink, master: int) -> bool:
+    found = link.namespace.links.get(master)
+    return found is not None and traits_of(found.kind).takes_ports_up
+
+
 def _set_master(link: WorldLink, master: int) -> None:
     """Make a link a port of a bridge or a VRF device, or of nothing.
 
@@ -168,7 +173,7 @@ def _set_master(link: WorldLink, master: int) -> None:
     cycled = any(
         link.namespace.links[each].kind == "vrf" for each in {link.master, master} if each in link.namespace.links
     )
-    takes_up = bool(master) and traits_of(link.namespace.links[master].kind).takes_ports_up
+    takes_up = _takes_ports_up(link, master)
     if takes_up and link.up and link.master != master:
         raise Refused(errno.EPERM, "Device can not be enslaved while up")
     if link.master != master:
@@ -176,7 +181,10 @@ def _set_master(link: WorldLink, master: int) -> None:
         if before is not None and before.data.get("primary") == link.ifindex:
             before.data["primary"] = 0
         link.port = dict(traits_of(link.namespace.links[master].kind).port) if master else {}
+    leaves_bond = link.master != master and _takes_ports_up(link, link.master)
     link.master = master
+    if leaves_bond and link.up:
+        set_down(link)
     if takes_up and not link.up:
         bond = link.namespace.links[master]
         link.mac, link.mtu = bond.mac, bond.mtu
