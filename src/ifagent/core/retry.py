@@ -55,6 +55,10 @@ _CLASSES = {
     errno.EACCES: ErrorClass.PERMANENT,
     errno.ERANGE: ErrorClass.PERMANENT,
     errno.EROFS: ErrorClass.PERMANENT,
+    errno.ELOOP: ErrorClass.PERMANENT,
+    errno.ENOTEMPTY: ErrorClass.PERMANENT,
+    errno.EAFNOSUPPORT: ErrorClass.PERMANENT,
+    errno.EPROTONOSUPPORT: ErrorClass.PERMANENT,
 }
 
 _GONE: Final = (

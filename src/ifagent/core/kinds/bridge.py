@@ -55,6 +55,7 @@ class Bridge(LinkKind):
     Times are in seconds: ``forward_delay`` 2 to 30, ``hello_time`` 1 to 10, ``max_age`` 6 to 40, ``ageing_time`` until
     a MAC that was learnt is forgotten, 0 to 1,000,000. ``priority`` is that in the spanning tree, 0 to 65535, in steps
     of 4096 where that is spoken. ``vlan_default_pvid`` is the VLAN of ports without one of their own, 0 for none.
+    Its MAC stays the same whatever its ports are. Its MTU is the least of its ports', until one is given.
     ``group_fwd_mask`` are the link-local groups 01-80-C2-00-00-0X that are forwarded, a bit each; 0 to 2 never are.
     """
 
@@ -75,6 +76,7 @@ class Bridge(LinkKind):
         "igmp_version",
         "mld_version",
     )
+    usual_mtu: ClassVar[int] = 0  # the least of its ports', as long as none was given
     movable: ClassVar[bool] = False
     is_master: ClassVar[bool] = True
 

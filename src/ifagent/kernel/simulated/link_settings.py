@@ -6,6 +6,7 @@ import errno
 from collections.abc import Callable
 from dataclasses import replace
 
+from ifagent.core.kinds.contract import DEFAULT_MTU
 from ifagent.core.link import IFA_F_DADFAILED, IFA_F_TENTATIVE, LOOPBACK_IFINDEX, Address, Checksums, OperState
 from ifagent.core.names import HostName, IPInterface
 from ifagent.kernel.simulated.addresses import (
@@ -134,6 +135,7 @@ def _set_mtu(link: WorldLink, mtu: int) -> None:
         raise Refused(errno.EINVAL, f"mtu {'less than device minimum' if less else 'greater than device maximum'}")
     if link.lower is not None and traits_of(link.kind).sits_on_lower and mtu > link.lower.mtu:
         raise Refused(errno.EINVAL)
+    link.has_own_mtu = link.has_own_mtu or mtu != link.mtu
     _put_mtu(link, mtu)
 
 
@@ -144,10 +146,22 @@ def _put_mtu(link: WorldLink, mtu: int) -> None:
         flush_ipv6(link)
     else:
         make_automatic_ipv6(link)
+    if traits_of(link.kind).takes_ports_up:
+        for port in link.ports:
+            _put_mtu(port, mtu)
+    _follow_ports(link.namespace.links.get(link.master))
     for upper in link.uppers:
         traits = traits_of(upper.kind)
         if traits.sits_on_lower and (upper.mtu > mtu or traits.only_mac_of_lower):
             _put_mtu(upper, mtu)
+
+
+def _follow_ports(master: WorldLink | None) -> None:
+    """Give a bridge the least MTU of its ports, unless it was given one."""
+    if master is not None and traits_of(master.kind).has_mtu_of_ports and not master.has_own_mtu:
+        least = min((port.mtu for port in master.ports), default=DEFAULT_MTU)
+        if master.mtu != least:
+            _put_mtu(master, least)
 
 
 def check_master(link: WorldLink, master: int) -> None:
@@ -182,7 +196,9 @@ def _set_master(link: WorldLink, master: int) -> None:
             before.data["primary"] = 0
         link.port = dict(traits_of(link.namespace.links[master].kind).port) if master else {}
     leaves_bond = link.master != master and _takes_ports_up(link, link.master)
-    link.master = master
+    left, link.master = link.namespace.links.get(link.master), master
+    for each in (left, link.namespace.links.get(master)):
+        _follow_ports(each)
     if leaves_bond and link.up:
         set_down(link)
     if takes_up and not link.up:
@@ -220,6 +236,9 @@ def _set_mac(link: WorldLink, mac: str) -> None:
 
 def _put_mac(link: WorldLink, mac: str) -> None:
     link.mac = mac
+    if traits_of(link.kind).takes_ports_up:
+        for port in link.ports:
+            _put_mac(port, mac)
     for upper in link.uppers:
         if not upper.has_own_mac:
             _put_mac(upper, mac)

@@ -36,7 +36,8 @@ def mtus_of(kind: str) -> range:
 class WorldLink:
     """One link of the world. ``ipv6_ready`` is ``IF_READY``: its automatic address has been made since it came up.
 
-    ``has_own_mac`` is false while it has that of its lower link.
+    ``has_own_mac`` is false while it has that of its lower link, ``has_own_mtu`` of a bridge while it has that of its
+    ports.
     """
 
     namespace: WorldNamespace
@@ -58,6 +59,7 @@ class WorldLink:
     lower: WorldLink | None = None
     uppers: list[WorldLink] = field(default_factory=list)
     has_own_mac: bool = True
+    has_own_mtu: bool = False
     master: int = 0
     data: dict[str, Scalar] = field(default_factory=dict)
     port: dict[str, Scalar] = field(default_factory=dict)
@@ -88,6 +90,13 @@ class WorldLink:
     def speed(self) -> Speed:
         """What the driver reports, if anything."""
         return traits_of(self.kind).speed
+
+    @property
+    def ports(self) -> list[WorldLink]:
+        """The links that this is the master of."""
+        if not traits_of(self.kind).is_master:
+            return []
+        return [link for link in self.namespace.links.values() if link.master == self.ifindex]
 
     def send(self, packets: int, size: int) -> None:
         """Count packets of so many bytes that are sent; without carrier they are dropped."""

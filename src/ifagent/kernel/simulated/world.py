@@ -265,6 +265,8 @@ class World:
         for end in (link, link.peer):
             if end is not None:
                 self._changed(end.id)
+                for beside in (*end.ports, *filter(None, [end.namespace.links.get(end.master)])):
+                    self._changed(beside.id)
                 for upper in end.uppers:
                     self._touched(upper)
 

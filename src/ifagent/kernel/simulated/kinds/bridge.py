@@ -5,6 +5,7 @@ from ifagent.kernel.simulated.kinds.contract import Traits
 TRAITS = Traits(
     immutable=True,
     is_master=True,
+    has_mtu_of_ports=True,
     port=(
         ("path_cost", 2),
         ("priority", 32),

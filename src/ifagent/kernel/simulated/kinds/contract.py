@@ -19,7 +19,8 @@ class Traits(NamedTuple):
     ``defaults`` are the settings of a new link. A change of one in ``refused`` is refused, of one in ``ignored`` it has
     no effect; with ``changed_whole``, what a change leaves out gets its default.
     ``follows_lower`` says that it is set up and down with its lower link. ``immutable`` ones are not moved.
-    ``port`` are the settings of a new port of such a link; with ``takes_ports_up`` that has to be down, and is set up.
+    ``port`` are the settings of a new port of such a link; with ``takes_ports_up`` that has to be down, is set up and
+    gets its MAC and MTU. One that ``has_mtu_of_ports`` has the least of them.
     """
 
     min_mtu: int = ETHERNET_MTU.start
@@ -41,3 +42,4 @@ class Traits(NamedTuple):
     unique: tuple[str, ...] = ()
     port: LinkData = ()
     takes_ports_up: bool = False
+    has_mtu_of_ports: bool = False
