@@ -22,7 +22,21 @@ from ifagent.core.desired import Desired
 from ifagent.core.events import Declaration, Declared, SourceSnapshot
 from ifagent.core.index import Index
 from ifagent.core.interface import Interface
-from ifagent.core.kinds import AutoTap, Bond, Bridge, Dummy, Existing, Loopback, Macvlan, Veth, Vlan, VrfDevice, Vxlan
+from ifagent.core.kinds import (
+    AutoTap,
+    Bond,
+    Bridge,
+    Dummy,
+    Existing,
+    Loopback,
+    Macvlan,
+    TapDevice,
+    Tunnel,
+    Veth,
+    Vlan,
+    VrfDevice,
+    Vxlan,
+)
 from ifagent.core.kinds.contract import Need
 from ifagent.core.link import Link, LinkId
 from ifagent.core.names import HostName
@@ -90,6 +104,14 @@ def interfaces(draw: st.DrawFn) -> Interface:
         st.builds(Bond, mode=st.sampled_from(["active_backup", "balance_rr"])),
         st.builds(Vlan, lower_if_name=lowers, id=st.integers(1, 2), loose_binding=st.booleans()),
         st.builds(Macvlan, lower_if_name=lowers, mode=st.sampled_from(["bridge", "private", "passthru"])),
+        st.builds(
+            Tunnel,
+            mode=st.sampled_from(["gre", "gretap"]),
+            remote=st.sampled_from(["192.0.2.1", "192.0.2.2"]),
+            lower_if_name=st.just("") | lowers,
+            ttl=st.integers(0, 1),
+        ),
+        st.builds(TapDevice, owner=st.sampled_from([-1, 0, 7]), multi_queue=st.booleans()),
         st.builds(Vxlan, lower_if_name=st.just("") | lowers, vni=st.integers(1, 2)),
     )
     kind = draw(veths | veths | taps | st.builds(Existing) | st.builds(Loopback) | stacked | stacked)
@@ -104,6 +126,7 @@ def interfaces(draw: st.DrawFn) -> Interface:
             ip_addresses=tuple(addresses.values()),
         )
     is_vrf = isinstance(kind, VrfDevice)
+    no_mac = is_vrf or not kind.ethernet or getattr(kind, "mode", "") == "passthru"
     return Interface(
         name=name,
         kind=kind,
@@ -111,7 +134,7 @@ def interfaces(draw: st.DrawFn) -> Interface:
         link_only=draw(st.integers(0, 4)) == 0,
         enabled=draw(st.booleans()),
         mtu=draw(st.sampled_from([0, 1280, 1400, 9000])),
-        phys_address="" if is_vrf or getattr(kind, "mode", "") == "passthru" else draw(MACS),
+        phys_address="" if no_mac else draw(MACS),
         host_if_name=draw(HOST_NAMES),
         namespace=named(space) if space else NamespaceRef(),
         ip_addresses=tuple(addresses.values()),

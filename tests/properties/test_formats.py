@@ -20,7 +20,21 @@ from hypothesis import strategies as st
 from ifagent.core.counters import Counters, Rates
 from ifagent.core.events import Declaration
 from ifagent.core.interface import Interface
-from ifagent.core.kinds import AutoTap, Bond, Bridge, Dummy, Existing, Kind, Loopback, Veth, Vlan, VrfDevice, Vxlan
+from ifagent.core.kinds import (
+    AutoTap,
+    Bond,
+    Bridge,
+    Dummy,
+    Existing,
+    Kind,
+    Loopback,
+    TapDevice,
+    Tunnel,
+    Veth,
+    Vlan,
+    VrfDevice,
+    Vxlan,
+)
 from ifagent.core.link import Duplex, NsId
 from ifagent.core.names import IPInterface, Name
 from ifagent.core.namespace_ref import OWN_NAMESPACE, NamespaceRef, NamespaceType
@@ -83,7 +97,24 @@ kinds = st.one_of(
         vlan_default_pvid=st.integers(0, 4094),
         vlan_protocol=st.sampled_from(["802.1q", "802.1ad"]),
     ),
-    st.builds(Vlan, lower_if_name=names.map("p".__add__), id=st.integers(1, 4094), reorder_hdr=st.booleans()),
+    st.builds(
+        Vlan,
+        lower_if_name=names.map("p".__add__),
+        id=st.integers(1, 4094),
+        reorder_hdr=st.booleans(),
+        egress_qos_map=st.dictionaries(st.integers(0, 2**32 - 1), st.integers(0, 7), max_size=4).map(
+            lambda found: tuple(f"{priority}:{mapped}" for priority, mapped in found.items())
+        ),
+    ),
+    st.builds(
+        Tunnel,
+        mode=st.sampled_from(["gre", "gretap"]),
+        remote=st.ip_addresses(v=4).filter(lambda address: int(address) > 0).map(str),
+        input_key=st.integers(0, 2**32 - 1),
+        csum=st.booleans(),
+        tos=st.integers(0, 255),
+    ),
+    st.builds(TapDevice, owner=st.integers(-1, 2**32 - 2), vnet_hdr=st.booleans()),
     st.builds(
         Bond,
         mode=st.sampled_from(["balance_rr", "active_backup"]),
@@ -112,6 +143,8 @@ def interfaces_of(kind: Kind) -> st.SearchStrategy[Interface]:
             mtus.append(65536)
         case VrfDevice():
             mtus = [1280, 65575]
+        case TapDevice():
+            mtus = [68, 65521]
         case Existing():
             given_names = host_names | st.just("lo")
             mtus.append(2**31 - 1)
@@ -122,7 +155,7 @@ def interfaces_of(kind: Kind) -> st.SearchStrategy[Interface]:
         description=st.text(max_size=50),
         enabled=st.booleans(),
         ip_addresses=addresses,
-        phys_address=st.just("") if isinstance(kind, VrfDevice) else st.just("") | macs,
+        phys_address=st.just("") if isinstance(kind, VrfDevice) or not kind.ethernet else st.just("") | macs,
         mtu=st.just(0) | st.sampled_from(mtus),
         host_if_name=given_names,
         namespace=namespaces,

@@ -271,13 +271,19 @@ default_message_pool.register_message("ifagent.links", "Macvlan", Macvlan)
 
 @dataclass(eq=False, repr=False, config={"extra": "forbid"})
 class TunDevice(betterproto2.Message):
-    owner: "typing.Annotated[int, pydantic.Field(ge=-2**63, le=2**63 - 1)] | None" = betterproto2.field(
-        1, betterproto2.TYPE_INT64, optional=True
+    owner: "typing.Annotated[int, pydantic.Field(ge=0, le=2**32 - 1)] | None" = betterproto2.field(
+        1, betterproto2.TYPE_UINT32, optional=True
     )
+    """
+    a uid; absent for none
+    """
 
-    group: "typing.Annotated[int, pydantic.Field(ge=-2**63, le=2**63 - 1)] | None" = betterproto2.field(
-        2, betterproto2.TYPE_INT64, optional=True
+    group: "typing.Annotated[int, pydantic.Field(ge=0, le=2**32 - 1)] | None" = betterproto2.field(
+        2, betterproto2.TYPE_UINT32, optional=True
     )
+    """
+    a gid; absent for none
+    """
 
     multi_queue: "bool | None" = betterproto2.field(3, betterproto2.TYPE_BOOL, optional=True)
 
