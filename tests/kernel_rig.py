@@ -19,7 +19,7 @@ from patience import PATIENCE
 from sysctl import set_sysctl
 
 from ifagent.core.events import Event, LinkSeen, LinksListed, NamespaceBehind, NamespaceSeen, NamespacesListed
-from ifagent.core.link import Address, Link, LinkId, NsId
+from ifagent.core.link import FALLBACK_LINKS, Address, Link, LinkId, NsId
 from ifagent.core.names import HostName, IPInterface
 from ifagent.core.namespace_ref import NamespaceRef, named
 from ifagent.core.operation import Operation, Outcome, Target
@@ -186,8 +186,8 @@ class Rig:
         return CreateLink("veth", (first, second), GROUP)
 
     def host_names(self, name: str) -> set[str]:
-        """Return the host names in a namespace, without ``lo``."""
-        return {str(link.host_name) for link in self.picture[self.id(name)].values()} - {"lo"}
+        """Return the host names in a namespace, without those that the kernel has in every one."""
+        return {str(link.host_name) for link in self.picture[self.id(name)].values()} - {"lo", *FALLBACK_LINKS}
 
     def link(self, name: str, host_name: str) -> Link:
         """Return a link of the picture."""

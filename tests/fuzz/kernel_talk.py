@@ -32,15 +32,13 @@ from ifagent.kernel.link_cache import LinkCache, NamespaceDump, Notification
 from ifagent.kernel.messages import (
     AddressMessage,
     LinkMessage,
-    Message,
-    parse_ack,
     parse_address,
     parse_counters,
     parse_link,
     parse_nsid,
     parse_route,
-    split,
 )
+from ifagent.kernel.netlink import Message, parse_ack, split
 from ifagent.kernel.requests import encode_all
 from ifagent.kernel.rtnetlink import (
     AF_INET,

@@ -24,7 +24,8 @@ from ifagent.core.operations import AddAddress, DeleteAddress, SetLink
 from ifagent.errors import NamespaceUnavailable
 from ifagent.kernel.ifindexes import MAX_IFINDEX
 from ifagent.kernel.lane import Lane
-from ifagent.kernel.messages import LinkMessage, Message, parse_link
+from ifagent.kernel.messages import LinkMessage, parse_link
+from ifagent.kernel.netlink import Message
 from ifagent.kernel.requests import dump_addresses, get_link_called
 from ifagent.kernel.routes import list_routes
 from ifagent.kernel.sockets import ListenSocket, RequestSocket

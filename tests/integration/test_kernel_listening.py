@@ -36,7 +36,7 @@ from ifagent.errors import NamespaceUnavailable
 from ifagent.kernel.lane import Lane
 from ifagent.kernel.link_cache import NamespaceDump
 from ifagent.kernel.linux import LinuxKernel
-from ifagent.kernel.messages import Ack
+from ifagent.kernel.netlink import Ack
 
 pytestmark = [pytest.mark.anyio, pytest.mark.kernel]
 

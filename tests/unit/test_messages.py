@@ -23,18 +23,8 @@ from ifagent.core.operation import Target
 from ifagent.core.operations import AddAddress, CreateLink, DeleteAddress, DeleteLink, LinkEnd, MoveLink, SetLink
 from ifagent.errors import AgentBug
 from ifagent.kernel.attributes import MalformedMessage
-from ifagent.kernel.messages import (
-    MAX_ALTNAMES,
-    Ack,
-    Message,
-    NsIdMessage,
-    parse_ack,
-    parse_address,
-    parse_counters,
-    parse_link,
-    parse_nsid,
-    split,
-)
+from ifagent.kernel.messages import MAX_ALTNAMES, NsIdMessage, parse_address, parse_counters, parse_link, parse_nsid
+from ifagent.kernel.netlink import Ack, Message, parse_ack, split
 from ifagent.kernel.requests import assign_nsid, dump_counters, dump_links, dump_nsids, encode, get_nsid
 from ifagent.kernel.rtnetlink import (
     NLM_F_ACK,

@@ -14,7 +14,8 @@ from dataclasses import replace
 from ifagent.core.names import HostName
 from ifagent.core.operations import CreateLink
 from ifagent.errors import AgentBug
-from ifagent.kernel.messages import Ack, parse_link, parse_nsid
+from ifagent.kernel.messages import parse_link, parse_nsid
+from ifagent.kernel.netlink import Ack
 from ifagent.kernel.requests import assign_nsid, delete_link, encode, get_link_called, get_nsid, set_name
 from ifagent.kernel.sockets import RequestSocket
 

@@ -27,7 +27,8 @@ from ifagent.kernel.attributes import UNREADABLE, MalformedMessage
 from ifagent.kernel.cross_links import create_above
 from ifagent.kernel.ethtool import get_checksums, get_speed, set_checksums
 from ifagent.kernel.link_cache import NamespaceDump
-from ifagent.kernel.messages import Ack, LinkMessage, Message, parse_address, parse_altnames, parse_counters, parse_link
+from ifagent.kernel.messages import LinkMessage, parse_address, parse_altnames, parse_counters, parse_link
+from ifagent.kernel.netlink import Ack, Message
 from ifagent.kernel.netns import open_namespace
 from ifagent.kernel.renames import rename_while_down
 from ifagent.kernel.requests import (

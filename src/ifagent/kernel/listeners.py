@@ -16,7 +16,7 @@ from typing import Final
 from ifagent.core.link import NsId
 from ifagent.kernel.allowance import Allowance
 from ifagent.kernel.link_cache import Notification
-from ifagent.kernel.messages import Message, split
+from ifagent.kernel.netlink import Message, split
 from ifagent.kernel.rtnetlink import IFINFO, RTM_DELLINK, RTM_DELNSID, RTM_NEWLINK, RTM_NEWNSID
 from ifagent.kernel.sockets import MAX_DATAGRAM, ListenSocket
 

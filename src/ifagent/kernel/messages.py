@@ -18,10 +18,10 @@ from ifagent.core.names import MAX_HOST_NAME_BYTES, HostName, IPInterface
 from ifagent.kernel.attributes import AttributeReader, MalformedMessage, each_payload
 from ifagent.kernel.kinds import driver_of
 from ifagent.kernel.kinds.contract import LinkDriver
+from ifagent.kernel.netlink import Message, text
 from ifagent.kernel.rtnetlink import (
     AF_INET,
     AF_INET6,
-    HEADER,
     IFA_ADDRESS,
     IFA_BROADCAST,
     IFA_CACHEINFO,
@@ -63,10 +63,6 @@ from ifagent.kernel.rtnetlink import (
     NETNSA_CURRENT_NSID,
     NETNSA_NSID,
     NETNSA_NSID_NOT_ASSIGNED,
-    NLM_F_ACK_TLVS,
-    NLM_F_CAPPED,
-    NLMSG_ERROR,
-    NLMSGERR_ATTR_MSG,
     ROUTE,
     RTA_OIF,
     RTGEN,
@@ -104,26 +100,6 @@ _ANY: Final = AttributeReader()
 
 MAX_ALTNAMES: Final = 32
 """Most altnames of one link that are kept."""
-
-MAX_ERRNO: Final = 4095
-"""The kernel's own limit."""
-
-
-class Message(NamedTuple):
-    """The position of one message in a datagram; ``start`` to ``end`` is its payload."""
-
-    type: int
-    flags: int
-    sequence: int
-    start: int
-    end: int
-
-
-class Ack(NamedTuple):
-    """The kernel's answer to one request: errno 0 is success, ``text`` its extended acknowledgement."""
-
-    errno: int
-    text: str
 
 
 class LinkMessage(NamedTuple):
@@ -170,41 +146,6 @@ class NsIdMessage(NamedTuple):
     current: int
 
 
-def split(data: bytes) -> list[Message]:
-    """Return the messages in one datagram. Raises :class:`MalformedMessage`."""
-    messages = []
-    offset, size = 0, len(data)
-    while size - offset >= HEADER.size:
-        length, kind, flags, sequence, _ = HEADER.unpack_from(data, offset)
-        if length < HEADER.size or length > size - offset:
-            raise MalformedMessage(f"message of {length} bytes at offset {offset} of {size}")
-        messages.append(Message(kind, flags, sequence, offset + HEADER.size, offset + length))
-        offset += length + 3 & ~3
-    if offset < size:
-        raise MalformedMessage(f"{size - offset} trailing bytes")
-    return messages
-
-
-def parse_ack(data: bytes, message: Message) -> Ack:
-    """Parse an ``NLMSG_ERROR`` or ``NLMSG_DONE``. Raises :class:`MalformedMessage`."""
-    start, end = message.start, message.end
-    if end - start < S32.size:
-        raise MalformedMessage("acknowledgement without an error number")
-    errno = -S32.unpack_from(data, start)[0]
-    if errno > MAX_ERRNO:
-        raise MalformedMessage(f"acknowledgement with error number {errno}")
-    if errno < 0 or not message.flags & NLM_F_ACK_TLVS:
-        return Ack(max(errno, 0), "")
-    start += S32.size
-    if message.type == NLMSG_ERROR:
-        # The request's header follows, and after an error the whole request unless it was left out.
-        if end - start < HEADER.size:
-            raise MalformedMessage("acknowledgement without the header of its request")
-        length = HEADER.unpack_from(data, start)[0]
-        start += HEADER.size if message.flags & NLM_F_CAPPED or not errno else length + 3 & ~3
-    return Ack(errno, _text(_ANY.read(data, start, end).get(NLMSGERR_ATTR_MSG, b"")))
-
-
 def parse_link(data: bytes, message: Message) -> LinkMessage | None:
     """Return the link of an ``RTM_NEWLINK`` or ``RTM_DELLINK``.
 
@@ -220,7 +161,7 @@ def parse_link(data: bytes, message: Message) -> LinkMessage | None:
     found = _LINK.read(data, offset + IFINFO.size, end)
     if IFLA_WIRELESS in found:
         return None
-    name = _text(found.get(IFLA_IFNAME, b""))
+    name = text(found.get(IFLA_IFNAME, b""))
     if not name:
         raise MalformedMessage(f"link without a name, ifindex {ifindex}")
     kind, settings, port = _info(found.get(IFLA_LINKINFO, b""))
@@ -229,13 +170,13 @@ def parse_link(data: bytes, message: Message) -> LinkMessage | None:
         ifindex=ifindex,
         host_name=HostName(name),
         kind=kind,
-        mac=found.get(IFLA_ADDRESS, b"").hex(":"),
+        mac=_mac(found.get(IFLA_ADDRESS, b"")),
         mtu=_number(found.get(IFLA_MTU)),
         up=bool(flags & IFF_UP),
         carrier=any(found.get(IFLA_CARRIER, b"")),
         operstate=_OPERSTATES.get(found.get(IFLA_OPERSTATE, b""), OperState.UNKNOWN),
         group=_number(found.get(IFLA_GROUP)),
-        alias=_text(found.get(IFLA_IFALIAS, b"")),
+        alias=text(found.get(IFLA_IFALIAS, b"")),
         master=_number(found.get(IFLA_MASTER)),
         link_ifindex=_number(found[IFLA_LINK] if IFLA_LINK in found else _lower(driver, settings)) if kind else 0,
         link_nsid=_id(found[IFLA_LINK_NETNSID]) if kind and IFLA_LINK_NETNSID in found else None,
@@ -247,10 +188,15 @@ def parse_link(data: bytes, message: Message) -> LinkMessage | None:
     )
 
 
+def _mac(payload: bytes) -> str:
+    """Return a link-layer address; of a tunnel in IP it is the IP address of its end, which is none."""
+    return "" if len(payload) in {4, 16} else payload.hex(":")
+
+
 def _altnames(payload: bytes) -> tuple[HostName, ...]:
     """Return the first altnames that can be host names too; nobody refers to others, and there may be hundreds."""
     names = (name for name in each_payload(payload, IFLA_ALT_IFNAME) if len(name) <= MAX_HOST_NAME_BYTES + 1)
-    return tuple(HostName(_text(name)) for name in islice(names, MAX_ALTNAMES))
+    return tuple(HostName(text(name)) for name in islice(names, MAX_ALTNAMES))
 
 
 def parse_altnames(data: bytes, message: Message) -> tuple[int, list[bytes]]:
@@ -363,9 +309,9 @@ def _info(info: bytes) -> tuple[str, bytes, LinkData]:
     Cached: most links have the same.
     """
     attributes = _INFO.read(info, 0, len(info))
-    master = driver_of(_text(attributes.get(IFLA_INFO_SLAVE_KIND, b"")))
+    master = driver_of(text(attributes.get(IFLA_INFO_SLAVE_KIND, b"")))
     port = master.port_settings.decode(attributes.get(IFLA_INFO_SLAVE_DATA, b"")) if master.port_settings else ()
-    return _text(attributes.get(IFLA_INFO_KIND, b"")), attributes.get(IFLA_INFO_DATA, b""), port
+    return text(attributes.get(IFLA_INFO_KIND, b"")), attributes.get(IFLA_INFO_DATA, b""), port
 
 
 def _lower(driver: LinkDriver, settings: bytes) -> bytes | None:
@@ -390,8 +336,3 @@ def _id(payload: bytes) -> int:
     if len(payload) != S32.size:
         raise MalformedMessage(f"namespace id of {len(payload)} bytes")
     return int(S32.unpack(payload)[0])
-
-
-def _text(payload: bytes) -> str:
-    """Decode a string; names may be any bytes, so what is not UTF-8 is escaped."""
-    return payload.partition(b"\0")[0].decode(errors="backslashreplace")

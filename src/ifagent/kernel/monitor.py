@@ -21,7 +21,8 @@ from ifagent.kernel.attributes import UNREADABLE
 from ifagent.kernel.features import KernelFeatures
 from ifagent.kernel.link_cache import LinkCache, NamespaceDump, Notification
 from ifagent.kernel.listeners import AT_A_TIME, Listener, Listeners
-from ifagent.kernel.messages import AddressMessage, LinkMessage, Message, parse_address, parse_link, parse_nsid
+from ifagent.kernel.messages import AddressMessage, LinkMessage, parse_address, parse_link, parse_nsid
+from ifagent.kernel.netlink import Message
 from ifagent.kernel.requests import assign_nsid, dump_nsids, get_nsid
 from ifagent.kernel.rtnetlink import (
     NETNSA_NSID_NOT_ASSIGNED,

@@ -10,7 +10,8 @@ import errno
 
 from ifagent.core.operation import Operation
 from ifagent.core.operations import MoveLink, SetLink
-from ifagent.kernel.messages import Ack, parse_address, parse_link
+from ifagent.kernel.messages import parse_address, parse_link
+from ifagent.kernel.netlink import Ack
 from ifagent.kernel.requests import dump_ipv6_addresses, get_link, restore_address, set_up
 from ifagent.kernel.rtnetlink import IFA_F_SECONDARY
 from ifagent.kernel.sockets import RequestSocket

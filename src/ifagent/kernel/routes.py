@@ -12,7 +12,8 @@ from typing import Final
 from ifagent.core.host_routes import IPAddress, Route
 from ifagent.core.link import LOOPBACK_IFINDEX, LinkId, NsId
 from ifagent.kernel.attributes import AttributeReader, MalformedMessage
-from ifagent.kernel.messages import Message, parse_route
+from ifagent.kernel.messages import parse_route
+from ifagent.kernel.netlink import Message
 from ifagent.kernel.requests import dump_routes, get_route
 from ifagent.kernel.rtnetlink import (
     AF_INET,

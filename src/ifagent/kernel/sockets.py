@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, TypeVar
 
 from ifagent.kernel.attributes import UNREADABLE
-from ifagent.kernel.messages import Ack, Message, parse_ack, split
+from ifagent.kernel.netlink import Ack, Message, parse_ack, split
 from ifagent.kernel.requests import set_sequence
 from ifagent.kernel.rtnetlink import NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR
 

@@ -18,7 +18,8 @@ from ifagent.core.names import HostName
 from ifagent.core.operation import Target
 from ifagent.core.operations import ChangeLink, CreateLink, SetLink
 from ifagent.errors import AgentBug
-from ifagent.kernel.messages import Ack, LinkMessage, parse_link
+from ifagent.kernel.messages import LinkMessage, parse_link
+from ifagent.kernel.netlink import Ack
 from ifagent.kernel.requests import encode, get_link, get_link_called
 from ifagent.kernel.sockets import RequestSocket
 

@@ -25,7 +25,7 @@ from ifagent.errors import AgentBug
 from ifagent.kernel.jobs import RequestBatch, namespaces_of
 from ifagent.kernel.kinds import driver_of
 from ifagent.kernel.lane import Lane
-from ifagent.kernel.messages import Ack
+from ifagent.kernel.netlink import Ack
 from ifagent.kernel.netns import create_namespace, remove_namespace
 from ifagent.kernel.reasons import name_taken, names_asked_for, reason
 from ifagent.kernel.renames import needs_link_down

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
@@ -33,8 +32,14 @@ def _check_map(value: tuple[str, ...], *, of: range, to: range) -> tuple[str, ..
     return tuple(f"{priority}:{mapped}" for priority, mapped in sorted(mappings.items()) if mapped)
 
 
-check_egress_map = partial(_check_map, of=_PRIORITIES, to=_TAG_PRIORITIES)
-check_ingress_map = partial(_check_map, of=_TAG_PRIORITIES, to=_PRIORITIES)
+def check_egress_map(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Check mappings of packets' priorities to those in tags; see :class:`Vlan`. Raises ``ValueError``."""
+    return _check_map(value, of=_PRIORITIES, to=_TAG_PRIORITIES)
+
+
+def check_ingress_map(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Check mappings of priorities in tags to packets'. Raises ``ValueError``."""
+    return _check_map(value, of=_TAG_PRIORITIES, to=_PRIORITIES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
