@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from pydantic.fields import FieldInfo
 
 from ifagent.core.kinds import KINDS, BridgePort, type_of
+from ifagent.core.kinds.bridge import check_vlans
 from ifagent.core.kinds.contract import LinkKind, Origin, UpperKind
 from ifagent.core.kinds.vlan import check_egress_map, check_ingress_map
 from ifagent.core.kinds.vxlan import check_end
@@ -39,6 +40,13 @@ soon as that is there.
 | type | number | v3 | made by | MAC | MTU by default | can be moved | can have ports |
 |---|--:|--:|---|---|---|---|---|
 """
+
+
+LISTS = {
+    check_egress_map: "a list such as `2:5`",
+    check_ingress_map: "a list such as `5:2`",
+    check_vlans: "a list such as `10`, `20-30`",
+}
 
 
 def document() -> str:
@@ -86,7 +94,7 @@ def _table(model: type[Any]) -> str:
 
 def _field_row(kind: type[Any], field: Field[Any], hint: Any) -> str:
     required = field.default is MISSING
-    default = "required" if required else f"`{str(field.default).lower() if field.default is not None else ''}`"
+    default = "required" if required else f"`{str(field.default).lower() if field.default not in {None, ()} else ''}`"
     fixed = getattr(kind, "fixed", frozenset()) | {"lower_if_name", "peer_if_name"}
     change = "recreated" if field.name in fixed else "changed in place"
     return f"| `{field.name}` | {_values(hint)} | {default if default != '``' else ''} | {change} |\n"
@@ -102,8 +110,8 @@ def _values(hint: Any) -> str:
     if base is str:
         return "an IP address" if any(getattr(limit, "func", None) is check_end for limit in limits) else "a name"
     if get_origin(base) is tuple:
-        is_map = any(getattr(limit, "func", None) in {check_egress_map, check_ingress_map} for limit in limits)
-        return "a list such as `2:5`" if is_map else "a list of IPv4 addresses"
+        checks = {getattr(limit, "func", None) for limit in limits}
+        return next((words for check, words in LISTS.items() if check in checks), "a list of IPv4 addresses")
     bounds: dict[str, int] = {}
     for limit in limits:
         for each in limit.metadata if isinstance(limit, FieldInfo) else ():

@@ -27,6 +27,9 @@ def can_make(kind: str) -> bool:
     if kind in {"tap", "tun"}:
         made = _ip("tuntap", "add", "dev", "probe0", "mode", kind) == 0
         return made and _ip("link", "del", "probe0") == 0
+    if kind == "bridge with VLANs":
+        made = _ip("link", "add", "name", "probe0", "type", "bridge", "vlan_filtering", "1") == 0
+        return made and _ip("link", "del", "probe0") == 0
     needs_lower = kind in {"vlan", "macvlan", "macvtap", "ipvlan"}
     arguments = {
         "vlan": ["id", "7"],

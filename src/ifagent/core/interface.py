@@ -107,6 +107,11 @@ class Interface:
             raise wrong("master_if_name", f"differs from vrf_master_interface, {self.vrf_master_interface}; set one")
         if self.bridge_port is not None and not self.master_if_name:
             raise wrong("bridge_port", "goes with master_if_name, the name of the bridge")
+        if self.bridge_port is not None:
+            try:
+                self.bridge_port.vlans(0)
+            except ValueError as error:
+                raise wrong("bridge_port.tagged", str(error)) from None
         if self.master == self.name:
             raise wrong(self.master_field, "an interface cannot be a port of itself")
         self.kind.check(self)

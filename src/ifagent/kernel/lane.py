@@ -23,7 +23,8 @@ from ifagent.core.link import LOOPBACK_IFINDEX, Checksums, LinkId, NsId, Speed
 from ifagent.core.names import HostName
 from ifagent.core.operations import ChangeLink, CreateLink
 from ifagent.errors import NamespaceUnavailable
-from ifagent.kernel.attributes import UNREADABLE, MalformedMessage
+from ifagent.kernel.attributes import UNREADABLE, MalformedMessage, string
+from ifagent.kernel.bridge_vlans import dump_port_vlans, parse_port_vlans
 from ifagent.kernel.cross_links import create_above
 from ifagent.kernel.ethtool import get_checksums, get_speed, set_checksums
 from ifagent.kernel.link_cache import NamespaceDump
@@ -42,6 +43,7 @@ from ifagent.kernel.requests import (
     set_group,
 )
 from ifagent.kernel.routes import find_uplinks, list_routes
+from ifagent.kernel.rtnetlink import IFLA_INFO_SLAVE_KIND
 from ifagent.kernel.sockets import ListenSocket, RequestSocket
 from ifagent.kernel.threads import pause_after
 from ifagent.kernel.tun import change_device, create_device, open_device
@@ -49,6 +51,9 @@ from ifagent.limits import in_words
 from ifagent.nsfs import in_netns, open_thread_namespace
 
 T = TypeVar("T")
+
+_PORT_OF_BRIDGE = string(IFLA_INFO_SLAVE_KIND, "bridge")
+"""What is in messages about ports of bridges."""
 
 _DIGEST = 16
 """Bytes of the hash that is kept instead of a message, which is a hundred times as long."""
@@ -225,6 +230,9 @@ class Lane:
         """
         with self._any_socket() as socket:
             links, addresses = socket.dump(dump_links()), socket.dump(dump_addresses())
+            datagrams = {id(data): data for data, _ in links}.values()
+            has_ports = any(_PORT_OF_BRIDGE in data for data in datagrams)
+            vlans = socket.dump(dump_port_vlans()) if has_ports else []
         known, self._known = self._known, {}
         read_address = partial(parse_address, has_ifa_proto=has_ifa_proto)
         return NamespaceDump.of(
@@ -234,6 +242,7 @@ class Lane:
                 for data, message in _with_pauses(addresses)
                 if (found := self._read(read_address, data, message, known))
             ),
+            (port for data, message in vlans if (port := self._read(parse_port_vlans, data, message, known))),
         )
 
     def _read(

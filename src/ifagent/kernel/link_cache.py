@@ -14,6 +14,7 @@ from typing import Self, assert_never
 from ifagent.core.events import LinkSeen, LinksListed
 from ifagent.core.link import LOOPBACK_IFINDEX, UNKNOWN_SPEED, Checksums, Link, LinkId, NsId, Speed
 from ifagent.core.names import HostName
+from ifagent.kernel.bridge_vlans import PortVlans
 from ifagent.kernel.kinds import driver_of
 from ifagent.kernel.messages import AddressMessage, LinkMessage
 from ifagent.kernel.ordering import AddressList
@@ -26,9 +27,9 @@ Resolve = Callable[[NsId, int], NsId | None]
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A link or an address is now as in the message, or it is ``gone``."""
+    """A link, an address or the VLANs of a port are now as in the message, or it is ``gone``."""
 
-    message: LinkMessage | AddressMessage
+    message: LinkMessage | AddressMessage | PortVlans
     gone: bool = False
 
 
@@ -38,20 +39,27 @@ class NamespaceDump:
 
     links: Sequence[LinkMessage]
     addresses: Mapping[tuple[int, int], AddressList]
+    vlans: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, links: Iterable[LinkMessage], addresses: Iterable[AddressMessage] = ()) -> Self:
+    def of(
+        cls,
+        links: Iterable[LinkMessage],
+        addresses: Iterable[AddressMessage] = (),
+        vlans: Iterable[PortVlans] = (),
+    ) -> Self:
         """Sort the messages of a namespace's dumps into a :class:`NamespaceDump`."""
         lists: dict[tuple[int, int], AddressList] = {}
         for address in addresses:
             lists.setdefault((address.ifindex, address.family), AddressList()).append(address)
-        return cls(list(links), lists)
+        return cls(list(links), lists, dict(vlans))
 
 
 @dataclass(slots=True)
 class _Namespace:
     links: dict[int, LinkMessage] = field(default_factory=dict)
     addresses: dict[tuple[int, int], AddressList] = field(default_factory=dict)
+    vlans: dict[int, tuple[str, ...]] = field(default_factory=dict)
     reported: dict[int, Link] = field(default_factory=dict)
 
 
@@ -102,6 +110,7 @@ class LinkCache:
         self._to_relist.discard(namespace)
         new.links = {link.ifindex: link for link in dump.links}
         new.addresses = _reuse_unchanged(dump.addresses, old.addresses)
+        new.vlans = dict(dump.vlans)
         for ifindex in old.links.keys() - new.links.keys():
             self._forget_link(LinkId(namespace, ifindex))
         for link in dump.links:
@@ -217,6 +226,7 @@ class LinkCache:
                 if notification.gone:
                     self._gone.setdefault(namespace, set()).add(link.ifindex)
                     state.links.pop(link.ifindex, None)
+                    state.vlans.pop(link.ifindex, None)
                     for family in (AF_INET, AF_INET6):
                         state.addresses.pop((link.ifindex, family), None)
                     self._forget_link(id_)
@@ -224,6 +234,9 @@ class LinkCache:
                     self._mark_speed_to_read(namespace, link, state.links.get(link.ifindex))
                     state.links[link.ifindex] = link
                     self._set_peer(namespace, link)
+            case PortVlans(ifindex, vlans):
+                self._mark_dirty((LinkId(namespace, ifindex),))
+                state.vlans[ifindex] = vlans
             case AddressMessage() as address:
                 if address.ifindex not in state.links:
                     return
@@ -270,6 +283,7 @@ class LinkCache:
             reported is not None
             and id_.ifindex not in self._dirty.get(id_.namespace, ())
             and before.links[id_.ifindex] == namespace.links[id_.ifindex]
+            and before.vlans.get(id_.ifindex) == namespace.vlans.get(id_.ifindex)
             and all(before.addresses.get(key) is namespace.addresses.get(key) for key in keys)
         ):
             return reported
@@ -278,6 +292,7 @@ class LinkCache:
     def _link(self, namespace: _Namespace, id_: LinkId) -> Link:
         message = namespace.links[id_.ifindex]
         driver = driver_of(message.kind)
+        vlans = namespace.vlans.get(id_.ifindex)
         families = (namespace.addresses.get((id_.ifindex, family), ()) for family in (AF_INET, AF_INET6))
         return Link(
             id=id_,
@@ -294,7 +309,7 @@ class LinkCache:
             lower=None if driver.paired else self._linked(id_.namespace, message),
             master=message.master,
             data=message.data,
-            port=message.port,
+            port=(*message.port, ("vlans", vlans)) if message.port and vlans is not None else message.port,
             min_mtu=message.min_mtu,
             max_mtu=message.max_mtu,
             altnames=message.altnames,

@@ -18,6 +18,7 @@ from dataclasses import replace
 from ifagent.core.events import LinkSeen, LinksListed
 from ifagent.core.link import LinkId, NsId
 from ifagent.kernel.attributes import UNREADABLE
+from ifagent.kernel.bridge_vlans import PortVlans, parse_port_vlans
 from ifagent.kernel.features import KernelFeatures
 from ifagent.kernel.link_cache import LinkCache, NamespaceDump, Notification
 from ifagent.kernel.listeners import AT_A_TIME, Listener, Listeners
@@ -262,13 +263,10 @@ class Monitor:
         log.warning("cannot read network namespace", namespace=namespace, problem=text)
 
     def _handle(self, listener: Listener, data: bytes, message: Message) -> None:
-        parsed: LinkMessage | AddressMessage | None = None
-        if message.type in {RTM_NEWLINK, RTM_DELLINK}:
-            parsed = parse_link(data, message)
-        elif message.type in {RTM_NEWADDR, RTM_DELADDR}:
-            parsed = parse_address(data, message, has_ifa_proto=self._features.has_ifa_proto)
-        elif message.type in {RTM_NEWNSID, RTM_DELNSID}:
+        if message.type in {RTM_NEWNSID, RTM_DELNSID}:
             self._by_nsid.get(listener.namespace, {}).pop(parse_nsid(data, message).nsid, None)
+            return
+        parsed = _parse_notification(data, message, has_ifa_proto=self._features.has_ifa_proto)
         if parsed is not None:
             self._apply(listener, Notification(parsed, gone=message.type in {RTM_DELLINK, RTM_DELADDR}))
 
@@ -299,3 +297,17 @@ class Monitor:
         own = parse_nsid(*self._requests.ask(get_nsid(self._own_fd, target=target))).nsid
         if own != NETNSA_NSID_NOT_ASSIGNED:
             by_nsid[own] = self._own
+
+
+def _parse_notification(
+    data: bytes, message: Message, *, has_ifa_proto: bool
+) -> LinkMessage | AddressMessage | PortVlans | None:
+    """Return what a notification says, ``None`` for one that says nothing of interest."""
+    if message.type in {RTM_NEWADDR, RTM_DELADDR}:
+        return parse_address(data, message, has_ifa_proto=has_ifa_proto)
+    if message.type not in {RTM_NEWLINK, RTM_DELLINK}:
+        return None
+    link = parse_link(data, message)
+    if link is not None or message.type == RTM_DELLINK:  # who is a port no more has no VLANs that count
+        return link
+    return parse_port_vlans(data, message)

@@ -8,7 +8,20 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from ifagent.kernel.attributes import AttributeReader, MalformedMessage
-from ifagent.kernel.rtnetlink import HEADER, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLMSG_ERROR, NLMSGERR_ATTR_MSG, S32
+from ifagent.kernel.rtnetlink import (
+    HEADER,
+    NLM_F_ACK,
+    NLM_F_ACK_TLVS,
+    NLM_F_CAPPED,
+    NLM_F_DUMP,
+    NLM_F_REQUEST,
+    NLMSG_ERROR,
+    NLMSGERR_ATTR_MSG,
+    RTM_GETLINK,
+    RTM_GETNSID,
+    RTM_GETROUTE,
+    S32,
+)
 
 _ANY: Final = AttributeReader()
 
@@ -71,3 +84,10 @@ def parse_ack(data: bytes, message: Message) -> Ack:
 def text(payload: bytes) -> str:
     """Decode a string; names may be any bytes, so what is not UTF-8 is escaped."""
     return payload.partition(b"\0")[0].decode(errors="backslashreplace")
+
+
+def request(kind: int, body: bytes, *, flags: int = 0) -> bytes:
+    """Return a request with sequence number 0."""
+    # A dump ends with NLMSG_DONE; asking for an acknowledgement too would add a second end.
+    ack = 0 if flags & NLM_F_DUMP == NLM_F_DUMP or kind in {RTM_GETLINK, RTM_GETNSID, RTM_GETROUTE} else NLM_F_ACK
+    return HEADER.pack(HEADER.size + len(body), kind, NLM_F_REQUEST | ack | flags, 0, 0) + body

@@ -1,4 +1,4 @@
-"""Encodes operations and queries as rtnetlink requests: one message each, two where an address is renewed. Pure."""
+"""Encodes operations and queries as rtnetlink requests: one message each, or several where one is not enough. Pure."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ from ifagent.core.operations import (
 )
 from ifagent.errors import AgentBug
 from ifagent.kernel.attributes import attribute, nested, string
+from ifagent.kernel.bridge_vlans import set_port_vlans
 from ifagent.kernel.kinds import driver_of
+from ifagent.kernel.netlink import request
 from ifagent.kernel.rtnetlink import (
     AF_INET,
     AF_INET6,
-    HEADER,
     IFA_ADDRESS,
     IFA_LOCAL,
     IFADDR,
@@ -63,12 +64,10 @@ from ifagent.kernel.rtnetlink import (
     NETNSA_NSID,
     NETNSA_NSID_NOT_ASSIGNED,
     NETNSA_TARGET_NSID,
-    NLM_F_ACK,
     NLM_F_CREATE,
     NLM_F_DUMP,
     NLM_F_EXCL,
     NLM_F_REPLACE,
-    NLM_F_REQUEST,
     ROUTE,
     RTA_DST,
     RTEXT_FILTER_SKIP_STATS,
@@ -96,6 +95,8 @@ def encode_all(operation: Operation, *, fds: Mapping[NsId, int], ifindexes: Sequ
     if isinstance(operation, RenewAddress):
         target, address = operation.target, operation.address
         return encode(DeleteAddress(target, address), fds=fds), encode(AddAddress(target, address), fds=fds)
+    if isinstance(operation, SetPort):
+        return _set_port(operation)
     return (encode(operation, fds=fds, ifindexes=ifindexes),)
 
 
@@ -116,27 +117,23 @@ def encode(  # noqa: PLR0911 one for each operation
             return _set_link(operation)
         case ChangeLink():
             return _change_link(operation)
-        case SetPort(target=target, kind=kind, data=data):
-            info = string(IFLA_INFO_SLAVE_KIND, kind)
-            info += nested(IFLA_INFO_SLAVE_DATA, driver_of(kind).port_settings.encode(data))
-            return _request(RTM_NEWLINK, IFINFO.pack(0, 0, _ifindex(target), 0, 0) + nested(IFLA_LINKINFO, info))
         case MoveLink(target=target, to=to, host_name=host_name):
             body = IFINFO.pack(0, 0, _ifindex(target), 0, 0)
             body += attribute(IFLA_NET_NS_FD, U32.pack(_fd(to, fds))) + string(IFLA_IFNAME, host_name)
-            return _request(RTM_NEWLINK, body)
+            return request(RTM_NEWLINK, body)
         case AddAddress(target=target, address=address, peer=peer):
-            return _request(RTM_NEWADDR, _address(target, address, peer), flags=NLM_F_CREATE | NLM_F_EXCL)
+            return request(RTM_NEWADDR, _address(target, address, peer), flags=NLM_F_CREATE | NLM_F_EXCL)
         case ReplaceAddress(target=target, address=address):
-            return _request(RTM_NEWADDR, _address(target, address), flags=NLM_F_REPLACE)
+            return request(RTM_NEWADDR, _address(target, address), flags=NLM_F_REPLACE)
         case DeleteAddress(target=target, address=address, peer=peer):
-            return _request(RTM_DELADDR, _address(target, address, peer))
+            return request(RTM_DELADDR, _address(target, address, peer))
         case RemoveAltname(target=target, altname=altname):
             properties = nested(IFLA_PROP_LIST, string(IFLA_ALT_IFNAME, altname))
-            return _request(RTM_DELLINKPROP, IFINFO.pack(0, 0, _ifindex(target), 0, 0) + properties)
+            return request(RTM_DELLINKPROP, IFINFO.pack(0, 0, _ifindex(target), 0, 0) + properties)
         case PromoteSecondaries(target=target):
             setting = attribute(IPV4_DEVCONF_PROMOTE_SECONDARIES, U32.pack(1))
             family = nested(AF_INET, nested(IFLA_INET_CONF, setting))
-            return _request(RTM_NEWLINK, IFINFO.pack(0, 0, _ifindex(target), 0, 0) + nested(IFLA_AF_SPEC, family))
+            return request(RTM_NEWLINK, IFINFO.pack(0, 0, _ifindex(target), 0, 0) + nested(IFLA_AF_SPEC, family))
         case DeleteLink(target=target):
             return delete_link(_ifindex(target))
         case _:
@@ -146,37 +143,37 @@ def encode(  # noqa: PLR0911 one for each operation
 def remove_altnames(ifindex: int, altnames: Iterable[bytes]) -> bytes:
     """Return a request that removes altnames of a link, each with its final zero byte, whatever the link is called."""
     properties = nested(IFLA_PROP_LIST, b"".join(attribute(IFLA_ALT_IFNAME, name) for name in altnames))
-    return _request(RTM_DELLINKPROP, IFINFO.pack(0, 0, ifindex, 0, 0) + properties)
+    return request(RTM_DELLINKPROP, IFINFO.pack(0, 0, ifindex, 0, 0) + properties)
 
 
 def set_name(ifindex: int, host_name: HostName) -> bytes:
     """Return a request that renames a link, whatever it is called."""
-    return _request(RTM_NEWLINK, IFINFO.pack(0, 0, ifindex, 0, 0) + string(IFLA_IFNAME, host_name))
+    return request(RTM_NEWLINK, IFINFO.pack(0, 0, ifindex, 0, 0) + string(IFLA_IFNAME, host_name))
 
 
 def delete_link(ifindex: int) -> bytes:
     """Return a request that deletes a link, whatever it is called."""
-    return _request(RTM_DELLINK, IFINFO.pack(0, 0, ifindex, 0, 0))
+    return request(RTM_DELLINK, IFINFO.pack(0, 0, ifindex, 0, 0))
 
 
 def set_group(ifindex: int, group: int) -> bytes:
     """Return a request that puts a link into a group, whatever the link is called."""
-    return _request(RTM_NEWLINK, IFINFO.pack(0, 0, ifindex, 0, 0) + attribute(IFLA_GROUP, U32.pack(group)))
+    return request(RTM_NEWLINK, IFINFO.pack(0, 0, ifindex, 0, 0) + attribute(IFLA_GROUP, U32.pack(group)))
 
 
 def set_up(ifindex: int, *, up: bool) -> bytes:
     """Return a request that sets a link up or down, whatever the link is called."""
-    return _request(RTM_NEWLINK, IFINFO.pack(0, 0, ifindex, IFF_UP if up else 0, IFF_UP))
+    return request(RTM_NEWLINK, IFINFO.pack(0, 0, ifindex, IFF_UP if up else 0, IFF_UP))
 
 
 def delete_group(group: int) -> bytes:
     """Return a request that deletes every link of a group in one namespace, with their other ends."""
-    return _request(RTM_DELLINK, IFINFO.pack(0, 0, 0, 0, 0) + attribute(IFLA_GROUP, U32.pack(group)))
+    return request(RTM_DELLINK, IFINFO.pack(0, 0, 0, 0, 0) + attribute(IFLA_GROUP, U32.pack(group)))
 
 
 def set_alias(ifindex: int, alias: str) -> bytes:
     """Return a request that gives a link an alias, whatever the link is called."""
-    return _request(RTM_NEWLINK, IFINFO.pack(0, 0, ifindex, 0, 0) + attribute(IFLA_IFALIAS, alias.encode()))
+    return request(RTM_NEWLINK, IFINFO.pack(0, 0, ifindex, 0, 0) + attribute(IFLA_IFALIAS, alias.encode()))
 
 
 def add_address(ifindex: int, address: IPInterface) -> bytes:
@@ -186,25 +183,25 @@ def add_address(ifindex: int, address: IPInterface) -> bytes:
 
 def restore_address(body: bytes) -> bytes:
     """Return a request that adds an address as it was listed: ``body`` is the payload of its message."""
-    return _request(RTM_NEWADDR, body, flags=NLM_F_CREATE | NLM_F_EXCL)
+    return request(RTM_NEWADDR, body, flags=NLM_F_CREATE | NLM_F_EXCL)
 
 
 def get_link(ifindex: int) -> bytes:
     """Return a request for one link, without counters."""
     body = IFINFO.pack(0, 0, ifindex, 0, 0) + attribute(IFLA_EXT_MASK, U32.pack(RTEXT_FILTER_SKIP_STATS))
-    return _request(RTM_GETLINK, body)
+    return request(RTM_GETLINK, body)
 
 
 def get_link_called(name: HostName) -> bytes:
     """Return a request for the link that has this host name or altname, without counters."""
     body = IFINFO.pack(0, 0, 0, 0, 0) + string(IFLA_IFNAME, name)
-    return _request(RTM_GETLINK, body + attribute(IFLA_EXT_MASK, U32.pack(RTEXT_FILTER_SKIP_STATS)))
+    return request(RTM_GETLINK, body + attribute(IFLA_EXT_MASK, U32.pack(RTEXT_FILTER_SKIP_STATS)))
 
 
 def dump_links() -> bytes:
     """Return a request for every link of a namespace, without counters."""
     body = bytes(IFINFO.size) + attribute(IFLA_EXT_MASK, U32.pack(RTEXT_FILTER_SKIP_STATS))
-    return _request(RTM_GETLINK, body, flags=NLM_F_DUMP)
+    return request(RTM_GETLINK, body, flags=NLM_F_DUMP)
 
 
 def dump_counters() -> bytes:
@@ -212,46 +209,46 @@ def dump_counters() -> bytes:
 
     An answer is a seventh of the size of a link message with counters, and is parsed in a fifth of the time.
     """
-    return _request(RTM_GETSTATS, IFSTATS.pack(0, 0, 1 << IFLA_STATS_LINK_64 - 1), flags=NLM_F_DUMP)
+    return request(RTM_GETSTATS, IFSTATS.pack(0, 0, 1 << IFLA_STATS_LINK_64 - 1), flags=NLM_F_DUMP)
 
 
 def dump_addresses() -> bytes:
     """Return a request for every address of a namespace, IPv4 first."""
-    return _request(RTM_GETADDR, bytes(IFADDR.size), flags=NLM_F_DUMP)
+    return request(RTM_GETADDR, bytes(IFADDR.size), flags=NLM_F_DUMP)
 
 
 def dump_ipv6_addresses(ifindex: int) -> bytes:
     """Return a request for the IPv6 addresses of one link."""
-    return _request(RTM_GETADDR, IFADDR.pack(AF_INET6, 0, 0, 0, ifindex), flags=NLM_F_DUMP)
+    return request(RTM_GETADDR, IFADDR.pack(AF_INET6, 0, 0, 0, ifindex), flags=NLM_F_DUMP)
 
 
 def assign_nsid(fd: int) -> bytes:
     """Return a request that assigns the namespace ``fd`` any free id in the agent's namespace."""
     body = RTGEN + attribute(NETNSA_FD, U32.pack(fd))
-    return _request(RTM_NEWNSID, body + attribute(NETNSA_NSID, S32.pack(NETNSA_NSID_NOT_ASSIGNED)))
+    return request(RTM_NEWNSID, body + attribute(NETNSA_NSID, S32.pack(NETNSA_NSID_NOT_ASSIGNED)))
 
 
 def get_nsid(fd: int, *, target: int | None = None) -> bytes:
     """Return a request for the id of namespace ``fd`` in the agent's, or in the one whose id in that is ``target``."""
     body = RTGEN + attribute(NETNSA_FD, U32.pack(fd))
-    return _request(RTM_GETNSID, body if target is None else body + attribute(NETNSA_TARGET_NSID, S32.pack(target)))
+    return request(RTM_GETNSID, body if target is None else body + attribute(NETNSA_TARGET_NSID, S32.pack(target)))
 
 
 def dump_nsids(target: int) -> bytes:
     """Return a request for all ids in the namespace whose id is ``target``, each with the id in the agent's."""
-    return _request(RTM_GETNSID, RTGEN + attribute(NETNSA_TARGET_NSID, S32.pack(target)), flags=NLM_F_DUMP)
+    return request(RTM_GETNSID, RTGEN + attribute(NETNSA_TARGET_NSID, S32.pack(target)), flags=NLM_F_DUMP)
 
 
 def get_route(destination: IPv4Address | IPv6Address) -> bytes:
     """Return a request for the route to an address."""
     family = AF_INET if isinstance(destination, IPv4Address) else AF_INET6
     body = ROUTE.pack(family, destination.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
-    return _request(RTM_GETROUTE, body + attribute(RTA_DST, destination.packed))
+    return request(RTM_GETROUTE, body + attribute(RTA_DST, destination.packed))
 
 
 def dump_routes(family: int, kind: int) -> bytes:
     """Return a request for every route of a family (``AF_*``) and type (``RTN_*``) of a namespace."""
-    return _request(RTM_GETROUTE, ROUTE.pack(family, 0, 0, 0, 0, 0, 0, kind, 0), flags=NLM_F_DUMP)
+    return request(RTM_GETROUTE, ROUTE.pack(family, 0, 0, 0, 0, 0, 0, kind, 0), flags=NLM_F_DUMP)
 
 
 def set_sequence(requests: bytearray, offset: int, sequence: int) -> None:
@@ -284,7 +281,7 @@ def _create_link(operation: CreateLink, fds: Mapping[NsId, int], ifindexes: Sequ
         info += nested(IFLA_INFO_DATA, data)
     if operation.master:
         near += attribute(IFLA_MASTER, U32.pack(operation.master))
-    return _request(RTM_NEWLINK, near + nested(IFLA_LINKINFO, info), flags=NLM_F_CREATE | NLM_F_EXCL)
+    return request(RTM_NEWLINK, near + nested(IFLA_LINKINFO, info), flags=NLM_F_CREATE | NLM_F_EXCL)
 
 
 def _change_link(operation: ChangeLink) -> bytes:
@@ -296,7 +293,17 @@ def _change_link(operation: ChangeLink) -> bytes:
     if operation.mtu is not None:
         body += attribute(IFLA_MTU, U32.pack(operation.mtu))
     info = string(IFLA_INFO_KIND, operation.kind) + nested(IFLA_INFO_DATA, data)
-    return _request(RTM_NEWLINK, body + nested(IFLA_LINKINFO, info))
+    return request(RTM_NEWLINK, body + nested(IFLA_LINKINFO, info))
+
+
+def _set_port(operation: SetPort) -> tuple[bytes, ...]:
+    ifindex, messages = _ifindex(operation.target), list[bytes]()
+    if settings := tuple(each for each in operation.data if each[0] != "vlans"):
+        info = string(IFLA_INFO_SLAVE_KIND, operation.kind)
+        info += nested(IFLA_INFO_SLAVE_DATA, driver_of(operation.kind).port_settings.encode(settings))
+        messages.append(request(RTM_NEWLINK, IFINFO.pack(0, 0, ifindex, 0, 0) + nested(IFLA_LINKINFO, info)))
+    vlans = dict(operation.data).get("vlans")
+    return (*messages, *(set_port_vlans(ifindex, vlans) if isinstance(vlans, tuple) else ()))
 
 
 def _set_link(operation: SetLink) -> bytes:
@@ -315,7 +322,7 @@ def _set_link(operation: SetLink) -> bytes:
         body += attribute(IFLA_GROUP, U32.pack(operation.group))
     if operation.master is not None:
         body += attribute(IFLA_MASTER, U32.pack(operation.master))
-    return _request(RTM_NEWLINK, body)
+    return request(RTM_NEWLINK, body)
 
 
 def _address(target: Target, address: IPInterface, peer: IPv4Address | IPv6Address | None = None) -> bytes:
@@ -323,12 +330,6 @@ def _address(target: Target, address: IPInterface, peer: IPv4Address | IPv6Addre
     family = AF_INET if isinstance(address, IPv4Interface) else AF_INET6
     body = IFADDR.pack(family, address.network.prefixlen, 0, usual_scope(address), _ifindex(target))
     return body + attribute(IFA_LOCAL, address.packed) + attribute(IFA_ADDRESS, (peer or address).packed)
-
-
-def _request(kind: int, body: bytes, *, flags: int = 0) -> bytes:
-    # A dump ends with NLMSG_DONE; asking for an acknowledgement too would add a second end.
-    ack = 0 if flags & NLM_F_DUMP == NLM_F_DUMP or kind in {RTM_GETLINK, RTM_GETNSID, RTM_GETROUTE} else NLM_F_ACK
-    return HEADER.pack(HEADER.size + len(body), kind, NLM_F_REQUEST | ack | flags, 0, 0) + body
 
 
 def _mac(text: str) -> bytes:

@@ -38,6 +38,9 @@ def find_silent_changes(outcomes: Iterable[Outcome]) -> SilentChanges:
                 found.made |= {(NsId(place), name) for place, name in operation.names if isinstance(place, int)}
             case Outcome(operation=SetChecksums() as operation):
                 found.switched.append(_link_of(operation))
+            # Ports that are in the default VLAN are in the new one then.
+            case Outcome(operation=ChangeLink(data=data) as operation, errno=0) if "vlan_default_pvid" in dict(data):
+                found.partly_done.add(_link_of(operation).namespace)
             # Whose MTU follows that of its lower link has it without a notification.
             case Outcome(operation=ChangeLink() | SetPort() | SetLink(mtu=int()) as operation, errno=0):
                 found.changed.append(_link_of(operation))

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
 from ifagent.core.kinds.contract import LinkKind
 from ifagent.core.link import LinkData
+from ifagent.core.vlan_lists import default_list, read_ids, wanted_list
 
 VlanProtocol = Literal["802.1q", "802.1ad"]
 """Which tags a link uses: those of customers, or those of providers around them."""
+
+
+_VLAN_FIELDS: Final = frozenset({"pvid", "untagged", "tagged"})
+
+
+def check_vlans(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Return VLAN ids and ranges as they are given. Raises ``ValueError`` for what is none."""
+    for text in value:
+        read_ids(text)
+    return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +35,11 @@ class BridgePort:
     ``fast_leave`` forgets a multicast group at once, ``isolated`` ports do not reach each other, ``neigh_suppress`` and
     ``proxy_arp`` answer for neighbours. ``learning`` MACs and the three kinds of flooding are on unless they are not
     wanted.
+
+    With ``vlan_filtering`` of the bridge, the port is in the VLANs of ``untagged`` and ``tagged``, ids or ranges such
+    as 20-30, whose packets leave it without or with a tag, and in no others. What comes in without a tag is in
+    ``pvid``, 0 for none; a VLAN that is only named there is untagged. A port without any of the three is in the
+    bridge's ``vlan_default_pvid``.
     """
 
     master_kind: ClassVar[str] = "bridge"
@@ -41,11 +57,24 @@ class BridgePort:
     unicast_flood: bool = True
     mcast_flood: bool = True
     bcast_flood: bool = True
+    pvid: Annotated[int, Field(strict=True, ge=0, le=4094)] = 0
+    untagged: Annotated[tuple[str, ...], Field(max_length=256), AfterValidator(check_vlans)] = ()
+    tagged: Annotated[tuple[str, ...], Field(max_length=256), AfterValidator(check_vlans)] = ()
 
-    def data(self) -> LinkData:
-        """Return the settings that the port is to have."""
-        every = ((field.name, getattr(self, field.name)) for field in fields(self))
-        return tuple((name, value) for name, value in every if (name, value) != ("path_cost", 0))
+    def vlans(self, default_pvid: int) -> tuple[str, ...]:
+        """Return the VLANs that the port is to be in, as :mod:`ifagent.core.vlan_lists` writes them.
+
+        ``default_pvid`` is the bridge's. Raises ``ValueError`` for a VLAN that is both tagged and untagged.
+        """
+        if not (self.pvid or self.untagged or self.tagged):
+            return default_list(default_pvid)
+        return wanted_list(self.pvid, self.untagged, self.tagged)
+
+    def data(self, default_pvid: int) -> LinkData:
+        """Return the settings that the port is to have, of a bridge with this default VLAN."""
+        every = ((field.name, getattr(self, field.name)) for field in fields(self) if field.name not in _VLAN_FIELDS)
+        same = tuple((name, value) for name, value in every if (name, value) != ("path_cost", 0))
+        return (*same, ("vlans", self.vlans(default_pvid)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from ifagent.core.link import LinkData, Scalar
+from ifagent.core.vlan_lists import default_list
 from ifagent.kernel.simulated.kinds import traits_of
 from ifagent.kernel.simulated.records import Refused, WorldLink
 
@@ -28,6 +29,18 @@ def new_data(kind: str, given: LinkData, lower: WorldLink | None) -> dict[str, S
     return {name: data.get(name, dict(traits.defaults).get(name, 0)) for name in names}
 
 
+def new_port(master: WorldLink) -> dict[str, Scalar]:
+    """Return the settings of a new port of a link."""
+    port = dict(traits_of(master.kind).port)
+    if "vlans" in port:
+        port["vlans"] = default_list(_default_pvid(master))
+    return port
+
+
+def _default_pvid(bridge: WorldLink) -> int:
+    return int(str(bridge.data["vlan_default_pvid"]))
+
+
 def change_data(link: WorldLink, data: LinkData) -> None:
     """Change settings of a link. Raises :class:`Refused`."""
     traits = traits_of(link.kind)
@@ -48,7 +61,12 @@ def change_data(link: WorldLink, data: LinkData) -> None:
         and mode != link.data["mode"]
     ):
         raise Refused(errno.EINVAL)
+    default = _default_pvid(link) if "vlan_default_pvid" in changed else 0
     link.data |= changed
+    if "vlan_default_pvid" in changed:
+        for port in link.ports:
+            if port.port["vlans"] == default_list(default):
+                port.port["vlans"] = default_list(_default_pvid(link))
 
 
 def uppers(lower: WorldLink) -> list[WorldLink]:

@@ -20,6 +20,7 @@ from ifagent.kernel.simulated.addresses import (
     replace_address,
 )
 from ifagent.kernel.simulated.kinds import traits_of
+from ifagent.kernel.simulated.link_data import new_port
 from ifagent.kernel.simulated.names import POLICY, check_length, check_mac, check_name
 from ifagent.kernel.simulated.records import Refused, WorldLink, WorldNamespace, lose_carrier
 
@@ -194,7 +195,7 @@ def _set_master(link: WorldLink, master: int) -> None:
         before = link.namespace.links.get(link.master)
         if before is not None and before.data.get("primary") == link.ifindex:
             before.data["primary"] = 0
-        link.port = dict(traits_of(link.namespace.links[master].kind).port) if master else {}
+        link.port = new_port(link.namespace.links[master]) if master else {}
     leaves_bond = link.master != master and _takes_ports_up(link, link.master)
     left, link.master = link.namespace.links.get(link.master), master
     for each in (left, link.namespace.links.get(master)):

@@ -21,7 +21,7 @@ from ifagent.kernel.simulated.addresses import (
     flush_ipv6,
 )
 from ifagent.kernel.simulated.kinds import traits_of
-from ifagent.kernel.simulated.link_data import new_data
+from ifagent.kernel.simulated.link_data import new_data, new_port
 from ifagent.kernel.simulated.link_settings import LinkSettings, check_master, put_on, rename, set_down
 from ifagent.kernel.simulated.names import check_altname, check_free, check_length, check_mac, check_name
 from ifagent.kernel.simulated.records import Refused, WorldLink, WorldNamespace, lose_carrier, mtus_of
@@ -164,7 +164,7 @@ class World:
         if master:
             check_master(links[0], master)
             links[0].master = master
-            links[0].port = dict(traits_of(links[0].namespace.links[master].kind).port)
+            links[0].port = new_port(links[0].namespace.links[master])
         for link in links if lower is not None else ():
             put_on(link, lower, own_mac=not (inherits or (traits.mac_of_lower and not ends[0][2])))
         for link, other in zip(links, links[::-1], strict=True):

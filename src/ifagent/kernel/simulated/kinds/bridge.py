@@ -20,6 +20,7 @@ TRAITS = Traits(
         ("unicast_flood", True),
         ("mcast_flood", True),
         ("bcast_flood", True),
+        ("vlans", ("1 pvid untagged",)),
     ),
     defaults=(
         ("forward_delay", 15),

@@ -197,6 +197,18 @@ class BridgePort(betterproto2.Message):
 
     bcast_flood: "bool | None" = betterproto2.field(13, betterproto2.TYPE_BOOL, optional=True)
 
+    pvid: "typing.Annotated[int, pydantic.Field(ge=0, le=2**32 - 1)] | None" = betterproto2.field(
+        14, betterproto2.TYPE_UINT32, optional=True
+    )
+
+    untagged: "list[typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]]" = (
+        betterproto2.field(15, betterproto2.TYPE_STRING, repeated=True)
+    )
+
+    tagged: "list[typing.Annotated[str, pydantic.AfterValidator(betterproto2.validators.validate_string)]]" = (
+        betterproto2.field(16, betterproto2.TYPE_STRING, repeated=True)
+    )
+
 
 default_message_pool.register_message("ifagent.links", "BridgePort", BridgePort)
 
