@@ -23,7 +23,11 @@ from ifagent.kernel.tun import attach, flags_of, open_device
 from ifagent.nsfs import OWN_NAMESPACE_PATH, in_netns
 
 pytest_plugins = ["kernel_fixtures"]
-pytestmark = [pytest.mark.anyio, pytest.mark.skipif(not can_make("tap"), reason="this kernel makes no TAPs")]
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.kernel,
+    pytest.mark.skipif(not can_make("tap"), reason="this kernel makes no TAPs"),
+]
 
 
 @pytest.fixture

@@ -118,17 +118,27 @@ class Stacking:
             joined = link is None or link.master == master
             attributes = attributes._replace(mac=None, mtu=None, up=attributes.up if joined else False)
         if (port := interface.bridge_port) is not None and missing is None:
-            bridge = dict(self._matches.link_of[interface.master].data)
-            data = port.data(int(str(bridge.get("vlan_default_pvid", 1))))
-            attributes = attributes._replace(port=data, port_of=port.master_kind)
+            attributes = attributes._replace(port=port.data(self._default_pvid(interface)), port_of=port.master_kind)
         # In another routing table than the VRF's they would be wrong.
         return attributes._replace(addresses=None) if missing and interface.vrf_master_interface else attributes
 
     def shortfall(self, interface: Interface, link: Link) -> Obstacle | None:
         """Say what a link lacks that nothing can be done about."""
         _, no_master = self.master(interface, link)
-        lacks = no_master or _no_vlans(interface, link) or interface.kind.shortfall(interface, link, self._matches)
+        lacks = no_master or self._no_vlans(interface) or interface.kind.shortfall(interface, link, self._matches)
         return lacks or duplicate_addresses(interface, link)
+
+    def _default_pvid(self, interface: Interface) -> int | None:
+        """Return the default VLAN of the bridge that an interface is a port of, ``None`` if it knows no VLANs."""
+        bridge = self._matches.link_of.get(interface.master)
+        pvid = None if bridge is None else dict(bridge.data).get("vlan_default_pvid")
+        return pvid if isinstance(pvid, int) else None
+
+    def _no_vlans(self, interface: Interface) -> Obstacle | None:
+        port = interface.bridge_port
+        if port is None or not port.names_vlans or self._default_pvid(interface) is not None:
+            return None
+        return Obstacle(ConfigState.FAILED, "this kernel has no VLANs for ports of bridges")
 
     # Masters
 
@@ -191,11 +201,3 @@ class Stacking:
         if self._matches.place(interface) not in self._matches.observed.host:
             return True
         return self._policy.allows_existing(interface.host_name, uplink=True)
-
-
-def _no_vlans(interface: Interface, link: Link) -> Obstacle | None:
-    """Say that a port cannot be in the VLANs that it is to be in."""
-    port = interface.bridge_port
-    if port is None or not link.port or "vlans" in dict(link.port) or not (port.pvid or port.tagged or port.untagged):
-        return None
-    return Obstacle(ConfigState.FAILED, "this kernel has no VLANs for ports of bridges")

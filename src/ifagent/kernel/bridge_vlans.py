@@ -62,14 +62,17 @@ def set_port_vlans(ifindex: int, vlans: Iterable[str]) -> tuple[bytes, ...]:
 
 
 def parse_port_vlans(data: bytes, message: Message) -> PortVlans | None:
-    """Return the VLANs of a port; ``None`` for messages about links as such. Raises :class:`MalformedMessage`."""
+    """Return the VLANs of a port; ``None`` for messages about links as such. Raises :class:`MalformedMessage`.
+
+    A port without VLANs is told like one of a kernel that has none.
+    """
     if message.end - message.start < IFINFO.size:
         raise MalformedMessage("link message without its header")
     family, _, ifindex, _, _ = IFINFO.unpack_from(data, message.start)
     if family != AF_BRIDGE:
         return None
-    spec = _SPEC.read(data, message.start + IFINFO.size, message.end).get(IFLA_AF_SPEC)
-    return None if spec is None else PortVlans(ifindex, join_ranges(_ranges(spec)))
+    spec = _SPEC.read(data, message.start + IFINFO.size, message.end).get(IFLA_AF_SPEC, b"")
+    return PortVlans(ifindex, join_ranges(_ranges(spec)))
 
 
 def _infos(ids: range, flags: int) -> bytes:

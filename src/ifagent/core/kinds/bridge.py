@@ -61,20 +61,25 @@ class BridgePort:
     untagged: Annotated[tuple[str, ...], Field(max_length=256), AfterValidator(check_vlans)] = ()
     tagged: Annotated[tuple[str, ...], Field(max_length=256), AfterValidator(check_vlans)] = ()
 
+    @property
+    def names_vlans(self) -> bool:
+        """Whether it says in which VLANs the port is to be."""
+        return bool(self.pvid or self.untagged or self.tagged)
+
     def vlans(self, default_pvid: int) -> tuple[str, ...]:
         """Return the VLANs that the port is to be in, as :mod:`ifagent.core.vlan_lists` writes them.
 
         ``default_pvid`` is the bridge's. Raises ``ValueError`` for a VLAN that is both tagged and untagged.
         """
-        if not (self.pvid or self.untagged or self.tagged):
+        if not self.names_vlans:
             return default_list(default_pvid)
         return wanted_list(self.pvid, self.untagged, self.tagged)
 
-    def data(self, default_pvid: int) -> LinkData:
-        """Return the settings that the port is to have, of a bridge with this default VLAN."""
+    def data(self, default_pvid: int | None) -> LinkData:
+        """Return the settings that the port is to have, of a bridge with this default VLAN, ``None`` for no VLANs."""
         every = ((field.name, getattr(self, field.name)) for field in fields(self) if field.name not in _VLAN_FIELDS)
         same = tuple((name, value) for name, value in every if (name, value) != ("path_cost", 0))
-        return (*same, ("vlans", self.vlans(default_pvid)))
+        return same if default_pvid is None else (*same, ("vlans", self.vlans(default_pvid)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
