@@ -11,9 +11,10 @@ import pytest
 from kind_battery import Battery, battery_on, interface, needs, pair
 from pydantic import ValidationError
 
-from ifagent.core.kinds import Bridge, BridgePort
+from ifagent.core.kinds import Bridge, BridgePort, Dummy
 from ifagent.core.operation import Target
 from ifagent.core.operations import SetLink, SetPort
+from ifagent.formats import ligato_v1, ligato_v3
 
 pytest_plugins = ["kernel_fixtures"]
 
@@ -120,3 +121,11 @@ async def test_a_port_that_declares_nothing_is_left_to_others(battery: Battery, 
 def test_what_cannot_be_is_said(fields: dict[str, Any], rule: str) -> None:
     with pytest.raises(ValidationError, match=rule):
         interface("p", Bridge(), master_if_name="b", bridge_port=BridgePort(**fields))
+
+
+@pytest.mark.parametrize("family", [ligato_v1, ligato_v3], ids=["v1", "v3"])
+def test_vlans_are_written_and_read_in_every_format(family: Any) -> None:
+    port = BridgePort(pvid=10, untagged=("10", "30-31"), tagged=("20-29", "4094"))
+    declared = interface("p", Dummy(), master_if_name="b", bridge_port=port)
+    assert family.decode(family.encode(declared), name="p").interface == declared
+    assert family.decode(family.encode_binary(declared), name="p").interface == declared

@@ -70,7 +70,7 @@ def states(agent: Agent) -> list[InterfaceState]:
 
 
 async def test_a_router_on_a_stick(tmp_path: Path) -> None:
-    async with applied("router_on_a_stick.yaml", tmp_path, "bridge", "vlan") as lab:
+    async with applied("router_on_a_stick.yaml", tmp_path, "bridge with VLANs", "vlan") as lab:
         assert await lab.reaches("host10", "10.0.10.1")
         assert await lab.reaches("host20", "10.0.20.1")
         assert lab.run("host10", "ping", "-c", "1", "-W", "1", "10.0.20.2"), "that is another VLAN"
