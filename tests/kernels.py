@@ -51,6 +51,8 @@ CHOSEN: Suites = {
                 "test_its_lower_link_may_be_in_another_namespace",
             )
         ),
+        "tests/kinds/test_bridge_vlans.py::test_a_port_is_in_what_it_says_and_in_nothing_else",
+        "tests/kinds/test_tunnels.py::test_by_which_link_it_sends_is_changed_in_place",
         *(
             f"tests/conformance/test_{name}[linux]"
             for name in (
