@@ -383,6 +383,30 @@ async def test_ports_of_a_bond_have_its_mac_and_mtu_and_that_is_no_drift(battery
         assert battery.kernel.asked == []
 
 
+@pytest.mark.parametrize(("field", "wanted"), [("lacp_rate", "fast"), ("ad_select", "count")])
+async def test_what_a_bond_takes_only_while_it_is_down_is_changed_in_place(
+    battery: Battery, kernel_kind: str, field: str, wanted: str
+) -> None:
+    needs(kernel_kind, "bond")
+    addresses = (ADDRESS, ip_interface("2001:db8::9/64"))
+    battery.declare(interface("x", Bond(mode="802_3ad"), ip_addresses=addresses))
+    battery.declare(*pair("p", "q", master_if_name="x"))
+    async with battery.run():
+        await battery.applied("x", "p")
+        before = battery.link("x").id
+        battery.change_kind("x", **{field: wanted})
+        await battery.until(lambda: dict(battery.link("x").data)[field] == wanted and battery.is_applied("x"))
+        link = battery.link("x")
+        assert (link.id, link.up) == (before, True)
+        assert set(addresses) <= {address.interface for address in link.addresses}
+        assert battery.link("p").master == before.ifindex
+        battery.change("x", enabled=False)
+        await battery.until(lambda: not battery.link("x").up and battery.is_applied("x"))
+        battery.change_kind("x", **{field: getattr(Bond(mode="802_3ad"), field)})
+        await battery.until(lambda: dict(battery.link("x").data)[field] != wanted and battery.is_applied("x"))
+        assert not battery.link("x").up
+
+
 async def test_a_vxlan_has_room_for_its_headers_on_the_link_that_it_sends_by(
     battery: Battery, kernel_kind: str
 ) -> None:

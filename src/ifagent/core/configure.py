@@ -45,10 +45,10 @@ class Attributes(NamedTuple):
 
     ``alias`` and ``group`` are the marks. ``master`` is the ifindex of the link that it is to be a port of, 0 for none;
     with that change it ``loses_ipv6`` addresses, or is ``left_down``.
-    ``data`` are settings of its kind, ``port`` those of a port of its master, whose kind ``port_of`` is. ``sends_by``
-    is the ifindex of the link that a tunnel's packets leave by, 0 for any; where it is given, all settings are changed
-    at once. ``checksums`` that are not known yet are waited for; ``alias_last`` says that the mark in force is still
-    needed until everything else is right.
+    ``data`` are settings of its kind, those ``only_down`` are changed while it is down; ``port`` are those of a port
+    of its master, whose kind ``port_of`` is. ``sends_by`` is the ifindex of the link that a tunnel's packets leave by,
+    0 for any; where it is given, all settings are changed at once. ``checksums`` that are not known yet are waited
+    for; ``alias_last`` says that the mark in force is still needed until everything else is right.
     """
 
     host_name: HostName | None = None
@@ -64,6 +64,7 @@ class Attributes(NamedTuple):
     loses_ipv6: bool = False
     left_down: bool = False
     data: LinkData = ()
+    only_down: frozenset[str] = frozenset()
     sends_by: int | None = None
     port: LinkData = ()
     port_of: str = ""
@@ -107,32 +108,43 @@ def configure(target: Target, link: Link, attributes: Attributes, *, newest_firs
         target = Target(target.namespace, attributes.host_name or link.host_name, target.ifindex)
     if checksums and attributes.checksums and link.checksums:
         operations.append(SetChecksums(target, attributes.checksums))
-    if attributes.addresses is None:
-        return Changes(tuple(operations), (), tuple(differences))
-
-    if not (link.addresses or attributes.addresses):
-        return Changes(tuple(operations), (), tuple(differences))
-    steps = address_steps(link.addresses, attributes.addresses, newest_first=newest_first)
-    if any(steps):
-        differences += _address_differences(link, attributes.addresses, steps)
-    if attributes.loses_ipv6:
-        left = tuple(address for address in link.addresses if address.interface.version == 4)
-        steps = address_steps(left, attributes.addresses, newest_first=newest_first)
-    if not any(steps):
-        return Changes(tuple(operations), (), tuple(differences))
+    goes_down = any(isinstance(operation, SetLink) and operation.up is False for operation in change)
+    address_differences, addresses = _change_addresses(
+        target, link, attributes, newest_first=newest_first, loses_ipv6=attributes.loses_ipv6 or goes_down
+    )
+    differences += address_differences
     if len(differences) > MAX_DIFFERENCES:
         differences[MAX_DIFFERENCES:] = [f"and {len(differences) - MAX_DIFFERENCES} more"]
-    return Changes(tuple(operations), _address_operations(target, steps), tuple(differences))
+    return Changes(tuple(operations), addresses, tuple(differences))
 
 
-def _change_data(target: Target, link: Link, attributes: Attributes) -> tuple[list[str], list[ChangeLink]]:
+def _change_addresses(
+    target: Target, link: Link, attributes: Attributes, *, newest_first: bool, loses_ipv6: bool
+) -> tuple[list[str], tuple[tuple[tuple[LinkOperation, ...], ...], ...]]:
+    """Return the differences in addresses, and what changes them; ``loses_ipv6`` what is done before."""
+    if attributes.addresses is None or not (link.addresses or attributes.addresses):
+        return [], ()
+    steps = address_steps(link.addresses, attributes.addresses, newest_first=newest_first)
+    differences = list(_address_differences(link, attributes.addresses, steps)) if any(steps) else []
+    if loses_ipv6:
+        left = tuple(address for address in link.addresses if address.interface.version == 4)
+        steps = address_steps(left, attributes.addresses, newest_first=newest_first)
+    return differences, _address_operations(target, steps) if any(steps) else ()
+
+
+def _change_data(target: Target, link: Link, attributes: Attributes) -> tuple[list[str], list[LinkOperation]]:
     """Return the differences in settings of the link's kind, and what changes them."""
     changed = _unlike(link.data, attributes.data)
     differences = [f"{name} is {has!r}, wanted {value!r}" for name, has, value in changed]
     if attributes.sends_by is None:
+        if not changed:
+            return [], []
         data = tuple((name, value) for name, _, value in changed)
-        before = tuple((name, has) for name, has, _ in changed)
-        return differences, [ChangeLink(target, link.kind, data, before=before)] if data else []
+        change = ChangeLink(target, link.kind, data, before=tuple((name, has) for name, has, _ in changed))
+        if not link.up or attributes.only_down.isdisjoint(name for name, _ in data):
+            return differences, [change]
+        up = [SetLink(target=target, up=True)] if attributes.up else []
+        return differences, [SetLink(target=target, up=False), change, *up]
     sends_by = link.lower.ifindex if link.lower else 0
     if sends_by != attributes.sends_by:
         differences.append(f"it sends by the link of ifindex {sends_by}, wanted {attributes.sends_by}")

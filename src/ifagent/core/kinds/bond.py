@@ -28,10 +28,11 @@ def _check_targets(values: tuple[str, ...]) -> tuple[str, ...]:
 class Bond(LinkKind):
     """A bond; interfaces are its ports by naming it in ``master_if_name``, and have its MAC and MTU as long as they do.
 
-    Ports are watched by their carrier every ``miimon`` ms, with ``updelay`` and ``downdelay`` ms of delay, multiples of
-    ``miimon``; or by ARP every ``arp_interval`` ms to ``arp_ip_targets``, up to 16, which turns the other off.
+    Ports are watched by their carrier every ``miimon`` ms, with ``updelay`` and ``downdelay`` ms of delay, multiples
+    of ``miimon``; or by ARP every ``arp_interval`` ms to ``arp_ip_targets``, up to 16, which turns the other off.
     ``primary_if_name`` is the port that is preferred with active_backup, balance_tlb and balance_alb. ``lp_interval``
-    is in seconds. ``mode``, ``lacp_rate`` and ``ad_select`` are changed by making the bond anew.
+    is in seconds. ``mode`` and ``fail_over_mac`` are changed by making the bond anew; for ``lacp_rate`` and
+    ``ad_select`` it is set down and up.
     """
 
     kernel_kinds: ClassVar[tuple[str, ...]] = ("bond",)
@@ -55,7 +56,8 @@ class Bond(LinkKind):
         "lp_interval",
         "missed_max",
     )
-    fixed: ClassVar[frozenset[str]] = frozenset({"mode", "fail_over_mac", "lacp_rate", "ad_select"})
+    fixed: ClassVar[frozenset[str]] = frozenset({"mode", "fail_over_mac"})
+    only_down: ClassVar[frozenset[str]] = frozenset({"lacp_rate", "ad_select"})
     unlike_kernel: ClassVar[frozenset[str]] = frozenset({"mode", "miimon"})
     movable: ClassVar[bool] = False
     is_master: ClassVar[bool] = True

@@ -138,10 +138,11 @@ class LinkKind:
     for it, although the link is not.
 
     ``settings`` are the fields that are settings of its link (:attr:`Link.data`), in the order of that. Those in
-    ``fixed`` are given to a link at its creation for good; the defaults of those in ``unlike_kernel`` are not the
-    kernel's. ``movable`` links go to another namespace as they are; others are made anew there. ``has_mac`` links have
-    a MAC of their own; others have none, or that of their lower link, unless one is declared. ``is_master`` says that
-    other links can be its ports; if it ``rules_ports``, they have its MAC and MTU, join it down and are set up by that.
+    ``fixed`` are given to a link at its creation for good, those ``only_down`` are changed while it is down; the
+    defaults of those in ``unlike_kernel`` are not the kernel's. ``movable`` links go to another namespace as they are;
+    others are made anew there. ``has_mac`` links have a MAC of their own; others have none, or that of their lower
+    link, unless one is declared. ``is_master`` says that other links can be its ports; if it ``rules_ports``, they
+    have its MAC and MTU, join it down and are set up by that.
     """
 
     __slots__ = ()
@@ -153,6 +154,7 @@ class LinkKind:
     makes_namespace: ClassVar[bool] = False
     settings: ClassVar[tuple[str, ...]] = ()
     fixed: ClassVar[frozenset[str]] = frozenset()
+    only_down: ClassVar[frozenset[str]] = frozenset()
     unlike_kernel: ClassVar[frozenset[str]] = frozenset()
     movable: ClassVar[bool] = True
     has_mac: ClassVar[bool] = True
@@ -215,6 +217,7 @@ class LinkKind:
             group=owner.group,
             addresses=None if interface.link_only else interface.ip_addresses,
             data=self.data(link),
+            only_down=self.only_down,
         )
 
     def data(self, link: Link | None = None) -> LinkData:

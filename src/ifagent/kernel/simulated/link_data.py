@@ -46,6 +46,8 @@ def change_data(link: WorldLink, data: LinkData) -> None:
     traits = traits_of(link.kind)
     if any(name in traits.refused for name, _ in data):
         raise Refused(errno.EOPNOTSUPP)
+    if link.up and any(name in traits.refused_while_up for name, _ in data):
+        raise Refused(errno.EBUSY)
     if not (link.data or traits.defaults):
         raise Refused(errno.EOPNOTSUPP)
     changed = dict(traits.defaults) if traits.changed_whole else {}

@@ -30,4 +30,5 @@ TRAITS = Traits(
         ("missed_max", 2),
     ),
     refused=frozenset({"mode"}),
+    refused_while_up=frozenset({"lacp_rate", "ad_select"}),
 )
