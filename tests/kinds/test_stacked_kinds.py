@@ -154,7 +154,8 @@ async def test_a_setting_is_changed_in_place_and_drift_of_it_repaired(
         # The kernel forgets what of a tunnel it is not told again.
         others = battery.link("x").data if isinstance(case.kind, Tunnel) else ()
         data = tuple((dict(others) | {field: default}).items())
-        await battery.kernel.interfere(ChangeLink(battery.target("x"), link.kind, data))
+        now = battery.link("x").data
+        await battery.kernel.interfere(ChangeLink(battery.target("x"), link.kind, data, before=now))
         await battery.until(lambda: bool(battery.kernel.asked))
         await battery.until(lambda: dict(battery.link("x").data)[field] == wanted and battery.is_applied("x"))
         battery.change_kind("x", **{field: default})
