@@ -11,6 +11,7 @@ import pytest
 from ifagent.core.events import LinkSeen
 from ifagent.core.link import IFA_F_TENTATIVE, UNKNOWN_SPEED, Address, Duplex, Link, LinkId, NsId, OperState, Speed
 from ifagent.core.names import HostName
+from ifagent.kernel.bridge_vlans import PortVlans
 from ifagent.kernel.link_cache import LinkCache, NamespaceDump, Notification
 from ifagent.kernel.messages import AddressMessage, LinkMessage
 from ifagent.kernel.ordering import AddressList
@@ -322,3 +323,42 @@ def test_a_link_with_the_ifindex_of_one_that_has_gone_is_another_one(cache: Link
     assert gone == LinkSeen(LinkId(A, 3), None)
     assert new.link is not None
     assert cache.changed() == []
+
+
+# VLANs of bridges' ports
+
+
+def vlans_of(cache: LinkCache, ifindex: int) -> object:
+    return dict(link_of(cache, LinkId(A, ifindex)).port).get("vlans")
+
+
+def test_vlans_are_those_of_a_port_until_it_goes(cache: LinkCache) -> None:
+    port = veth(2, port=(("hairpin", False),))
+    cache.replace(A, NamespaceDump.of([port], [], [PortVlans(2, ("7",))]), ())
+    assert vlans_of(cache, 2) == ("7",)
+    cache.apply(A, Notification(PortVlans(2, ("8",))))
+    [seen] = cache.changed()
+    assert seen.id == LinkId(A, 2)
+    cache.apply(A, Notification(veth(2, mtu=1400, port=port.port)))
+    assert vlans_of(cache, 2) == ("8",), "other messages do not tell them"
+    cache.apply(A, Notification(veth(2)))
+    assert vlans_of(cache, 2) is None, "it is no port any more"
+    cache.apply(A, Notification(veth(2), gone=True))
+    cache.apply(A, Notification(port))
+    assert vlans_of(cache, 2) is None, "that was another link"
+
+
+def test_vlans_of_links_that_are_not_there_are_not_kept(cache: LinkCache) -> None:
+    cache.replace(A, NOTHING, ())
+    cache.apply(A, Notification(PortVlans(2, ("7",))))
+    cache.apply(A, Notification(veth(2, port=(("hairpin", False),))))
+    assert vlans_of(cache, 2) is None
+    assert [seen.id for seen in cache.changed()] == [LinkId(A, 2)]
+
+
+def test_a_listing_tells_of_other_vlans(cache: LinkCache) -> None:
+    port = veth(2, port=(("hairpin", False),))
+    cache.replace(A, NamespaceDump.of([port], [], [PortVlans(2, ("7",))]), ())
+    again = cache.replace(A, NamespaceDump.of([port], [], [PortVlans(2, ("8",))]), ())
+    assert again.links is not None
+    assert [dict(link.port)["vlans"] for link in again.links.values()] == [("8",)]

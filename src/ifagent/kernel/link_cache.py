@@ -235,8 +235,9 @@ class LinkCache:
                     state.links[link.ifindex] = link
                     self._set_peer(namespace, link)
             case PortVlans(ifindex, vlans):
-                self._mark_dirty((LinkId(namespace, ifindex),))
-                state.vlans[ifindex] = vlans
+                if ifindex in state.links:
+                    self._mark_dirty((LinkId(namespace, ifindex),))
+                    state.vlans[ifindex] = vlans
             case AddressMessage() as address:
                 if address.ifindex not in state.links:
                     return
